@@ -1,0 +1,186 @@
+//! `DoAction` bodies. An action's type is the message's name as in [`Command::TYPE_URL`](crate::any::Command); its
+//! body is the packed message; its one result is the packed answer named beside it.
+
+use crate::any::command;
+
+/// Ends the session's transaction: [`Empty`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct EndTransaction {
+    #[prost(bool, tag = "1")]
+    pub commit: bool,
+}
+
+/// Forgets a prepared statement: [`Empty`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CloseStatement {
+    #[prost(uint64, tag = "1")]
+    pub statement_id: u64,
+}
+
+/// Stops whatever the session runs: [`Empty`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct InterruptSession {}
+
+/// Rolls back, forgets the session and all that it holds: [`Empty`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct EndSession {}
+
+/// What the database holds, as the session sees it: [`Catalog`]. Empty lists if `known_version` is current.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct DescribeCatalog {
+    #[prost(uint64, optional, tag = "1")]
+    pub known_version: Option<u64>,
+    #[prost(bool, tag = "2")]
+    pub in_transaction: bool,
+}
+
+/// Answer to [`DescribeCatalog`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Catalog {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    /// Whether the client's copy is current and `entries` therefore empty.
+    #[prost(bool, tag = "2")]
+    pub unchanged: bool,
+    #[prost(message, repeated, tag = "3")]
+    pub entries: Vec<CatalogEntry>,
+}
+
+/// One schema, table, view, index, sequence, type or macro, described by the statement that would create it
+/// (DuckDB's own rendering, without the catalog's name).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CatalogEntry {
+    #[prost(enumeration = "EntryKind", tag = "1")]
+    pub kind: i32,
+    #[prost(string, tag = "2")]
+    pub schema: String,
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// CREATE statement; types of the database's own are written out (`ENUM('a', 'b')`), so that it binds anywhere.
+    #[prost(string, tag = "4")]
+    pub sql: String,
+    /// The table that an index belongs to.
+    #[prost(string, tag = "5")]
+    pub table: String,
+    /// Rows of a table, estimated.
+    #[prost(uint64, tag = "6")]
+    pub estimated_rows: u64,
+    #[prost(string, optional, tag = "7")]
+    pub comment: Option<String>,
+    /// Columns of a table or view, in order.
+    #[prost(message, repeated, tag = "8")]
+    pub columns: Vec<Column>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Column {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// DuckDB type as SQL text, types of the database's own written out.
+    #[prost(string, tag = "2")]
+    pub type_name: String,
+    #[prost(bool, tag = "3")]
+    pub not_null: bool,
+    #[prost(string, optional, tag = "4")]
+    pub default_sql: Option<String>,
+    #[prost(string, optional, tag = "5")]
+    pub comment: Option<String>,
+    #[prost(bool, tag = "6")]
+    pub generated: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum EntryKind {
+    Schema = 0,
+    Table = 1,
+    View = 2,
+    Index = 3,
+    Sequence = 4,
+    Type = 5,
+    ScalarMacro = 6,
+    TableMacro = 7,
+}
+
+/// Adds a worker in another process: [`Empty`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RegisterWorker {
+    #[prost(string, tag = "1")]
+    pub worker_id: String,
+    /// `grpc://host:port`
+    #[prost(string, tag = "2")]
+    pub location: String,
+}
+
+/// [`WorkerCount`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CountWorkers {}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct WorkerCount {
+    #[prost(uint64, tag = "1")]
+    pub workers: u64,
+}
+
+/// Installs if needed and loads a DuckDB extension on the driver and every worker: [`Empty`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LoadExtension {
+    #[prost(string, tag = "1")]
+    pub name: String,
+}
+
+/// The statistics of the last queries, oldest first: [`QueryStatistics`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ListStatistics {
+    /// Forget them once listed.
+    #[prost(bool, tag = "1")]
+    pub clear: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct QueryStatistics {
+    #[prost(message, repeated, tag = "1")]
+    pub queries: Vec<QueryStatistic>,
+}
+
+/// One query as `duckherder_get_query_execution_stats()` shows it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct QueryStatistic {
+    #[prost(string, tag = "1")]
+    pub sql: String,
+    /// LOCAL, DELEGATED, NATURAL_PARTITION or ROW_GROUP_PARTITION.
+    #[prost(string, tag = "2")]
+    pub execution_mode: String,
+    /// CONCATENATE, AGGREGATE, GROUP_BY, DISTINCT, TOP_N; empty when nothing is merged.
+    #[prost(string, tag = "3")]
+    pub merge_strategy: String,
+    #[prost(int64, tag = "4")]
+    pub duration_ms: i64,
+    #[prost(int64, tag = "5")]
+    pub workers_used: i64,
+    #[prost(int64, tag = "6")]
+    pub tasks: i64,
+    /// Microseconds since 1970-01-01 00:00:00 UTC.
+    #[prost(int64, tag = "7")]
+    pub started_us: i64,
+}
+
+/// No content.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Empty {}
+
+command!(
+    EndTransaction,
+    CloseStatement,
+    InterruptSession,
+    EndSession,
+    DescribeCatalog,
+    Catalog,
+    RegisterWorker,
+    CountWorkers,
+    WorkerCount,
+    LoadExtension,
+    ListStatistics,
+    QueryStatistics,
+    Empty,
+);

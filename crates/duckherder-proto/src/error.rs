@@ -1,0 +1,63 @@
+//! One error on the wire: a small code for machines, DuckDB's exception type for people.
+
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status};
+
+use crate::ERROR_HEADER;
+use prost::Message;
+
+/// What went wrong, so that the client raises the exception that DuckDB itself would have raised.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ErrorDetail {
+    /// DuckDB's name of the exception type, as `Exception::ExceptionTypeToString` gives it: `Catalog`, `Binder`,
+    /// `Constraint`, `IO`, `INTERRUPT`, `Invalid Input` ...
+    #[prost(string, tag = "1")]
+    pub exception_type: String,
+    /// The message without the type in front of it.
+    #[prost(string, tag = "2")]
+    pub message: String,
+}
+
+impl ErrorDetail {
+    pub fn new(exception_type: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { exception_type: exception_type.into(), message: message.into() }
+    }
+
+    /// The gRPC status that carries this error.
+    pub fn into_status(self) -> Status {
+        let code = match self.exception_type.as_str() {
+            "INTERRUPT" => Code::Cancelled,
+            "Catalog" => Code::NotFound,
+            "Permission" => Code::PermissionDenied,
+            "Constraint" => Code::FailedPrecondition,
+            "Not implemented" => Code::Unimplemented,
+            "IO" | "Connection" | "HTTP" => Code::Unavailable,
+            "Out of Memory" => Code::ResourceExhausted,
+            "INTERNAL" | "FATAL" => Code::Internal,
+            _ => Code::InvalidArgument,
+        };
+        // gRPC limits headers to a few KiB: a long message travels cut there, a client shows that.
+        let message: String = self.message.chars().take(4000).collect();
+        let mut status = Status::new(code, format!("{} Error: {message}", self.exception_type));
+        let detail = Self { exception_type: self.exception_type, message };
+        status.metadata_mut().insert_bin(ERROR_HEADER, MetadataValue::from_bytes(&detail.encode_to_vec()));
+        status
+    }
+
+    /// The error inside a status: the one that [`into_status`](Self::into_status) put there, or, for what gRPC
+    /// itself reports, one that says what happened.
+    pub fn from_status(status: &Status) -> Self {
+        let packed = status.metadata().get_bin(ERROR_HEADER).and_then(|value| value.to_bytes().ok());
+        if let Some(detail) = packed.and_then(|bytes| Self::decode(bytes).ok()) {
+            return detail;
+        }
+        let exception_type = match status.code() {
+            Code::Cancelled => "INTERRUPT",
+            Code::Unimplemented => "Not implemented",
+            Code::PermissionDenied | Code::Unauthenticated => "Permission",
+            Code::Unavailable | Code::DeadlineExceeded => "IO",
+            _ => "IO",
+        };
+        Self::new(exception_type, status.message())
+    }
+}

@@ -1,0 +1,32 @@
+//! The words that clients, drivers and workers exchange: messages, tickets, header names, error codes.
+//!
+//! ```text
+//!  client --GetFlightInfo(Prepare)--> driver     schema, statement id, ticket
+//!  client --DoGet(Execute)----------> driver     Arrow batches
+//!  client --DoPut(Ingest)-----------> driver     rows in, count out
+//!  client --DoAction(...)-----------> driver     transactions, catalog, cluster
+//!  driver --DoGet(Task)-------------> worker     a fragment's rows
+//!  worker --DoGet(Split)------------> driver     a split's rows
+//! ```
+//!
+//! Every message of our own travels as a protobuf `Any` inside a Flight ticket, descriptor or action body, beside
+//! the ordinary Flight SQL commands, so that one port serves both.
+
+pub mod actions;
+pub mod any;
+pub mod error;
+pub mod statement;
+pub mod task;
+
+/// Where a driver listens unless told otherwise.
+pub const DEFAULT_DRIVER_PORT: u16 = 8815;
+/// Where a worker listens unless told otherwise.
+pub const DEFAULT_WORKER_PORT: u16 = 8816;
+/// gRPC header that names the client's session (a UUID that the client makes); without it every call is its own.
+pub const SESSION_HEADER: &str = "x-duckherder-session";
+/// gRPC trailer with the encoded [`error::ErrorDetail`] of a failed call.
+pub const ERROR_HEADER: &str = "x-duckherder-error-bin";
+/// Arrow field metadata with the column's DuckDB type as SQL text, e.g. `ENUM('a', 'b')` or `DECIMAL(18,3)`.
+pub const DUCKDB_TYPE_METADATA: &str = "duckdb.type";
+/// The largest gRPC message either side takes, in bytes.
+pub const MAX_MESSAGE_BYTES: usize = 256 << 20;
