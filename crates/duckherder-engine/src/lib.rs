@@ -1,1 +1,25 @@
-//! engine
+//! The only crate with DuckDB in it: databases, connections and statements whose rows are Arrow batches.
+//!
+//! ```text
+//!   Database --connect()--> Connection --prepare()--> Statement --execute()--> ResultStream (Arrow batches)
+//!                               ^
+//!                               '-- register_input(name, BatchSource): rows that come from elsewhere
+//! ```
+//!
+//! DuckDB's classes exist only in C++; what is needed of them is in `cpp/`, behind plain functions ([`ffi`]).
+
+// Links the bundled DuckDB, whose symbols `cpp/` uses.
+use libduckdb_sys as _;
+
+pub mod connection;
+pub mod database;
+pub mod error;
+mod ffi;
+pub mod source;
+pub mod statement;
+
+pub use connection::{Connection, Interrupter};
+pub use database::Database;
+pub use error::{EngineError, Result};
+pub use source::BatchSource;
+pub use statement::{ResultStream, Statement};

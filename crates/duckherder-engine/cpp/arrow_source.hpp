@@ -1,0 +1,104 @@
+// Rows that Rust brings, as a relation: Arrow batches in, DataChunks out, parked while there is nothing.
+#pragma once
+
+#include "bridge.hpp"
+#include "duckdb/common/arrow/arrow.hpp"
+#include "duckdb/function/table/arrow.hpp"
+#include "duckdb/function/table_function.hpp"
+#include "duckdb/parallel/interrupt.hpp"
+
+extern "C" {
+
+//! What one poll of a source has found.
+enum DhPoll : int { DH_POLL_END = 0, DH_POLL_BATCH = 1, DH_POLL_PENDING = 2, DH_POLL_ERROR = -1 };
+
+//! A Rust `BatchSource`. `self` is released exactly once.
+struct DhSourceTable {
+	uint64_t (*partitions)(void *self);
+	void (*schema)(void *self, ArrowSchema *schema);
+	//! `waker` becomes Rust's, whatever the answer; it ends with dh_waker_free.
+	int (*poll)(void *self, uint64_t partition, void *waker, ArrowArray *array, DhError *error);
+	void (*release)(void *self);
+};
+}
+
+namespace duckherder {
+
+struct Waker;
+
+//! Owner of a Rust batch source.
+class ArrowSource {
+public:
+	ArrowSource(const DhSourceTable &table, void *self);
+	~ArrowSource();
+	ArrowSource(const ArrowSource &) = delete;
+
+	duckdb::idx_t Partitions() const {
+		return table.partitions(self);
+	}
+	void Schema(ArrowSchema &schema) const {
+		table.schema(self, &schema);
+	}
+	//! Parks `interrupt` if there is nothing yet. Throws what the source reports.
+	DhPoll Poll(duckdb::idx_t partition, const duckdb::InterruptState &interrupt, ArrowArray &array) const;
+	//! Waits for the next batch; for callers that cannot park. Reacts to an interrupt of `context`.
+	bool Wait(duckdb::ClientContext &context, duckdb::idx_t partition, ArrowArray &array) const;
+
+private:
+	DhPoll PollWith(duckdb::idx_t partition, Waker *waker, ArrowArray &array) const;
+
+	DhSourceTable table;
+	void *self;
+};
+
+//! The columns of a source: how they arrive, and what they are to become.
+struct ArrowSourceColumns {
+	//! Reads the schema; a column with metadata `duckdb.type` becomes that type, any other what Arrow says.
+	ArrowSourceColumns(duckdb::ClientContext &context, const ArrowSchema &schema);
+
+	duckdb::vector<duckdb::Identifier> names;
+	duckdb::vector<duckdb::LogicalType> types;
+	duckdb::ArrowTableSchema arrow;
+};
+
+//! Turns the batches of one partition after the other into chunks; one reader a thread.
+class ArrowBatchReader {
+public:
+	//! `column_ids`: which columns of the source go to which column of the output.
+	//! Virtual columns are left to the caller. `columns` must outlive the reader.
+	ArrowBatchReader(duckdb::ClientContext &context, const ArrowSourceColumns &columns,
+	                 const duckdb::vector<duckdb::column_t> &column_ids);
+
+	//! Takes over the next batch.
+	void SetBatch(ArrowArray &array);
+	//! The next rows of the batch; false once it is used up.
+	bool Read(duckdb::DataChunk &output);
+
+private:
+	duckdb::ClientContext &context;
+	const duckdb::arrow_column_map_t &arrow;
+	//! The output column of each column read.
+	duckdb::vector<duckdb::idx_t> outputs;
+	duckdb::ArrowScanLocalState state;
+	duckdb::DataChunk raw;
+};
+
+//! Lets the names given to dh_connection_register_input be used as relations.
+void RegisterExchangeScan(duckdb::DatabaseInstance &instance);
+
+//! The one row of an Arrow batch, by column name. Takes over `schema` and `array`.
+duckdb::vector<duckdb::pair<duckdb::string, duckdb::Value>> ReadSingleRow(duckdb::ClientContext &context,
+                                                                         ArrowSchema *schema, ArrowArray *array);
+
+//! The scan of an ArrowSource as a table function; its bind data is an ExchangeScanData.
+duckdb::TableFunction ExchangeScanFunction();
+
+struct ExchangeScanData : public duckdb::TableFunctionData {
+	ExchangeScanData(duckdb::shared_ptr<ArrowSource> source_p, ArrowSourceColumns columns_p)
+	    : source(std::move(source_p)), columns(std::move(columns_p)) {
+	}
+	duckdb::shared_ptr<ArrowSource> source;
+	ArrowSourceColumns columns;
+};
+
+} // namespace duckherder

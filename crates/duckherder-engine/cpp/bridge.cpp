@@ -1,0 +1,50 @@
+#include "bridge.hpp"
+
+#include "duckdb/common/exception.hpp"
+
+#include <cstdlib>
+
+using duckdb::ErrorData;
+using duckdb::Exception;
+using duckdb::string;
+
+namespace duckherder {
+
+static char *Duplicate(const string &text) {
+	auto copy = static_cast<char *>(malloc(text.size() + 1));
+	if (copy) {
+		memcpy(copy, text.c_str(), text.size() + 1);
+	}
+	return copy;
+}
+
+void SetError(DhError *error, const ErrorData &data) {
+	error->type = Duplicate(Exception::ExceptionTypeToString(data.Type()));
+	error->message = Duplicate(data.RawMessage());
+}
+
+void ThrowIfError(DhError &error) {
+	if (!error.type) {
+		return;
+	}
+	auto type = Exception::StringToExceptionType(error.type);
+	string message = error.message ? error.message : "out of memory";
+	free(error.type);
+	free(error.message);
+	error = DhError {nullptr, nullptr};
+	ErrorData(type, message).Throw();
+}
+
+} // namespace duckherder
+
+extern "C" void dh_error_free(DhError *error) {
+	free(error->type);
+	free(error->message);
+	*error = DhError {nullptr, nullptr};
+}
+
+//! An error made by Rust, in memory that C++ frees.
+extern "C" void dh_error_set(DhError *error, DhText type, DhText message) {
+	error->type = duckherder::Duplicate(duckherder::ToString(type));
+	error->message = duckherder::Duplicate(duckherder::ToString(message));
+}

@@ -1,0 +1,91 @@
+// Instances and connections of the embedded DuckDB, for src/database.rs and src/connection.rs.
+#include "connection.hpp"
+
+#include "arrow_source.hpp"
+#include "duckdb/catalog/catalog.hpp"
+#include "duckdb/main/client_config.hpp"
+#include "duckdb/main/client_context.hpp"
+#include "duckdb/main/config.hpp"
+#include "duckdb/main/database_manager.hpp"
+
+using namespace duckdb; // NOLINT
+using duckherder::Guard;
+using duckherder::ToString;
+
+extern "C" {
+
+DhDatabase *dh_database_open(DhText path, const DhText *names, const DhText *values, size_t count, DhError *error) {
+	return Guard<DhDatabase *>(error, nullptr, [&]() {
+		DBConfig config;
+		for (size_t i = 0; i < count; i++) {
+			config.SetOptionByName(Identifier(ToString(names[i])), Value(ToString(values[i])));
+		}
+		auto database = make_uniq<DhDatabase>(ToString(path), &config);
+		duckherder::RegisterExchangeScan(*database->instance);
+		return database.release();
+	});
+}
+
+void dh_database_close(DhDatabase *database) {
+	delete database;
+}
+
+DhConnection *dh_connection_open(DhDatabase *database, DhError *error) {
+	return Guard<DhConnection *>(error, nullptr, [&]() {
+		auto connection = make_uniq<DhConnection>(*database->instance);
+		auto result = connection->Query("SET arrow_lossless_conversion = true");
+		result->ThrowIfError();
+		return connection.release();
+	});
+}
+
+void dh_connection_close(DhConnection *connection) {
+	delete connection;
+}
+
+//! Runs a script; its results are thrown away.
+bool dh_connection_execute(DhConnection *connection, DhText sql, DhError *error) {
+	return Guard(error, false, [&]() {
+		for (auto &statement : connection->ExtractStatements(ToString(sql))) {
+			auto result = connection->Query(std::move(statement));
+			result->ThrowIfError();
+		}
+		return true;
+	});
+}
+
+bool dh_connection_in_transaction(DhConnection *connection) {
+	return !connection->IsAutoCommit();
+}
+
+//! A number that rises with every change of the catalog, as this connection sees it.
+uint64_t dh_connection_catalog_version(DhConnection *connection, DhError *error) {
+	return Guard<uint64_t>(error, 0, [&]() {
+		uint64_t version = 0;
+		auto &context = *connection->context;
+		context.RunFunctionInTransaction([&]() {
+			auto &catalog = Catalog::GetCatalog(context, DatabaseManager::GetDefaultDatabase(context));
+			auto known = catalog.GetCatalogVersion(context);
+			version = known.IsValid() ? known.GetIndex() : 0;
+		});
+		return version;
+	});
+}
+
+//! A handle that can stop what the connection runs, from any thread; it does not keep the connection alive.
+weak_ptr<ClientContext> *dh_interrupter_new(DhConnection *connection) {
+	return new weak_ptr<ClientContext>(connection->context);
+}
+
+void dh_interrupter_interrupt(weak_ptr<ClientContext> *interrupter) {
+	auto context = interrupter->lock();
+	if (context) {
+		context->Interrupt();
+	}
+}
+
+void dh_interrupter_free(weak_ptr<ClientContext> *interrupter) {
+	delete interrupter;
+}
+
+} // extern "C"

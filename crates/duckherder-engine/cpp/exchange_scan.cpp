@@ -1,0 +1,181 @@
+// The scan of an ArrowSource: partitions in order, one thread a partition, parked while nothing has come.
+#include "arrow_source.hpp"
+#include "connection.hpp"
+
+#include "duckdb/catalog/catalog.hpp"
+#include "duckdb/function/replacement_scan.hpp"
+#include "duckdb/main/client_context.hpp"
+#include "duckdb/main/client_context_state.hpp"
+#include "duckdb/main/config.hpp"
+#include "duckdb/main/extension/extension_loader.hpp"
+#include "duckdb/parser/expression/constant_expression.hpp"
+#include "duckdb/parser/expression/function_expression.hpp"
+#include "duckdb/parser/tableref/table_function_ref.hpp"
+
+#include <atomic>
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+static const char *const EXCHANGE_FUNCTION = "duckherder_exchange";
+static const char *const INPUTS_STATE = "duckherder_inputs";
+
+//! The relations that a connection was given, by name.
+struct ExchangeInputs : public ClientContextState {
+	std::mutex lock;
+	unordered_map<string, shared_ptr<ArrowSource>> sources;
+
+	shared_ptr<ArrowSource> Find(const string &name) {
+		std::lock_guard<std::mutex> guard(lock);
+		auto found = sources.find(name);
+		return found == sources.end() ? nullptr : found->second;
+	}
+};
+
+static shared_ptr<ArrowSource> FindInput(ClientContext &context, const string &name) {
+	auto inputs = context.registered_state->Get<ExchangeInputs>(INPUTS_STATE);
+	return inputs ? inputs->Find(name) : nullptr;
+}
+
+static unique_ptr<FunctionData> Bind(ClientContext &context, TableFunctionBindInput &input, vector<LogicalType> &types,
+                                     vector<Identifier> &names) {
+	auto name = StringValue::Get(input.inputs[0]);
+	auto source = FindInput(context, name);
+	if (!source) {
+		throw InvalidInputException("there is no exchange input \"%s\" in this connection", name);
+	}
+	ArrowSchemaWrapper schema;
+	source->Schema(schema.arrow_schema);
+	ArrowSourceColumns columns(context, schema.arrow_schema);
+	types = columns.types;
+	names = columns.names;
+	return make_uniq<ExchangeScanData>(std::move(source), std::move(columns));
+}
+
+struct GlobalState : public GlobalTableFunctionState {
+	explicit GlobalState(idx_t partitions_p) : partitions(partitions_p) {
+	}
+	const idx_t partitions;
+	std::atomic<idx_t> next_partition {0};
+
+	idx_t MaxThreads() const override {
+		return partitions;
+	}
+};
+
+struct LocalState : public LocalTableFunctionState {
+	LocalState(ClientContext &context, const ExchangeScanData &data, vector<column_t> column_ids_p)
+	    : column_ids(std::move(column_ids_p)), reader(context, data.columns, column_ids) {
+	}
+	vector<column_t> column_ids;
+	ArrowBatchReader reader;
+	//! The partition this thread reads.
+	optional_idx partition;
+};
+
+static unique_ptr<GlobalTableFunctionState> InitGlobal(ClientContext &, TableFunctionInitInput &input) {
+	return make_uniq<GlobalState>(input.bind_data->Cast<ExchangeScanData>().source->Partitions());
+}
+
+static unique_ptr<LocalTableFunctionState> InitLocal(ExecutionContext &context, TableFunctionInitInput &input,
+                                                     GlobalTableFunctionState *) {
+	return make_uniq<LocalState>(context.client, input.bind_data->Cast<ExchangeScanData>(), input.column_ids);
+}
+
+static void Scan(ClientContext &context, TableFunctionInput &input, DataChunk &output) {
+	auto &data = input.bind_data->Cast<ExchangeScanData>();
+	auto &global = input.global_state->Cast<GlobalState>();
+	auto &local = input.local_state->Cast<LocalState>();
+	auto can_park = input.interrupt_state && input.interrupt_state->CanCallback() &&
+	                input.results_execution_mode == AsyncResultsExecutionMode::TASK_EXECUTOR;
+	while (!local.reader.Read(output)) {
+		if (!local.partition.IsValid()) {
+			auto next = global.next_partition++;
+			if (next >= global.partitions) {
+				return;
+			}
+			local.partition = next;
+		}
+		ArrowArray array;
+		auto partition = local.partition.GetIndex();
+		auto found = can_park ? data.source->Poll(partition, *input.interrupt_state, array)
+		                      : (data.source->Wait(context, partition, array) ? DH_POLL_BATCH : DH_POLL_END);
+		switch (found) {
+		case DH_POLL_BATCH:
+			local.reader.SetBatch(array);
+			break;
+		case DH_POLL_PENDING:
+			input.async_result = SourceResultType::BLOCKED;
+			return;
+		default:
+			local.partition = optional_idx();
+			break;
+		}
+	}
+}
+
+static OperatorPartitionData PartitionData(ClientContext &, TableFunctionGetPartitionInput &input) {
+	if (input.partition_info.RequiresPartitionColumns()) {
+		throw InternalException("an exchange has no partition columns");
+	}
+	auto &local = input.local_state->Cast<LocalState>();
+	return OperatorPartitionData(local.partition.IsValid() ? local.partition.GetIndex() : 0);
+}
+
+TableFunction ExchangeScanFunction() {
+	TableFunction function(EXCHANGE_FUNCTION, {LogicalType::VARCHAR}, Scan, Bind, InitGlobal, InitLocal);
+	function.projection_pushdown = true;
+	function.get_partition_data = PartitionData;
+	return function;
+}
+
+static unique_ptr<TableRef> ReplaceInput(ClientContext &context, ReplacementScanInput &input,
+                                         optional_ptr<ReplacementScanData>) {
+	if (!input.schema_name.empty() || !FindInput(context, input.table_name)) {
+		return nullptr;
+	}
+	vector<unique_ptr<ParsedExpression>> arguments;
+	arguments.push_back(ConstantExpression::String(input.table_name));
+	auto reference = make_uniq<TableFunctionRef>();
+	reference->function = make_uniq<FunctionExpression>(Identifier(EXCHANGE_FUNCTION), std::move(arguments));
+	reference->alias = Identifier(input.table_name);
+	return std::move(reference);
+}
+
+void RegisterExchangeScan(DatabaseInstance &instance) {
+	ExtensionLoader loader(instance, "duckherder_engine");
+	loader.RegisterFunction(ExchangeScanFunction());
+	DBConfig::GetConfig(instance).replacement_scans.emplace_back(ReplaceInput);
+}
+
+} // namespace duckherder
+
+extern "C" {
+
+//! Makes `source` the relation `name` of the connection; takes over `self`.
+bool dh_connection_register_input(DhConnection *connection, DhText name, DhSourceTable table, void *self,
+                                  DhError *error) {
+	return duckherder::Guard(error, false, [&]() {
+		auto source = make_shared_ptr<duckherder::ArrowSource>(table, self);
+		auto inputs = connection->context->registered_state->GetOrCreate<duckherder::ExchangeInputs>(
+		    duckherder::INPUTS_STATE);
+		std::lock_guard<std::mutex> guard(inputs->lock);
+		inputs->sources[duckherder::ToString(name)] = std::move(source);
+		return true;
+	});
+}
+
+bool dh_connection_unregister_input(DhConnection *connection, DhText name, DhError *error) {
+	return duckherder::Guard(error, false, [&]() {
+		auto inputs =
+		    connection->context->registered_state->Get<duckherder::ExchangeInputs>(duckherder::INPUTS_STATE);
+		if (inputs) {
+			std::lock_guard<std::mutex> guard(inputs->lock);
+			inputs->sources.erase(duckherder::ToString(name));
+		}
+		return true;
+	});
+}
+
+} // extern "C"

@@ -1,0 +1,19 @@
+// DuckDB types as text that binds anywhere: types that a database defined are written out.
+#pragma once
+
+#include "duckdb/common/types.hpp"
+
+namespace duckdb {
+class ClientContext;
+}
+
+namespace duckherder {
+
+//! The type as SQL text, e.g. `ENUM('a', 'b')` for a column of a user's type `mood`; JSON keeps its name.
+duckdb::string WireTypeName(const duckdb::LogicalType &type);
+//! The type without any name that a database gave to it.
+duckdb::LogicalType WithoutUserTypes(const duckdb::LogicalType &type);
+//! The inverse of WireTypeName.
+duckdb::LogicalType ParseWireType(duckdb::ClientContext &context, const duckdb::string &text);
+
+} // namespace duckherder

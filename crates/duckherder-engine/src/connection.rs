@@ -1,0 +1,152 @@
+//! A connection to an embedded DuckDB.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+
+use crate::database::Database;
+use crate::error::Result;
+use crate::ffi::{self, DhError};
+use crate::source::{self, BatchSource};
+use crate::statement::{ResultStream, Statement};
+
+/// One connection: one transaction, one running statement at a time.
+///
+/// It may move between threads but is used by one at a time.
+pub struct Connection {
+    handle: *mut ffi::DhConnection,
+    database: Database,
+}
+
+// SAFETY: DuckDB connections are not bound to a thread; `&mut`-free use from several threads at once is excluded
+// because the type is not Sync.
+unsafe impl Send for Connection {}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // SAFETY: made by dh_connection_open, closed once.
+        unsafe { ffi::dh_connection_close(self.handle) }
+    }
+}
+
+impl Connection {
+    pub(crate) fn open(database: Database) -> Result<Self> {
+        let mut error = DhError::none();
+        // SAFETY: the database lives as long as `database`.
+        let handle = unsafe { ffi::dh_connection_open(database.as_ptr(), &mut error) };
+        error.into_result(Self { handle, database })
+    }
+
+    /// The database this is a connection to.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Runs a script of statements and throws their results away.
+    ///
+    /// # Errors
+    /// The first statement's that fails; what came before it stays done.
+    pub fn execute(&self, sql: &str) -> Result<()> {
+        let mut error = DhError::none();
+        // SAFETY: the handle is alive, the text outlives the call.
+        unsafe { ffi::dh_connection_execute(self.handle, sql.into(), &mut error) };
+        error.into_result(())
+    }
+
+    /// Prepares and starts one statement without parameters.
+    ///
+    /// # Errors
+    /// What DuckDB says of the statement.
+    pub fn query(&self, sql: &str) -> Result<ResultStream> {
+        self.prepare(sql, None)?.execute(None)
+    }
+
+    /// Parses and binds one statement; nothing of it runs.
+    ///
+    /// `parameters`: one row with a column a parameter, named `1`, `2` or what follows the `$`. Without the values, a
+    /// result column whose type depends on them is of type `"NULL"`.
+    ///
+    /// # Errors
+    /// What DuckDB says of the statement.
+    pub fn prepare(&self, sql: &str, parameters: Option<&RecordBatch>) -> Result<Statement> {
+        Statement::prepare(self, sql, parameters)
+    }
+
+    /// Whether a transaction was begun and not ended.
+    pub fn in_transaction(&self) -> bool {
+        // SAFETY: the handle is alive.
+        unsafe { ffi::dh_connection_in_transaction(self.handle) }
+    }
+
+    /// A number that rises with every change of the catalog that this connection sees.
+    ///
+    /// # Errors
+    /// The transaction was aborted.
+    pub fn catalog_version(&self) -> Result<u64> {
+        let mut error = DhError::none();
+        // SAFETY: the handle is alive.
+        let version = unsafe { ffi::dh_connection_catalog_version(self.handle, &mut error) };
+        error.into_result(version)
+    }
+
+    /// Makes `source` the relation `name` in this connection's SQL, until [`unregister_input`](Self::unregister_input).
+    ///
+    /// A table or view of that name hides it. The source can be read once.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn register_input(&self, name: &str, source: Arc<dyn BatchSource>) -> Result<()> {
+        let mut error = DhError::none();
+        let (table, pointer) = source::into_raw(source);
+        // SAFETY: the handle is alive; C++ takes over the source and releases it once.
+        unsafe { ffi::dh_connection_register_input(self.handle, name.into(), table, pointer, &mut error) };
+        error.into_result(())
+    }
+
+    /// Forgets a relation; a statement that reads it keeps it until it ends.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn unregister_input(&self, name: &str) -> Result<()> {
+        let mut error = DhError::none();
+        // SAFETY: the handle is alive.
+        unsafe { ffi::dh_connection_unregister_input(self.handle, name.into(), &mut error) };
+        error.into_result(())
+    }
+
+    /// A handle that stops what this connection runs, from any thread.
+    pub fn interrupter(&self) -> Interrupter {
+        // SAFETY: the handle is alive.
+        Interrupter(Arc::new(InterrupterHandle(unsafe { ffi::dh_interrupter_new(self.handle) })))
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut ffi::DhConnection {
+        self.handle
+    }
+}
+
+/// Stops a connection's statement from any thread; does nothing once the connection is gone.
+#[derive(Clone)]
+pub struct Interrupter(Arc<InterrupterHandle>);
+
+struct InterrupterHandle(*mut ffi::DhInterrupter);
+
+// SAFETY: the handle is a weak pointer to a client context whose interrupt flag is atomic.
+unsafe impl Send for InterrupterHandle {}
+// SAFETY: as above; locking a weak pointer is thread-safe.
+unsafe impl Sync for InterrupterHandle {}
+
+impl Drop for InterrupterHandle {
+    fn drop(&mut self) {
+        // SAFETY: made by dh_interrupter_new, freed once.
+        unsafe { ffi::dh_interrupter_free(self.0) }
+    }
+}
+
+impl Interrupter {
+    /// The running statement ends with an `INTERRUPT` error.
+    pub fn interrupt(&self) {
+        // SAFETY: the handle is alive.
+        unsafe { ffi::dh_interrupter_interrupt(self.0.0) }
+    }
+}

@@ -1,0 +1,56 @@
+//! An embedded DuckDB instance.
+
+use std::sync::Arc;
+
+use crate::connection::Connection;
+use crate::error::Result;
+use crate::ffi;
+
+/// A database that any number of connections share; closed with its last handle.
+#[derive(Clone)]
+pub struct Database {
+    handle: Arc<Handle>,
+}
+
+struct Handle(*mut ffi::DhDatabase);
+
+// SAFETY: a DuckDB instance may be used from any thread; the pointer is only read.
+unsafe impl Send for Handle {}
+// SAFETY: as above.
+unsafe impl Sync for Handle {}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: made by dh_database_open, closed once; connections keep the instance itself alive.
+        unsafe { ffi::dh_database_close(self.0) }
+    }
+}
+
+impl Database {
+    /// Opens the database file `path` (`:memory:` for none) with DuckDB settings by name.
+    ///
+    /// # Errors
+    /// What DuckDB says of the path or of a setting.
+    pub fn open(path: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        let names: Vec<ffi::DhText> = settings.iter().map(|(name, _)| (*name).into()).collect();
+        let values: Vec<ffi::DhText> = settings.iter().map(|(_, value)| (*value).into()).collect();
+        let mut error = ffi::DhError::none();
+        // SAFETY: all texts outlive the call; the two arrays have `count` elements each.
+        let database = unsafe {
+            ffi::dh_database_open(path.into(), names.as_ptr(), values.as_ptr(), settings.len(), &mut error)
+        };
+        error.into_result(Self { handle: Arc::new(Handle(database)) })
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn connect(&self) -> Result<Connection> {
+        Connection::open(self.clone())
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut ffi::DhDatabase {
+        self.handle.0
+    }
+}

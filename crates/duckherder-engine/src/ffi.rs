@@ -1,0 +1,168 @@
+//! The functions of `cpp/` as Rust sees them, and the two structs that cross.
+//!
+//! Mirrors `cpp/bridge.hpp`, `cpp/arrow_source.hpp` and the `extern "C"` functions beside them. Every pointer that a
+//! function gives out is owned by the caller and ends with the matching `*_free` or `*_close`.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
+
+use crate::error::EngineError;
+
+macro_rules! opaque {
+    ($($name:ident),+) => { $(#[repr(C)] pub struct $name { _private: [u8; 0] })+ };
+}
+opaque!(DhDatabase, DhConnection, DhStatement, DhResult, DhInterrupter);
+
+/// A borrowed text.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct DhText {
+    pub data: *const c_char,
+    pub length: usize,
+}
+
+impl From<&str> for DhText {
+    fn from(text: &str) -> Self {
+        Self { data: text.as_ptr().cast(), length: text.len() }
+    }
+}
+
+impl DhText {
+    /// # Safety
+    /// The text must still be alive.
+    pub unsafe fn to_string_lossy(self) -> String {
+        if self.length == 0 {
+            return String::new();
+        }
+        // SAFETY: the caller says the text is alive, and C++ made pointer and length from one string.
+        let bytes = unsafe { std::slice::from_raw_parts(self.data.cast::<u8>(), self.length) };
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+}
+
+/// An error made by C++ (or by [`dh_error_set`]).
+#[repr(C)]
+pub struct DhError {
+    kind: *mut c_char,
+    message: *mut c_char,
+}
+
+impl DhError {
+    pub const fn none() -> Self {
+        Self { kind: std::ptr::null_mut(), message: std::ptr::null_mut() }
+    }
+
+    /// The error, if there is one.
+    pub fn take(&mut self) -> Option<EngineError> {
+        if self.kind.is_null() {
+            return None;
+        }
+        // SAFETY: both texts were made by `Duplicate` in cpp/bridge.cpp: NUL-terminated, or null when out of memory.
+        let text = |pointer: *mut c_char| unsafe {
+            if pointer.is_null() {
+                String::from("out of memory")
+            } else {
+                CStr::from_ptr(pointer).to_string_lossy().into_owned()
+            }
+        };
+        let error = EngineError::new(text(self.kind), text(self.message));
+        // SAFETY: frees what `Duplicate` allocated and empties the struct.
+        unsafe { dh_error_free(self) };
+        Some(error)
+    }
+
+    /// `value` unless there is an error.
+    ///
+    /// # Errors
+    /// The error that C++ set.
+    pub fn into_result<T>(mut self, value: T) -> Result<T, EngineError> {
+        match self.take() {
+            Some(error) => Err(error),
+            None => Ok(value),
+        }
+    }
+}
+
+/// The functions of a [`BatchSource`](crate::BatchSource) for C++; `DhSourceTable` in cpp/arrow_source.hpp.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct DhSourceTable {
+    pub partitions: unsafe extern "C" fn(*mut c_void) -> u64,
+    pub schema: unsafe extern "C" fn(*mut c_void, *mut FFI_ArrowSchema),
+    pub poll: unsafe extern "C" fn(*mut c_void, u64, *mut c_void, *mut FFI_ArrowArray, *mut DhError) -> c_int,
+    pub release: unsafe extern "C" fn(*mut c_void),
+}
+
+pub type DhTextSink = unsafe extern "C" fn(*mut c_void, DhText);
+
+unsafe extern "C" {
+    pub fn dh_error_free(error: *mut DhError);
+    pub fn dh_error_set(error: *mut DhError, kind: DhText, message: DhText);
+
+    pub fn dh_database_open(
+        path: DhText,
+        names: *const DhText,
+        values: *const DhText,
+        count: usize,
+        error: *mut DhError,
+    ) -> *mut DhDatabase;
+    pub fn dh_database_close(database: *mut DhDatabase);
+
+    pub fn dh_connection_open(database: *mut DhDatabase, error: *mut DhError) -> *mut DhConnection;
+    pub fn dh_connection_close(connection: *mut DhConnection);
+    pub fn dh_connection_execute(connection: *mut DhConnection, sql: DhText, error: *mut DhError) -> bool;
+    pub fn dh_connection_in_transaction(connection: *mut DhConnection) -> bool;
+    pub fn dh_connection_catalog_version(connection: *mut DhConnection, error: *mut DhError) -> u64;
+    pub fn dh_connection_register_input(
+        connection: *mut DhConnection,
+        name: DhText,
+        table: DhSourceTable,
+        source: *mut c_void,
+        error: *mut DhError,
+    ) -> bool;
+    pub fn dh_connection_unregister_input(connection: *mut DhConnection, name: DhText, error: *mut DhError) -> bool;
+
+    pub fn dh_interrupter_new(connection: *mut DhConnection) -> *mut DhInterrupter;
+    pub fn dh_interrupter_interrupt(interrupter: *mut DhInterrupter);
+    pub fn dh_interrupter_free(interrupter: *mut DhInterrupter);
+
+    pub fn dh_statement_prepare(
+        connection: *mut DhConnection,
+        sql: DhText,
+        schema: *mut FFI_ArrowSchema,
+        values: *mut FFI_ArrowArray,
+        error: *mut DhError,
+    ) -> *mut DhStatement;
+    pub fn dh_statement_free(statement: *mut DhStatement);
+    pub fn dh_statement_schema(statement: *mut DhStatement, schema: *mut FFI_ArrowSchema, error: *mut DhError) -> bool;
+    pub fn dh_statement_types(
+        statement: *mut DhStatement,
+        sink: DhTextSink,
+        target: *mut c_void,
+        error: *mut DhError,
+    ) -> bool;
+    pub fn dh_statement_parameters(statement: *mut DhStatement, sink: DhTextSink, target: *mut c_void);
+    pub fn dh_statement_kind(statement: *mut DhStatement) -> c_int;
+    pub fn dh_statement_read_only(statement: *mut DhStatement) -> bool;
+    pub fn dh_statement_execute(
+        statement: *mut DhStatement,
+        schema: *mut FFI_ArrowSchema,
+        values: *mut FFI_ArrowArray,
+        error: *mut DhError,
+    ) -> *mut DhResult;
+    pub fn dh_result_next(result: *mut DhResult, array: *mut FFI_ArrowArray, error: *mut DhError) -> c_int;
+    pub fn dh_result_free(result: *mut DhResult);
+
+    pub fn dh_waker_wake(waker: *mut c_void);
+    pub fn dh_waker_free(waker: *mut c_void);
+}
+
+/// A [`DhTextSink`] that pushes to the `Vec<String>` behind `target`.
+///
+/// # Safety
+/// `target` must be a `*mut Vec<String>`, `text` alive.
+pub unsafe extern "C" fn push_text(target: *mut c_void, text: DhText) {
+    // SAFETY: as the caller says.
+    unsafe { (*target.cast::<Vec<String>>()).push(text.to_string_lossy()) };
+}
