@@ -36,9 +36,8 @@ impl Database {
         let values: Vec<ffi::DhText> = settings.iter().map(|(_, value)| (*value).into()).collect();
         let mut error = ffi::DhError::none();
         // SAFETY: all texts outlive the call; the two arrays have `count` elements each.
-        let database = unsafe {
-            ffi::dh_database_open(path.into(), names.as_ptr(), values.as_ptr(), settings.len(), &mut error)
-        };
+        let database =
+            unsafe { ffi::dh_database_open(path.into(), names.as_ptr(), values.as_ptr(), settings.len(), &mut error) };
         error.into_result(Self { handle: Arc::new(Handle(database)) })
     }
 

@@ -39,8 +39,7 @@ impl Statement {
         let mut values = Values::new(parameters)?;
         let (schema, array) = values.as_ptrs();
         // SAFETY: the connection is alive; C++ takes over schema and array, or leaves them to be dropped here.
-        let handle =
-            unsafe { ffi::dh_statement_prepare(connection.as_ptr(), sql.into(), schema, array, &mut error) };
+        let handle = unsafe { ffi::dh_statement_prepare(connection.as_ptr(), sql.into(), schema, array, &mut error) };
         error.into_result(())?;
         let mut statement = Self {
             handle,

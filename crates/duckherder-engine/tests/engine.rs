@@ -1,5 +1,7 @@
 //! What the engine promises, against the embedded DuckDB.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -59,8 +61,12 @@ fn statements_tell_their_columns_and_parameters() {
     let connection = connect();
     connection.execute("CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TABLE t (m mood, d DECIMAL(18, 3))").unwrap();
     let statement = connection.prepare("SELECT m, d, NULL::JSON AS j FROM t WHERE d = $limit", None).unwrap();
-    let types: Vec<&str> =
-        statement.schema().fields().iter().map(|field| field.metadata()[DUCKDB_TYPE_METADATA].clone().leak() as &str).collect();
+    let types: Vec<&str> = statement
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.metadata()[DUCKDB_TYPE_METADATA].clone().leak() as &str)
+        .collect();
     assert_eq!(types, ["ENUM('sad', 'ok')", "DECIMAL(18,3)", "JSON"]);
     assert_eq!(statement.parameters(), ["limit"]);
     assert_eq!(statement.kind(), ResultKind::Query);
@@ -154,7 +160,8 @@ impl BatchSource for Late {
         }
         let from = (partition * 3 + step) as i64 * 5000;
         let values: Vec<i64> = (from..from + 5000).collect();
-        let texts: Vec<Option<String>> = values.iter().map(|v| (v % 3 != 0).then(|| format!("a longer text {v}"))).collect();
+        let texts: Vec<Option<String>> =
+            values.iter().map(|v| (v % 3 != 0).then(|| format!("a longer text {v}"))).collect();
         let columns: Vec<Arc<dyn Array>> = vec![Arc::new(Int64Array::from(values)), Arc::new(StringArray::from(texts))];
         Poll::Ready(Some(Ok(RecordBatch::try_new(self.schema(), columns).unwrap())))
     }
@@ -209,7 +216,10 @@ fn every_type_crosses_both_ways() {
         );
         match connection.query(&sql).and_then(|mut stream| stream.next().transpose()) {
             Ok(Some(batch)) if batch.column(0).as_primitive::<Int64Type>().value(0) == 0 => {}
-            other => wrong.push(format!("{name}: {:?}", other.map(|b| b.map(|b| b.column(0).as_primitive::<Int64Type>().value(0))))),
+            other => wrong.push(format!(
+                "{name}: {:?}",
+                other.map(|b| b.map(|b| b.column(0).as_primitive::<Int64Type>().value(0)))
+            )),
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

@@ -20,6 +20,9 @@ pub struct PrepareStatement {
     /// Whether the statement belongs to a transaction that the client opened; the driver begins one if there is none.
     #[prost(bool, tag = "4")]
     pub in_transaction: bool,
+    /// The parameters' values, as in [`ExecuteStatement`]: result types may depend on them.
+    #[prost(bytes = "vec", tag = "5")]
+    pub parameters: Vec<u8>,
 }
 
 /// One session setting; a missing value resets it.
