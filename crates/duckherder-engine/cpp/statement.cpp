@@ -1,6 +1,7 @@
 // Statements: bound once to learn their columns, submitted once to get their rows as Arrow; for src/statement.rs.
 #include "arrow_source.hpp"
 #include "connection.hpp"
+#include "exact_arrow_format.hpp"
 #include "wire_type.hpp"
 
 #include "duckdb/common/arrow/arrow_converter.hpp"
@@ -115,7 +116,7 @@ DhResult *dh_statement_execute(DhStatement *statement, ArrowSchema *schema, Arro
 				statement->parameters[Identifier(value.first)] = BoundParameterData(value.second);
 			}
 		}
-		QueryParameters parameters(make_shared_ptr<ArrowFormat>(ARROW_BATCH_ROWS));
+		QueryParameters parameters(make_shared_ptr<duckherder::ExactArrowFormat>(ARROW_BATCH_ROWS));
 		auto copy = statement->statement->Copy();
 		parameters.statement_args = &statement->parameters;
 		auto result = context.Submit(std::move(copy), parameters);

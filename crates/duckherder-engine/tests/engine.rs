@@ -224,3 +224,14 @@ fn every_type_crosses_both_ways() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+#[test]
+fn an_interval_that_arrow_would_falsify_is_an_error() {
+    let connection = connect();
+    for sql in
+        ["SELECT INTERVAL 3000000 HOURS", "SELECT [{'i': INTERVAL 3000000 HOURS}]", "SELECT -INTERVAL 3000000 HOURS"]
+    {
+        assert_eq!(rows(&connection, sql).unwrap_err().exception_type, "Out of Range", "{sql}");
+    }
+    assert_eq!(rows(&connection, "SELECT INTERVAL 2000000 HOURS, NULL::INTERVAL, [INTERVAL 5 YEARS]").unwrap(), 1);
+}
