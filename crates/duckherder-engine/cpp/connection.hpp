@@ -23,6 +23,7 @@ struct DhStatement {
 	duckdb::identifier_map_t<duckdb::BoundParameterData> parameters;
 	duckdb::vector<duckdb::Identifier> names;
 	duckdb::vector<duckdb::LogicalType> types;
+	duckdb::ArrowSchemaWrapper schema;
 	duckdb::StatementProperties properties;
 	duckdb::vector<duckdb::string> parameter_names;
 };

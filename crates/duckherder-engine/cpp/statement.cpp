@@ -17,7 +17,7 @@ using duckherder::ToText;
 //! Rows in one Arrow array: large enough for the network, small enough to stream.
 static constexpr idx_t ARROW_BATCH_ROWS = 16 * STANDARD_VECTOR_SIZE;
 
-//! The columns that a statement would return, without running any of it.
+//! Finds out what a statement would return, without running any of it.
 static void BindStatement(DhStatement &target) {
 	auto &context = *target.context;
 	context.RunFunctionInTransaction(
@@ -28,6 +28,12 @@ static void BindStatement(DhStatement &target) {
 		    target.names = planner.names;
 		    target.types = planner.types;
 		    target.properties = planner.properties;
+		    vector<string> names;
+		    for (auto &name : target.names) {
+			    names.push_back(name.GetIdentifierName());
+		    }
+		    auto properties = context.GetClientProperties();
+		    ArrowConverter::ToArrowSchema(&target.schema.arrow_schema, target.types, names, properties);
 	    },
 	    false);
 }
@@ -67,18 +73,10 @@ void dh_statement_free(DhStatement *statement) {
 	delete statement;
 }
 
-//! The result's Arrow schema.
-bool dh_statement_schema(DhStatement *statement, ArrowSchema *schema, DhError *error) {
-	return Guard(error, false, [&]() {
-		auto properties = statement->context->GetClientProperties();
-		vector<string> names;
-		for (auto &name : statement->names) {
-			names.push_back(name.GetIdentifierName());
-		}
-		statement->context->RunFunctionInTransaction(
-		    [&]() { ArrowConverter::ToArrowSchema(schema, statement->types, names, properties); }, false);
-		return true;
-	});
+//! The result's Arrow schema; it can be taken once.
+void dh_statement_schema(DhStatement *statement, ArrowSchema *schema) {
+	*schema = statement->schema.arrow_schema;
+	statement->schema.arrow_schema.release = nullptr;
 }
 
 //! The result's DuckDB types, as text, in order.

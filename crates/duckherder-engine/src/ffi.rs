@@ -135,7 +135,7 @@ unsafe extern "C" {
         error: *mut DhError,
     ) -> *mut DhStatement;
     pub fn dh_statement_free(statement: *mut DhStatement);
-    pub fn dh_statement_schema(statement: *mut DhStatement, schema: *mut FFI_ArrowSchema, error: *mut DhError) -> bool;
+    pub fn dh_statement_schema(statement: *mut DhStatement, schema: *mut FFI_ArrowSchema);
     pub fn dh_statement_types(
         statement: *mut DhStatement,
         sink: DhTextSink,

@@ -59,9 +59,8 @@ impl Statement {
         let mut error = DhError::none();
         // SAFETY: the handle is alive; the sinks are `Vec<String>`s that outlive the calls.
         unsafe {
-            if ffi::dh_statement_schema(self.handle, &mut raw, &mut error) {
-                ffi::dh_statement_types(self.handle, ffi::push_text, sink(&mut types), &mut error);
-            }
+            ffi::dh_statement_schema(self.handle, &mut raw);
+            ffi::dh_statement_types(self.handle, ffi::push_text, sink(&mut types), &mut error);
             ffi::dh_statement_parameters(self.handle, ffi::push_text, sink(&mut self.parameters));
             self.kind = match ffi::dh_statement_kind(self.handle) {
                 0 => ResultKind::Query,
