@@ -46,8 +46,8 @@ pub enum Sent {
 }
 
 impl Outlet {
-    /// Both ends of a stream whose statement runs as `execution`.
-    pub fn new(execution: Arc<Execution>) -> (Arc<Self>, OutletStream) {
+    /// Both ends of a stream whose statement, if it is one, runs as `execution`.
+    pub fn new(execution: Option<Arc<Execution>>) -> (Arc<Self>, OutletStream) {
         let outlet = Arc::new(Self { state: Mutex::default(), room: Condvar::new() });
         let stream = OutletStream { outlet: Arc::clone(&outlet), execution };
         (outlet, stream)
@@ -111,7 +111,7 @@ impl Outlet {
 /// The consuming end, a gRPC response. Dropping it cancels the statement.
 pub struct OutletStream {
     outlet: Arc<Outlet>,
-    execution: Arc<Execution>,
+    execution: Option<Arc<Execution>>,
 }
 
 impl OutletStream {
@@ -165,6 +165,8 @@ impl Stream for OutletStream {
 impl Drop for OutletStream {
     fn drop(&mut self) {
         self.outlet.cancel();
-        self.execution.cancel();
+        if let Some(execution) = &self.execution {
+            execution.cancel();
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatch;
 use duckherder_engine::{Connection, Database, Statement};
 use duckherder_proto::statement::Setting;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
@@ -54,7 +55,7 @@ pub struct Prepared {
     pub sql: String,
     pub user_sql: String,
     /// Rows of parameter values that a Flight SQL client has bound.
-    pub bound: Vec<arrow::array::RecordBatch>,
+    pub bound: Vec<RecordBatch>,
 }
 
 impl Session {
@@ -286,11 +287,11 @@ impl SessionCore {
     ///
     /// # Errors
     /// What DuckDB says of the statement, or there are too many.
-    pub fn prepare(&mut self, sql: String, user_sql: String) -> Result<u64> {
+    pub fn prepare(&mut self, sql: String, user_sql: String, parameters: Option<&RecordBatch>) -> Result<u64> {
         if self.statements.len() >= STATEMENT_LIMIT {
             return Err(DriverError::TooManyStatements { limit: STATEMENT_LIMIT });
         }
-        let statement = self.connection.prepare(&sql, None)?;
+        let statement = self.connection.prepare(&sql, parameters)?;
         self.last_statement += 1;
         self.statements.insert(self.last_statement, Prepared { statement, sql, user_sql, bound: Vec::new() });
         Ok(self.last_statement)

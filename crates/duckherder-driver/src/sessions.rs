@@ -115,7 +115,8 @@ impl Sessions {
     }
 
     /// Stops everything that runs.
-    pub fn interrupt_all(&self) {
+    pub fn interrupt_all(&self, runtime: &tokio::runtime::Handle) {
+        let _inside = runtime.enter();
         let sessions: Vec<_> = lock(&self.state).open.values().cloned().collect();
         sessions.iter().for_each(|session| session.interrupt());
     }

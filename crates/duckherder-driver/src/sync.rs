@@ -40,8 +40,9 @@ impl Execution {
         lock(&self.state).cancelled
     }
 
-    /// Stops the execution if it has not ended: interrupts it until it has.
+    /// Stops the execution if it has not ended: interrupts it until it has. To be called inside the runtime.
     pub fn cancel(self: &Arc<Self>) {
+
         {
             let mut state = lock(&self.state);
             if state.cancelled || state.interrupter.is_none() {
