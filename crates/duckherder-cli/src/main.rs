@@ -1,1 +1,34 @@
-fn main() {}
+//! The one binary: `duckherder driver`, `duckherder worker`; called `distributed_server` or `distributed_worker` it
+//! is just one of them.
+//!
+//! Exit codes: 0 stopped as asked, 1 could not run, 2 called wrongly.
+
+mod arguments;
+mod serve;
+
+use std::process::ExitCode;
+
+use arguments::{Call, LogFormat};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let call = Call::parse(std::env::args_os());
+    start_logging(call.log_format);
+    match serve::run(call.role) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs go to standard error, filtered by `DUCKHERDER_LOG` (`info` without it).
+fn start_logging(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("DUCKHERDER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().init(),
+    }
+}

@@ -1,1 +1,41 @@
-//! driver
+//! The driver: an Arrow Flight SQL server over one embedded DuckDB.
+//!
+//! ```text
+//!  client --Flight SQL--> service --> own / own_actions   what our extension asks
+//!                            |  '---> flight_sql          what any Flight SQL client asks
+//!                            v
+//!                         sessions --> session (one DuckDB connection, used under a lock)
+//!                                         |                         ^
+//!                               execute   v  outlet, spool          |  ingest
+//!                                       rows to the client        rows from the client
+//! ```
+//!
+//! [`Driver::start`] is the way in; the scheduler joins in through [`distribute::Distributor`].
+
+// tonic's `Status` is what its service traits return; boxing it would only move the cost.
+#![allow(clippy::result_large_err)]
+
+mod catalog;
+pub mod cluster;
+pub mod distribute;
+mod encode;
+mod error;
+mod execute;
+mod ingest;
+mod outlet;
+mod own;
+mod own_actions;
+mod rows;
+mod server;
+mod service;
+mod session;
+mod sessions;
+mod split;
+mod spool;
+mod sql;
+mod statistics;
+mod sync;
+
+pub use error::{DriverError, Result};
+pub use server::{Driver, DriverOptions};
+pub use sessions::SessionLimits;

@@ -1,0 +1,190 @@
+//! The command line, in its three spellings.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use duckherder_proto::{DEFAULT_DRIVER_PORT, DEFAULT_WORKER_PORT};
+
+/// What the process is to be, and how it logs.
+pub struct Call {
+    pub role: Role,
+    pub log_format: LogFormat,
+}
+
+/// A role with its settings.
+#[derive(Debug, PartialEq)]
+pub enum Role {
+    Driver(Driver),
+    Worker(Worker),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Parser)]
+#[command(name = "duckherder", version, about = "Runs DuckDB's SQL on a driver and its workers")]
+struct Duckherder {
+    #[command(subcommand)]
+    command: Command,
+    /// How log lines look
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve a database to clients
+    Driver(Driver),
+    /// Work for a driver
+    Worker(Worker),
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct Driver {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT", default_value_t = format!("0.0.0.0:{DEFAULT_DRIVER_PORT}"))]
+    pub listen: String,
+    /// Workers in the driver's own process
+    #[arg(long, default_value_t = 0)]
+    pub workers: usize,
+    /// Database file
+    #[arg(long, value_name = "PATH", default_value = ":memory:")]
+    pub database: String,
+    /// DuckDB's threads (all cores by default)
+    #[arg(long)]
+    pub threads: Option<usize>,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct Worker {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT", default_value_t = format!("0.0.0.0:{DEFAULT_WORKER_PORT}"))]
+    pub listen: String,
+    /// The worker's name
+    #[arg(long, default_value = "worker-1")]
+    pub id: String,
+    /// DuckDB's threads (all cores by default)
+    #[arg(long)]
+    pub threads: Option<usize>,
+}
+
+/// `distributed_server [HOST] [PORT] [WORKERS]`
+#[derive(Parser)]
+#[command(name = "distributed_server", version, about = "Serves a database to clients")]
+struct DistributedServer {
+    #[arg(default_value = "0.0.0.0")]
+    host: String,
+    #[arg(default_value_t = DEFAULT_DRIVER_PORT)]
+    port: u16,
+    #[arg(default_value_t = 0)]
+    workers: usize,
+    /// How log lines look
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+/// `distributed_worker [HOST] [PORT] [ID]`
+#[derive(Parser)]
+#[command(name = "distributed_worker", version, about = "Works for a driver")]
+struct DistributedWorker {
+    #[arg(default_value = "0.0.0.0")]
+    host: String,
+    #[arg(default_value_t = DEFAULT_WORKER_PORT)]
+    port: u16,
+    #[arg(default_value = "worker-1")]
+    id: String,
+    /// How log lines look
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+impl Call {
+    /// Reads the command line, the program's name first; the name picks the spelling. Ends the process with exit
+    /// code 2 if it makes no sense.
+    pub fn parse(arguments: impl Iterator<Item = OsString>) -> Self {
+        let arguments: Vec<OsString> = arguments.collect();
+        Self::try_parse(&arguments).unwrap_or_else(|error| error.exit())
+    }
+
+    fn try_parse(arguments: &[OsString]) -> Result<Self, clap::Error> {
+        let name = arguments.first().and_then(|path| Path::new(path).file_stem()).and_then(|name| name.to_str());
+        match name {
+            Some("distributed_server") => DistributedServer::try_parse_from(arguments).map(Self::from),
+            Some("distributed_worker") => DistributedWorker::try_parse_from(arguments).map(Self::from),
+            _ => Duckherder::try_parse_from(arguments).map(Self::from),
+        }
+    }
+}
+
+impl From<Duckherder> for Call {
+    fn from(call: Duckherder) -> Self {
+        let role = match call.command {
+            Command::Driver(driver) => Role::Driver(driver),
+            Command::Worker(worker) => Role::Worker(worker),
+        };
+        Self { role, log_format: call.log_format }
+    }
+}
+
+impl From<DistributedServer> for Call {
+    fn from(call: DistributedServer) -> Self {
+        let role = Role::Driver(Driver {
+            listen: host_and_port(&call.host, call.port),
+            workers: call.workers,
+            database: ":memory:".to_string(),
+            threads: None,
+        });
+        Self { role, log_format: call.log_format }
+    }
+}
+
+impl From<DistributedWorker> for Call {
+    fn from(call: DistributedWorker) -> Self {
+        let role =
+            Role::Worker(Worker { listen: host_and_port(&call.host, call.port), id: call.id, threads: None });
+        Self { role, log_format: call.log_format }
+    }
+}
+
+fn host_and_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Role, clap::Error> {
+        let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        Call::try_parse(&arguments).map(|call| call.role)
+    }
+
+    #[test]
+    fn spellings_mean_the_same() {
+        let long = parse("duckherder driver --listen 127.0.0.1:99 --workers 2").map_err(|error| error.to_string());
+        let short = parse("/opt/distributed_server 127.0.0.1 99 2").map_err(|error| error.to_string());
+        assert_eq!(long, short);
+        let long = parse("duckherder worker --listen [::1]:99 --id w").map_err(|error| error.to_string());
+        let short = parse("distributed_worker ::1 99 w").map_err(|error| error.to_string());
+        assert_eq!(long, short);
+    }
+
+    #[test]
+    fn defaults() {
+        let Ok(Role::Driver(driver)) = parse("distributed_server") else { unreachable!("parses") };
+        assert_eq!((driver.listen.as_str(), driver.workers), ("0.0.0.0:8815", 0));
+        let Ok(Role::Worker(worker)) = parse("distributed_worker") else { unreachable!("parses") };
+        assert_eq!((worker.listen.as_str(), worker.id.as_str()), ("0.0.0.0:8816", "worker-1"));
+    }
+
+    #[test]
+    fn nonsense_is_a_usage_error() {
+        for line in ["duckherder", "duckherder herd", "distributed_server h port", "duckherder driver --workers -1"] {
+            assert_eq!(parse(line).map_err(|error| error.exit_code()), Err(2), "{line}");
+        }
+    }
+}

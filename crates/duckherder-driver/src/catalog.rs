@@ -1,0 +1,121 @@
+//! Describing what the database holds, as one session sees it, for the client's catalog.
+
+use std::collections::HashMap;
+
+use duckherder_engine::Connection;
+use duckherder_proto::actions::{Catalog, CatalogEntry, Column, EntryKind};
+
+use crate::error::Result;
+use crate::rows::{each, query};
+use crate::session::SessionCore;
+
+/// The user's columns of all tables and views, in order. DuckDB writes types of the user's own out by itself.
+const COLUMNS: &str = "\
+    SELECT schema_name, table_name, column_name, data_type, NOT is_nullable, \
+           CASE WHEN is_generated THEN generation_expression ELSE column_default END, comment, is_generated \
+    FROM duckdb_columns() WHERE database_name = current_database() AND NOT internal \
+    ORDER BY table_oid, column_index";
+
+/// One query for each kind of entry: schema, name, sql, table, estimated rows, comment.
+const ENTRIES: [(EntryKind, &str); 8] = [
+    (
+        EntryKind::Schema,
+        "SELECT schema_name, schema_name, sql, NULL::VARCHAR, 0::BIGINT, comment \
+         FROM duckdb_schemas() WHERE database_name = current_database() AND NOT internal ORDER BY oid",
+    ),
+    (
+        EntryKind::Type,
+        "SELECT schema_name, type_name, NULL::VARCHAR, NULL::VARCHAR, 0::BIGINT, comment \
+         FROM duckdb_types() WHERE database_name = current_database() AND NOT internal ORDER BY type_oid",
+    ),
+    (
+        EntryKind::Sequence,
+        "SELECT schema_name, sequence_name, sql, NULL::VARCHAR, 0::BIGINT, comment \
+         FROM duckdb_sequences() WHERE database_name = current_database() AND NOT temporary ORDER BY sequence_oid",
+    ),
+    (
+        EntryKind::Table,
+        "SELECT schema_name, table_name, sql, NULL::VARCHAR, estimated_size::BIGINT, comment \
+         FROM duckdb_tables() WHERE database_name = current_database() AND NOT internal AND NOT temporary \
+         ORDER BY table_oid",
+    ),
+    (
+        EntryKind::View,
+        "SELECT schema_name, view_name, sql, NULL::VARCHAR, 0::BIGINT, comment \
+         FROM duckdb_views() WHERE database_name = current_database() AND NOT internal AND NOT temporary \
+         ORDER BY view_oid",
+    ),
+    (
+        EntryKind::Index,
+        "SELECT schema_name, index_name, sql, table_name, 0::BIGINT, comment \
+         FROM duckdb_indexes() WHERE database_name = current_database() ORDER BY index_oid",
+    ),
+    (
+        EntryKind::ScalarMacro,
+        "SELECT schema_name, function_name, NULL::VARCHAR, NULL::VARCHAR, 0::BIGINT, comment \
+         FROM duckdb_functions() WHERE database_name = current_database() AND NOT internal \
+         AND function_type = 'macro' ORDER BY function_oid",
+    ),
+    (
+        EntryKind::TableMacro,
+        "SELECT schema_name, function_name, NULL::VARCHAR, NULL::VARCHAR, 0::BIGINT, comment \
+         FROM duckdb_functions() WHERE database_name = current_database() AND NOT internal \
+         AND function_type = 'table_macro' ORDER BY function_oid",
+    ),
+];
+
+/// The session's catalog, or just its version if the client has that one already.
+///
+/// # Errors
+/// DuckDB's, for example because the transaction was aborted.
+pub fn describe(core: &SessionCore, known_version: Option<u64>) -> Result<Catalog> {
+    let connection = &core.connection;
+    let version = connection.catalog_version()?;
+    if known_version == Some(version) {
+        return Ok(Catalog { version, unchanged: true, entries: Vec::new() });
+    }
+    let mut columns = read_columns(connection)?;
+    let mut entries = Vec::new();
+    for (kind, sql) in ENTRIES {
+        let mut seen = std::collections::HashSet::new();
+        each(&query(connection, sql)?, |row| {
+            let (schema, name) = (row.text(0)?, row.text(1)?);
+            // A macro has a row for each of its overloads.
+            if !seen.insert((schema.clone(), name.clone())) {
+                return Ok(());
+            }
+            let columns = match kind {
+                EntryKind::Table | EntryKind::View => columns.remove(&(schema.clone(), name.clone())),
+                _ => None,
+            };
+            entries.push(CatalogEntry {
+                kind: kind.into(),
+                sql: row.text(2)?,
+                table: row.text(3)?,
+                estimated_rows: u64::try_from(row.integer(4)?).unwrap_or_default(),
+                comment: row.optional_text(5)?,
+                columns: columns.unwrap_or_default(),
+                schema,
+                name,
+            });
+            Ok(())
+        })?;
+    }
+    Ok(Catalog { version, unchanged: false, entries })
+}
+
+fn read_columns(connection: &Connection) -> Result<HashMap<(String, String), Vec<Column>>> {
+    let mut columns: HashMap<(String, String), Vec<Column>> = HashMap::new();
+    each(&query(connection, COLUMNS)?, |row| {
+        columns.entry((row.text(0)?, row.text(1)?)).or_default().push(Column {
+            name: row.text(2)?,
+            type_name: row.text(3)?,
+            not_null: row.boolean(4)?,
+            default_sql: row.optional_text(5)?,
+            comment: row.optional_text(6)?,
+            generated: row.boolean(7)?,
+        });
+        Ok(())
+    })?;
+    Ok(columns)
+}

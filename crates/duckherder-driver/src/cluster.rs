@@ -1,0 +1,144 @@
+//! The workers that a driver knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use arrow_flight::Action;
+use arrow_flight::flight_service_client::FlightServiceClient;
+use duckherder_proto::MAX_MESSAGE_BYTES;
+use duckherder_proto::actions::LoadExtension;
+use duckherder_proto::any::Command;
+use futures::TryStreamExt;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::error::{DriverError, Result};
+use crate::sync::lock;
+
+/// How long a worker may take to answer when it is registered.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a worker may take to install and load an extension.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A worker in another process.
+#[derive(Clone)]
+pub struct RemoteWorker {
+    pub id: String,
+    /// `grpc://host:port`
+    pub location: String,
+    /// Shared by all calls to this worker; connects again by itself.
+    pub channel: Channel,
+}
+
+/// All workers of a driver: threads in its process, and other processes.
+pub struct Cluster {
+    local_workers: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    remote: BTreeMap<String, RemoteWorker>,
+    extensions: BTreeSet<String>,
+}
+
+impl Cluster {
+    /// A cluster with workers in the driver's own process only.
+    pub fn new(local_workers: usize) -> Self {
+        Self { local_workers, state: Mutex::default() }
+    }
+
+    /// Workers in the driver's process.
+    pub fn local_workers(&self) -> usize {
+        self.local_workers
+    }
+
+    /// Workers in other processes, in order of their ids.
+    pub fn remote_workers(&self) -> Vec<RemoteWorker> {
+        lock(&self.state).remote.values().cloned().collect()
+    }
+
+    /// All workers.
+    pub fn count(&self) -> usize {
+        self.local_workers + lock(&self.state).remote.len()
+    }
+
+    /// Adds a worker, or gives a known id a new location. The worker must answer and gets the extensions that were
+    /// loaded so far.
+    ///
+    /// # Errors
+    /// The location is malformed, or nobody answers there.
+    pub async fn register(&self, id: &str, location: &str) -> Result<()> {
+        if id.is_empty() {
+            return Err(DriverError::Invalid("a worker needs an id that is not empty".to_string()));
+        }
+        let channel = connect(id, location).await?;
+        let worker = RemoteWorker { id: id.to_string(), location: location.to_string(), channel };
+        let extensions: Vec<String> = lock(&self.state).extensions.iter().cloned().collect();
+        for name in extensions {
+            load_on_worker(&worker, &name).await?;
+        }
+        tracing::info!(worker = id, location, "worker registered");
+        lock(&self.state).remote.insert(id.to_string(), worker);
+        Ok(())
+    }
+
+    /// Loads an extension on every worker in another process, now and when one joins later. (Workers in the driver's
+    /// process share its DuckDB.)
+    ///
+    /// # Errors
+    /// A worker does not answer or can't load it.
+    pub async fn load_extension(&self, name: &str) -> Result<()> {
+        for worker in self.remote_workers() {
+            load_on_worker(&worker, name).await?;
+        }
+        lock(&self.state).extensions.insert(name.to_string());
+        Ok(())
+    }
+}
+
+async fn connect(id: &str, location: &str) -> Result<Channel> {
+    let authority = location.strip_prefix("grpc://").or_else(|| location.strip_prefix("grpc+tcp://"));
+    let endpoint = authority
+        .filter(|authority| authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()))
+        .and_then(|authority| Endpoint::from_shared(format!("http://{authority}")).ok())
+        .ok_or_else(|| {
+            DriverError::Invalid(format!("worker '{id}': location '{location}' is not of the form grpc://host:port"))
+        })?;
+    let endpoint = endpoint
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .initial_stream_window_size(crate::server::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(crate::server::CONNECTION_WINDOW_BYTES)
+        .http2_keep_alive_interval(crate::server::KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(crate::server::KEEP_ALIVE_TIMEOUT);
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, endpoint.connect()).await;
+    let reason = match connected {
+        Ok(Ok(channel)) => return Ok(channel),
+        Ok(Err(error)) => match std::error::Error::source(&error) {
+            Some(source) => source.to_string(),
+            None => error.to_string(),
+        },
+        Err(_) => format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+    };
+    Err(DriverError::WorkerSilent { id: id.to_string(), location: location.to_string(), reason })
+}
+
+async fn load_on_worker(worker: &RemoteWorker, name: &str) -> Result<()> {
+    let failed = |reason: String| DriverError::WorkerSilent {
+        id: worker.id.clone(),
+        location: worker.location.clone(),
+        reason: format!("cannot load extension '{name}': {reason}"),
+    };
+    let mut client = FlightServiceClient::new(worker.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let action = Action::new(LoadExtension::TYPE_URL, LoadExtension { name: name.to_string() }.pack());
+    let call = async {
+        let answers = client.do_action(action).await?.into_inner();
+        answers.try_collect::<Vec<_>>().await
+    };
+    match tokio::time::timeout(LOAD_TIMEOUT, call).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(status)) => Err(failed(status.message().to_string())),
+        Err(_) => Err(failed(format!("no answer within {} s", LOAD_TIMEOUT.as_secs()))),
+    }
+}

@@ -1,0 +1,104 @@
+//! Record batches as Flight messages, made on the thread that pulls them out of DuckDB.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
+use arrow_flight::FlightData;
+use duckherder_proto::MAX_MESSAGE_BYTES;
+use duckherder_proto::any::Command;
+use duckherder_proto::task::EndOfPartition;
+
+/// Messages are cut to about this size: other Flight clients take no more than 4 MiB unless told otherwise.
+const TARGET_MESSAGE_BYTES: usize = 3 << 20;
+
+/// Encodes one stream: its schema, its batches, and the word on how many rows there were.
+pub struct BatchEncoder {
+    schema: SchemaRef,
+    generator: IpcDataGenerator,
+    tracker: DictionaryTracker,
+    options: IpcWriteOptions,
+    context: IpcWriteContext,
+    rows: u64,
+}
+
+impl BatchEncoder {
+    /// An encoder for batches of `schema`, and the stream's first message, which describes it.
+    pub fn new(schema: SchemaRef) -> (Self, FlightData) {
+        let mut encoder = Self {
+            schema,
+            generator: IpcDataGenerator::default(),
+            tracker: DictionaryTracker::new(false),
+            options: IpcWriteOptions::default(),
+            context: IpcWriteContext::default(),
+            rows: 0,
+        };
+        let first = encoder.generator.schema_to_bytes_with_dictionary_tracker(
+            &encoder.schema,
+            &mut encoder.tracker,
+            &encoder.options,
+        );
+        (encoder, message(first))
+    }
+
+    /// Rows encoded so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Appends the messages of one batch to `out`: dictionaries first, large batches in slices.
+    ///
+    /// # Errors
+    /// Arrow can't encode the batch, or one row alone is larger than a message may be.
+    pub fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<FlightData>) -> Result<(), ArrowError> {
+        let rows = batch.num_rows();
+        if rows > 1 && slice_bytes(batch)? > TARGET_MESSAGE_BYTES {
+            let half = rows / 2;
+            self.encode(&batch.slice(0, half), out)?;
+            return self.encode(&batch.slice(half, rows - half), out);
+        }
+        let (dictionaries, data) =
+            self.generator.encode(batch, &mut self.tracker, &self.options, &mut self.context)?;
+        let bytes = data.arrow_data.len();
+        if bytes + data.ipc_message.len() + 1024 > MAX_MESSAGE_BYTES {
+            return Err(ArrowError::InvalidArgumentError(format!(
+                "a row of {bytes} bytes is larger than the {MAX_MESSAGE_BYTES} bytes that a message may have"
+            )));
+        }
+        out.extend(dictionaries.into_iter().map(message));
+        out.push(message(data));
+        self.rows += rows as u64;
+        Ok(())
+    }
+
+    /// The stream's last message: an empty batch that carries the count of all rows before it.
+    ///
+    /// # Errors
+    /// Arrow can't encode an empty batch of this schema.
+    pub fn finish(&mut self) -> Result<FlightData, ArrowError> {
+        let empty = RecordBatch::new_empty(Arc::clone(&self.schema));
+        let (_, data) = self.generator.encode(&empty, &mut self.tracker, &self.options, &mut self.context)?;
+        let end = EndOfPartition { rows: self.rows };
+        Ok(message(data).with_app_metadata(end.pack()))
+    }
+}
+
+/// The schema alone, as `CreatePreparedStatement` and `GetTables` answer it: an encapsulated IPC message.
+///
+/// # Errors
+/// Arrow can't encode the schema.
+pub fn schema_bytes(schema: &Schema) -> Result<bytes::Bytes, ArrowError> {
+    let options = IpcWriteOptions::default();
+    let message: arrow_flight::IpcMessage = arrow_flight::SchemaAsIpc::new(schema, &options).try_into()?;
+    Ok(message.0)
+}
+
+fn message(data: EncodedData) -> FlightData {
+    FlightData::new().with_data_header(data.ipc_message).with_data_body(data.arrow_data)
+}
+
+fn slice_bytes(batch: &RecordBatch) -> Result<usize, ArrowError> {
+    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size()).sum()
+}

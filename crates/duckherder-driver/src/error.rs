@@ -1,0 +1,84 @@
+//! What can go wrong in a driver, and how a client is told.
+
+use duckherder_engine::EngineError;
+use duckherder_proto::error::ErrorDetail;
+use tonic::Status;
+
+/// An error of the driver.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// DuckDB refused or failed; passed on as it is.
+    #[error("{} Error: {}", .0.exception_type, .0.message)]
+    Engine(#[from] EngineError),
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: String, source: std::io::Error },
+    #[error("cannot start the driver's threads: {0}")]
+    Runtime(std::io::Error),
+    #[error("this driver has {limit} sessions open, its limit: end one first")]
+    TooManySessions { limit: usize },
+    #[error("this session has {limit} prepared statements open, its limit: close one first")]
+    TooManyStatements { limit: usize },
+    #[error("statement {0} is not prepared in this session: it was closed, or the session expired")]
+    UnknownStatement(u64),
+    #[error("session is closed")]
+    SessionClosed,
+    #[error("the session expired while it was in a transaction, which was rolled back")]
+    TransactionExpired,
+    #[error("cannot commit: no transaction is active in this session on the driver")]
+    NoTransaction,
+    #[error("an autocommit statement arrived while the session's transaction is open: end the transaction first")]
+    TransactionOpen,
+    #[error("{0}")]
+    Invalid(String),
+    #[error("{0}")]
+    NotFound(String),
+    #[error("the stream of rows was cut after {rows} rows: {reason}")]
+    CutStream { rows: u64, reason: String },
+    #[error("the client sent {sent} rows but {received} arrived")]
+    RowsLost { sent: u64, received: u64 },
+    #[error("worker '{id}' at {location} does not answer: {reason}")]
+    WorkerSilent { id: String, location: String, reason: String },
+    #[error("cannot use the temporary file for rows that a client has not read yet: {0}")]
+    Spool(#[source] std::io::Error),
+    #[error("cannot encode rows as Arrow: {0}")]
+    Arrow(#[from] arrow::error::ArrowError),
+    #[error("a task of the driver failed: {0}")]
+    Task(String),
+}
+
+impl DriverError {
+    /// The error as the wire knows it: DuckDB's exception type and the message.
+    pub fn detail(&self) -> ErrorDetail {
+        let exception_type = match self {
+            Self::Engine(error) => return ErrorDetail::new(error.exception_type.clone(), error.message.clone()),
+            Self::Listen { .. } | Self::Runtime(_) | Self::Spool(_) | Self::WorkerSilent { .. } => "IO",
+            Self::CutStream { .. } | Self::RowsLost { .. } => "IO",
+            Self::TooManySessions { .. } | Self::TooManyStatements { .. } => "Out of Memory",
+            Self::UnknownStatement(_) | Self::Invalid(_) | Self::SessionClosed => "Invalid Input",
+            Self::NotFound(_) => "Catalog",
+            Self::TransactionExpired | Self::NoTransaction | Self::TransactionOpen => "TransactionContext",
+            Self::Arrow(_) | Self::Task(_) => "INTERNAL",
+        };
+        ErrorDetail::new(exception_type, self.to_string())
+    }
+
+    /// The error as an engine error, for what goes back through DuckDB.
+    pub fn into_engine(self) -> EngineError {
+        match self {
+            Self::Engine(error) => error,
+            other => {
+                let detail = other.detail();
+                EngineError { exception_type: detail.exception_type, message: detail.message }
+            }
+        }
+    }
+}
+
+impl From<DriverError> for Status {
+    fn from(error: DriverError) -> Self {
+        error.detail().into_status()
+    }
+}
+
+/// A result of the driver.
+pub type Result<T, E = DriverError> = std::result::Result<T, E>;

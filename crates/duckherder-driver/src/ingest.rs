@@ -1,0 +1,276 @@
+//! Rows that a client sends, as the relation `duckherder_input` of the statement that takes them.
+//!
+//! ```text
+//!  client --DoPut--> feed() --[ bounded by bytes ]--> Inlet (BatchSource) --> DuckDB
+//! ```
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::writer::StreamWriter;
+use arrow_flight::decode::{DecodedPayload, FlightDataDecoder};
+use arrow_flight::error::FlightError;
+use arrow_flight::sql::Any;
+use arrow_flight::sql::server::PeekableFlightDataStream;
+use duckherder_engine::{BatchSource, EngineError};
+use duckherder_proto::MAX_MESSAGE_BYTES;
+use duckherder_proto::any::Command;
+use duckherder_proto::statement::{IngestResult, ResultKind};
+use duckherder_proto::task::EndOfPartition;
+use futures::{StreamExt, TryStreamExt};
+use prost::Message;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::error::{DriverError, Result};
+use crate::execute::drain_count;
+use crate::session::{Session, SessionCore};
+use crate::statistics::Statistics;
+use crate::sync::lock;
+
+/// The name of a client's rows in the statement that takes them.
+pub const INPUT: &str = "duckherder_input";
+/// KiB of rows that wait for DuckDB before the client is held back.
+const WAITING_KIB: u32 = 32 << 10;
+/// Batches that wait, however small they are.
+const WAITING_BATCHES: usize = 256;
+
+/// The rows of a `DoPut`, their schema already read.
+pub struct Incoming {
+    decoder: FlightDataDecoder,
+    schema: SchemaRef,
+}
+
+impl Incoming {
+    /// Reads up to the schema. `None`: the stream ends without one, there are no rows.
+    ///
+    /// # Errors
+    /// The stream is cut, or no Arrow.
+    pub async fn open(stream: PeekableFlightDataStream) -> Result<Option<Self>> {
+        // A message with a descriptor and nothing else would not decode.
+        let stream = stream.try_filter(|data| {
+            let empty = data.data_header.is_empty();
+            std::future::ready(!empty)
+        });
+        let mut decoder = FlightDataDecoder::new(stream.map_err(FlightError::from));
+        match decoder.next().await {
+            None => Ok(None),
+            Some(Ok(data)) => match data.payload {
+                DecodedPayload::Schema(schema) => Ok(Some(Self { decoder, schema })),
+                _ => Err(DriverError::Invalid("the stream of rows does not begin with its schema".to_string())),
+            },
+            Some(Err(error)) => Err(cut(0, &error)),
+        }
+    }
+
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// All rows at once, for parameters.
+    ///
+    /// # Errors
+    /// The stream is cut, or too large to be parameters.
+    pub async fn collect(mut self) -> Result<Vec<RecordBatch>> {
+        let (mut batches, mut bytes, mut rows) = (Vec::new(), 0, 0);
+        while let Some(next) = self.decoder.next().await {
+            let data = next.map_err(|error| cut(rows, &error))?;
+            if let DecodedPayload::RecordBatch(batch) = data.payload {
+                bytes += batch.get_array_memory_size();
+                rows += batch.num_rows() as u64;
+                if bytes > MAX_MESSAGE_BYTES {
+                    return Err(DriverError::Invalid(format!(
+                        "parameters of more than {MAX_MESSAGE_BYTES} bytes: ingest the rows instead"
+                    )));
+                }
+                batches.push(batch);
+            }
+        }
+        Ok(batches)
+    }
+}
+
+fn cut(rows: u64, error: &FlightError) -> DriverError {
+    DriverError::CutStream { rows, reason: error.to_string() }
+}
+
+enum Item {
+    Batch(RecordBatch, OwnedSemaphorePermit),
+    End,
+    Failed(EngineError),
+}
+
+/// Gives the rows to DuckDB.
+struct Inlet {
+    schema: SchemaRef,
+    items: Mutex<mpsc::Receiver<Item>>,
+    rows: Arc<AtomicU64>,
+    ended: std::sync::atomic::AtomicBool,
+}
+
+impl BatchSource for Inlet {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn poll_next(&self, _partition: usize, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, EngineError>>> {
+        if self.ended.load(Ordering::Acquire) {
+            return Poll::Ready(None);
+        }
+        let Poll::Ready(item) = lock(&self.items).poll_recv(cx) else { return Poll::Pending };
+        Poll::Ready(match item {
+            Some(Item::Batch(batch, permit)) => {
+                drop(permit);
+                self.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+                Some(Ok(batch))
+            }
+            Some(Item::End) => {
+                self.ended.store(true, Ordering::Release);
+                None
+            }
+            Some(Item::Failed(error)) => Some(Err(error)),
+            // The call was dropped: the rows that came are not all rows.
+            None => Some(Err(DriverError::CutStream {
+                rows: self.rows.load(Ordering::Relaxed),
+                reason: "the client is gone".to_string(),
+            }
+            .into_engine())),
+        })
+    }
+}
+
+/// Reads the client's rows into the channel until they end, or nobody wants them any more. The rows sent.
+async fn feed(mut decoder: FlightDataDecoder, items: mpsc::Sender<Item>) -> u64 {
+    let budget = Arc::new(Semaphore::new(WAITING_KIB as usize));
+    let mut rows = 0;
+    let mut promised = None;
+    let last = loop {
+        let data = match decoder.next().await {
+            None => break Item::End,
+            Some(Err(error)) => break Item::Failed(cut(rows, &error).into_engine()),
+            Some(Ok(data)) => data,
+        };
+        let metadata = data.inner.app_metadata;
+        if let DecodedPayload::RecordBatch(batch) = data.payload {
+            rows += batch.num_rows() as u64;
+            let kib = u32::try_from(batch.get_array_memory_size() >> 10).unwrap_or(u32::MAX).clamp(1, WAITING_KIB);
+            let Ok(permit) = Arc::clone(&budget).acquire_many_owned(kib).await else { return rows };
+            if items.send(Item::Batch(batch, permit)).await.is_err() {
+                return rows;
+            }
+        }
+        if let Some(end) = end_of_partition(&metadata) {
+            promised = Some(end.rows);
+        }
+    };
+    let last = match (last, promised) {
+        (Item::End, Some(sent)) if sent != rows => {
+            Item::Failed(DriverError::RowsLost { sent, received: rows }.into_engine())
+        }
+        (last, _) => last,
+    };
+    // Nobody listens any more once the statement has ended.
+    drop(items.send(last).await);
+    rows
+}
+
+fn end_of_partition(metadata: &[u8]) -> Option<EndOfPartition> {
+    if metadata.is_empty() {
+        return None;
+    }
+    EndOfPartition::from_any(&Any::decode(metadata).ok()?).ok()?
+}
+
+/// What an ingest did.
+pub struct Ingested {
+    pub result: IngestResult,
+    /// Rows that the client sent.
+    pub rows: u64,
+}
+
+/// Runs `statements` over the rows in `session`; the last one's result counts. Several statements are one
+/// transaction. If the caller goes away, the statement fails and is rolled back.
+///
+/// # Errors
+/// The statement's, or the rows were cut.
+pub async fn ingest(
+    session: &Arc<Session>,
+    incoming: Incoming,
+    statistics: &Arc<Statistics>,
+    work: Work,
+) -> Result<Ingested> {
+    let (sender, receiver) = mpsc::channel(WAITING_BATCHES);
+    let read = Arc::new(AtomicU64::new(0));
+    let inlet = Inlet {
+        schema: incoming.schema,
+        items: Mutex::new(receiver),
+        rows: Arc::clone(&read),
+        ended: std::sync::atomic::AtomicBool::new(false),
+    };
+    let statistics = Arc::clone(statistics);
+    let statement = session.run(move |core| work.run(core, Arc::new(inlet), &statistics));
+    let feeding = feed(incoming.decoder, sender);
+    tokio::pin!(statement, feeding);
+    tokio::select! {
+        biased;
+        result = &mut statement => Ok(Ingested { result: result?, rows: read.load(Ordering::Relaxed) }),
+        rows = &mut feeding => Ok(Ingested { result: statement.await?, rows }),
+    }
+}
+
+/// What to do with the rows.
+pub struct Work {
+    pub statements: Vec<String>,
+    pub user_sql: String,
+    pub settings: Vec<duckherder_proto::statement::Setting>,
+    pub in_transaction: bool,
+}
+
+impl Work {
+    fn run(self, core: &mut SessionCore, inlet: Arc<dyn BatchSource>, statistics: &Statistics) -> Result<IngestResult> {
+        core.apply_settings(&self.settings)?;
+        core.join_transaction_to_run(self.in_transaction)?;
+        let own_transaction = !self.in_transaction && self.statements.len() > 1;
+        if own_transaction {
+            core.join_transaction(true)?;
+        }
+        core.connection.register_input(INPUT, inlet)?;
+        let result = core.measured(self.user_sql, statistics, |core| {
+            let mut result = IngestResult::default();
+            for sql in &self.statements {
+                result = run_statement(core, sql)?;
+            }
+            Ok(result)
+        });
+        core.connection.unregister_input(INPUT)?;
+        if own_transaction {
+            core.end_transaction(result.is_ok())?;
+        }
+        result
+    }
+}
+
+fn run_statement(core: &SessionCore, sql: &str) -> Result<IngestResult> {
+    let mut statement = core.connection.prepare(sql, None)?;
+    let kind = statement.kind();
+    let stream = statement.execute(None)?;
+    if kind != ResultKind::Query {
+        return Ok(IngestResult { changed_rows: drain_count(stream, kind)?, returned: Vec::new() });
+    }
+    let mut writer = StreamWriter::try_new(Vec::new(), &stream.schema())?;
+    let mut changed_rows = 0;
+    for batch in stream {
+        let batch = batch?;
+        writer.write(&batch)?;
+        changed_rows += i64::try_from(batch.num_rows()).unwrap_or(i64::MAX);
+        if writer.get_ref().len() > MAX_MESSAGE_BYTES / 2 {
+            return Err(DriverError::Invalid(format!(
+                "RETURNING gives more than {} bytes here: insert in smaller parts",
+                MAX_MESSAGE_BYTES / 2
+            )));
+        }
+    }
+    Ok(IngestResult { changed_rows, returned: writer.into_inner()? })
+}

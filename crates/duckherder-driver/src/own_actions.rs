@@ -1,0 +1,149 @@
+//! The driver's own actions: transactions, statements, sessions, the catalog, the cluster.
+
+use std::sync::Arc;
+
+use arrow_flight::sql::Any;
+use arrow_flight::{
+    Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, Result as ActionResult,
+};
+use duckherder_proto::actions::{
+    CloseStatement, CountWorkers, DescribeCatalog, Empty, EndSession, EndTransaction, InterruptSession, ListStatistics,
+    LoadExtension, QueryStatistics, RegisterWorker, WorkerCount,
+};
+use duckherder_proto::any::Command;
+use prost::Message;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Status};
+
+use crate::catalog;
+use crate::error::{DriverError, Result};
+use crate::own::{decode, session};
+use crate::service::Shared;
+use crate::sql::quote_identifier;
+
+/// Flight's own action to cancel what `GetFlightInfo` announced.
+const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
+/// Flight's own action to close a session; the session here is the call's header.
+const CLOSE_SESSION: &str = "CloseSession";
+
+/// The actions beyond Flight SQL's.
+pub fn list() -> Vec<ActionType> {
+    [
+        (EndTransaction::TYPE_URL, "Commits or rolls back the session's transaction"),
+        (CloseStatement::TYPE_URL, "Forgets a prepared statement of the session"),
+        (InterruptSession::TYPE_URL, "Stops what the session runs"),
+        (EndSession::TYPE_URL, "Rolls back and forgets the session"),
+        (DescribeCatalog::TYPE_URL, "Describes schemas, tables, views and more as the session sees them"),
+        (RegisterWorker::TYPE_URL, "Adds a worker in another process"),
+        (CountWorkers::TYPE_URL, "Counts the workers"),
+        (LoadExtension::TYPE_URL, "Loads a DuckDB extension on driver and workers"),
+        (ListStatistics::TYPE_URL, "Lists the last queries with what they cost"),
+        (CANCEL_FLIGHT_INFO, "Cancels a query"),
+        (CLOSE_SESSION, "Closes the session"),
+    ]
+    .into_iter()
+    .map(|(name, description)| ActionType { r#type: name.to_string(), description: description.to_string() })
+    .collect()
+}
+
+/// Runs an action; its results.
+///
+/// # Errors
+/// What the action says, or there is no such action.
+pub async fn run(driver: &Arc<Shared>, request: Request<Action>) -> Result<Vec<ActionResult>, Status> {
+    let (metadata, _, action) = request.into_parts();
+    match action.r#type.as_str() {
+        CANCEL_FLIGHT_INFO => {
+            let request = CancelFlightInfoRequest::decode(action.body)
+                .map_err(|error| DriverError::Invalid(format!("malformed {CANCEL_FLIGHT_INFO}: {error}")))?;
+            let found = request.info.is_some_and(|info| cancel_info(driver, &info));
+            let status = if found { CancelStatus::Cancelled } else { CancelStatus::NotCancellable };
+            return Ok(vec![ActionResult::new(CancelFlightInfoResult::new(status).encode_to_vec())]);
+        }
+        CLOSE_SESSION => {
+            if let Some(session) = driver.sessions.of_call(&metadata).await? {
+                driver.sessions.end(&session.id).await?;
+            }
+            // CloseSessionResult { status: CLOSED = 1 }
+            return Ok(vec![ActionResult::new(vec![8, 1])]);
+        }
+        _ => {}
+    }
+    let any = Any::decode(action.body)
+        .map_err(|error| DriverError::Invalid(format!("malformed action '{}': {error}", action.r#type)))?;
+    match own(driver, &metadata, &any).await? {
+        Some(answer) => Ok(vec![ActionResult::new(answer)]),
+        None => Err(duckherder_proto::error::ErrorDetail::new(
+            "Not implemented",
+            format!("this driver knows no action '{}'", action.r#type),
+        )
+        .into_status()),
+    }
+}
+
+/// Cancels what a `FlightInfo` announced: the session is stopped whose statement its ticket names.
+fn cancel_info(_driver: &Shared, _info: &arrow_flight::FlightInfo) -> bool {
+    false
+}
+
+async fn own(driver: &Arc<Shared>, metadata: &MetadataMap, any: &Any) -> Result<Option<bytes::Bytes>> {
+    if let Some(EndTransaction { commit }) = decode(any)? {
+        let session = session(driver, metadata, commit).await?;
+        session.run(move |core| core.end_transaction(commit)).await?;
+        driver.sessions.take_lost_transaction(&session.id);
+    } else if let Some(CloseStatement { statement_id }) = decode(any)? {
+        let session = session(driver, metadata, false).await?;
+        session
+            .run(move |core| {
+                core.close_statement(statement_id);
+                Ok(())
+            })
+            .await?;
+    } else if let Some(InterruptSession {}) = decode(any)? {
+        session(driver, metadata, false).await?.interrupt();
+    } else if let Some(EndSession {}) = decode(any)? {
+        let session = session(driver, metadata, false).await?;
+        driver.sessions.end(&session.id).await?;
+    } else if let Some(DescribeCatalog { known_version, in_transaction }) = decode(any)? {
+        let session = session(driver, metadata, in_transaction).await?;
+        let catalog = session
+            .run(move |core| {
+                core.join_transaction(in_transaction)?;
+                catalog::describe(core, known_version)
+            })
+            .await?;
+        return Ok(Some(catalog.pack()));
+    } else if let Some(RegisterWorker { worker_id, location }) = decode(any)? {
+        driver.cluster.register(&worker_id, &location).await?;
+    } else if let Some(CountWorkers {}) = decode(any)? {
+        return Ok(Some(WorkerCount { workers: driver.cluster.count() as u64 }.pack()));
+    } else if let Some(LoadExtension { name }) = decode(any)? {
+        load_extension(driver, name).await?;
+    } else if let Some(ListStatistics { clear }) = decode(any)? {
+        return Ok(Some(QueryStatistics { queries: driver.statistics.list(clear) }.pack()));
+    } else {
+        return Ok(None);
+    }
+    Ok(Some(Empty {}.pack()))
+}
+
+async fn load_extension(driver: &Shared, name: String) -> Result<()> {
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return Err(DriverError::Invalid(format!("'{name}' is not the name of an extension")));
+    }
+    let session = driver.sessions.open_own().await?;
+    let loaded = {
+        let name = quote_identifier(&name);
+        session.run(move |core| {
+            if core.connection.execute(&format!("LOAD {name}")).is_err() {
+                core.connection.execute(&format!("INSTALL {name}"))?;
+                core.connection.execute(&format!("LOAD {name}"))?;
+            }
+            Ok(())
+        })
+    }
+    .await;
+    driver.sessions.end(&session.id).await?;
+    loaded?;
+    driver.cluster.load_extension(&name).await
+}

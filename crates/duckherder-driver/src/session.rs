@@ -1,0 +1,336 @@
+//! A client's session: one DuckDB connection with its settings, its prepared statements and its transaction.
+//!
+//! The connection is used by one thread at a time, under a lock that a running statement's pump holds until its
+//! last row has left DuckDB. Whoever else wants the connection makes the pump spool the rest.
+
+use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use duckherder_engine::{Connection, Database, Statement};
+use duckherder_proto::statement::Setting;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+
+use crate::distribute::{Distributor, SessionDistributor};
+use crate::error::{DriverError, Result};
+use crate::outlet::Outlet;
+use crate::sql::{quote_identifier, quote_text};
+use crate::sync::{CancelOnDrop, Execution, lock};
+
+/// Prepared statements that a session may have at once.
+const STATEMENT_LIMIT: usize = 10_000;
+
+/// One client session, shared by its calls.
+pub struct Session {
+    pub id: String,
+    /// Made by the driver for calls without a session of their own; ends with its last statement.
+    pub own: bool,
+    core: Arc<AsyncMutex<SessionCore>>,
+    interrupter: duckherder_engine::Interrupter,
+    /// The stream whose pump holds `core`.
+    live: Mutex<Option<Arc<Outlet>>>,
+    /// What `core` is used for right now.
+    running: Mutex<Option<Arc<Execution>>>,
+    waiting: AtomicUsize,
+    born: Instant,
+    used_ms: AtomicU64,
+}
+
+/// What belongs to the holder of the session's lock.
+pub struct SessionCore {
+    pub connection: Connection,
+    pub distributor: Option<Box<dyn SessionDistributor>>,
+    statements: HashMap<u64, Prepared>,
+    last_statement: u64,
+    settings: HashMap<String, Option<String>>,
+    closed: bool,
+}
+
+/// A statement with the words that the user wrote it in.
+pub struct Prepared {
+    pub statement: Statement,
+    pub sql: String,
+    pub user_sql: String,
+    /// Rows of parameter values that a Flight SQL client has bound.
+    pub bound: Vec<RecordBatch>,
+}
+
+impl Session {
+    /// Opens a session; blocks on DuckDB.
+    ///
+    /// # Errors
+    /// DuckDB refuses the connection.
+    pub fn open(id: String, own: bool, database: &Database, distributor: Option<&dyn Distributor>) -> Result<Self> {
+        let connection = database.connect()?;
+        let distributor = distributor.map(|distributor| distributor.open_session(&connection)).transpose()?;
+        let interrupter = connection.interrupter();
+        let core = SessionCore {
+            connection,
+            distributor,
+            statements: HashMap::new(),
+            last_statement: 0,
+            settings: HashMap::new(),
+            closed: false,
+        };
+        Ok(Self {
+            id,
+            own,
+            core: Arc::new(AsyncMutex::new(core)),
+            interrupter,
+            live: Mutex::new(None),
+            running: Mutex::new(None),
+            waiting: AtomicUsize::new(0),
+            born: Instant::now(),
+            used_ms: AtomicU64::new(0),
+        })
+    }
+
+    /// Takes the connection, once the statement that holds it has ended or its rows are spooled.
+    ///
+    /// # Errors
+    /// The session was closed in the meantime.
+    pub async fn acquire(self: &Arc<Self>) -> Result<SessionGuard> {
+        let waiting = Waiting::new(self);
+        if let Some(outlet) = lock(&self.live).as_ref() {
+            outlet.want_connection();
+        }
+        let core = Arc::clone(&self.core).lock_owned().await;
+        drop(waiting);
+        self.touch();
+        if core.closed {
+            return Err(DriverError::SessionClosed);
+        }
+        let execution = Execution::new(self.interrupter.clone());
+        *lock(&self.running) = Some(Arc::clone(&execution));
+        Ok(SessionGuard { core, session: Arc::clone(self), execution })
+    }
+
+    /// Does `work` with the connection on a blocking thread. If the caller goes away, the work is interrupted.
+    ///
+    /// # Errors
+    /// What the work says.
+    pub async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut SessionCore) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let mut guard = self.acquire().await?;
+        let _cancel = CancelOnDrop(Arc::clone(guard.execution()));
+        blocking(move || work(&mut guard)).await
+    }
+
+    /// Stops what the session runs now.
+    pub fn interrupt(&self) {
+        let running = lock(&self.running).clone();
+        if let Some(execution) = running {
+            execution.cancel();
+        }
+    }
+
+    /// Interrupts, rolls back and frees all that the session holds.
+    pub async fn close(self: &Arc<Self>) -> Result<()> {
+        self.interrupt();
+        self.run(|core| {
+            core.closed = true;
+            core.statements.clear();
+            if core.connection.in_transaction() { core.end_transaction(false) } else { Ok(()) }
+        })
+        .await
+    }
+
+    /// How long nobody has used the session.
+    pub fn idle(&self) -> Duration {
+        self.born.elapsed().saturating_sub(Duration::from_millis(self.used_ms.load(Ordering::Relaxed)))
+    }
+
+    /// Whether a transaction is open; `None` while the session is in use.
+    pub fn in_transaction(&self) -> Option<bool> {
+        self.core.try_lock().ok().map(|core| core.connection.in_transaction())
+    }
+
+    fn touch(&self) {
+        let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.used_ms.store(now, Ordering::Relaxed);
+    }
+}
+
+/// Counts who waits for a session's connection.
+struct Waiting<'a>(&'a Session);
+
+impl<'a> Waiting<'a> {
+    fn new(session: &'a Session) -> Self {
+        session.waiting.fetch_add(1, Ordering::SeqCst);
+        Self(session)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The use of a session's connection; other uses wait until it is dropped.
+pub struct SessionGuard {
+    core: OwnedMutexGuard<SessionCore>,
+    session: Arc<Session>,
+    execution: Arc<Execution>,
+}
+
+impl SessionGuard {
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// This use of the connection, to cancel it.
+    pub fn execution(&self) -> &Arc<Execution> {
+        &self.execution
+    }
+
+    /// From here on the connection's rows go to `outlet`, which is told when somebody else wants the connection.
+    pub fn stream_to(&self, outlet: &Arc<Outlet>) {
+        *lock(&self.session.live) = Some(Arc::clone(outlet));
+        if self.session.waiting.load(Ordering::SeqCst) > 0 {
+            outlet.want_connection();
+        }
+    }
+}
+
+impl Drop for SessionGuard {
+    fn drop(&mut self) {
+        self.execution.finish();
+        *lock(&self.session.live) = None;
+        *lock(&self.session.running) = None;
+        self.session.touch();
+    }
+}
+
+impl Deref for SessionGuard {
+    type Target = SessionCore;
+
+    fn deref(&self) -> &SessionCore {
+        &self.core
+    }
+}
+
+impl DerefMut for SessionGuard {
+    fn deref_mut(&mut self) -> &mut SessionCore {
+        &mut self.core
+    }
+}
+
+impl SessionCore {
+    /// Makes the client's settings hold on the connection; those that do already cost nothing.
+    ///
+    /// # Errors
+    /// A name is no identifier, or DuckDB refuses name or value.
+    pub fn apply_settings(&mut self, settings: &[Setting]) -> Result<()> {
+        for Setting { name, value } in settings {
+            if self.settings.get(name) == Some(value) {
+                continue;
+            }
+            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+                return Err(DriverError::Invalid(format!("'{name}' is not the name of a setting")));
+            }
+            let name_sql = quote_identifier(name);
+            match value {
+                Some(value) => {
+                    let sql = format!("SET SESSION {name_sql} = {}", quote_text(value));
+                    self.connection.execute(&sql)?;
+                }
+                None => self.connection.execute(&format!("RESET SESSION {name_sql}"))?,
+            }
+            self.settings.insert(name.clone(), value.clone());
+        }
+        Ok(())
+    }
+
+    /// Begins a transaction if the client is in one and the connection is not.
+    ///
+    /// # Errors
+    /// DuckDB can't begin one.
+    pub fn join_transaction(&mut self, in_transaction: bool) -> Result<()> {
+        if in_transaction && !self.connection.in_transaction() {
+            self.connection.execute("BEGIN TRANSACTION")?;
+        }
+        Ok(())
+    }
+
+    /// [`join_transaction`](Self::join_transaction) for a statement that is about to run: one that commits by itself
+    /// must not become part of an open transaction.
+    ///
+    /// # Errors
+    /// An autocommit statement while a transaction is open.
+    pub fn join_transaction_to_run(&mut self, in_transaction: bool) -> Result<()> {
+        if !in_transaction && self.connection.in_transaction() {
+            return Err(DriverError::TransactionOpen);
+        }
+        self.join_transaction(in_transaction)
+    }
+
+    /// Ends the transaction. Rolling back where there is none is no error.
+    ///
+    /// # Errors
+    /// The commit fails, or there is nothing to commit.
+    pub fn end_transaction(&mut self, commit: bool) -> Result<()> {
+        match (self.connection.in_transaction(), commit) {
+            (true, true) => Ok(self.connection.execute("COMMIT")?),
+            (true, false) => Ok(self.connection.execute("ROLLBACK")?),
+            (false, true) => Err(DriverError::NoTransaction),
+            (false, false) => Ok(()),
+        }
+    }
+
+    /// Binds a statement and keeps it; its number in the session.
+    ///
+    /// # Errors
+    /// What DuckDB says of the statement, or there are too many.
+    pub fn prepare(&mut self, sql: String, user_sql: String, parameters: Option<&RecordBatch>) -> Result<u64> {
+        if self.statements.len() >= STATEMENT_LIMIT {
+            return Err(DriverError::TooManyStatements { limit: STATEMENT_LIMIT });
+        }
+        let statement = self.connection.prepare(&sql, parameters)?;
+        self.last_statement += 1;
+        self.statements.insert(self.last_statement, Prepared { statement, sql, user_sql, bound: Vec::new() });
+        Ok(self.last_statement)
+    }
+
+    /// A prepared statement.
+    ///
+    /// # Errors
+    /// There is none of that number.
+    pub fn statement(&mut self, id: u64) -> Result<&mut Prepared> {
+        self.statements.get_mut(&id).ok_or(DriverError::UnknownStatement(id))
+    }
+
+    /// Takes a statement out, to run it; [`put_back`](Self::put_back) keeps it.
+    ///
+    /// # Errors
+    /// There is none of that number.
+    pub fn take(&mut self, id: u64) -> Result<Prepared> {
+        self.statements.remove(&id).ok_or(DriverError::UnknownStatement(id))
+    }
+
+    pub fn put_back(&mut self, id: u64, prepared: Prepared) {
+        self.statements.insert(id, prepared);
+    }
+
+    /// Forgets a statement; whether it was the last one.
+    pub fn close_statement(&mut self, id: u64) -> bool {
+        self.statements.remove(&id);
+        self.statements.is_empty()
+    }
+}
+
+/// Runs `work` on a thread that may block.
+///
+/// # Errors
+/// What the work says; a panic becomes an error.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(DriverError::Task(error.to_string())),
+    }
+}

@@ -1,0 +1,149 @@
+//! All sessions of a driver: found by the client's name for them, bounded, forgotten when idle.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use duckherder_engine::Database;
+use duckherder_proto::SESSION_HEADER;
+use tonic::metadata::MetadataMap;
+
+use crate::distribute::Distributor;
+use crate::error::{DriverError, Result};
+use crate::session::{Session, blocking};
+use crate::sync::lock;
+
+/// Bounds on the sessions of a driver.
+#[derive(Clone, Debug)]
+pub struct SessionLimits {
+    pub sessions: usize,
+    /// An idle session is forgotten after this, its transaction rolled back.
+    pub idle: Duration,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self { sessions: 4096, idle: Duration::from_secs(3600) }
+    }
+}
+
+/// The sessions of a driver.
+pub struct Sessions {
+    database: Database,
+    distributor: Option<Arc<dyn Distributor>>,
+    limits: SessionLimits,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    open: HashMap<String, Arc<Session>>,
+    /// Sessions that expired inside a transaction: the client must hear of it before it goes on.
+    lost_transactions: HashMap<String, Instant>,
+}
+
+impl Sessions {
+    pub fn new(database: Database, distributor: Option<Arc<dyn Distributor>>, limits: SessionLimits) -> Self {
+        Self { database, distributor, limits, state: Mutex::default() }
+    }
+
+    /// The session that a call's header names, made if it is new; `None` for a call without the header.
+    ///
+    /// # Errors
+    /// The name is malformed, there are too many sessions, or DuckDB refuses a connection.
+    pub async fn of_call(&self, metadata: &MetadataMap) -> Result<Option<Arc<Session>>> {
+        let Some(value) = metadata.get(SESSION_HEADER) else { return Ok(None) };
+        match value.to_str() {
+            Ok(id) if (1..=128).contains(&id.len()) => self.get_or_open(id, false).await.map(Some),
+            _ => Err(DriverError::Invalid(format!("header {SESSION_HEADER} holds no session name of 1 to 128 characters"))),
+        }
+    }
+
+    /// A session of the driver's own making, for a call that has none.
+    ///
+    /// # Errors
+    /// As [`of_call`](Self::of_call).
+    pub async fn open_own(&self) -> Result<Arc<Session>> {
+        self.get_or_open(&uuid::Uuid::new_v4().to_string(), true).await
+    }
+
+    /// A session that is open.
+    pub fn get(&self, id: &str) -> Option<Arc<Session>> {
+        lock(&self.state).open.get(id).cloned()
+    }
+
+    async fn get_or_open(&self, id: &str, own: bool) -> Result<Arc<Session>> {
+        if let Some(session) = self.get(id) {
+            return Ok(session);
+        }
+        self.check_room()?;
+        let (database, distributor) = (self.database.clone(), self.distributor.clone());
+        let name = id.to_string();
+        let session = blocking(move || Session::open(name, own, &database, distributor.as_deref())).await?;
+        // Two first calls of one session may come at once: the first to get here gives the session its connection.
+        Ok(Arc::clone(lock(&self.state).open.entry(id.to_string()).or_insert_with(|| Arc::new(session))))
+    }
+
+    fn check_room(&self) -> Result<()> {
+        let limit = self.limits.sessions;
+        if lock(&self.state).open.len() < limit {
+            return Ok(());
+        }
+        self.expire();
+        if lock(&self.state).open.len() < limit { Ok(()) } else { Err(DriverError::TooManySessions { limit }) }
+    }
+
+    /// Whether the session expired inside a transaction; told once.
+    pub fn take_lost_transaction(&self, id: &str) -> bool {
+        lock(&self.state).lost_transactions.remove(id).is_some()
+    }
+
+    /// Forgets a session and frees what it holds.
+    ///
+    /// # Errors
+    /// DuckDB can't roll back.
+    pub async fn end(&self, id: &str) -> Result<()> {
+        let session = {
+            let mut state = lock(&self.state);
+            state.lost_transactions.remove(id);
+            state.open.remove(id)
+        };
+        match session {
+            Some(session) => session.close().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Stops everything that runs.
+    pub fn interrupt_all(&self, runtime: &tokio::runtime::Handle) {
+        let _inside = runtime.enter();
+        let sessions: Vec<_> = lock(&self.state).open.values().cloned().collect();
+        sessions.iter().for_each(|session| session.interrupt());
+    }
+
+    /// Forgets sessions that nobody used for long. (The connection's end rolls its transaction back.)
+    pub fn expire(&self) {
+        let idle = self.limits.idle;
+        let mut expired = Vec::new();
+        {
+            let mut state = lock(&self.state);
+            state.lost_transactions.retain(|_, since| since.elapsed() < idle * 24);
+            let names: Vec<String> = state
+                .open
+                .iter()
+                .filter(|(_, session)| Arc::strong_count(session) == 1 && session.idle() >= idle)
+                .map(|(name, _)| name.clone())
+                .collect();
+            for name in names {
+                let Some(session) = state.open.remove(&name) else { continue };
+                if session.in_transaction() != Some(false) && state.lost_transactions.len() < self.limits.sessions {
+                    state.lost_transactions.insert(name, Instant::now());
+                }
+                expired.push(session);
+            }
+        }
+        if !expired.is_empty() {
+            tracing::info!(sessions = expired.len(), "idle sessions expired");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Serving the rows of a split to a worker in another process.
+
+use std::sync::Arc;
+
+use duckherder_engine::EngineError;
+use duckherder_proto::task::ReadSplit;
+use tonic::Status;
+
+use crate::encode::BatchEncoder;
+use crate::error::{DriverError, Result};
+use crate::outlet::{Outlet, OutletStream, Sent};
+use crate::service::Shared;
+
+/// Starts to stream a split of a running query.
+///
+/// # Errors
+/// This driver distributes nothing, or knows no such split.
+pub async fn rows(driver: &Shared, split: ReadSplit) -> Result<OutletStream, Status> {
+    let Some(distributor) = driver.distributor.clone() else {
+        return Err(DriverError::Invalid("this driver distributes no queries".to_string()).into());
+    };
+    let (outlet, stream) = Outlet::new(None);
+    tokio::task::spawn_blocking(move || {
+        let result = distributor
+            .read_split(&split)
+            .map_err(DriverError::from)
+            .and_then(|rows| pump(&outlet, rows));
+        outlet.end(result.map_err(Status::from));
+    });
+    stream.started().await
+}
+
+fn pump(outlet: &Arc<Outlet>, rows: crate::distribute::SplitRows) -> Result<()> {
+    let (mut encoder, schema) = BatchEncoder::new(rows.schema);
+    let mut messages = vec![schema];
+    let mut batches = rows.batches;
+    loop {
+        let next = batches.next().transpose()?;
+        match &next {
+            Some(batch) => encoder.encode(batch, &mut messages)?,
+            None => messages.push(encoder.finish()?),
+        }
+        for message in messages.drain(..) {
+            if matches!(outlet.send(message, true), Sent::Cancelled) {
+                return Err(EngineError::interrupted().into());
+            }
+        }
+        if next.is_none() {
+            return Ok(());
+        }
+    }
+}
