@@ -1,5 +1,6 @@
 //! The Python environment of the tests: a stock DuckDB and what drives it, from `tests/requirements.txt`.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -36,11 +37,13 @@ impl Environment {
         Ok(environment)
     }
 
-    /// Python in this environment, able to import the tests' harness, which knows where `dist/` is.
+    /// Python in this environment, able to import the tests' harness, which knows where `dist/` is, and `xtask/python`.
     pub fn python(&self, workspace: &Workspace) -> Command {
+        let folders = [workspace.root.join("tests"), workspace.root.join("xtask/python")];
+        let search_path = folders.map(|folder| folder.into_os_string()).join(OsStr::new(":"));
         let mut command = workspace.command(self.program("python"));
         command
-            .env("PYTHONPATH", workspace.root.join("tests"))
+            .env("PYTHONPATH", search_path)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("DUCKHERDER_DIST", workspace.dist());
         command
