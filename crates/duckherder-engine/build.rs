@@ -1,4 +1,7 @@
-//! Compiles the C++ adapter against the headers of the bundled DuckDB.
+//! Compiles the C++ adapter against the headers of the bundled DuckDB, and DuckDB's icu extension.
+
+#[path = "build/icu.rs"]
+mod icu;
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -22,6 +25,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .flag("-Wno-redundant-move")
         .files(sources(Path::new("cpp"))?)
         .try_compile("duckherder_engine")?;
+    icu::build(&include).map_err(|message| {
+        eprintln!("{message}");
+        "DuckDB's icu extension could not be built"
+    })?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::connection::Connection;
 use crate::error::Result;
-use crate::ffi;
+use crate::{ffi, icu};
 
 /// A database that any number of connections share; closed with its last handle.
 #[derive(Clone)]
@@ -32,6 +32,7 @@ impl Database {
     /// # Errors
     /// What DuckDB says of the path or of a setting.
     pub fn open(path: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        icu::register();
         let names: Vec<ffi::DhText> = settings.iter().map(|(name, _)| (*name).into()).collect();
         let values: Vec<ffi::DhText> = settings.iter().map(|(_, value)| (*value).into()).collect();
         let mut error = ffi::DhError::none();

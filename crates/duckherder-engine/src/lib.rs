@@ -15,6 +15,7 @@ pub mod connection;
 pub mod database;
 pub mod error;
 mod ffi;
+mod icu;
 pub mod source;
 pub mod statement;
 

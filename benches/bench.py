@@ -1,0 +1,51 @@
+"""Plain DuckDB beside Duckherder with 0, 2 local and 2 separate workers: the second half of `cargo xtask bench`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import measure
+import report
+import tpch
+from contenders import all_contenders
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with lineitem.arrow")
+    parser.add_argument("--sf", type=float, required=True, help="its scale factor, for the report")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--results", type=Path, required=True, help="folder for the JSON file")
+    arguments = parser.parse_args()
+    few = max(1, arguments.rounds // 2)
+
+    with all_contenders(arguments.threads) as contenders:
+        for contender in contenders:
+            rows = tpch.load_table(
+                contender.con, arguments.data, "lineitem", "dh.lineitem", f"load, {contender.name}"
+            )
+        results = {}
+
+        def record(metric: str, unit: str, samples: measure.Samples, factor: float = 1) -> None:
+            results[metric] = {"unit": unit, "by": report.summary(samples, factor)}
+            print(f"measured {metric}", flush=True)
+
+        record("Q1", "ms", measure.queries(contenders, tpch.Q1, arguments.rounds), 1e3)
+        record("Q6", "ms", measure.queries(contenders, tpch.Q6, arguments.rounds), 1e3)
+        record("one-row select", "ms", measure.one_row_select(contenders, 300), 1e3)
+        record("one-row inserts", "commits/s", measure.one_row_inserts(contenders, 3))
+        speed, memory = measure.stream_table(contenders, rows, few)
+        record("stream lineitem", "MB/s", speed)
+        record("client memory", "MB", memory)
+        record("bulk insert", "ms", measure.bulk_insert(contenders, arguments.data, few), 1e3)
+
+        done = report.document(contenders, arguments.sf, results)
+    report.show(done)
+    print(f"\nwritten to {report.save(done, arguments.results)}")
+
+
+if __name__ == "__main__":
+    main()
