@@ -1,0 +1,1 @@
+"""What the tests share: processes of Duckherder, clients in stock DuckDB, comparison with plain DuckDB."""
