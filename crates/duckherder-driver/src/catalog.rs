@@ -8,6 +8,7 @@ use duckherder_proto::actions::{Catalog, CatalogEntry, Column, EntryKind};
 use crate::error::Result;
 use crate::rows::{each, query};
 use crate::session::SessionCore;
+use crate::sql::quote_identifier;
 
 /// The user's columns of all tables and views, in order. DuckDB writes types of the user's own out by itself.
 const COLUMNS: &str = "\
@@ -20,12 +21,12 @@ const COLUMNS: &str = "\
 const ENTRIES: [(EntryKind, &str); 8] = [
     (
         EntryKind::Schema,
-        "SELECT schema_name, schema_name, sql, NULL::VARCHAR, 0::BIGINT, comment \
+        "SELECT schema_name, schema_name, '', NULL::VARCHAR, 0::BIGINT, comment \
          FROM duckdb_schemas() WHERE database_name = current_database() AND NOT internal ORDER BY oid",
     ),
     (
         EntryKind::Type,
-        "SELECT schema_name, type_name, NULL::VARCHAR, NULL::VARCHAR, 0::BIGINT, comment \
+        "SELECT schema_name, type_name, '', NULL::VARCHAR, 0::BIGINT, comment \
          FROM duckdb_types() WHERE database_name = current_database() AND NOT internal ORDER BY type_oid",
     ),
     (
@@ -52,13 +53,13 @@ const ENTRIES: [(EntryKind, &str); 8] = [
     ),
     (
         EntryKind::ScalarMacro,
-        "SELECT schema_name, function_name, NULL::VARCHAR, NULL::VARCHAR, 0::BIGINT, comment \
+        "SELECT schema_name, function_name, '', NULL::VARCHAR, 0::BIGINT, comment \
          FROM duckdb_functions() WHERE database_name = current_database() AND NOT internal \
          AND function_type = 'macro' ORDER BY function_oid",
     ),
     (
         EntryKind::TableMacro,
-        "SELECT schema_name, function_name, NULL::VARCHAR, NULL::VARCHAR, 0::BIGINT, comment \
+        "SELECT schema_name, function_name, '', NULL::VARCHAR, 0::BIGINT, comment \
          FROM duckdb_functions() WHERE database_name = current_database() AND NOT internal \
          AND function_type = 'table_macro' ORDER BY function_oid",
     ),
@@ -75,6 +76,8 @@ pub fn describe(core: &SessionCore, known_version: Option<u64>) -> Result<Catalo
         return Ok(Catalog { version, unchanged: true, entries: Vec::new() });
     }
     let mut columns = read_columns(connection)?;
+    let definitions: HashMap<_, _> =
+        connection.definitions()?.into_iter().map(|[schema, name, sql]| ((schema, name), sql)).collect();
     let mut entries = Vec::new();
     for (kind, sql) in ENTRIES {
         let mut seen = std::collections::HashSet::new();
@@ -88,9 +91,16 @@ pub fn describe(core: &SessionCore, known_version: Option<u64>) -> Result<Catalo
                 EntryKind::Table | EntryKind::View => columns.remove(&(schema.clone(), name.clone())),
                 _ => None,
             };
+            let sql = match kind {
+                EntryKind::Schema => format!("CREATE SCHEMA {};", quote_identifier(&name)),
+                EntryKind::Type | EntryKind::ScalarMacro | EntryKind::TableMacro => {
+                    definitions.get(&(schema.clone(), name.clone())).cloned().unwrap_or_default()
+                }
+                _ => row.text(2)?,
+            };
             entries.push(CatalogEntry {
                 kind: kind.into(),
-                sql: row.text(2)?,
+                sql,
                 table: row.text(3)?,
                 estimated_rows: u64::try_from(row.integer(4)?).unwrap_or_default(),
                 comment: row.optional_text(5)?,

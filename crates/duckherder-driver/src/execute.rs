@@ -94,8 +94,8 @@ impl Pump<'_> {
             messages.push(encoder.finish()?);
             return self.send(messages);
         }
+        // The schema waits for the first rows: a statement that fails before them fails as a call.
         loop {
-            self.send(std::mem::take(&mut messages))?;
             for batch in stream.by_ref() {
                 encoder.encode(&batch?, &mut messages)?;
                 self.send(std::mem::take(&mut messages))?;

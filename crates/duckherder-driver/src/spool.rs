@@ -19,19 +19,25 @@ pub struct Spool {
     limit_bytes: usize,
     file: Option<BufWriter<File>>,
     in_file: u64,
+    /// The stream's last message: its metadata has no place in an Arrow IPC stream.
+    last: Option<FlightData>,
 }
 
 impl Spool {
     /// A spool that keeps up to `limit_bytes` in memory.
     pub fn new(limit_bytes: usize) -> Self {
-        Self { memory: VecDeque::new(), memory_bytes: 0, limit_bytes, file: None, in_file: 0 }
+        Self { memory: VecDeque::new(), memory_bytes: 0, limit_bytes, file: None, in_file: 0, last: None }
     }
 
-    /// Appends a message.
+    /// Appends a message; one with metadata must be the last.
     ///
     /// # Errors
     /// The temporary file can't be made or written.
     pub fn push(&mut self, message: FlightData) -> io::Result<()> {
+        if !message.app_metadata.is_empty() {
+            self.last = Some(message);
+            return Ok(());
+        }
         let bytes = message.data_header.len() + message.data_body.len();
         if self.file.is_none() && self.memory_bytes + bytes <= self.limit_bytes {
             self.memory_bytes += bytes;
@@ -75,7 +81,7 @@ impl Spool {
             left -= 1;
             file.as_mut().map(read_message)
         });
-        Ok(self.memory.into_iter().map(Ok).chain(from_file))
+        Ok(self.memory.into_iter().map(Ok).chain(from_file).chain(self.last.map(Ok)))
     }
 }
 
@@ -121,6 +127,7 @@ mod tests {
         for at in 0..100 {
             encoder.encode(&batch.slice(at, 10 + at), &mut messages).unwrap();
         }
+        messages.push(encoder.finish().unwrap());
         let mut spool = Spool::new(4_000);
         messages.iter().for_each(|message| spool.push(message.clone()).unwrap());
         assert!(spool.file.is_some() && !spool.memory.is_empty());
@@ -128,6 +135,7 @@ mod tests {
         assert_eq!(back.len(), messages.len());
         for (back, message) in back.iter().zip(&messages) {
             assert_eq!(back.data_body, message.data_body);
+            assert_eq!(back.app_metadata, message.app_metadata);
             assert!(back.data_header.starts_with(&message.data_header));
         }
     }

@@ -89,6 +89,21 @@ impl Connection {
         error.into_result(version)
     }
 
+    /// Schema, name and CREATE statement of each type and macro in the default database that is not DuckDB's own.
+    ///
+    /// # Errors
+    /// The transaction was aborted.
+    pub fn definitions(&self) -> Result<Vec<[String; 3]>> {
+        let mut error = DhError::none();
+        let mut texts: Vec<String> = Vec::new();
+        let sink = std::ptr::from_mut(&mut texts).cast();
+        // SAFETY: the handle is alive; the sink is a `Vec<String>` that outlives the call.
+        unsafe { ffi::dh_connection_definitions(self.handle, ffi::push_text, sink, &mut error) };
+        error.into_result(())?;
+        let mut texts = texts.into_iter();
+        Ok(std::iter::from_fn(|| Some([texts.next()?, texts.next()?, texts.next()?])).collect())
+    }
+
     /// Makes `source` the relation `name` in this connection's SQL, until [`unregister_input`](Self::unregister_input).
     ///
     /// A table or view of that name hides it. The source can be read once.

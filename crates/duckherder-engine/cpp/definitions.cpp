@@ -1,0 +1,43 @@
+// The statements that would create what DuckDB's system views show without one: types and macros; for
+// src/connection.rs.
+#include "connection.hpp"
+
+#include "duckdb/catalog/catalog.hpp"
+#include "duckdb/catalog/catalog_entry/schema_catalog_entry.hpp"
+#include "duckdb/main/client_context.hpp"
+#include "duckdb/main/database_manager.hpp"
+#include "duckdb/parser/parsed_data/create_info.hpp"
+
+using namespace duckdb; // NOLINT
+using duckherder::Guard;
+using duckherder::ToText;
+
+extern "C" {
+
+//! Three texts for each type and macro of the user's in the default database: schema, name, CREATE statement.
+bool dh_connection_definitions(DhConnection *connection, DhTextSink sink, void *target, DhError *error) {
+	return Guard(error, false, [&]() {
+		auto &context = *connection->context;
+		context.RunFunctionInTransaction([&]() {
+			auto &catalog = Catalog::GetCatalog(context, DatabaseManager::GetDefaultDatabase(context));
+			for (auto &schema : catalog.GetSchemas(context)) {
+				auto tell = [&](CatalogEntry &entry) {
+					if (entry.internal) {
+						return;
+					}
+					sink(target, ToText(schema.get().name.GetIdentifierName()));
+					sink(target, ToText(entry.name.GetIdentifierName()));
+					auto info = entry.GetInfo();
+					info->StripCatalogQualification();
+					sink(target, ToText(info->ToString()));
+				};
+				for (auto kind : {CatalogType::TYPE_ENTRY, CatalogType::MACRO_ENTRY, CatalogType::TABLE_MACRO_ENTRY}) {
+					schema.get().Scan(context, kind, tell);
+				}
+			}
+		});
+		return true;
+	});
+}
+
+} // extern "C"
