@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import duckdb
 from harness.client import attach, loaded
-from harness.cluster import Cluster
+from harness.cluster import BINARY, Driver, ServerProcess
 
 PLAIN = "plain DuckDB"
 
@@ -25,6 +25,14 @@ class Contender:
     threads: dict[str, int]
 
 
+class SeparateWorker(ServerProcess):
+    """A worker in a process of its own, with a number of threads."""
+
+    def __init__(self, worker_id: str, threads: int):
+        self.id = worker_id
+        super().__init__([BINARY, "worker", "--listen", "127.0.0.1:0", "--id", worker_id, "--threads", str(threads)])
+
+
 @contextmanager
 def all_contenders(threads: int):
     """Starts everything, plain DuckDB first; ends what it started."""
@@ -35,22 +43,20 @@ def all_contenders(threads: int):
         found = [Contender(PLAIN, plain, None, {"client": threads})]
         half = max(1, threads // 2)
         quarter = max(1, threads // 4)
-        for name, local, remote, driver, worker in [
+        for name, local, separate, driver_threads, worker_threads in [
             ("no workers", 0, 0, threads, 0),
             ("2 local workers", 2, 0, threads, 0),
             ("2 separate workers", 0, 2, half, quarter),
         ]:
-            cluster = stack.enter_context(
-                Cluster(
-                    local_workers=local,
-                    remote_workers=remote,
-                    driver_arguments=("--threads", str(driver)),
-                    worker_arguments=("--threads", str(worker)),
-                )
-            )
+            driver = stack.enter_context(Driver(local, "--threads", str(driver_threads)))
             con = loaded(threads=threads)
             stack.callback(con.close)
-            attach(con, cluster.driver)
-            used = {"driver": driver} | {f"worker {number + 1}": worker for number in range(remote)}
-            found.append(Contender(name, con, cluster.port, used))
+            attach(con, driver)
+            used = {"driver": driver_threads}
+            for number in range(1, separate + 1):
+                worker = stack.enter_context(SeparateWorker(f"worker-{number}", worker_threads))
+                con.execute("SELECT duckherder_register_worker(?, ?)", [worker.id, f"grpc://{worker.location}"])
+                assert con.fetchall() == [(True,)], worker.output()
+                used[worker.id] = worker_threads
+            found.append(Contender(name, con, driver.port, used))
         yield found

@@ -73,7 +73,7 @@ def one_row_inserts(contenders: list[Contender], seconds: float) -> Samples:
                 con.execute("INSERT INTO dh.log VALUES (?, 'a note')", [inserted])
                 inserted += 1
             rates.append((inserted - before) / (time.perf_counter() - slice_start))
-        found = con.execute("SELECT count(*), count(DISTINCT id) FROM dh.log").fetchone()
+        (found,) = con.execute("SELECT count(*), count(DISTINCT id) FROM dh.log").fetchall()
         assert found == (inserted, inserted), (contender.name, found, inserted)
     return samples
 
@@ -94,7 +94,7 @@ def bulk_insert(contenders: list[Contender], data: Path, rounds: int) -> Samples
                 con.execute("INSERT INTO dh.bulk SELECT * FROM memory.local_lineitem")
             if number > 0:
                 samples[contender.name].append(time.perf_counter() - start)
-            (found,) = con.execute("SELECT count(*) FROM dh.bulk").fetchone()
+            ((found,),) = con.execute("SELECT count(*) FROM dh.bulk").fetchall()
             assert found == expected, (contender.name, found, expected)
             if contender.name != PLAIN:
                 con.execute("DROP TABLE dh.bulk")

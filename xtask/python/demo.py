@@ -78,7 +78,7 @@ def main() -> None:
             verdict = "the same rows as plain DuckDB" if equal else "NOT THE SAME ROWS AS PLAIN DUCKDB"
             print(f"{seconds * 1000:.0f} ms, {verdict} ({plain_seconds * 1000:.0f} ms)")
 
-        print("\n-- How the driver ran them\nSELECT * FROM duckherder_get_query_execution_stats();")
+        print("\n-- How the driver ran them: duckherder_get_query_execution_stats()")
         con.sql(STATISTICS).show(max_width=160, max_rows=60)
         if different:
             raise SystemExit(f"{different} of {len(QUERIES)} answers differ from plain DuckDB")

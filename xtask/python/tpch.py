@@ -73,7 +73,7 @@ def load_table(con, folder: Path, table: str, target: str, label: str | None = N
     finally:
         con.unregister("tpch_rows")
     progress.finish()
-    (found,) = con.execute(f"SELECT count(*) FROM {target}").fetchone()
+    ((found,),) = con.execute(f"SELECT count(*) FROM {target}").fetchall()
     if found != progress.total_rows:
         raise SystemExit(f"{target} has {found:,} rows instead of {progress.total_rows:,}")
     return found

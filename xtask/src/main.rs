@@ -8,7 +8,11 @@ mod python;
 mod tpch;
 mod workspace;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
 
 /// Builds, tests, shows and measures Duckherder.
 #[derive(Parser)]
@@ -30,12 +34,22 @@ enum Command {
     Bench(commands::bench::Options),
 }
 
-fn main() -> anyhow::Result<()> {
-    let workspace = workspace::Workspace::find()?;
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    match run(&Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<()> {
+    let workspace = Workspace::find()?;
+    match command {
         Command::Dist => commands::dist::run(&workspace),
-        Command::Test(options) => commands::test::run(&workspace, &options),
-        Command::Demo(options) => commands::demo::run(&workspace, &options),
-        Command::Bench(options) => commands::bench::run(&workspace, &options),
+        Command::Test(options) => commands::test::run(&workspace, options),
+        Command::Demo(options) => commands::demo::run(&workspace, options),
+        Command::Bench(options) => commands::bench::run(&workspace, options),
     }
 }

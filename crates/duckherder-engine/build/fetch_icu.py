@@ -22,7 +22,8 @@ def download(version: str, sha256: str, folder: pathlib.Path) -> pathlib.Path:
     requirements.write_text(f"duckdb=={version} --hash=sha256:{sha256}\n")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "duckdb"]
     command += ["--require-hashes", "--requirement", str(requirements), "--dest", str(folder)]
-    subprocess.run(command, check=True, stdout=sys.stderr)
+    if subprocess.run(command, stdout=sys.stderr).returncode != 0:
+        raise SystemExit(f"pip could not download the source distribution of duckdb {version}")
     archive = folder / f"duckdb-{version}.tar.gz"
     found = hashlib.sha256(archive.read_bytes()).hexdigest()
     if found != sha256:
