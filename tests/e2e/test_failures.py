@@ -1,0 +1,199 @@
+"""Processes that die, ports that are taken, statements that go wrong in the middle: clear errors, never a hang."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import duckdb
+import pytest
+
+from harness.client import attach, attached, loaded, quote
+from harness.cluster import BINARY, DIST, Cluster, Driver, ServerProcess, Worker, free_port
+
+LONG = "SELECT sum(list_sum(list_transform(range(3000), x -> x * i % 7))) FROM dh.big"
+
+
+def fill(server) -> None:
+    with attached(server) as con:
+        con.execute("CREATE TABLE dh.big AS SELECT range AS i FROM range(600_000)")
+
+
+def failure_of(con, sql: str, action, after_s: float = 1.0) -> tuple[duckdb.Error, float]:
+    """The error of `sql`, during which `action` happens, and the seconds it took to come."""
+    happened = []
+
+    def act():
+        happened.append(time.monotonic())
+        action()
+
+    timer = threading.Timer(after_s, act)
+    timer.start()
+    try:
+        with pytest.raises(duckdb.Error) as caught:
+            con.execute(sql).fetchall()
+        ended = time.monotonic()
+    finally:
+        timer.cancel()
+    assert happened, f"failed before anything happened: {caught.value}"
+    return caught.value, ended - happened[0]
+
+
+def test_the_driver_is_killed_in_the_middle_of_a_query():
+    with Driver(2) as driver:
+        fill(driver)
+        with attached(driver) as con:
+            error, seconds = failure_of(con, LONG, driver.kill)
+            assert seconds < 5
+            assert str(driver.port) in str(error), error
+            # and every later statement says the same, soon
+            began = time.monotonic()
+            with pytest.raises(duckdb.Error, match=str(driver.port)):
+                con.execute("SELECT count(*) FROM dh.big").fetchall()
+            assert time.monotonic() - began < 10
+            # the client itself is well
+            assert con.execute("SELECT 42").fetchone() == (42,)
+            con.execute("DETACH dh")
+
+
+def test_the_driver_is_killed_while_a_result_streams():
+    with Driver(2) as driver:
+        fill(driver)
+        with attached(driver) as con:
+            reader = con.execute("SELECT a.i FROM dh.big a, range(1000)").to_arrow_reader(100_000)
+            reader.read_next_batch()
+            driver.kill()
+            with pytest.raises(Exception) as caught:
+                for _ in reader:
+                    pass
+            assert "StopIteration" not in repr(caught.value)
+
+
+def test_the_driver_is_killed_in_a_transaction():
+    with Driver(0) as driver:
+        fill(driver)
+        with attached(driver) as con:
+            con.execute("BEGIN")
+            con.execute("INSERT INTO dh.big VALUES (1)")
+            driver.kill()
+            with pytest.raises(duckdb.Error):
+                con.execute("COMMIT")
+            try:
+                con.execute("ROLLBACK")
+            except duckdb.Error:
+                pass
+            assert con.execute("SELECT 42").fetchone() == (42,)
+
+
+def test_a_worker_is_killed_in_the_middle_of_a_query():
+    with Cluster(remote_workers=2) as cluster:
+        fill(cluster)
+        with attached(cluster) as con:
+            victim = cluster.workers[1]
+            error, seconds = failure_of(con, LONG, victim.kill)
+            assert seconds < 10
+            assert victim.worker_id in str(error), error
+
+
+def test_queries_go_on_after_a_worker_is_gone():
+    with Cluster(remote_workers=2) as cluster:
+        fill(cluster)
+        with attached(cluster) as con:
+            cluster.workers[0].kill()
+            deadline = time.monotonic() + 30
+            while True:
+                try:
+                    assert con.execute("SELECT sum(i) FROM dh.big").fetchone() == (179_999_700_000,)
+                    break
+                except duckdb.Error as error:
+                    assert cluster.workers[0].worker_id in str(error), error
+                    assert time.monotonic() < deadline, f"still {error}"
+                    time.sleep(0.2)
+
+
+def test_a_restarted_driver_can_be_attached_again():
+    port = free_port()
+    command = [BINARY, "driver", "--listen", f"127.0.0.1:{port}", "--workers", "0"]
+    con = loaded()
+    with ServerProcess(command) as driver:
+        attach(con, driver)
+        con.execute("CREATE TABLE dh.t AS SELECT 1 AS a")
+        driver.stop()
+    with ServerProcess(command) as driver:
+        con.execute("DETACH dh")
+        attach(con, driver)
+        with pytest.raises(duckdb.CatalogException):
+            con.execute("SELECT * FROM dh.t")
+        con.execute("CREATE TABLE dh.t AS SELECT 2 AS a")
+        assert con.execute("SELECT a FROM dh.t").fetchone() == (2,)
+    con.close()
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("kind", ["driver", "worker"])
+def test_a_clean_stop(kind, with_signal):
+    with Driver(2) if kind == "driver" else Worker("w") as process:
+        assert process.stop(with_signal) == 0
+
+
+def test_a_stop_while_a_query_runs():
+    with Driver(2) as driver:
+        fill(driver)
+        with attached(driver) as con:
+            codes = []
+            error, seconds = failure_of(con, LONG, lambda: codes.append(driver.stop(timeout_s=10)))
+            assert seconds < 10
+            assert driver.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("program", ["driver", "worker"])
+def test_a_port_in_use(program):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        extra = ["--id", "w"] if program == "worker" else []
+        done = subprocess.run(
+            [BINARY, program, "--listen", f"127.0.0.1:{port}", *extra], capture_output=True, text=True, timeout=20
+        )
+    assert done.returncode not in (0, 101)
+    assert str(port) in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["driver", "--listen", "nonsense"], ["driver", "--workers", "many"], ["worker", "--colour", "red"], ["nothing"]]
+)
+def test_wrong_arguments(arguments):
+    done = subprocess.run([BINARY, *arguments], capture_output=True, text=True, timeout=20)
+    assert done.returncode not in (0, 101)
+    assert arguments[-1] in done.stderr + done.stdout
+
+
+def test_the_programs_of_old_names():
+    driver_port, worker_port = free_port(), free_port()
+    with (
+        ServerProcess([DIST / "distributed_server", "127.0.0.1", str(driver_port), "1"]) as driver,
+        ServerProcess([DIST / "distributed_worker", "127.0.0.1", str(worker_port), "worker-7"]) as worker,
+        attached(driver) as con,
+    ):
+        assert (driver.port, worker.port) == (driver_port, worker_port)
+        location = quote(f"grpc://127.0.0.1:{worker_port}")
+        assert con.execute(f"SELECT duckherder_register_worker('worker-7', {location})").fetchone() == (True,)
+        assert con.execute("SELECT duckherder_get_worker_count()").fetchone() == (2,)
+
+
+def test_something_else_listens_there():
+    """Attaching to a port that does not speak Flight is an error that comes soon and names it."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        con = loaded()
+        began = time.monotonic()
+        with pytest.raises(duckdb.Error, match=str(port)):
+            con.execute(f"ATTACH '127.0.0.1:{port}' AS dh (TYPE duckherder)")
+        assert time.monotonic() - began < 30
+        con.close()

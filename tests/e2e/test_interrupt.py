@@ -1,0 +1,177 @@
+"""Ctrl-C, clients that disappear, results nobody reads on: the work stops within a second and memory is freed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+
+import duckdb
+import pytest
+
+from harness.client import attach, attached, loaded
+from harness.cluster import EXTENSION, Cluster
+
+# minutes of work on any machine; the first stays on the driver, the second is split over workers
+LONG_LOCAL = "SELECT count(*) FROM dh.big a, dh.big b WHERE (a.i * b.i) % 1000003 = 17"
+LONG_SPLIT = "SELECT sum(list_sum(list_transform(range(3000), x -> x * i % 7))) FROM dh.big"
+
+
+@pytest.fixture(scope="module", params=["local", "remote"])
+def cluster(request):
+    workers = {"local_workers": 2} if request.param == "local" else {"remote_workers": 2}
+    with Cluster(**workers) as running:
+        with attached(running) as con:
+            con.execute("CREATE TABLE dh.big AS SELECT range AS i, repeat('x', 100) || range AS s FROM range(600_000)")
+        yield running
+
+
+def processes(cluster):
+    return [cluster.driver, *cluster.workers]
+
+
+def wait_until_idle(cluster, within_s: float) -> float:
+    """Seconds until driver and workers stopped using the processor."""
+    began = time.monotonic()
+    while True:
+        before = [process.cpu_seconds() for process in processes(cluster)]
+        time.sleep(0.25)
+        used = sum(p.cpu_seconds() - b for p, b in zip(processes(cluster), before))
+        if used < 0.05:
+            return time.monotonic() - began - 0.25
+        assert time.monotonic() - began < within_s, f"still {used / 0.25:.0%} of a core in use"
+
+
+def run_until_interrupted(con, sql: str, after_s: float = 1.0) -> float:
+    """Runs `sql`, interrupts it; seconds between the interrupt and the error."""
+    interrupted = []
+
+    def interrupt():
+        interrupted.append(time.monotonic())
+        con.interrupt()
+
+    timer = threading.Timer(after_s, interrupt)
+    timer.start()
+    try:
+        with pytest.raises(duckdb.InterruptException):
+            con.execute(sql).fetchall()
+        ended = time.monotonic()
+    finally:
+        timer.cancel()
+    assert interrupted, "the query ended before it could be interrupted"
+    return ended - interrupted[0]
+
+
+@pytest.mark.parametrize("sql", [LONG_LOCAL, LONG_SPLIT], ids=["local", "split"])
+def test_interrupt(cluster, sql):
+    with attached(cluster) as con:
+        assert run_until_interrupted(con, sql) < 1.0
+        assert wait_until_idle(cluster, 3) < 1.0
+        # the connection is as good as before
+        assert con.execute("SELECT count(*) FROM dh.big").fetchone() == (600_000,)
+
+
+def test_interrupt_while_writing(cluster):
+    with attached(cluster) as con:
+        con.execute("CREATE TABLE dh.target(i BIGINT)")
+        seconds = run_until_interrupted(con, "INSERT INTO dh.target SELECT a.i FROM dh.big a, dh.big b")
+        assert seconds < 1.0
+        assert con.execute("SELECT count(*) FROM dh.target").fetchone() == (0,)
+        con.execute("DROP TABLE dh.target")
+
+
+def test_interrupt_while_sending_rows(cluster):
+    with attached(cluster) as con:
+        con.execute("CREATE TABLE dh.sent(i BIGINT)")
+        seconds = run_until_interrupted(con, "INSERT INTO dh.sent SELECT range FROM range(100_000_000_000) t JOIN (SELECT 1) ON true")
+        assert seconds < 1.5
+        assert con.execute("SELECT count(*) FROM dh.sent").fetchone() == (0,)
+        con.execute("DROP TABLE dh.sent")
+
+
+def test_interrupt_a_mixed_query(cluster):
+    with attached(cluster) as con:
+        con.execute("CREATE TABLE loc AS SELECT range AS i FROM range(100_000)")
+        sql = "SELECT count(*) FROM dh.big x, loc WHERE (x.i * loc.i) % 1000003 = 17"
+        assert run_until_interrupted(con, sql) < 1.0
+        assert wait_until_idle(cluster, 3) < 1.0
+
+
+def test_memory_is_freed(cluster):
+    sql = "SELECT count(*) FROM (SELECT a.i, b.s, row_number() OVER (ORDER BY b.s, a.i) FROM dh.big a, dh.big b WHERE a.i < 20 ORDER BY 2)"
+    with attached(cluster) as con:
+        wait_until_idle(cluster, 5)
+        before = sum(process.memory_bytes() for process in processes(cluster))
+        run_until_interrupted(con, sql, 2.0)
+        wait_until_idle(cluster, 5)
+        deadline = time.monotonic() + 5
+        while sum(p.memory_bytes() for p in processes(cluster)) - before > 500 << 20:
+            assert time.monotonic() < deadline, "more than 500 MiB were not given back"
+            time.sleep(0.2)
+
+
+CLIENT = """
+import sys, duckdb
+con = duckdb.connect(config={"allow_unsigned_extensions": "true"})
+con.execute(f"LOAD '{sys.argv[1]}'")
+con.execute(f"ATTACH '127.0.0.1:{sys.argv[2]}' AS dh (TYPE duckherder)")
+if sys.argv[4] == "transaction":
+    con.execute("BEGIN; CREATE TABLE dh.unfinished(a INTEGER); INSERT INTO dh.big VALUES (-1, 'gone')")
+print("running", flush=True)
+con.execute(sys.argv[3]).fetchall()
+"""
+
+
+@pytest.mark.parametrize("sql", [LONG_LOCAL, LONG_SPLIT], ids=["local", "split"])
+def test_a_client_that_disappears(cluster, sql):
+    command = [sys.executable, "-c", CLIENT, str(EXTENSION), str(cluster.port), sql, "plain"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout.readline() == "running\n"
+        time.sleep(1.0)
+        client.kill()
+        client.wait()
+    assert wait_until_idle(cluster, 5) < 1.5
+
+
+def test_the_transaction_of_a_client_that_disappears_is_rolled_back(cluster):
+    command = [sys.executable, "-c", CLIENT, str(EXTENSION), str(cluster.port), LONG_LOCAL, "transaction"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout.readline() == "running\n"
+        time.sleep(0.5)
+        client.kill()
+        client.wait()
+    wait_until_idle(cluster, 5)
+    with attached(cluster) as con:
+        assert con.execute("SELECT count(*) FROM dh.big WHERE i < 0").fetchone() == (0,)
+        with pytest.raises(duckdb.CatalogException):
+            con.execute("SELECT * FROM dh.unfinished")
+
+
+def test_a_result_that_nobody_reads_on(cluster):
+    con = loaded()
+    attach(con, cluster)
+    result = con.execute("SELECT a.i, b.i, a.s FROM dh.big a, dh.big b")
+    assert result.fetchone() is not None
+    del result
+    con.close()
+    assert wait_until_idle(cluster, 5) < 1.5
+
+
+def test_detach_ends_the_session(cluster):
+    con = loaded()
+    attach(con, cluster)
+    con.execute("SELECT count(*) FROM dh.big").fetchall()
+    con.execute("DETACH dh")
+    attach(con, cluster)
+    assert con.execute("SELECT count(*) FROM dh.big").fetchone() == (600_000,)
+    con.close()
+
+
+def test_limit_ends_the_rest(cluster):
+    with attached(cluster) as con:
+        began = time.monotonic()
+        rows = con.execute("SELECT a.i FROM dh.big a, dh.big b LIMIT 5").fetchall()
+        assert len(rows) == 5
+        assert time.monotonic() - began < 3
+    assert wait_until_idle(cluster, 5) < 1.5

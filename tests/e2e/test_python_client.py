@@ -1,0 +1,172 @@
+"""What Python users do: parameters, executemany, dataframes, Arrow, the relational API, result formats."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import uuid
+
+import duckdb
+import pandas
+import pyarrow
+import pytest
+
+VALUES = [
+    None,
+    True,
+    -(2**63),
+    2**100,
+    1.5,
+    float("inf"),
+    "it's \N{DUCK}",
+    "",
+    b"\x00\xff",
+    decimal.Decimal("123456789.987654321"),
+    datetime.date(2024, 2, 29),
+    datetime.time(23, 59, 59, 999999),
+    datetime.datetime(2024, 2, 29, 12, 0, 0, 1),
+    datetime.timedelta(days=3, seconds=5),
+    uuid.UUID("eeccb8c5-9943-b2bb-bb5e-222f4e14b687"),
+    [1, 2, None],
+    ["a", None],
+    {"a": 1, "b": [1.5, None]},
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=[repr(value) for value in VALUES])
+def test_a_parameter_of_every_kind(con, oracle, table_name, value):
+    for connection in (con, oracle):
+        connection.execute(f"CREATE TABLE dh.{table_name} AS SELECT 1 AS a")
+    sql = f"SELECT ?, typeof(?), a FROM dh.{table_name}"
+    got, expected = con.execute(sql, [value, value]), oracle.execute(sql, [value, value])
+    assert [str(c[1]) for c in got.description] == [str(c[1]) for c in expected.description]
+    assert got.fetchall() == expected.fetchall()
+
+
+def test_positions_names_and_repeats(con, table_name):
+    con.execute(f"CREATE TABLE dh.{table_name} AS SELECT range AS i, 'v' || range AS s FROM range(100)")
+    assert con.execute(f"SELECT s FROM dh.{table_name} WHERE i = ?", [7]).fetchall() == [("v7",)]
+    assert con.execute(f"SELECT s FROM dh.{table_name} WHERE i = $1 OR i = $1 + 1", [7]).fetchall() == [("v7",), ("v8",)]
+    assert con.execute(f"SELECT i FROM dh.{table_name} WHERE s = $2 AND i = $1", [9, "v9"]).fetchall() == [(9,)]
+    named = {"low": 5, "high": 6}
+    assert con.execute(f"SELECT i FROM dh.{table_name} WHERE i BETWEEN $low AND $high", named).fetchall() == [(5,), (6,)]
+    assert con.execute(f"SELECT count(*) FROM dh.{table_name} WHERE s = ?", ["' OR 1=1 --"]).fetchone() == (0,)
+
+
+def test_wrong_parameters_are_errors(con, table_name):
+    con.execute(f"CREATE TABLE dh.{table_name} AS SELECT 1 AS i")
+    with pytest.raises(duckdb.InvalidInputException):
+        con.execute(f"SELECT * FROM dh.{table_name} WHERE i = ?", [])
+    with pytest.raises(duckdb.InvalidInputException):
+        con.execute(f"SELECT * FROM dh.{table_name} WHERE i = ?", [1, 2])
+    with pytest.raises(duckdb.ConversionException):
+        con.execute(f"SELECT * FROM dh.{table_name} WHERE i = ?", ["abc"]).fetchall()
+
+
+def test_parameters_in_every_statement(con, table_name):
+    con.execute(f"CREATE TABLE dh.{table_name}(i INTEGER, s VARCHAR)")
+    assert con.execute(f"INSERT INTO dh.{table_name} VALUES (?, ?), (?, 'x')", [1, "a", 2]).fetchall() == [(2,)]
+    assert con.execute(f"UPDATE dh.{table_name} SET s = ? WHERE i = ?", ["b", 1]).fetchall() == [(1,)]
+    assert con.execute(f"SELECT s FROM dh.{table_name} ORDER BY i").fetchall() == [("b",), ("x",)]
+    returned = con.execute(f"INSERT INTO dh.{table_name} SELECT ?, ? RETURNING i + ?", [5, None, 10]).fetchall()
+    assert returned == [(15,)]
+    assert con.execute(f"DELETE FROM dh.{table_name} WHERE i > ?", [1]).fetchall() == [(2,)]
+    con.execute("CREATE OR REPLACE TEMP TABLE local_rows AS SELECT range AS i FROM range(10)")
+    joined = f"SELECT count(*) FROM dh.{table_name} t JOIN local_rows l ON l.i = t.i WHERE t.s = ? AND l.i < ?"
+    assert con.execute(joined, ["b", 5]).fetchall() == [(1,)]
+
+
+def test_executemany(con, table_name):
+    con.execute(f"CREATE TABLE dh.{table_name}(i INTEGER, s VARCHAR)")
+    con.executemany(f"INSERT INTO dh.{table_name} VALUES (?, ?)", [[i, f"s{i}"] for i in range(200)])
+    assert con.execute(f"SELECT count(*), sum(i), max(s) FROM dh.{table_name}").fetchone() == (200, 19900, "s99")
+    con.executemany(f"DELETE FROM dh.{table_name} WHERE i = ?", [[i] for i in range(100)])
+    assert con.execute(f"SELECT min(i), count(*) FROM dh.{table_name}").fetchone() == (100, 100)
+
+
+def test_dataframes(con, table_name):
+    frame = pandas.DataFrame({"i": range(10_000), "s": [f"v{i}" for i in range(10_000)], "f": [i / 2 for i in range(10_000)]})
+    con.execute(f"CREATE TABLE dh.{table_name} AS SELECT * FROM frame")
+    con.execute(f"INSERT INTO dh.{table_name} SELECT i + 10000, s, f FROM frame")
+    back = con.execute(f"SELECT * FROM dh.{table_name} ORDER BY i").df()
+    assert len(back) == 20_000
+    pandas.testing.assert_frame_equal(back.head(10_000), frame, check_dtype=False)
+
+
+def test_arrow_both_ways(con, table_name):
+    rows = pyarrow.table(
+        {
+            "i": pyarrow.array(range(300_000), pyarrow.int64()),
+            "d": pyarrow.array([None if i % 5 == 0 else f"x{i % 100}" for i in range(300_000)]).dictionary_encode(),
+            "l": pyarrow.array([[i, None] for i in range(300_000)], pyarrow.list_(pyarrow.int32())),
+        }
+    )
+    con.execute(f"CREATE TABLE dh.{table_name} AS SELECT * FROM rows")
+    back = con.execute(f"SELECT i, d::VARCHAR AS d, l FROM dh.{table_name}").to_arrow_table()
+    assert back.num_rows == 300_000
+    assert back["i"].to_pylist() == list(range(300_000))
+    assert back["l"].slice(299_999, 1).to_pylist() == [[299_999, None]]
+    reader = con.execute(f"SELECT * FROM dh.{table_name}").to_arrow_reader(10_000)
+    assert sum(batch.num_rows for batch in reader) == 300_000
+
+
+def test_streams_from_a_reader(con, table_name):
+    schema = pyarrow.schema([("i", pyarrow.int64())])
+    batches = (pyarrow.record_batch([pyarrow.array(range(k * 1000, (k + 1) * 1000))], schema=schema) for k in range(100))
+    reader = pyarrow.RecordBatchReader.from_batches(schema, batches)
+    con.execute(f"CREATE TABLE dh.{table_name} AS SELECT * FROM reader")
+    assert con.execute(f"SELECT count(*), sum(i) FROM dh.{table_name}").fetchone() == (100_000, 4_999_950_000)
+
+
+def test_a_source_that_fails_leaves_nothing(con, table_name):
+    con.execute(f"CREATE TABLE dh.{table_name}(i BIGINT)")
+    schema = pyarrow.schema([("i", pyarrow.int64())])
+
+    def batches():
+        for k in range(50):
+            yield pyarrow.record_batch([pyarrow.array(range(1000))], schema=schema)
+        raise RuntimeError("the source broke")
+
+    reader = pyarrow.RecordBatchReader.from_batches(schema, batches())
+    with pytest.raises(Exception, match="the source broke"):
+        con.execute(f"INSERT INTO dh.{table_name} SELECT * FROM reader")
+    assert con.execute(f"SELECT count(*) FROM dh.{table_name}").fetchone() == (0,)
+
+
+def test_relational_api(con, table_name):
+    con.execute(f"CREATE TABLE dh.{table_name} AS SELECT range AS i, range % 3 AS g FROM range(1000)")
+    relation = con.table(f"dh.{table_name}").filter("i < 100").aggregate("g, sum(i) AS s").order("g")
+    assert relation.fetchall() == [(0, 1683), (1, 1617), (2, 1650)]
+    assert con.sql(f"FROM dh.{table_name} LIMIT 2").fetchall() == [(0, 0), (1, 1)]
+
+
+def test_reading_a_part_of_a_result(con, table_name):
+    con.execute(f"CREATE TABLE dh.{table_name} AS SELECT range AS i FROM range(500_000)")
+    result = con.execute(f"SELECT i FROM dh.{table_name}")
+    assert result.fetchmany(3) == [(0,), (1,), (2,)]
+    # the next statement of the same connection ends the first one
+    assert con.execute(f"SELECT count(*) FROM dh.{table_name}").fetchone() == (500_000,)
+
+
+def test_two_results_at_once(con, table_name):
+    con.execute(f"CREATE TABLE dh.{table_name} AS SELECT range AS i FROM range(300_000)")
+    first = con.cursor().execute(f"SELECT i FROM dh.{table_name}")
+    second = con.cursor().execute(f"SELECT i + 1 FROM dh.{table_name}")
+    assert first.fetchone() == (0,)
+    assert second.fetchone() == (1,)
+    assert len(first.fetchall()) == 299_999
+    assert len(second.fetchall()) == 299_999
+
+
+def test_a_wide_and_a_long_value(con, table_name):
+    columns = ", ".join(f"i + {k} AS c{k}" for k in range(500))
+    con.execute(f"CREATE TABLE dh.{table_name} AS SELECT {columns} FROM range(100) r(i)")
+    row = con.execute(f"SELECT * FROM dh.{table_name} WHERE c0 = 99").fetchone()
+    assert row == tuple(99 + k for k in range(500))
+    con.execute(f"CREATE TABLE dh.{table_name}_long AS SELECT repeat('x', 20_000_000) AS s")
+    assert con.execute(f"SELECT length(s), s FROM dh.{table_name}_long").fetchone() == (20_000_000, "x" * 20_000_000)
+
+
+def test_many_statements_in_one_execute(con, table_name):
+    con.execute(f"CREATE TABLE dh.{table_name}(i INTEGER); INSERT INTO dh.{table_name} VALUES (1); INSERT INTO dh.{table_name} VALUES (2)")
+    assert con.execute(f"BEGIN; DELETE FROM dh.{table_name}; ROLLBACK; SELECT count(*) FROM dh.{table_name}").fetchone() == (2,)
