@@ -43,11 +43,6 @@ impl BatchEncoder {
         (encoder, message(first))
     }
 
-    /// Rows encoded so far.
-    pub fn rows(&self) -> u64 {
-        self.rows
-    }
-
     /// Appends the messages of one batch to `out`: dictionaries first, large batches in slices.
     ///
     /// # Errors

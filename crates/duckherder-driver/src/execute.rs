@@ -134,12 +134,21 @@ impl Pump<'_> {
 impl Prepared {
     /// Starts the statement with one row of parameter values.
     fn start(&mut self, core: &SessionCore, parameters: Option<&RecordBatch>) -> Result<ResultStream> {
-        if let Some(parameters) = parameters
-            && self.open_types()
-        {
-            self.statement = core.connection.prepare(&self.sql, Some(parameters))?;
+        if let Some(parameters) = parameters {
+            self.settle_types(core, parameters)?;
         }
         Ok(self.statement.execute(parameters)?)
+    }
+
+    /// Binds the statement again if types of its columns wait for the parameters' values.
+    ///
+    /// # Errors
+    /// What DuckDB says of the values.
+    pub fn settle_types(&mut self, core: &SessionCore, parameters: &RecordBatch) -> Result<()> {
+        if self.open_types() {
+            self.statement = core.connection.prepare(&self.sql, Some(parameters))?;
+        }
+        Ok(())
     }
 
     /// Whether a column's type was not known without the parameters' values.

@@ -65,10 +65,6 @@ impl Incoming {
         }
     }
 
-    pub fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
     /// All rows at once, for parameters.
     ///
     /// # Errors

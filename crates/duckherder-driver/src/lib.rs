@@ -21,6 +21,7 @@ pub mod distribute;
 mod encode;
 mod error;
 mod execute;
+mod flight_sql;
 mod ingest;
 mod outlet;
 mod own;

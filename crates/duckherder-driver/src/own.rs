@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_flight::sql::Any;
 use arrow_flight::sql::server::PeekableFlightDataStream;
-use arrow_flight::{FlightDescriptor, FlightInfo, PutResult, Ticket};
+use arrow_flight::{FlightDescriptor, FlightInfo, PutResult};
 use duckherder_proto::any::Command;
 use duckherder_proto::statement::{ExecuteStatement, IngestRows, PrepareStatement, PreparedStatement};
 use duckherder_proto::task::ReadSplit;
@@ -124,9 +124,4 @@ pub async fn put(
     };
     let ingested = ingest::ingest(&session, incoming, &driver.statistics, work).await?;
     Ok(PutResult { app_metadata: ingested.result.pack() })
-}
-
-/// The ticket as Flight has it, for a message of ours.
-pub fn ticket(command: &impl Command) -> Ticket {
-    Ticket::new(command.pack())
 }

@@ -17,6 +17,7 @@ use tonic::{Request, Status};
 
 use crate::catalog;
 use crate::error::{DriverError, Result};
+use crate::flight_sql;
 use crate::own::{decode, session};
 use crate::service::Shared;
 use crate::sql::quote_identifier;
@@ -56,7 +57,7 @@ pub async fn run(driver: &Arc<Shared>, request: Request<Action>) -> Result<Vec<A
         CANCEL_FLIGHT_INFO => {
             let request = CancelFlightInfoRequest::decode(action.body)
                 .map_err(|error| DriverError::Invalid(format!("malformed {CANCEL_FLIGHT_INFO}: {error}")))?;
-            let found = request.info.is_some_and(|info| cancel_info(driver, &info));
+            let found = request.info.is_some_and(|info| flight_sql::transaction::cancel_info(driver, &info));
             let status = if found { CancelStatus::Cancelled } else { CancelStatus::NotCancellable };
             return Ok(vec![ActionResult::new(CancelFlightInfoResult::new(status).encode_to_vec())]);
         }
@@ -79,11 +80,6 @@ pub async fn run(driver: &Arc<Shared>, request: Request<Action>) -> Result<Vec<A
         )
         .into_status()),
     }
-}
-
-/// Cancels what a `FlightInfo` announced: the session is stopped whose statement its ticket names.
-fn cancel_info(_driver: &Shared, _info: &arrow_flight::FlightInfo) -> bool {
-    false
 }
 
 async fn own(driver: &Arc<Shared>, metadata: &MetadataMap, any: &Any) -> Result<Option<bytes::Bytes>> {

@@ -23,11 +23,21 @@ use crate::sync::{CancelOnDrop, Execution, lock};
 /// Prepared statements that a session may have at once.
 const STATEMENT_LIMIT: usize = 10_000;
 
+/// Who a session lives and dies with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A client that names it in its calls.
+    Client,
+    /// A Flight SQL transaction.
+    Transaction,
+    /// A Flight SQL statement outside a transaction.
+    Statement,
+}
+
 /// One client session, shared by its calls.
 pub struct Session {
     pub id: String,
-    /// Made by the driver for calls without a session of their own; ends with its last statement.
-    pub own: bool,
+    pub owner: Owner,
     core: Arc<AsyncMutex<SessionCore>>,
     interrupter: duckherder_engine::Interrupter,
     /// The stream whose pump holds `core`.
@@ -63,7 +73,7 @@ impl Session {
     ///
     /// # Errors
     /// DuckDB refuses the connection.
-    pub fn open(id: String, own: bool, database: &Database, distributor: Option<&dyn Distributor>) -> Result<Self> {
+    pub fn open(id: String, owner: Owner, database: &Database, distributor: Option<&dyn Distributor>) -> Result<Self> {
         let connection = database.connect()?;
         let distributor = distributor.map(|distributor| distributor.open_session(&connection)).transpose()?;
         let interrupter = connection.interrupter();
@@ -77,7 +87,7 @@ impl Session {
         };
         Ok(Self {
             id,
-            own,
+            owner,
             core: Arc::new(AsyncMutex::new(core)),
             interrupter,
             live: Mutex::new(None),
@@ -140,6 +150,11 @@ impl Session {
         .await
     }
 
+    /// Whether the session was made for one statement and ends with it.
+    pub fn own_of_statement(&self) -> bool {
+        self.owner == Owner::Statement
+    }
+
     /// How long nobody has used the session.
     pub fn idle(&self) -> Duration {
         self.born.elapsed().saturating_sub(Duration::from_millis(self.used_ms.load(Ordering::Relaxed)))
@@ -180,10 +195,6 @@ pub struct SessionGuard {
 }
 
 impl SessionGuard {
-    pub fn session(&self) -> &Arc<Session> {
-        &self.session
-    }
-
     /// This use of the connection, to cancel it.
     pub fn execution(&self) -> &Arc<Execution> {
         &self.execution
@@ -303,6 +314,17 @@ impl SessionCore {
     /// There is none of that number.
     pub fn statement(&mut self, id: u64) -> Result<&mut Prepared> {
         self.statements.get_mut(&id).ok_or(DriverError::UnknownStatement(id))
+    }
+
+    /// Binds a statement again if types of its columns wait for values of its parameters.
+    ///
+    /// # Errors
+    /// There is none of that number, or what DuckDB says of the values.
+    pub fn settle_types(&mut self, id: u64, parameters: &RecordBatch) -> Result<()> {
+        let mut prepared = self.take(id)?;
+        let settled = prepared.settle_types(self, parameters);
+        self.put_back(id, prepared);
+        settled
     }
 
     /// Takes a statement out, to run it; [`put_back`](Self::put_back) keeps it.

@@ -1,7 +1,7 @@
 //! All sessions of a driver: found by the client's name for them, bounded, forgotten when idle.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use duckherder_engine::Database;
@@ -10,7 +10,7 @@ use tonic::metadata::MetadataMap;
 
 use crate::distribute::Distributor;
 use crate::error::{DriverError, Result};
-use crate::session::{Session, blocking};
+use crate::session::{Owner, Session, blocking};
 use crate::sync::lock;
 
 /// Bounds on the sessions of a driver.
@@ -38,6 +38,8 @@ pub struct Sessions {
 #[derive(Default)]
 struct State {
     open: HashMap<String, Arc<Session>>,
+    /// Sessions that end with the stream that uses them, kept findable to cancel them.
+    forgotten: HashMap<String, Weak<Session>>,
     /// Sessions that expired inside a transaction: the client must hear of it before it goes on.
     lost_transactions: HashMap<String, Instant>,
 }
@@ -54,7 +56,7 @@ impl Sessions {
     pub async fn of_call(&self, metadata: &MetadataMap) -> Result<Option<Arc<Session>>> {
         let Some(value) = metadata.get(SESSION_HEADER) else { return Ok(None) };
         match value.to_str() {
-            Ok(id) if (1..=128).contains(&id.len()) => self.get_or_open(id, false).await.map(Some),
+            Ok(id) if (1..=128).contains(&id.len()) => self.get_or_open(id, Owner::Client).await.map(Some),
             _ => Err(DriverError::Invalid(format!("header {SESSION_HEADER} holds no session name of 1 to 128 characters"))),
         }
     }
@@ -64,7 +66,30 @@ impl Sessions {
     /// # Errors
     /// As [`of_call`](Self::of_call).
     pub async fn open_own(&self) -> Result<Arc<Session>> {
-        self.get_or_open(&uuid::Uuid::new_v4().to_string(), true).await
+        self.get_or_open(&uuid::Uuid::new_v4().to_string(), Owner::Statement).await
+    }
+
+    /// A session for a Flight SQL transaction.
+    ///
+    /// # Errors
+    /// As [`of_call`](Self::of_call).
+    pub async fn open_transaction(&self) -> Result<Arc<Session>> {
+        self.get_or_open(&uuid::Uuid::new_v4().to_string(), Owner::Transaction).await
+    }
+
+    /// Takes a session out of the list; whoever uses it still may go on.
+    pub fn forget(&self, id: &str) {
+        let mut state = lock(&self.state);
+        if let Some(session) = state.open.remove(id) {
+            state.forgotten.retain(|_, session| session.strong_count() > 0);
+            state.forgotten.insert(id.to_string(), Arc::downgrade(&session));
+        }
+    }
+
+    /// A session that is open, or forgotten but still in use.
+    pub fn running(&self, id: &str) -> Option<Arc<Session>> {
+        let state = lock(&self.state);
+        state.open.get(id).cloned().or_else(|| state.forgotten.get(id)?.upgrade())
     }
 
     /// A session that is open.
@@ -72,14 +97,14 @@ impl Sessions {
         lock(&self.state).open.get(id).cloned()
     }
 
-    async fn get_or_open(&self, id: &str, own: bool) -> Result<Arc<Session>> {
+    async fn get_or_open(&self, id: &str, owner: Owner) -> Result<Arc<Session>> {
         if let Some(session) = self.get(id) {
             return Ok(session);
         }
         self.check_room()?;
         let (database, distributor) = (self.database.clone(), self.distributor.clone());
         let name = id.to_string();
-        let session = blocking(move || Session::open(name, own, &database, distributor.as_deref())).await?;
+        let session = blocking(move || Session::open(name, owner, &database, distributor.as_deref())).await?;
         // Two first calls of one session may come at once: the first to get here gives the session its connection.
         Ok(Arc::clone(lock(&self.state).open.entry(id.to_string()).or_insert_with(|| Arc::new(session))))
     }
@@ -117,7 +142,10 @@ impl Sessions {
     /// Stops everything that runs.
     pub fn interrupt_all(&self, runtime: &tokio::runtime::Handle) {
         let _inside = runtime.enter();
-        let sessions: Vec<_> = lock(&self.state).open.values().cloned().collect();
+        let sessions: Vec<_> = {
+            let state = lock(&self.state);
+            state.open.values().cloned().chain(state.forgotten.values().filter_map(Weak::upgrade)).collect()
+        };
         sessions.iter().for_each(|session| session.interrupt());
     }
 

@@ -31,7 +31,7 @@ async fn a_statement_is_prepared_and_run() {
     assert_eq!(batches[0].num_rows(), 1);
 
     client.query("CREATE TABLE t(v BIGINT)").await.unwrap();
-    let (_, insert) = client.prepare("INSERT INTO t VALUES ($1), ($1 + 1)").await.unwrap();
+    let (_, insert) = client.prepare("INSERT INTO t SELECT unnest([$1, $1 + 1])").await.unwrap();
     assert_eq!(insert.parameters, ["1"]);
     let batches = client.stream(insert.statement_id, &[parameter(7)]).await.unwrap().collect().await.unwrap();
     assert_eq!(batches[0].column(0).as_primitive::<Int64Type>().value(0), 2);
@@ -194,9 +194,9 @@ async fn the_catalog_is_described() {
     assert_eq!(find(EntryKind::View, "v").columns.len(), 3);
     assert_eq!(find(EntryKind::Index, "i").table, "t");
     for (kind, name, sql) in [
-        (EntryKind::Type, "mood", "ENUM('a', 'b''c')"),
-        (EntryKind::ScalarMacro, "m", "(a, b) AS"),
-        (EntryKind::TableMacro, "tm", "(a) AS TABLE"),
+        (EntryKind::Type, "mood", "AS ENUM ( 'a', 'b''c' )"),
+        (EntryKind::ScalarMacro, "m", "(a, b) AS ((a + b))"),
+        (EntryKind::TableMacro, "tm", "(a) AS TABLE (SELECT"),
         (EntryKind::Sequence, "q", "CREATE SEQUENCE"),
         (EntryKind::Schema, "s", "CREATE SCHEMA"),
     ] {

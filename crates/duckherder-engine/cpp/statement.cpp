@@ -5,6 +5,7 @@
 #include "wire_type.hpp"
 
 #include "duckdb/common/arrow/arrow_converter.hpp"
+#include "duckdb/common/type_visitor.hpp"
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/parser/statement/execute_statement.hpp"
 #include "duckdb/planner/planner.hpp"
@@ -27,6 +28,12 @@ static void BindStatement(DhStatement &target) {
 		    planner.CreatePlan(target.statement->Copy());
 		    target.names = planner.names;
 		    target.types = planner.types;
+		    // A type that depends on a parameter without a value is none yet.
+		    for (auto &type : target.types) {
+			    type = TypeVisitor::VisitReplace(type, [](const LogicalType &part) {
+				    return part.id() == LogicalTypeId::UNKNOWN ? LogicalType(LogicalType::SQLNULL) : part;
+			    });
+		    }
 		    target.properties = planner.properties;
 		    vector<string> names;
 		    for (auto &name : target.names) {
