@@ -1,0 +1,1 @@
+"""Random single-table queries over random tables, compared with plain DuckDB."""
