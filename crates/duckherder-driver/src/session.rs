@@ -66,6 +66,8 @@ pub struct Prepared {
     pub user_sql: String,
     /// Rows of parameter values that a Flight SQL client has bound.
     pub bound: Vec<RecordBatch>,
+    /// What it changed, if it has run before its result was fetched.
+    pub changed_rows: Option<i64>,
 }
 
 impl Session {
@@ -304,7 +306,7 @@ impl SessionCore {
         }
         let statement = self.connection.prepare(&sql, parameters)?;
         self.last_statement += 1;
-        self.statements.insert(self.last_statement, Prepared { statement, sql, user_sql, bound: Vec::new() });
+        self.statements.insert(self.last_statement, Prepared { statement, sql, user_sql, bound: Vec::new(), changed_rows: None });
         Ok(self.last_statement)
     }
 

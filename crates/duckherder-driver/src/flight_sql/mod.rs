@@ -11,6 +11,7 @@ pub mod metadata;
 pub mod prepared;
 pub mod statement;
 pub mod transaction;
+pub mod update;
 
 use arrow_flight::error::FlightError;
 

@@ -10,11 +10,13 @@ use arrow_flight::sql::{
     ProstMessageExt,
 };
 use arrow_flight::{FlightDescriptor, FlightInfo};
+use duckherder_proto::statement::ResultKind;
 use prost::Message;
 use tonic::Request;
 use tonic::metadata::MetadataMap;
 
 use super::handle::{StatementHandle, call_session, end_if_own};
+use super::update;
 use crate::encode::schema_bytes;
 use crate::error::{DriverError, Result};
 use crate::ingest::Incoming;
@@ -38,7 +40,12 @@ pub async fn create(
             let statement = &core.statement(id)?.statement;
             let parameters: Vec<Field> =
                 statement.parameters().iter().map(|name| Field::new(name, DataType::Null, true)).collect();
-            Ok((id, statement.schema(), Schema::new(parameters)))
+            // No columns: that is how a client knows that it is an update.
+            let columns = match statement.kind() {
+                ResultKind::Query => statement.schema(),
+                ResultKind::ChangedRows | ResultKind::Nothing => Arc::new(Schema::empty()),
+            };
+            Ok((id, columns, Schema::new(parameters)))
         })
         .await;
     if prepared.is_err() {
@@ -67,7 +74,7 @@ pub async fn close(driver: &Shared, handle: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// What `GetFlightInfo` says of a prepared statement; its own bytes are the ticket.
+/// What `GetFlightInfo` says of a prepared statement; its own bytes are the ticket. One without rows runs at once.
 ///
 /// # Errors
 /// The handle is unknown.
@@ -78,12 +85,14 @@ pub async fn info(
 ) -> Result<FlightInfo> {
     let handle = StatementHandle::decode(&command.prepared_statement_handle)?;
     let session = handle.session(driver)?;
+    let statistics = Arc::clone(&driver.statistics);
     let schema = session
         .run(move |core| {
             let bound = core.statement(handle.statement_id)?.bound.first().map(|batch| batch.slice(0, 1));
             if let Some(parameters) = bound {
                 core.settle_types(handle.statement_id, &parameters)?;
             }
+            update::run_if_without_rows(core, handle.statement_id, &statistics)?;
             Ok(core.statement(handle.statement_id)?.statement.schema())
         })
         .await?;
@@ -118,26 +127,12 @@ pub async fn update(driver: &Shared, handle: &[u8], stream: PeekableFlightDataSt
     let statistics = Arc::clone(&driver.statistics);
     session
         .run(move |core| {
-            let id = handle.statement_id;
-            let mut prepared = core.take(id)?;
-            let update = || {
-                let mut rows = name_parameters(prepared.statement.parameters(), rows)?;
-                if rows.is_empty() {
-                    rows = prepared.bound.clone();
-                }
-                let many = rows.iter().map(RecordBatch::num_rows).sum::<usize>() > 1;
-                let own_transaction = many && !core.connection.in_transaction();
-                core.join_transaction(own_transaction)?;
-                let sql = prepared.user_sql.clone();
-                let changed = core.measured(sql, &statistics, |core| prepared.count_changes(core, &rows));
-                if own_transaction {
-                    core.end_transaction(changed.is_ok())?;
-                }
-                changed
-            };
-            let changed = update();
-            core.put_back(id, prepared);
-            changed
+            let prepared = core.statement(handle.statement_id)?;
+            let mut rows = name_parameters(prepared.statement.parameters(), rows)?;
+            if rows.is_empty() {
+                rows = prepared.bound.clone();
+            }
+            update::run(core, handle.statement_id, &rows, &statistics)
         })
         .await
 }

@@ -9,12 +9,13 @@ use futures::StreamExt;
 use prost::Message;
 use tonic::{Request, Status};
 
-use super::handle::{CallSession, StatementHandle, call_session, end_if_own};
+use super::handle::{StatementHandle, call_session, end_if_own};
+use super::update;
 use crate::error::Result;
 use crate::execute::{self, Run};
 use crate::service::{RowStream, Shared, flight_info};
 
-/// Prepares a query; the ticket runs it once.
+/// Prepares a query, which the ticket runs; a statement without rows runs at once.
 ///
 /// # Errors
 /// What DuckDB says of the query.
@@ -24,7 +25,15 @@ pub async fn info(
     request: Request<FlightDescriptor>,
 ) -> Result<FlightInfo> {
     let call = call_session(driver, query.transaction_id.as_ref(), request.metadata()).await?;
-    let prepared = prepare(&call, query.query).await;
+    let (sql, statistics) = (query.query, Arc::clone(&driver.statistics));
+    let prepared = call
+        .session
+        .run(move |core| {
+            let id = core.prepare(sql.clone(), sql, None)?;
+            update::run_if_without_rows(core, id, &statistics)?;
+            Ok((core.statement(id)?.statement.schema(), id))
+        })
+        .await;
     if prepared.is_err() {
         end_if_own(driver, &call).await?;
     }
@@ -32,19 +41,6 @@ pub async fn info(
     let handle = StatementHandle { session: call.session.id.clone(), statement_id };
     let ticket = TicketStatementQuery { statement_handle: handle.encode() };
     flight_info(&schema, ticket.as_any().encode_to_vec(), request.into_inner())
-}
-
-/// Prepares a statement: its columns and its number.
-///
-/// # Errors
-/// What DuckDB says of the statement.
-pub async fn prepare(call: &CallSession, sql: String) -> Result<(arrow::datatypes::SchemaRef, u64)> {
-    call.session
-        .run(move |core| {
-            let statement_id = core.prepare(sql.clone(), sql, None)?;
-            Ok((core.statement(statement_id)?.statement.schema(), statement_id))
-        })
-        .await
 }
 
 /// Runs a prepared statement with the parameters that were bound to it. `once`: the statement ends with its rows.
@@ -55,7 +51,17 @@ pub async fn rows(driver: &Arc<Shared>, handle: &[u8], once: bool) -> Result<Row
     let handle = StatementHandle::decode(handle)?;
     let session = handle.session(driver)?;
     let mut guard = session.acquire().await?;
-    let parameters = guard.statement(handle.statement_id)?.bound.clone();
+    let prepared = guard.statement(handle.statement_id)?;
+    if let Some(changed_rows) = prepared.changed_rows.take() {
+        let (schema, kind) = (prepared.statement.schema(), prepared.statement.kind());
+        let messages = update::finished_rows(schema, kind, changed_rows)?;
+        drop(guard);
+        if once && session.own_of_statement() {
+            driver.sessions.end(&session.id).await?;
+        }
+        return Ok(futures::stream::iter(messages.into_iter().map(Ok)).boxed());
+    }
+    let parameters = prepared.bound.clone();
     let in_transaction = guard.connection.in_transaction();
     let run = Run {
         statement_id: handle.statement_id,
@@ -87,9 +93,10 @@ pub async fn update(
     let changed = call
         .session
         .run(move |core| {
-            let id = core.prepare(sql.clone(), sql.clone(), None)?;
-            let mut prepared = core.take(id)?;
-            core.measured(sql, &statistics, |core| prepared.count_changes(core, &[]))
+            let id = core.prepare(sql.clone(), sql, None)?;
+            let changed = update::run(core, id, &[], &statistics);
+            core.close_statement(id);
+            changed
         })
         .await;
     end_if_own(driver, &call).await?;

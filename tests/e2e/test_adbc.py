@@ -1,0 +1,224 @@
+"""The driver as any Flight SQL server: through the ADBC driver for Flight SQL, without our extension."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import adbc_driver_flightsql.dbapi as flightsql
+import adbc_driver_manager
+import pyarrow as pa
+import pytest
+
+from harness.cluster import Driver
+
+
+@pytest.fixture(scope="module")
+def driver():
+    with Driver(workers=2) as process:
+        yield process
+
+
+@pytest.fixture
+def connect(driver):
+    """Makes connections to the driver, closed after the test."""
+    connections = []
+
+    def make(**arguments):
+        connections.append(flightsql.connect(f"grpc://{driver.location}", **arguments))
+        return connections[-1]
+
+    yield make
+    for connection in connections:
+        connection.close()
+
+
+@pytest.fixture
+def con(connect):
+    return connect(autocommit=True)
+
+
+def rows(connection, sql, parameters=None):
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return cursor.fetchall()
+
+
+def run(connection, sql, parameters=None):
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+
+
+def test_query(con):
+    assert rows(con, "SELECT 42 AS a, 'x' AS b, NULL::INTEGER AS c") == [(42, "x", None)]
+    with con.cursor() as cursor:
+        cursor.execute("SELECT range AS v, range::VARCHAR AS t FROM range(1000000)")
+        table = cursor.fetch_arrow_table()
+    assert table.num_rows == 1_000_000
+    assert table.column_names == ["v", "t"]
+    assert table["v"].to_pylist()[-1] == 999_999
+
+
+def test_no_rows(con):
+    with con.cursor() as cursor:
+        cursor.execute("SELECT 1 AS a, 'x' AS b WHERE false")
+        table = cursor.fetch_arrow_table()
+    assert (table.num_rows, table.column_names) == (0, ["a", "b"])
+
+
+def test_parameters(con):
+    assert rows(con, "SELECT ? + 1, ? || 'b', ?", [41, "a", None]) == [(42, "ab", None)]
+    assert rows(con, "SELECT count(*) FROM range(100) WHERE range < $1", [7]) == [(7,)]
+
+
+def test_update_counts(con, table_name):
+    run(con, f"CREATE TABLE {table_name}(a INTEGER, b VARCHAR)")
+    with con.cursor() as cursor:
+        cursor.executemany(f"INSERT INTO {table_name} VALUES (?, ?)", [(i, str(i)) for i in range(100)])
+        assert cursor.rowcount == 100
+        cursor.adbc_statement.set_sql_query(f"UPDATE {table_name} SET b = 'x' WHERE a < 10")
+        assert cursor.adbc_statement.execute_update() == 10
+    assert rows(con, f"SELECT count(*), sum(a) FROM {table_name} WHERE b = 'x'") == [(10, 45)]
+
+
+def test_executemany_is_all_or_nothing(con, table_name):
+    run(con, f"CREATE TABLE {table_name}(a INTEGER PRIMARY KEY)")
+    with pytest.raises(adbc_driver_manager.Error, match="Duplicate key"), con.cursor() as cursor:
+        cursor.executemany(f"INSERT INTO {table_name} VALUES (?)", [(1,), (2,), (1,)])
+    assert rows(con, f"SELECT count(*) FROM {table_name}") == [(0,)]
+
+
+def test_errors_keep_their_words(con):
+    with pytest.raises(adbc_driver_manager.Error, match="Catalog Error.*missing.* does not exist"):
+        rows(con, "SELECT * FROM missing")
+    with pytest.raises(adbc_driver_manager.Error, match="Conversion Error"):
+        rows(con, "SELECT CASE WHEN range = 900000 THEN 'x' ELSE '1' END::INTEGER FROM range(1000000)")
+    assert rows(con, "SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 1_000_000])
+def test_ingest(con, table_name, count):
+    table = pa.table({"a": pa.array(range(count), pa.int64()), "b": pa.array([f"row {i}" for i in range(count)])})
+    with con.cursor() as cursor:
+        assert cursor.adbc_ingest(table_name, table, mode="create") == count
+        assert cursor.adbc_ingest(table_name, table, mode="append") == count
+    assert rows(con, f"SELECT count(*), count(DISTINCT b) FROM {table_name}") == [(2 * count, count)]
+
+
+def test_ingest_modes(con, table_name):
+    table = pa.table({"a": [1, 2, 3]})
+    with con.cursor() as cursor:
+        with pytest.raises(adbc_driver_manager.Error, match="does not exist"):
+            cursor.adbc_ingest(table_name, table, mode="append")
+        cursor.adbc_ingest(table_name, table, mode="create_append")
+        cursor.adbc_ingest(table_name, table, mode="create_append")
+        with pytest.raises(adbc_driver_manager.Error, match="already exists"):
+            cursor.adbc_ingest(table_name, table, mode="create")
+        assert rows(con, f"SELECT count(*) FROM {table_name}") == [(6,)]
+        cursor.adbc_ingest(table_name, pa.table({"b": ["x"]}), mode="replace")
+    assert rows(con, f"SELECT * FROM {table_name}") == [("x",)]
+
+
+def test_ingest_into_schema(con, table_name):
+    run(con, f'CREATE SCHEMA "s {table_name}"')
+    with con.cursor() as cursor:
+        cursor.adbc_ingest('odd "name"', pa.table({"a": [1]}), mode="create", db_schema_name=f"s {table_name}")
+    assert rows(con, f'SELECT * FROM "s {table_name}"."odd ""name"""') == [(1,)]
+
+
+def test_ingest_from_reader_that_fails(con, table_name):
+    run(con, f"CREATE TABLE {table_name}(a BIGINT)")
+    schema = pa.schema([("a", pa.int64())])
+
+    def batches():
+        yield pa.record_batch([pa.array(range(1000))], schema=schema)
+        raise ValueError("no more")
+
+    with pytest.raises(Exception), con.cursor() as cursor:
+        cursor.adbc_ingest(table_name, pa.RecordBatchReader.from_batches(schema, batches()), mode="append")
+    assert rows(con, f"SELECT count(*) FROM {table_name}") == [(0,)]
+
+
+def test_transactions(connect, con, table_name):
+    run(con, f"CREATE TABLE {table_name}(a INTEGER)")
+    transaction = connect()
+    run(transaction, f"INSERT INTO {table_name} VALUES (1)")
+    with transaction.cursor() as cursor:
+        cursor.adbc_ingest(table_name, pa.table({"a": pa.array([2], pa.int32())}), mode="append")
+    assert rows(transaction, f"SELECT count(*) FROM {table_name}") == [(2,)]
+    assert rows(con, f"SELECT count(*) FROM {table_name}") == [(0,)]
+    transaction.rollback()
+    assert rows(transaction, f"SELECT count(*) FROM {table_name}") == [(0,)]
+    run(transaction, f"INSERT INTO {table_name} VALUES (?)", [3])
+    transaction.commit()
+    assert rows(con, f"SELECT * FROM {table_name}") == [(3,)]
+
+
+def test_metadata(con, table_name):
+    run(con, f"CREATE TABLE {table_name}(a INTEGER PRIMARY KEY, b DECIMAL(10, 2), c VARCHAR[])")
+    assert con.adbc_get_info()["vendor_name"] == "Duckherder"
+    assert "BASE TABLE" in con.adbc_get_table_types()
+    schema = con.adbc_get_table_schema(table_name)
+    assert schema.names == ["a", "b", "c"]
+    assert schema.field("a").type == pa.int32()
+    assert schema.field("b").type == pa.decimal128(10, 2)
+    objects = con.adbc_get_objects(depth="all", table_name_filter=table_name).read_all().to_pylist()
+    (catalog,) = [entry for entry in objects if entry["catalog_name"] == "memory"]
+    (main,) = [entry for entry in catalog["catalog_db_schemas"] if entry["db_schema_name"] == "main"]
+    (table,) = main["db_schema_tables"]
+    assert (table["table_name"], table["table_type"]) == (table_name, "BASE TABLE")
+    assert [column["column_name"] for column in table["table_columns"]] == ["a", "b", "c"]
+
+
+def test_metadata_lists_each_table_once(con, table_name):
+    run(con, f"CREATE TABLE {table_name}(a INTEGER)")
+    run(con, f"CREATE VIEW {table_name}_view AS SELECT * FROM {table_name}")
+    objects = con.adbc_get_objects(depth="tables", table_name_filter=f"{table_name}%").read_all().to_pylist()
+    names = [
+        (table["table_name"], table["table_type"])
+        for catalog in objects
+        for schema in catalog["catalog_db_schemas"]
+        for table in schema["db_schema_tables"]
+    ]
+    assert sorted(names) == [(table_name, "BASE TABLE"), (f"{table_name}_view", "VIEW")]
+
+
+def test_types(con):
+    sql = """
+        SELECT 170141183460469231731687303715884105727::HUGEINT::VARCHAR AS h, 1.5::DOUBLE AS d, true AS t,
+               DATE '2026-11-21' AS day, TIMESTAMP '2026-11-21 22:00:00.123456' AS ts, [1, 2] AS l, {'a': 1} AS s,
+               'blob'::BLOB AS b, 12.34::DECIMAL(18, 2) AS n
+    """
+    with con.cursor() as cursor:
+        cursor.execute(sql)
+        (row,) = cursor.fetch_arrow_table().to_pylist()
+    assert row["h"] == "170141183460469231731687303715884105727"
+    assert (row["d"], row["l"], row["s"], row["b"]) == (1.5, [1, 2], {"a": 1}, b"blob")
+    assert (str(row["day"]), str(row["ts"]), str(row["n"])) == ("2026-11-21", "2026-11-21 22:00:00.123456", "12.34")
+
+
+def test_cancel(con):
+    with con.cursor() as cursor:
+        timer = threading.Timer(0.5, cursor.adbc_cancel)
+        timer.start()
+        began = time.monotonic()
+        with pytest.raises(adbc_driver_manager.Error):
+            cursor.execute("SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE hash(a.range, b.range) = 1")
+            cursor.fetchall()
+        assert time.monotonic() - began < 1.5
+    assert rows(con, "SELECT 1") == [(1,)]
+
+
+def test_unread_results_free_the_driver(driver, con):
+    before = driver.memory_bytes()
+    for _ in range(5):
+        with con.cursor() as cursor:
+            cursor.execute("SELECT range AS v, repeat('x', 100) AS t FROM range(100000000)")
+            assert cursor.fetchone()[0] == 0
+    deadline = time.monotonic() + 5
+    while driver.memory_bytes() > before + 300_000_000 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert driver.memory_bytes() < before + 300_000_000
+    used = driver.cpu_seconds()
+    time.sleep(0.5)
+    assert driver.cpu_seconds() - used < 0.2, "an abandoned query still runs"
