@@ -77,6 +77,10 @@ impl Session {
     /// DuckDB refuses the connection.
     pub fn open(id: String, owner: Owner, database: &Database, distributor: Option<&dyn Distributor>) -> Result<Self> {
         let connection = database.connect()?;
+        if owner != Owner::Client {
+            // Other clients know plain Arrow types, not DuckDB's extension types.
+            connection.execute("SET arrow_lossless_conversion = false")?;
+        }
         let distributor = distributor.map(|distributor| distributor.open_session(&connection)).transpose()?;
         let interrupter = connection.interrupter();
         let core = SessionCore {
