@@ -5,6 +5,7 @@
 #include "duckdb/execution/column_binding_resolver.hpp"
 #include "duckdb/execution/physical_operator.hpp"
 #include "duckdb/execution/physical_plan_generator.hpp"
+#include "duckdb/function/partition_stats.hpp"
 #include "duckdb/storage/data_table.hpp"
 #include "snapshot.hpp"
 
@@ -17,7 +18,17 @@ namespace duckherder {
 
 //! The structure that carries an aggregate's state, which is all that Arrow knows of it.
 static LogicalType WithoutState(const LogicalType &type) {
-	return type.IsAggregateState() ? type.DeepCopy().WithAlias("") : type;
+	if (!type.IsAggregateState()) {
+		return type;
+	}
+	switch (type.id()) {
+	case LogicalTypeId::STRUCT:
+		return LogicalType::STRUCT(StructType::GetChildTypes(type));
+	case LogicalTypeId::LIST:
+		return LogicalType::LIST(ListType::GetChildType(type));
+	default:
+		throw NotImplementedException("a state of type %s", type.ToString());
+	}
 }
 
 //! The tasks of one execution.
@@ -131,9 +142,6 @@ public:
 		arrow->SetBatch(array);
 	}
 };
-
-//! Wakes a parked task of the driver's query; ends with dh_waker_free like every waker.
-void *NewWaker(const InterruptState &interrupt);
 
 class PhysicalExchange : public PhysicalOperator {
 public:

@@ -1,7 +1,6 @@
 #include "merge.hpp"
 
-#include "duckdb/catalog/catalog.hpp"
-#include "duckdb/catalog/catalog_entry/aggregate_function_catalog_entry.hpp"
+#include "duckdb/function/builtin_function_lookup.hpp"
 #include "duckdb/function/function_binder.hpp"
 #include "duckdb/optimizer/column_binding_replacer.hpp"
 #include "duckdb/planner/binder.hpp"
@@ -22,9 +21,7 @@ static unique_ptr<Expression> Reference(const LogicalType &type, TableIndex tabl
 
 static unique_ptr<Expression> BindCombine(ClientContext &context, unique_ptr<Expression> state,
                                           const BoundAggregateFunction &original) {
-	auto &entry = Catalog::GetSystemCatalog(context).GetEntry<AggregateFunctionCatalogEntry>(
-	    context, Identifier::DefaultSchema(), Identifier("combine_aggr"));
-	auto function = entry.functions.GetFunctionByArguments(context, {state->GetReturnType()});
+	auto function = GetBuiltinAggregateFunction(context, Identifier("combine_aggr"), {state->GetReturnType()});
 	vector<unique_ptr<Expression>> arguments;
 	arguments.push_back(std::move(state));
 	auto combine = FunctionBinder(context).BindAggregateFunction(function, std::move(arguments));

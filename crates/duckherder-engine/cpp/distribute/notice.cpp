@@ -53,7 +53,7 @@ InsertionOrderPreservingMap<string> LogicalNotice::ParamsToString() const {
 }
 
 void LogicalNotice::ResolveColumnBindings(ColumnBindingResolver &resolver, vector<ColumnBinding> &bindings) {
-	resolver.VisitOperator(children[0]);
+	resolver.VisitOperator(*children[0]);
 	bindings = GetColumnBindings();
 }
 
