@@ -28,14 +28,14 @@ static const char *const EMPTY_COLUMN = "no_column";
 Fragment::Fragment(unique_ptr<QueryNode> query_p, const LogicalGet &scan) : query(std::move(query_p)) {
 	auto entry = scan.GetTable();
 	table = entry->schema.GetQualifiedName(entry->name);
+	set<idx_t> needed;
 	for (auto &index : scan.GetColumnIds()) {
-		if (index.IsVirtualColumn()) {
-			continue;
+		if (!index.IsVirtualColumn()) {
+			needed.insert(index.GetPrimaryIndex());
 		}
-		auto &name = scan.names[index.GetPrimaryIndex()];
-		if (std::find(columns.begin(), columns.end(), name) == columns.end()) {
-			columns.push_back(name);
-		}
+	}
+	for (auto index : needed) {
+		columns.push_back(scan.names[index]);
 	}
 	idx_t renamed = 0;
 	auto rename = [&](TableRef &ref) {
@@ -43,10 +43,24 @@ Fragment::Fragment(unique_ptr<QueryNode> query_p, const LogicalGet &scan) : quer
 			return;
 		}
 		auto &base = ref.Cast<BaseTableRef>();
-		if (base.GetQualifiedName() == table) {
-			base.SetQualifiedName(QualifiedName(Identifier(), Identifier(), Identifier(SPLIT_NAME)));
-			renamed++;
+		if (base.GetQualifiedName() != table) {
+			return;
 		}
+		base.SetQualifiedName(QualifiedName(Identifier(), Identifier(), Identifier(SPLIT_NAME)));
+		renamed++;
+		if (base.column_name_alias.empty()) {
+			return;
+		}
+		// The split has only the columns that are needed.
+		if (base.column_name_alias.size() != scan.names.size()) {
+			throw NotImplementedException("its SQL names %d of %d columns of %s", base.column_name_alias.size(),
+			                              scan.names.size(), table.Name());
+		}
+		vector<Identifier> aliases;
+		for (auto index : needed) {
+			aliases.push_back(base.column_name_alias[index]);
+		}
+		base.column_name_alias = std::move(aliases);
 	};
 	ParsedExpressionIterator::EnumerateQueryNodeChildren(*query, [](unique_ptr<ParsedExpression> &) {}, rename);
 	if (renamed != 1) {
