@@ -1,5 +1,6 @@
 //! Where the scheduler joins in: the driver knows sessions and streams, a [`Distributor`] knows plans and workers.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -57,5 +58,6 @@ impl ExecutionOutcome {
     }
 }
 
-/// Makes the distributor once the driver has its database and its list of workers.
-pub type DistributorFactory = Box<dyn FnOnce(&Database, &Arc<Cluster>) -> Arc<dyn Distributor> + Send>;
+/// Makes the distributor once the driver has its database, its list of workers and the address it listens on.
+pub type DistributorFactory =
+    Box<dyn FnOnce(&Database, &Arc<Cluster>, SocketAddr) -> Result<Arc<dyn Distributor>, EngineError> + Send>;

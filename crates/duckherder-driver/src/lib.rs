@@ -18,7 +18,6 @@
 mod catalog;
 pub mod cluster;
 pub mod distribute;
-mod encode;
 mod error;
 mod execute;
 mod flight_sql;
@@ -27,6 +26,7 @@ mod outlet;
 mod own;
 mod own_actions;
 mod rows;
+pub mod scheduler;
 mod server;
 mod service;
 mod session;
@@ -36,6 +36,8 @@ mod spool;
 mod sql;
 mod statistics;
 mod sync;
+
+use duckherder_proto::encode;
 
 pub use error::{DriverError, Result};
 pub use server::{Driver, DriverOptions};

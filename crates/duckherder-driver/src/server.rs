@@ -93,7 +93,7 @@ impl Driver {
             options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let database = Database::open(&options.database, &settings)?;
         let cluster = Arc::new(Cluster::new(options.local_workers));
-        let distributor = options.distributor.map(|make| make(&database, &cluster));
+        let distributor = options.distributor.map(|make| make(&database, &cluster, address)).transpose()?;
         let sessions = Sessions::new(database.clone(), distributor.clone(), options.limits);
         let shared = Arc::new(Shared {
             sessions: Arc::new(sessions),

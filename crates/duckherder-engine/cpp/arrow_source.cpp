@@ -55,6 +55,10 @@ void dh_waker_free(void *waker) {
 
 namespace duckherder {
 
+void *NewWaker(const InterruptState &interrupt) {
+	return new Waker {interrupt, nullptr};
+}
+
 ArrowSource::ArrowSource(const DhSourceTable &table_p, void *self_p) : table(table_p), self(self_p) {
 }
 

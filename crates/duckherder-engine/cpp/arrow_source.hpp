@@ -26,6 +26,9 @@ namespace duckherder {
 
 struct Waker;
 
+//! A waker for Rust that unparks `interrupt`; ends with dh_waker_free.
+void *NewWaker(const duckdb::InterruptState &interrupt);
+
 //! Owner of a Rust batch source.
 class ArrowSource {
 public:

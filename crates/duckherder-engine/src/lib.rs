@@ -13,6 +13,7 @@ use libduckdb_sys as _;
 
 pub mod connection;
 pub mod database;
+pub mod distribute;
 pub mod error;
 mod ffi;
 mod icu;

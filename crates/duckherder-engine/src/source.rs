@@ -67,7 +67,7 @@ unsafe extern "C" fn poll(
     target: *mut FFI_ArrowArray,
     error: *mut DhError,
 ) -> c_int {
-    let waker = Waker::from(Arc::new(CppWaker(waker)));
+    let waker = waker_from_raw(waker);
     // SAFETY: C++ calls with what `into_raw` gave it.
     let source = unsafe { borrow(this) };
     let polled =
@@ -98,6 +98,11 @@ unsafe extern "C" fn release(this: *mut c_void) {
     let source = unsafe { Box::from_raw(this.cast::<Arc<dyn BatchSource>>()) };
     // A panic in a destructor must not travel into C++; the source is gone either way.
     drop(catch_unwind(AssertUnwindSafe(move || drop(source))));
+}
+
+/// A waker that C++ made.
+pub(crate) fn waker_from_raw(waker: *mut c_void) -> Waker {
+    Waker::from(Arc::new(CppWaker(waker)))
 }
 
 /// A parked DuckDB task.

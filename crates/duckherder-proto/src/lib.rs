@@ -14,6 +14,8 @@
 
 pub mod actions;
 pub mod any;
+pub mod decode;
+pub mod encode;
 pub mod error;
 pub mod statement;
 pub mod task;

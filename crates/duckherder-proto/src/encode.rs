@@ -7,9 +7,10 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use arrow_flight::FlightData;
-use duckherder_proto::MAX_MESSAGE_BYTES;
-use duckherder_proto::any::Command;
-use duckherder_proto::task::EndOfPartition;
+
+use crate::MAX_MESSAGE_BYTES;
+use crate::any::Command;
+use crate::task::EndOfPartition;
 
 /// Messages are cut to about this size: other Flight clients take no more than 4 MiB unless told otherwise.
 const TARGET_MESSAGE_BYTES: usize = 3 << 20;
@@ -84,7 +85,7 @@ impl BatchEncoder {
 ///
 /// # Errors
 /// Arrow can't encode the schema.
-pub fn schema_bytes(schema: &Schema) -> Result<bytes::Bytes, ArrowError> {
+pub fn schema_bytes(schema: &Schema) -> Result<prost::bytes::Bytes, ArrowError> {
     let options = IpcWriteOptions::default();
     let message: arrow_flight::IpcMessage = arrow_flight::SchemaAsIpc::new(schema, &options).try_into()?;
     Ok(message.0)

@@ -1,0 +1,187 @@
+//! One run of a query: its tasks, the threads that run them, and their rows.
+
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use arrow::datatypes::SchemaRef;
+use duckherder_engine::distribute::{Exchange, Fragment, QueryRun, Snapshot, TaskOutput};
+use duckherder_engine::{EngineError, Interrupter};
+use duckherder_planner::Split;
+
+use super::Shared;
+use super::local;
+use super::query::Worker;
+use super::queue::TaskQueue;
+use super::remote::{self, RemoteRun};
+use super::report::{RunReport, TaskReport};
+use crate::sync::lock;
+
+/// The rows of a run's tasks; dropping it stops them.
+pub struct TaskExchange {
+    run: Arc<Run>,
+}
+
+/// What the threads of a run share.
+pub struct Run {
+    pub fragment: Fragment,
+    pub snapshot: Snapshot,
+    pub splits: Vec<Split>,
+    pub queues: Vec<TaskQueue>,
+    pub report: Arc<RunReport>,
+    /// Of the tasks in other processes, if there are any.
+    pub remote: Option<RemoteRun>,
+    control: Mutex<Control>,
+}
+
+/// How tasks are stopped.
+#[derive(Default)]
+struct Control {
+    stopped: bool,
+    running: Vec<Option<Interrupter>>,
+}
+
+impl TaskExchange {
+    /// Starts a thread for every worker that has a task.
+    ///
+    /// # Errors
+    /// There are no threads left, or the splits can't be served.
+    pub fn start(
+        shared: &Arc<Shared>,
+        run: QueryRun,
+        splits: Vec<Split>,
+        workers: Vec<Worker>,
+        report: Arc<RunReport>,
+    ) -> Result<Self, EngineError> {
+        let QueryRun { fragment, snapshot, .. } = run;
+        let tasks = splits.len();
+        let needs_remote = workers.iter().take(tasks).any(|worker| matches!(worker, Worker::Remote(_)));
+        let remote = match needs_remote {
+            true => Some(RemoteRun::open(shared, &fragment, &snapshot, &splits)?),
+            false => None,
+        };
+        let run = Arc::new(Run {
+            fragment,
+            snapshot,
+            queues: splits.iter().map(|_| TaskQueue::default()).collect(),
+            splits,
+            report,
+            remote,
+            control: Mutex::new(Control { stopped: false, running: vec![None; tasks] }),
+        });
+        // From here on a failure stops what has been started.
+        let exchange = Self { run };
+        for (number, worker) in workers.iter().enumerate().take(tasks) {
+            exchange.spawn(shared, worker.clone(), (number..tasks).step_by(workers.len()).collect())?;
+        }
+        Ok(exchange)
+    }
+
+    fn spawn(&self, shared: &Arc<Shared>, worker: Worker, tasks: Vec<usize>) -> Result<(), EngineError> {
+        let (run, shared) = (Arc::clone(&self.run), Arc::clone(shared));
+        std::thread::Builder::new()
+            .name(format!("task-{}", worker.id()))
+            .spawn(move || run.work(&shared, &worker, &tasks))
+            .map(drop)
+            .map_err(|error| EngineError::new("IO", format!("cannot start a thread for tasks: {error}")))
+    }
+}
+
+impl Run {
+    /// One worker's tasks, one after the other.
+    fn work(&self, shared: &Arc<Shared>, worker: &Worker, tasks: &[usize]) {
+        for &task in tasks {
+            if self.is_stopped() {
+                return;
+            }
+            let started = Instant::now();
+            self.report.started(worker.id());
+            let done = match worker {
+                Worker::Local { .. } => local::run_task(self, task, &shared.connections),
+                Worker::Remote(remote) => remote::run_task(self, task, shared, remote),
+            };
+            match done {
+                Ok(TaskRows { rows, bytes }) => {
+                    let (worker, split) = (worker.id().to_string(), self.splits[task]);
+                    let elapsed = started.elapsed();
+                    self.report.finished(TaskReport { task, worker, split, rows, bytes, elapsed });
+                    self.queues[task].push(TaskOutput::End { rows }, 0);
+                }
+                Err(error) => return self.fail(error),
+            }
+        }
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        lock(&self.control).stopped
+    }
+
+    /// The statement that `task` runs can be interrupted, from after it was submitted. Whether it may go on.
+    pub fn interruptible(&self, task: usize, interrupter: Interrupter) -> bool {
+        let mut control = lock(&self.control);
+        control.running[task] = Some(interrupter);
+        !control.stopped
+    }
+
+    /// No interrupt reaches the task's connection from here on.
+    pub fn uninterruptible(&self, task: usize) {
+        lock(&self.control).running[task] = None;
+    }
+
+    /// The query fails with the first error of a task.
+    fn fail(&self, error: EngineError) {
+        self.end(Some(&error));
+    }
+
+    fn end(&self, error: Option<&EngineError>) {
+        {
+            let mut control = lock(&self.control);
+            if control.stopped {
+                return;
+            }
+            control.stopped = true;
+            for interrupter in control.running.iter().flatten() {
+                interrupter.interrupt();
+            }
+        }
+        for queue in &self.queues {
+            queue.close(error.cloned());
+        }
+        if let Some(remote) = &self.remote {
+            remote.stop();
+        }
+    }
+}
+
+/// What a task has sent.
+#[derive(Clone, Copy, Default)]
+pub struct TaskRows {
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+impl Exchange for TaskExchange {
+    fn partitions(&self) -> usize {
+        self.run.queues.len()
+    }
+
+    fn schema(&self) -> Result<SchemaRef, EngineError> {
+        let remote = self.run.remote.as_ref();
+        remote
+            .and_then(RemoteRun::result_schema)
+            .ok_or_else(|| EngineError::internal("rows came as Arrow before any worker told their schema"))
+    }
+
+    fn poll(&self, partition: usize, cx: &mut Context<'_>) -> Poll<Result<TaskOutput, EngineError>> {
+        match self.run.queues.get(partition) {
+            Some(queue) => queue.poll(cx),
+            None => Poll::Ready(Err(EngineError::internal(format!("there is no task {partition}")))),
+        }
+    }
+}
+
+impl Drop for TaskExchange {
+    fn drop(&mut self) {
+        self.run.end(None);
+    }
+}

@@ -1,0 +1,110 @@
+//! Puts queries on workers.
+//!
+//! ```text
+//!   SessionScheduler   decides about the plans of one connection, remembers how they ran
+//!   ScheduledQuery     a plan that was cut; each run of it is a
+//!   TaskExchange       rows of tasks, in bounded queues, read by the driver's query
+//!     local            a task on the driver's instance, at the query's snapshot
+//!     remote           a task in another process, its split read back from the driver
+//! ```
+
+mod exchange;
+mod local;
+mod query;
+mod queue;
+mod remote;
+mod report;
+mod session;
+mod splits;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use duckherder_engine::{Connection, Database, EngineError};
+use duckherder_proto::task::ReadSplit;
+
+use crate::cluster::Cluster;
+use crate::distribute::{Distributor, DistributorFactory, SessionDistributor, SplitRows};
+use crate::sync::lock;
+use local::ConnectionPool;
+use session::SessionScheduler;
+use splits::RunningSplits;
+
+/// The distributor of a driver.
+pub struct Scheduler {
+    shared: Arc<Shared>,
+}
+
+/// What all queries of a driver share.
+pub struct Shared {
+    cluster: Arc<Cluster>,
+    connections: Arc<ConnectionPool>,
+    splits: Arc<RunningSplits>,
+    /// Where workers in other processes find the driver.
+    port: u16,
+    /// Threads of the calls to workers in other processes; made with the first of them.
+    runtime: Mutex<Option<Arc<tokio::runtime::Runtime>>>,
+    next_worker: AtomicUsize,
+}
+
+impl Scheduler {
+    /// A factory for [`DriverOptions`](crate::DriverOptions).
+    pub fn factory() -> DistributorFactory {
+        Box::new(|database, cluster, address| {
+            Ok(Arc::new(Self::new(database.clone(), Arc::clone(cluster), address.port())?))
+        })
+    }
+
+    /// # Errors
+    /// DuckDB refuses the hook.
+    pub fn new(database: Database, cluster: Arc<Cluster>, port: u16) -> Result<Self, EngineError> {
+        database.allow_distribution()?;
+        let connections = Arc::new(ConnectionPool::new(database));
+        let splits = Arc::new(RunningSplits::new(Arc::clone(&connections)));
+        let runtime = Mutex::new(None);
+        let shared = Shared { cluster, connections, splits, port, runtime, next_worker: AtomicUsize::new(0) };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+}
+
+impl Shared {
+    /// The worker that begins, so that queries of one task don't all go to the same.
+    fn first_worker(&self, workers: usize) -> usize {
+        self.next_worker.fetch_add(1, Ordering::Relaxed) % workers.max(1)
+    }
+
+    fn runtime(&self) -> Result<Arc<tokio::runtime::Runtime>, EngineError> {
+        let mut runtime = lock(&self.runtime);
+        if let Some(runtime) = runtime.as_ref() {
+            return Ok(Arc::clone(runtime));
+        }
+        let made = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("duckherder-tasks")
+            .enable_all()
+            .build()
+            .map_err(|error| EngineError::new("IO", format!("cannot start threads for tasks: {error}")))?;
+        Ok(Arc::clone(runtime.insert(Arc::new(made))))
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(runtime) = lock(&self.runtime).take().and_then(Arc::into_inner) {
+            // Dropping it would block, which an asynchronous caller may not.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Distributor for Scheduler {
+    fn open_session(&self, connection: &Connection) -> Result<Box<dyn SessionDistributor>, EngineError> {
+        let session = Arc::new(SessionScheduler::new(Arc::clone(&self.shared)));
+        connection.distribute(session.clone())?;
+        Ok(Box::new(session))
+    }
+
+    fn read_split(&self, split: &ReadSplit) -> Result<SplitRows, EngineError> {
+        self.shared.splits.read(split)
+    }
+}

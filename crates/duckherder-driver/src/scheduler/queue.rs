@@ -1,0 +1,86 @@
+//! The rows of one task on their way to the driver's query: a bounded queue between two kinds of threads.
+//!
+//! The task's thread waits when the queue is full; the reader, a thread of DuckDB's pool, never waits: it leaves a
+//! waker.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use duckherder_engine::EngineError;
+use duckherder_engine::distribute::TaskOutput;
+
+use crate::sync::lock;
+
+/// Bytes of one task's rows that may wait.
+const QUEUE_BYTES: u64 = 8 << 20;
+
+#[derive(Default)]
+pub struct TaskQueue {
+    state: Mutex<State>,
+    space: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<(TaskOutput, u64)>,
+    bytes: u64,
+    reader: Option<Waker>,
+    closed: Option<Result<(), EngineError>>,
+}
+
+impl TaskQueue {
+    /// Adds rows of `bytes` bytes; waits for space. Whether anybody still wants them.
+    pub fn push(&self, output: TaskOutput, bytes: u64) -> bool {
+        let mut state = lock(&self.state);
+        while state.closed.is_none() && state.bytes >= QUEUE_BYTES {
+            state = self.space.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.closed.is_some() {
+            return false;
+        }
+        state.waiting.push_back((output, bytes));
+        state.bytes += bytes;
+        let reader = state.reader.take();
+        drop(state);
+        // Outside the lock: waking waits until the reader's thread is done with parking.
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        true
+    }
+
+    /// Nothing more comes: the query sees this error next, or, without one, the queue is abandoned. Rows that wait are
+    /// thrown away.
+    pub fn close(&self, error: Option<EngineError>) {
+        let mut state = lock(&self.state);
+        if state.closed.is_some() {
+            return;
+        }
+        state.waiting.clear();
+        state.closed = Some(error.map_or(Ok(()), Err));
+        let reader = state.reader.take();
+        drop(state);
+        self.space.notify_all();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// What comes next.
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<TaskOutput, EngineError>> {
+        let mut state = lock(&self.state);
+        if let Some(closed) = &state.closed {
+            let error = closed.clone().err().unwrap_or_else(EngineError::interrupted);
+            return Poll::Ready(Err(error));
+        }
+        if let Some((output, bytes)) = state.waiting.pop_front() {
+            state.bytes -= bytes;
+            drop(state);
+            self.space.notify_one();
+            return Poll::Ready(Ok(output));
+        }
+        state.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}

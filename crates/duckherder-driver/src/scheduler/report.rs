@@ -1,0 +1,81 @@
+//! What the tasks of one run did, for EXPLAIN ANALYZE and the statistics.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use duckherder_planner::Split;
+
+use crate::sync::lock;
+
+/// One task that ran to its end.
+#[derive(Clone, Debug)]
+pub struct TaskReport {
+    pub task: usize,
+    pub worker: String,
+    pub split: Split,
+    pub rows: u64,
+    pub bytes: u64,
+    pub elapsed: Duration,
+}
+
+/// All tasks of one run.
+#[derive(Default)]
+pub struct RunReport {
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Default)]
+struct State {
+    tasks: usize,
+    /// Workers that began a task.
+    workers: BTreeSet<String>,
+    finished: Vec<TaskReport>,
+}
+
+impl RunReport {
+    pub fn planned(&self, tasks: usize) {
+        *lock(&self.state) = State { tasks, ..State::default() };
+    }
+
+    pub fn started(&self, worker: &str) {
+        let mut state = lock(&self.state);
+        if !state.workers.contains(worker) {
+            state.workers.insert(worker.to_string());
+        }
+    }
+
+    pub fn finished(&self, report: TaskReport) {
+        lock(&self.state).finished.push(report);
+    }
+
+    /// Tasks and workers of the run; zeros if it never began.
+    pub fn counts(&self) -> (usize, usize) {
+        let state = lock(&self.state);
+        (state.tasks, state.workers.len())
+    }
+
+    /// A line a finished task, in order.
+    pub fn lines(&self) -> Vec<(String, String)> {
+        let mut finished = lock(&self.state).finished.clone();
+        finished.sort_by_key(|report| report.task);
+        finished.iter().map(|report| (format!("Task {}", report.task), line(report))).collect()
+    }
+}
+
+fn line(report: &TaskReport) -> String {
+    let rows = match report.split {
+        Split::Range { first: None, last: None } => "all rows".to_string(),
+        Split::Range { first: None, last: Some(last) } => format!("rowid <= {last}"),
+        Split::Range { first: Some(first), last: None } => format!("rowid >= {first}"),
+        Split::Range { first: Some(first), last: Some(last) } => format!("rowid {first} to {last}"),
+        Split::Remainder { tasks, task } => format!("rowid % {tasks} = {task}"),
+    };
+    format!(
+        "{} of {rows}: {} rows, {} bytes, {:.1} ms",
+        report.worker,
+        report.rows,
+        report.bytes,
+        report.elapsed.as_secs_f64() * 1000.0
+    )
+}

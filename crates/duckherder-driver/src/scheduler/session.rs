@@ -1,0 +1,67 @@
+//! Decisions about the plans of one session, and the memory of the last one.
+
+use std::sync::{Arc, Mutex};
+
+use duckherder_engine::distribute::{self, DistributedQuery};
+use duckherder_planner::{Decision, Distribution, Plan, decide};
+
+use super::Shared;
+use super::query::ScheduledQuery;
+use crate::distribute::{ExecutionOutcome, SessionDistributor};
+use crate::sync::lock;
+
+/// The scheduler's part of a session.
+pub struct SessionScheduler {
+    shared: Arc<Shared>,
+    last: Mutex<Last>,
+}
+
+/// How the last plan of the statement is run.
+#[derive(Default)]
+struct Last {
+    query: Option<Arc<ScheduledQuery>>,
+    reason: Option<String>,
+}
+
+impl SessionScheduler {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, last: Mutex::default() }
+    }
+}
+
+impl distribute::Distributor for SessionScheduler {
+    fn decide(&self, plan: &Plan) -> Option<(Distribution, Arc<dyn DistributedQuery>)> {
+        match decide(plan, self.shared.cluster.count() as u64) {
+            Decision::Local { reason } => {
+                tracing::debug!(reason, "not distributed");
+                *lock(&self.last) = Last { query: None, reason: Some(reason) };
+                None
+            }
+            Decision::Distributed(distribution) => {
+                let query = Arc::new(ScheduledQuery::new(Arc::clone(&self.shared), distribution.clone()));
+                *lock(&self.last) = Last { query: Some(Arc::clone(&query)), reason: None };
+                Some((distribution, query))
+            }
+        }
+    }
+
+    fn stay(&self, reason: &str) {
+        tracing::debug!(reason, "not distributed");
+        *lock(&self.last) = Last { query: None, reason: Some(reason.to_string()) };
+    }
+
+    fn reason(&self) -> Option<String> {
+        lock(&self.last).reason.clone()
+    }
+}
+
+impl SessionDistributor for Arc<SessionScheduler> {
+    fn statement_starts(&mut self, _sql: &str) {
+        *lock(&self.last) = Last::default();
+    }
+
+    fn statement_ended(&mut self) -> ExecutionOutcome {
+        let query = std::mem::take(&mut *lock(&self.last)).query;
+        query.and_then(|query| query.outcome()).unwrap_or_else(ExecutionOutcome::local)
+    }
+}

@@ -1,0 +1,104 @@
+//! A database whose queries go to workers in this process, beside the same database without.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use arrow::record_batch::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use duckherder_driver::cluster::Cluster;
+use duckherder_driver::distribute::{Distributor, ExecutionOutcome, SessionDistributor};
+use duckherder_driver::scheduler::Scheduler;
+use duckherder_engine::{Connection, Database, EngineError};
+
+/// A database with a scheduler.
+pub struct Herd {
+    pub database: Database,
+    pub scheduler: Scheduler,
+    /// A connection without a hook.
+    pub plain: Connection,
+}
+
+/// A connection whose queries are distributed.
+pub struct Session {
+    pub connection: Connection,
+    pub distributor: Box<dyn SessionDistributor>,
+}
+
+impl Herd {
+    pub fn new(workers: usize) -> Self {
+        Self::open(workers, &[("threads", "4")])
+    }
+
+    pub fn open(workers: usize, settings: &[(&str, &str)]) -> Self {
+        let database = Database::open(":memory:", settings).unwrap();
+        let scheduler = Scheduler::new(database.clone(), Arc::new(Cluster::new(workers)), 0).unwrap();
+        let plain = database.connect().unwrap();
+        Self { database, scheduler, plain }
+    }
+
+    pub fn session(&self) -> Session {
+        let connection = self.database.connect().unwrap();
+        let distributor = self.scheduler.open_session(&connection).unwrap();
+        Session { connection, distributor }
+    }
+
+    /// Both answers are the same, in the same order; how the session ran it.
+    pub fn same_ordered(&self, session: &mut Session, sql: &str) -> ExecutionOutcome {
+        let (rows, outcome) = session.query(sql).unwrap_or_else(|error| panic!("{sql}\n{error}"));
+        assert_eq!(rows, rows_of(&self.plain, sql).unwrap(), "{sql}");
+        outcome
+    }
+
+    /// Both answers are the same, in any order.
+    pub fn same(&self, session: &mut Session, sql: &str) -> ExecutionOutcome {
+        let (mut rows, outcome) = session.query(sql).unwrap_or_else(|error| panic!("{sql}\n{error}"));
+        let mut expected = rows_of(&self.plain, sql).unwrap();
+        rows.sort();
+        expected.sort();
+        assert_eq!(rows.len(), expected.len(), "{sql}");
+        for (row, expected) in rows.iter().zip(&expected) {
+            assert_eq!(row, expected, "{sql}");
+        }
+        outcome
+    }
+}
+
+impl Session {
+    pub fn query(&mut self, sql: &str) -> Result<(Vec<String>, ExecutionOutcome), EngineError> {
+        self.distributor.statement_starts(sql);
+        let rows = rows_of(&self.connection, sql);
+        let outcome = self.distributor.statement_ended();
+        Ok((rows?, outcome))
+    }
+}
+
+/// The rows as text; floating point numbers rounded, since their sums depend on the order.
+pub fn rows_of(connection: &Connection, sql: &str) -> Result<Vec<String>, EngineError> {
+    let mut rows = Vec::new();
+    for batch in connection.query(sql)? {
+        let batch = batch?;
+        rows.extend((0..batch.num_rows()).map(|row| row_text(&batch, row)));
+    }
+    Ok(rows)
+}
+
+fn row_text(batch: &RecordBatch, row: usize) -> String {
+    let cells: Vec<String> = batch.columns().iter().map(|column| cell_text(column.as_ref(), row)).collect();
+    cells.join(" | ")
+}
+
+fn cell_text(column: &dyn Array, row: usize) -> String {
+    if column.is_null(row) {
+        return "NULL".to_string();
+    }
+    match column.data_type() {
+        DataType::Float64 => format!("{:.9e}", column.as_primitive::<Float64Type>().value(row)),
+        DataType::Float32 => format!("{:.4e}", column.as_primitive::<Float32Type>().value(row)),
+        _ => {
+            let options = FormatOptions::default();
+            ArrayFormatter::try_new(column, &options).unwrap().value(row).to_string()
+        }
+    }
+}

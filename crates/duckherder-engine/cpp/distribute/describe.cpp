@@ -1,0 +1,225 @@
+#include "describe.hpp"
+
+#include "duckdb/catalog/catalog.hpp"
+#include "duckdb/catalog/catalog_entry/duck_table_entry.hpp"
+#include "duckdb/common/enums/logical_operator_type.hpp"
+#include "duckdb/main/attached_database.hpp"
+#include "duckdb/planner/expression/bound_aggregate_expression.hpp"
+#include "duckdb/planner/expression/bound_columnref_expression.hpp"
+#include "duckdb/planner/expression_iterator.hpp"
+#include "duckdb/planner/logical_operator_visitor.hpp"
+#include "duckdb/planner/operator/logical_aggregate.hpp"
+#include "duckdb/planner/operator/logical_distinct.hpp"
+#include "duckdb/planner/operator/logical_get.hpp"
+#include "duckdb/planner/operator/logical_limit.hpp"
+#include "duckdb/planner/operator/logical_top_n.hpp"
+#include "duckdb/storage/data_table.hpp"
+#include "duckdb/storage/table/data_table_info.hpp"
+#include "snapshot.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+//! Writes one JSON object, field by field.
+class JsonObject {
+public:
+	JsonObject &Raw(const char *name, const string &value) {
+		text += (text.empty() ? "{\"" : ",\"") + string(name) + "\":" + value;
+		return *this;
+	}
+	JsonObject &Bool(const char *name, bool value) {
+		return Raw(name, value ? "true" : "false");
+	}
+	JsonObject &Number(const char *name, idx_t value) {
+		return Raw(name, to_string(value));
+	}
+	JsonObject &Text(const char *name, const string &value) {
+		string quoted = "\"";
+		for (auto c : value) {
+			if (c == '"' || c == '\\') {
+				quoted += '\\';
+				quoted += c;
+			} else if (static_cast<unsigned char>(c) < 0x20) {
+				quoted += StringUtil::Format("\\u%04x", static_cast<int>(c));
+			} else {
+				quoted += c;
+			}
+		}
+		return Raw(name, quoted + "\"");
+	}
+	string End() const {
+		return text.empty() ? "{}" : text + "}";
+	}
+
+private:
+	string text;
+};
+
+static string List(const vector<string> &items) {
+	return "[" + StringUtil::Join(items, ",") + "]";
+}
+
+static bool HasEquality(const Expression &expression) {
+	auto type = expression.GetExpressionType();
+	if (type == ExpressionType::COMPARE_EQUAL || type == ExpressionType::COMPARE_IN) {
+		return true;
+	}
+	bool found = false;
+	ExpressionIterator::EnumerateChildren(expression,
+	                                      [&](const Expression &child) { found |= HasEquality(child); });
+	return found;
+}
+
+//! Whether the scan's one filter asks for values of an indexed column.
+static bool AsksIndex(const LogicalGet &get, DuckTableEntry &table) {
+	if (get.table_filters.FilterCount() != 1) {
+		return false;
+	}
+	auto indexed = table.GetStorage().GetDataTableInfo()->GetIndexes().GetIndexedColumns();
+	for (auto &entry : get.table_filters) {
+		auto &index = get.GetColumnIds()[entry.GetIndex().GetIndex()];
+		if (index.IsVirtualColumn()) {
+			continue;
+		}
+		auto &column = table.GetColumn(index.ToLogical());
+		BoundColumnRefExpression reference(column.Type(), ColumnBinding(get.table_index, entry.GetIndex()));
+		if (indexed.count(column.Physical().index) && HasEquality(*entry.Filter().ToExpression(reference))) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static string DescribeScan(LogicalGet &get) {
+	JsonObject scan;
+	auto table = get.GetTable();
+	scan.Text("name", table ? table->name.GetIdentifierName() : get.function.GetName().GetIdentifierName());
+	auto shared = table && table->IsDuckTable() && !table->temporary && !table->internal && get.children.empty() &&
+	              !get.at_clause && get.scan_partition_indices.empty() &&
+	              !table->ParentCatalog().GetAttached().IsTemporary();
+	idx_t rows = 0;
+	bool asks_index = false;
+	if (shared) {
+		auto &duck_table = table->Cast<DuckTableEntry>();
+		rows = duck_table.GetStorage().GetTotalRows();
+		asks_index = AsksIndex(get, duck_table);
+		// Its own column of that name hides the row ids that splits are made of.
+		shared = !table->ColumnExists(Identifier("rowid"));
+	}
+	bool virtual_columns = false;
+	for (auto &index : get.GetColumnIds()) {
+		virtual_columns |= index.IsVirtualColumn() && !index.IsEmptyColumn();
+	}
+	return scan.Bool("shared_table", shared)
+	    .Number("rows", rows)
+	    .Bool("virtual_columns", virtual_columns)
+	    .Bool("sampled", get.extra_info.sample_options != nullptr)
+	    .Bool("index_lookup", asks_index)
+	    .End();
+}
+
+static string DescribeAggregate(LogicalAggregate &aggregate) {
+	vector<string> calls;
+	for (auto &expression : aggregate.expressions) {
+		auto &call = expression->Cast<BoundAggregateExpression>();
+		auto &function = call.Function();
+		// A state that the optimizer itself exports is merged by its own operators.
+		auto exportable = function.HasGetStateTypeCallback() && function.HasStateCombineCallback() &&
+		                  !call.GetReturnType().IsAggregateState();
+		calls.push_back(JsonObject()
+		                    .Text("name", function.GetName().GetIdentifierName())
+		                    .Bool("distinct", call.IsDistinct())
+		                    .Bool("exportable", exportable)
+		                    .End());
+	}
+	return JsonObject()
+	    .Number("groups", aggregate.groups.size())
+	    .Bool("grouping_sets", aggregate.grouping_sets.size() > 1 || !aggregate.grouping_functions.empty())
+	    .Raw("calls", List(calls))
+	    .End();
+}
+
+static string DescribeLimit(const BoundLimitNode &limit, const BoundLimitNode &offset) {
+	auto constant = [](const BoundLimitNode &node) { return to_string(node.GetConstantValue()); };
+	string offset_text = "null";
+	if (offset.Type() == LimitNodeType::UNSET) {
+		offset_text = "0";
+	} else if (offset.Type() == LimitNodeType::CONSTANT_VALUE) {
+		offset_text = constant(offset);
+	}
+	return JsonObject()
+	    .Raw("rows", limit.Type() == LimitNodeType::CONSTANT_VALUE ? constant(limit) : "null")
+	    .Raw("offset", offset_text)
+	    .End();
+}
+
+static bool HasVolatileExpression(LogicalOperator &op) {
+	bool found = false;
+	LogicalOperatorVisitor::EnumerateExpressions(
+	    op, [&](unique_ptr<Expression> *expression) { found |= (*expression)->IsVolatile(); });
+	return found;
+}
+
+static string DescribeOperator(LogicalOperator &op, uint64_t &number) {
+	JsonObject node;
+	node.Number("id", number++);
+	node.Text("operator", LogicalOperatorToString(op.type));
+	node.Bool("volatile", HasVolatileExpression(op));
+	switch (op.type) {
+	case LogicalOperatorType::LOGICAL_GET:
+		node.Raw("scan", DescribeScan(op.Cast<LogicalGet>()));
+		break;
+	case LogicalOperatorType::LOGICAL_AGGREGATE_AND_GROUP_BY:
+		node.Raw("aggregate", DescribeAggregate(op.Cast<LogicalAggregate>()));
+		break;
+	case LogicalOperatorType::LOGICAL_DISTINCT:
+		node.Bool("distinct_on", op.Cast<LogicalDistinct>().distinct_type == DistinctType::DISTINCT_ON);
+		break;
+	case LogicalOperatorType::LOGICAL_LIMIT: {
+		auto &limit = op.Cast<LogicalLimit>();
+		node.Raw("limit", DescribeLimit(limit.limit_val, limit.offset_val));
+		break;
+	}
+	case LogicalOperatorType::LOGICAL_TOP_N: {
+		auto &top_n = op.Cast<LogicalTopN>();
+		node.Raw("limit", JsonObject().Number("rows", top_n.limit).Number("offset", top_n.offset).End());
+		break;
+	}
+	default:
+		break;
+	}
+	vector<string> children;
+	for (auto &child : op.children) {
+		children.push_back(DescribeOperator(*child, number));
+	}
+	return node.Raw("children", List(children)).End();
+}
+
+string DescribePlan(ClientContext &context, LogicalOperator &root) {
+	uint64_t number = 0;
+	return JsonObject()
+	    .Bool("has_written", HasWritten(context))
+	    .Raw("root", DescribeOperator(root, number))
+	    .End();
+}
+
+static unique_ptr<LogicalOperator> *FindBelow(unique_ptr<LogicalOperator> &op, uint64_t &left) {
+	if (left == 0) {
+		return &op;
+	}
+	for (auto &child : op->children) {
+		left--;
+		auto found = FindBelow(child, left);
+		if (found) {
+			return found;
+		}
+	}
+	return nullptr;
+}
+
+unique_ptr<LogicalOperator> *FindOperator(unique_ptr<LogicalOperator> &root, uint64_t number) {
+	return FindBelow(root, number);
+}
+
+} // namespace duckherder

@@ -1,0 +1,125 @@
+// Subtrees of a plan as SQL; aggregates as SQL that exports their states.
+#include "fragment.hpp"
+
+#include "duckdb/common/exception.hpp"
+#include "duckdb/parser/expression/columnref_expression.hpp"
+#include "duckdb/parser/expression/function_expression.hpp"
+#include "duckdb/parser/query_node/select_node.hpp"
+#include "duckdb/parser/statement/select_statement.hpp"
+#include "duckdb/parser/tableref/subqueryref.hpp"
+#include "duckdb/planner/bound_expression_sql_exporter.hpp"
+#include "duckdb/planner/expression/bound_aggregate_expression.hpp"
+#include "duckdb/planner/logical_plan_sql_exporter.hpp"
+#include "duckdb/planner/operator/logical_aggregate.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+//! The name of the relation below an aggregate.
+static const char *const INPUT_NAME = "input";
+
+template <class T>
+static T Take(LogicalPlanVerificationResult<T> result) {
+	if (result.IsSuccess()) {
+		return std::move(result.GetValue());
+	}
+	string message = "DuckDB can't write it as SQL";
+	for (auto &issue : result.GetIssues()) {
+		message += ": " + issue.message;
+	}
+	throw NotImplementedException(message);
+}
+
+static LogicalPlanSQLExportRelation Export(ClientContext &context, LogicalOperator &op) {
+	auto relation = Take(LogicalPlanSQLExporter::Export(context, op));
+	for (auto &field : relation.fields) {
+		if (field.optimizer_type && *field.optimizer_type != field.type) {
+			throw NotImplementedException("the optimizer gave a column the type %s, which SQL doesn't keep",
+			                              field.optimizer_type->ToString());
+		}
+	}
+	return relation;
+}
+
+ExportedPlan ExportSubtree(ClientContext &context, LogicalOperator &op) {
+	auto relation = Export(context, op);
+	ExportedPlan result;
+	for (auto &field : relation.fields) {
+		result.bindings.push_back(field.source_binding);
+		result.types.push_back(field.type);
+	}
+	result.query = std::move(relation.query);
+	return result;
+}
+
+static Identifier Column(idx_t index) {
+	return Identifier("c" + to_string(index));
+}
+
+//! `query` as a relation with columns c0, c1 ...
+static unique_ptr<TableRef> AsInput(unique_ptr<QueryNode> query, idx_t columns) {
+	auto statement = make_uniq<SelectStatement>();
+	statement->node = std::move(query);
+	auto input = make_uniq<SubqueryRef>(std::move(statement), Identifier(INPUT_NAME));
+	for (idx_t i = 0; i < columns; i++) {
+		input->column_name_alias.push_back(Column(i));
+	}
+	return std::move(input);
+}
+
+ExportedPlan ExportPartialAggregate(ClientContext &context, LogicalAggregate &aggregate) {
+	auto relation = Export(context, *aggregate.children[0]);
+	auto fields = relation.fields;
+	BoundExpressionSQLExportContext names;
+	names.client_context = &context;
+	names.discard_optimizer_metadata = true;
+	names.resolve_binding = [fields](const ColumnBinding &binding) -> optional<ResolvedSQLColumnReference> {
+		for (idx_t i = 0; i < fields.size(); i++) {
+			if (fields[i].source_binding == binding) {
+				return ResolvedSQLColumnReference {{Identifier(INPUT_NAME), Column(i)}, fields[i].type, {}};
+			}
+		}
+		return {};
+	};
+	// A relation without columns has one that stands for them.
+	auto columns = MaxValue<idx_t>(fields.size(), 1);
+
+	// Group keys become columns first: a constant among them would be a position to GROUP BY.
+	auto keys = make_uniq<SelectNode>();
+	for (idx_t i = 0; i < columns; i++) {
+		keys->select_list.push_back(make_uniq<ColumnRefExpression>(Column(i), Identifier(INPUT_NAME)));
+	}
+	for (auto &group : aggregate.groups) {
+		keys->select_list.push_back(Take(BoundExpressionSQLExporter::Export(*group, names)));
+	}
+	keys->from_table = AsInput(std::move(relation.query), columns);
+
+	auto node = make_uniq<SelectNode>();
+	GroupingSet all_keys;
+	for (idx_t i = 0; i < aggregate.groups.size(); i++) {
+		auto key = make_uniq<ColumnRefExpression>(Column(columns + i), Identifier(INPUT_NAME));
+		node->groups.group_expressions.push_back(key->Copy());
+		all_keys.insert(ProjectionIndex(i));
+		node->select_list.push_back(std::move(key));
+	}
+	if (!aggregate.groups.empty()) {
+		node->groups.grouping_sets.push_back(std::move(all_keys));
+	}
+	const LogicalPlanVerificationPath path {LogicalPlanVerificationPathRoot::STANDALONE_EXPRESSION, {}};
+	for (auto &expression : aggregate.expressions) {
+		auto call = Take(BoundExpressionSQLExporter::ExportAggregateCallAtPath(
+		    expression->Cast<BoundAggregateExpression>(), names, path));
+		call->ExportStateMutable() = true;
+		node->select_list.push_back(std::move(call));
+	}
+	node->from_table = AsInput(std::move(keys), columns + aggregate.groups.size());
+
+	ExportedPlan result;
+	result.query = std::move(node);
+	result.bindings = aggregate.GetColumnBindings();
+	result.types = aggregate.types;
+	return result;
+}
+
+} // namespace duckherder

@@ -1,0 +1,107 @@
+#include "merge.hpp"
+
+#include "duckdb/function/builtin_function_lookup.hpp"
+#include "duckdb/function/function_binder.hpp"
+#include "duckdb/optimizer/column_binding_replacer.hpp"
+#include "duckdb/planner/binder.hpp"
+#include "duckdb/planner/expression/bound_aggregate_expression.hpp"
+#include "duckdb/planner/expression/bound_cast_expression.hpp"
+#include "duckdb/planner/expression/bound_columnref_expression.hpp"
+#include "duckdb/planner/operator/logical_aggregate.hpp"
+#include "duckdb/planner/operator/logical_get.hpp"
+#include "duckdb/planner/operator/logical_projection.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+static unique_ptr<Expression> Reference(const LogicalType &type, TableIndex table, idx_t column) {
+	return make_uniq<BoundColumnRefExpression>(type, ColumnBinding(table, ProjectionIndex(column)));
+}
+
+static unique_ptr<Expression> BindCombine(ClientContext &context, unique_ptr<Expression> state,
+                                          const BoundAggregateFunction &original) {
+	auto function = GetBuiltinAggregateFunction(context, Identifier("combine_aggr"), {state->GetReturnType()});
+	vector<unique_ptr<Expression>> arguments;
+	arguments.push_back(std::move(state));
+	auto combine = FunctionBinder(context).BindAggregateFunction(function, std::move(arguments));
+	// States of an aggregate that doesn't care about the order of its rows can be combined in any order.
+	combine->FunctionMutable().SetOrderDependent(original.GetOrderDependent());
+	return std::move(combine);
+}
+
+static unique_ptr<Expression> BindFinalize(ClientContext &context, unique_ptr<Expression> state,
+                                           const LogicalType &type) {
+	vector<unique_ptr<Expression>> arguments;
+	arguments.push_back(std::move(state));
+	auto value = FunctionBinder(context).BindScalarFunction(Identifier::DefaultSchema(), Identifier("finalize"),
+	                                                        std::move(arguments));
+	return BoundCastExpression::AddCastToType(context, std::move(value), type);
+}
+
+void CutAggregate(Optimizer &optimizer, shared_ptr<DistributedQuery> query, unique_ptr<LogicalOperator> &root,
+                  unique_ptr<LogicalOperator> &place, LogicalGet &scan) {
+	auto &context = optimizer.context;
+	auto &aggregate = place->Cast<LogicalAggregate>();
+	auto exported = ExportPartialAggregate(context, aggregate);
+	query->table = scan.GetTable();
+	query->fragment = make_uniq<Fragment>(std::move(exported.query), scan);
+	query->types = query->fragment->BindTypes(context);
+	auto &types = query->types;
+	auto groups = aggregate.groups.size();
+	if (types.size() != groups + aggregate.expressions.size()) {
+		throw NotImplementedException("its SQL gives other columns than the plan");
+	}
+	for (idx_t i = 0; i < types.size(); i++) {
+		if (i < groups ? types[i] != aggregate.groups[i]->GetReturnType() : !types[i].IsAggregateState()) {
+			throw NotImplementedException("its SQL gives a column the type %s", types[i].ToString());
+		}
+	}
+
+	auto &binder = optimizer.binder;
+	auto source = binder.GenerateTableIndex();
+	vector<ColumnBinding> source_bindings;
+	for (idx_t i = 0; i < types.size(); i++) {
+		source_bindings.emplace_back(source, ProjectionIndex(i));
+	}
+
+	vector<unique_ptr<Expression>> combines;
+	for (idx_t i = 0; i < aggregate.expressions.size(); i++) {
+		auto &original = aggregate.expressions[i]->Cast<BoundAggregateExpression>().Function();
+		query->sequential |= original.GetOrderDependent() == AggregateOrderDependent::ORDER_DEPENDENT;
+		combines.push_back(BindCombine(context, Reference(types[groups + i], source, groups + i), original));
+	}
+	auto merged = make_uniq<LogicalAggregate>(binder.GenerateTableIndex(), binder.GenerateTableIndex(),
+	                                          std::move(combines));
+	vector<unique_ptr<Expression>> columns;
+	vector<ColumnBinding> old_bindings = aggregate.GetColumnBindings();
+	for (idx_t i = 0; i < groups; i++) {
+		merged->groups.push_back(Reference(types[i], source, i));
+		columns.push_back(Reference(types[i], merged->group_index, i));
+	}
+	merged->grouping_sets = aggregate.grouping_sets;
+	merged->group_stats.resize(groups);
+	merged->distinct_validity = aggregate.distinct_validity;
+	for (idx_t i = 0; i < aggregate.expressions.size(); i++) {
+		auto state = Reference(types[groups + i], merged->aggregate_index, i);
+		columns.push_back(BindFinalize(context, std::move(state), aggregate.expressions[i]->GetReturnType()));
+	}
+	auto rows = aggregate.has_estimated_cardinality ? aggregate.estimated_cardinality : 1;
+	merged->SetEstimatedCardinality(rows);
+	merged->children.push_back(make_uniq<LogicalExchange>(query, std::move(source_bindings), types, rows));
+
+	auto projection = make_uniq<LogicalProjection>(binder.GenerateTableIndex(), std::move(columns));
+	projection->SetEstimatedCardinality(rows);
+	projection->children.push_back(std::move(merged));
+	projection->ResolveOperatorTypes();
+	auto new_bindings = projection->GetColumnBindings();
+	auto &replaced = *projection;
+	place = std::move(projection);
+
+	ColumnBindingReplacer replacer;
+	replacer.AddReplacements(old_bindings, new_bindings);
+	replacer.stop_operator = &replaced;
+	replacer.VisitOperator(*root);
+}
+
+} // namespace duckherder

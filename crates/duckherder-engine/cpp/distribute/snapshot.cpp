@@ -1,0 +1,73 @@
+#include "snapshot.hpp"
+
+#include "duckdb/main/attached_database.hpp"
+#include "duckdb/transaction/duck_transaction_manager.hpp"
+#include "duckdb/transaction/meta_transaction.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+Snapshot::Snapshot(ClientContext &context, AttachedDatabase &database_p)
+    : database(database_p.shared_from_this()), start_time(DuckTransaction::Get(context, database_p).start_time),
+      visibility_bound(DuckTransaction::Get(context, database_p).view.visibility_bound),
+      vacuum_lock(DuckTransactionManager::Get(database_p).SharedVacuumLock()),
+      config(ClientConfig::GetConfig(context)) {
+	// Whoever watches the query watches its own connection.
+	config.enable_profiler = false;
+	config.enable_progress_bar = false;
+	config.get_result_collector = nullptr;
+	config.profiler_save_location.clear();
+}
+
+void Snapshot::Enter(Connection &connection) const {
+	auto &context = *connection.context;
+	ClientConfig::GetConfig(context) = config;
+	connection.BeginTransaction();
+	auto &meta = MetaTransaction::Get(context);
+	// Also keeps it from waiting for a checkpoint that waits for the query.
+	meta.SetReadOnly();
+	auto &transaction = meta.GetTransaction(*database).Cast<DuckTransaction>();
+	transaction.start_time = start_time;
+	transaction.view.visibility_bound = visibility_bound;
+}
+
+bool HasWritten(ClientContext &context) {
+	auto &meta = MetaTransaction::Get(context);
+	for (auto &database : meta.OpenedTransactions()) {
+		auto &transaction = meta.GetTransaction(database.get());
+		if (transaction.IsDuckTransaction() && transaction.Cast<DuckTransaction>().ChangesMade()) {
+			return true;
+		}
+	}
+	return false;
+}
+
+} // namespace duckherder
+
+using duckherder::Snapshot;
+
+extern "C" {
+
+void dh_snapshot_free(Snapshot *snapshot) {
+	delete snapshot;
+}
+
+//! The connection's next statements read the snapshot, until dh_snapshot_leave.
+bool dh_snapshot_enter(const Snapshot *snapshot, DhConnection *connection, DhError *error) {
+	return duckherder::Guard(error, false, [&]() {
+		snapshot->Enter(*connection);
+		return true;
+	});
+}
+
+bool dh_snapshot_leave(DhConnection *connection, DhError *error) {
+	return duckherder::Guard(error, false, [&]() {
+		if (connection->HasActiveTransaction()) {
+			connection->Rollback();
+		}
+		return true;
+	});
+}
+
+} // extern "C"

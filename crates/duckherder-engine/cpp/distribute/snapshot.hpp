@@ -1,0 +1,33 @@
+// The state of the database that a query reads, carried over to the connections of its tasks.
+#pragma once
+
+#include "connection.hpp"
+#include "duckdb/main/client_config.hpp"
+#include "duckdb/main/client_context.hpp"
+#include "duckdb/storage/storage_lock.hpp"
+#include "duckdb/transaction/duck_transaction.hpp"
+
+namespace duckherder {
+
+//! What a query's transaction sees of one attached database, and the settings of its session.
+class Snapshot {
+public:
+	//! Taken from the transaction that `context` is in, which must stay open while tasks begin.
+	Snapshot(duckdb::ClientContext &context, duckdb::AttachedDatabase &database);
+
+	//! Begins a read-only transaction on `connection` that sees exactly this snapshot, with the session's settings.
+	void Enter(duckdb::Connection &connection) const;
+
+private:
+	duckdb::shared_ptr<duckdb::AttachedDatabase> database;
+	duckdb::transaction_t start_time;
+	duckdb::VisibilityBound visibility_bound;
+	//! Row ids divide a table only while no checkpoint moves them.
+	duckdb::unique_ptr<duckdb::StorageLockKey> vacuum_lock;
+	duckdb::ClientConfig config;
+};
+
+//! Whether the transaction that `context` is in has changed anything.
+bool HasWritten(duckdb::ClientContext &context);
+
+} // namespace duckherder

@@ -1,0 +1,50 @@
+// Running a fragment on the driver's own instance: its rows stay DuckDB's chunks.
+#include "connection.hpp"
+
+#include "duckdb/main/query_result_stream.hpp"
+
+using namespace duckdb; // NOLINT
+using duckherder::Guard;
+
+struct DhChunkStream {
+	explicit DhChunkStream(unique_ptr<QueryResult> result) : stream(std::move(result)) {
+	}
+	QueryResultStream<ChunkFormat> stream;
+};
+
+extern "C" {
+
+DhChunkStream *dh_chunks_open(DhConnection *connection, DhText sql, DhError *error) {
+	return Guard<DhChunkStream *>(error, nullptr, [&]() {
+		auto result = connection->Submit(duckherder::ToString(sql));
+		result->ThrowIfError();
+		return new DhChunkStream(std::move(result));
+	});
+}
+
+//! The next rows: 1 and `chunk` filled, 0 at the end, -1 with an error.
+int dh_chunks_next(DhChunkStream *chunks, DataChunk **chunk, uint64_t *rows, uint64_t *bytes, DhError *error) {
+	return Guard(error, -1, [&]() {
+		auto next = chunks->stream.Fetch();
+		if (chunks->stream.HasError()) {
+			chunks->stream.GetErrorObject().Throw();
+		}
+		if (!next || next->size() == 0) {
+			return 0;
+		}
+		*rows = next->size();
+		*bytes = next->GetAllocationSize();
+		*chunk = next.release();
+		return 1;
+	});
+}
+
+void dh_chunks_close(DhChunkStream *chunks) {
+	delete chunks;
+}
+
+void dh_chunk_free(DataChunk *chunk) {
+	delete chunk;
+}
+
+} // extern "C"

@@ -1,0 +1,45 @@
+// DuckDB narrows the columns that an operator materializes, and widens them again above it. A plan that is cut there
+// can't be written as SQL, so the narrowing is taken out; the tasks' own plans narrow as they like.
+#include "describe.hpp"
+
+#include "duckdb/function/scalar/compressed_materialization_utils.hpp"
+#include "duckdb/planner/column_binding_map.hpp"
+#include "duckdb/planner/expression/bound_columnref_expression.hpp"
+#include "duckdb/planner/expression/bound_function_expression.hpp"
+#include "duckdb/planner/expression_iterator.hpp"
+#include "duckdb/planner/logical_operator_visitor.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+static void UndoInExpression(unique_ptr<Expression> &expression, const column_binding_map_t<LogicalType> &types) {
+	while (CMUtils::GetWrappedInput(*expression)) {
+		auto input = std::move(expression->Cast<BoundFunctionExpression>().GetChildrenMutable()[0]);
+		expression = std::move(input);
+	}
+	if (expression->GetExpressionClass() == ExpressionClass::BOUND_COLUMN_REF) {
+		auto found = types.find(expression->Cast<BoundColumnRefExpression>().Binding());
+		if (found != types.end()) {
+			expression->SetReturnType(found->second);
+		}
+	}
+	ExpressionIterator::EnumerateChildren(*expression,
+	                                      [&](unique_ptr<Expression> &child) { UndoInExpression(child, types); });
+}
+
+void UndoCompression(LogicalOperator &root) {
+	column_binding_map_t<LogicalType> types;
+	for (auto &child : root.children) {
+		UndoCompression(*child);
+		child->ResolveOperatorTypes();
+		auto bindings = child->GetColumnBindings();
+		for (idx_t i = 0; i < bindings.size(); i++) {
+			types[bindings[i]] = child->types[i];
+		}
+	}
+	LogicalOperatorVisitor::EnumerateExpressions(
+	    root, [&](unique_ptr<Expression> *expression) { UndoInExpression(*expression, types); });
+}
+
+} // namespace duckherder

@@ -1,0 +1,197 @@
+//! What C++ calls: the traits of this module behind plain functions. No panic leaves them.
+
+use std::ffi::{c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use arrow::array::{Array, StructArray};
+use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
+use duckherder_planner::{Cut, Plan, RowGroup};
+
+use super::ffi::{DhDecision, DhDistributorTable, DhFragment, DhRowGroup, DhSnapshot};
+use super::{DistributedQuery, Distributor, Exchange, Fragment, QueryRun, Snapshot, TaskOutput};
+use crate::error::{EngineError, Result};
+use crate::ffi::{DhError, DhText, DhTextSink, dh_error_set};
+use crate::source::waker_from_raw;
+
+pub(super) const TABLE: DhDistributorTable = DhDistributorTable {
+    decide,
+    stay,
+    reason,
+    release: release::<Arc<dyn Distributor>>,
+    describe,
+    release_query: release::<Arc<dyn DistributedQuery>>,
+    start,
+    partitions,
+    poll,
+    schema,
+    release_exchange: release::<Arc<dyn Exchange>>,
+};
+
+/// The distributor as C++ takes it over.
+pub(super) fn into_raw(distributor: Arc<dyn Distributor>) -> *mut c_void {
+    Box::into_raw(Box::new(distributor)).cast()
+}
+
+/// # Safety
+/// `this` is a `Box<T>` given to C++ and not released.
+unsafe fn borrow<'a, T>(this: *mut c_void) -> &'a T {
+    // SAFETY: as the caller says.
+    unsafe { &*this.cast::<T>() }
+}
+
+/// # Safety
+/// As [`borrow`], and for the last time.
+unsafe extern "C" fn release<T>(this: *mut c_void) {
+    // SAFETY: as the caller says.
+    let owned = unsafe { Box::from_raw(this.cast::<T>()) };
+    // A panic in a destructor must not travel into C++; the object is gone either way.
+    drop(catch_unwind(AssertUnwindSafe(move || drop(owned))));
+}
+
+fn guard<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| Err(EngineError::internal("the distributor panicked")))
+}
+
+/// # Safety
+/// `error` is an empty error of C++.
+unsafe fn set_error(error: *mut DhError, problem: &EngineError) {
+    // SAFETY: as the caller says; the texts outlive the call.
+    unsafe { dh_error_set(error, problem.exception_type.as_str().into(), problem.message.as_str().into()) }
+}
+
+unsafe extern "C" fn decide(this: *mut c_void, plan: DhText, decision: *mut DhDecision, error: *mut DhError) {
+    // SAFETY: C++ calls with what `into_raw` gave it, and a text that is alive.
+    let (distributor, text) = unsafe { (borrow::<Arc<dyn Distributor>>(this), plan.to_string_lossy()) };
+    let decided = guard(|| {
+        let plan: Plan = serde_json::from_str(&text)
+            .map_err(|problem| EngineError::internal(format!("a plan's description is broken: {problem}")))?;
+        Ok(distributor.decide(&plan))
+    });
+    match decided {
+        Ok(None) => {}
+        Ok(Some((distribution, query))) => {
+            let cut = match distribution.cut {
+                Cut::Subtree => 1,
+                Cut::Copy => 2,
+                Cut::PartialAggregate => 3,
+            };
+            let query = Box::into_raw(Box::new(query)).cast();
+            // SAFETY: `decision` is a struct of C++, which takes over the query.
+            unsafe { decision.write(DhDecision { cut, node: distribution.node, query }) };
+        }
+        // SAFETY: C++ gave an empty error.
+        Err(problem) => unsafe { set_error(error, &problem) },
+    }
+}
+
+unsafe extern "C" fn stay(this: *mut c_void, reason: DhText) {
+    // SAFETY: as in `decide`.
+    let (distributor, reason) = unsafe { (borrow::<Arc<dyn Distributor>>(this), reason.to_string_lossy()) };
+    drop(catch_unwind(AssertUnwindSafe(|| distributor.stay(&reason))));
+}
+
+unsafe extern "C" fn reason(this: *mut c_void, target: *mut c_void, sink: DhTextSink) {
+    // SAFETY: as in `decide`.
+    let distributor = unsafe { borrow::<Arc<dyn Distributor>>(this) };
+    if let Ok(Some(reason)) = catch_unwind(AssertUnwindSafe(|| distributor.reason())) {
+        // SAFETY: the sink takes a text that outlives the call.
+        unsafe { sink(target, reason.as_str().into()) };
+    }
+}
+
+unsafe extern "C" fn describe(query: *mut c_void, fragment: DhText, target: *mut c_void, sink: DhTextSink) {
+    // SAFETY: C++ calls with what `decide` gave it, and a text that is alive.
+    let (query, fragment) = unsafe { (borrow::<Arc<dyn DistributedQuery>>(query), fragment.to_string_lossy()) };
+    let lines = catch_unwind(AssertUnwindSafe(|| query.describe(&fragment))).unwrap_or_default();
+    for (key, value) in lines {
+        // SAFETY: the sink takes a text that outlives the call.
+        unsafe { sink(target, format!("{key}={value}").as_str().into()) };
+    }
+}
+
+unsafe extern "C" fn start(
+    query: *mut c_void,
+    fragment: *mut DhFragment,
+    snapshot: *mut DhSnapshot,
+    row_groups: *const DhRowGroup,
+    count: u64,
+    error: *mut DhError,
+) -> *mut c_void {
+    // SAFETY: C++ hands over fragment and snapshot and gives what `decide` gave it.
+    let (query, fragment, snapshot) = unsafe {
+        (borrow::<Arc<dyn DistributedQuery>>(query), Fragment::from_raw(fragment), Snapshot::from_raw(snapshot))
+    };
+    let groups = match count {
+        0 => &[],
+        // SAFETY: C++ gives `count` elements that outlive the call.
+        _ => unsafe { std::slice::from_raw_parts(row_groups, count as usize) },
+    };
+    let row_groups = groups.iter().map(|group| RowGroup { start: group.start, rows: group.rows }).collect();
+    match guard(|| query.start(QueryRun { fragment, snapshot, row_groups })) {
+        Ok(exchange) => Box::into_raw(Box::new(exchange)).cast(),
+        Err(problem) => {
+            // SAFETY: C++ gave an empty error.
+            unsafe { set_error(error, &problem) };
+            std::ptr::null_mut()
+        }
+    }
+}
+
+unsafe extern "C" fn partitions(exchange: *mut c_void) -> u64 {
+    // SAFETY: C++ calls with what `start` gave it.
+    let exchange = unsafe { borrow::<Arc<dyn Exchange>>(exchange) };
+    catch_unwind(AssertUnwindSafe(|| exchange.partitions())).unwrap_or(0) as u64
+}
+
+unsafe extern "C" fn poll(
+    exchange: *mut c_void,
+    partition: u64,
+    waker: *mut c_void,
+    chunk: *mut *mut c_void,
+    array: *mut FFI_ArrowArray,
+    rows: *mut u64,
+    error: *mut DhError,
+) -> c_int {
+    let waker = waker_from_raw(waker);
+    // SAFETY: C++ calls with what `start` gave it.
+    let exchange = unsafe { borrow::<Arc<dyn Exchange>>(exchange) };
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        exchange.poll(partition as usize, &mut Context::from_waker(&waker))
+    }))
+    .unwrap_or_else(|_| Poll::Ready(Err(EngineError::internal("an exchange panicked"))));
+    // SAFETY: the targets are unfilled places of C++.
+    unsafe {
+        match polled {
+            Poll::Ready(Ok(TaskOutput::End { rows: total })) => {
+                rows.write(total);
+                0
+            }
+            Poll::Ready(Ok(TaskOutput::Batch(batch))) => {
+                array.write(FFI_ArrowArray::new(&StructArray::from(batch).to_data()));
+                1
+            }
+            Poll::Pending => 2,
+            Poll::Ready(Ok(TaskOutput::Chunk(rows))) => {
+                chunk.write(rows.into_raw().cast());
+                3
+            }
+            Poll::Ready(Err(problem)) => {
+                set_error(error, &problem);
+                -1
+            }
+        }
+    }
+}
+
+unsafe extern "C" fn schema(exchange: *mut c_void, target: *mut FFI_ArrowSchema, error: *mut DhError) {
+    // SAFETY: C++ calls with what `start` gave it.
+    let exchange = unsafe { borrow::<Arc<dyn Exchange>>(exchange) };
+    match guard(|| Ok(FFI_ArrowSchema::try_from(exchange.schema()?.as_ref())?)) {
+        // SAFETY: `target` is an unfilled struct of C++.
+        Ok(schema) => unsafe { target.write(schema) },
+        // SAFETY: C++ gave an empty error.
+        Err(problem) => unsafe { set_error(error, &problem) },
+    }
+}

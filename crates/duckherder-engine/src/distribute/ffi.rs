@@ -1,0 +1,113 @@
+//! The functions of `cpp/distribute/`, mirrored.
+
+use std::ffi::{c_int, c_void};
+
+use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
+
+use crate::ffi::{DhConnection, DhDatabase, DhError, DhText, DhTextSink};
+
+macro_rules! opaque {
+    ($($name:ident),+) => { $(#[repr(C)] pub struct $name { _private: [u8; 0] })+ };
+}
+opaque!(DhFragment, DhSnapshot, DhChunkStream, DhChunk);
+
+/// `DhDecision` in cpp/distribute/distributor.hpp.
+#[repr(C)]
+pub struct DhDecision {
+    pub cut: c_int,
+    pub node: u64,
+    pub query: *mut c_void,
+}
+
+#[repr(C)]
+pub struct DhRowGroup {
+    pub start: u64,
+    pub rows: u64,
+}
+
+/// `DhSplit` in cpp/distribute/fragment.hpp.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct DhSplit {
+    pub first: i64,
+    pub last: i64,
+    pub divisor: i64,
+    pub remainder: i64,
+}
+
+/// `DhDistributorTable` in cpp/distribute/distributor.hpp.
+#[repr(C)]
+pub struct DhDistributorTable {
+    pub decide: unsafe extern "C" fn(*mut c_void, DhText, *mut DhDecision, *mut DhError),
+    pub stay: unsafe extern "C" fn(*mut c_void, DhText),
+    pub reason: unsafe extern "C" fn(*mut c_void, *mut c_void, DhTextSink),
+    pub release: unsafe extern "C" fn(*mut c_void),
+    pub describe: unsafe extern "C" fn(*mut c_void, DhText, *mut c_void, DhTextSink),
+    pub release_query: unsafe extern "C" fn(*mut c_void),
+    pub start: unsafe extern "C" fn(
+        *mut c_void,
+        *mut DhFragment,
+        *mut DhSnapshot,
+        *const DhRowGroup,
+        u64,
+        *mut DhError,
+    ) -> *mut c_void,
+    pub partitions: unsafe extern "C" fn(*mut c_void) -> u64,
+    pub poll: unsafe extern "C" fn(
+        *mut c_void,
+        u64,
+        *mut c_void,
+        *mut *mut c_void,
+        *mut FFI_ArrowArray,
+        *mut u64,
+        *mut DhError,
+    ) -> c_int,
+    pub schema: unsafe extern "C" fn(*mut c_void, *mut FFI_ArrowSchema, *mut DhError),
+    pub release_exchange: unsafe extern "C" fn(*mut c_void),
+}
+
+unsafe extern "C" {
+    pub fn dh_database_allow_distribution(database: *mut DhDatabase, error: *mut DhError) -> bool;
+    pub fn dh_connection_distribute(
+        connection: *mut DhConnection,
+        functions: *const DhDistributorTable,
+        this: *mut c_void,
+        error: *mut DhError,
+    ) -> bool;
+
+    pub fn dh_fragment_free(fragment: *mut DhFragment);
+    pub fn dh_fragment_sql(fragment: *const DhFragment, sink: DhTextSink, target: *mut c_void, error: *mut DhError);
+    pub fn dh_fragment_task_sql(
+        fragment: *const DhFragment,
+        split: DhSplit,
+        sink: DhTextSink,
+        target: *mut c_void,
+        error: *mut DhError,
+    );
+    pub fn dh_fragment_split_sql(
+        fragment: *const DhFragment,
+        split: DhSplit,
+        sink: DhTextSink,
+        target: *mut c_void,
+        error: *mut DhError,
+    );
+
+    pub fn dh_snapshot_free(snapshot: *mut DhSnapshot);
+    pub fn dh_snapshot_enter(
+        snapshot: *const DhSnapshot,
+        connection: *mut DhConnection,
+        error: *mut DhError,
+    ) -> bool;
+    pub fn dh_snapshot_leave(connection: *mut DhConnection, error: *mut DhError) -> bool;
+
+    pub fn dh_chunks_open(connection: *mut DhConnection, sql: DhText, error: *mut DhError) -> *mut DhChunkStream;
+    pub fn dh_chunks_next(
+        chunks: *mut DhChunkStream,
+        chunk: *mut *mut DhChunk,
+        rows: *mut u64,
+        bytes: *mut u64,
+        error: *mut DhError,
+    ) -> c_int;
+    pub fn dh_chunks_close(chunks: *mut DhChunkStream);
+    pub fn dh_chunk_free(chunk: *mut DhChunk);
+}

@@ -1,0 +1,130 @@
+//! What tasks run, and the state of the database that they run on.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use duckherder_planner::Split;
+
+use super::ffi::{self, DhFragment, DhSnapshot, DhSplit};
+use crate::connection::Connection;
+use crate::error::Result;
+use crate::ffi::{DhError, DhTextSink, push_text};
+
+/// The part of a plan that every task runs, over the name `split_0`.
+pub struct Fragment(*mut DhFragment);
+
+// SAFETY: a syntax tree that is never changed.
+unsafe impl Send for Fragment {}
+// SAFETY: as above.
+unsafe impl Sync for Fragment {}
+
+impl Drop for Fragment {
+    fn drop(&mut self) {
+        // SAFETY: ours since `from_raw`, freed once.
+        unsafe { ffi::dh_fragment_free(self.0) }
+    }
+}
+
+impl Fragment {
+    /// # Safety
+    /// The fragment becomes ours.
+    pub(super) unsafe fn from_raw(fragment: *mut DhFragment) -> Self {
+        Self(fragment)
+    }
+
+    fn text(&self, ask: impl FnOnce(*const DhFragment, DhTextSink, *mut c_void, *mut DhError)) -> Result<String> {
+        let mut error = DhError::none();
+        let mut texts: Vec<String> = Vec::new();
+        ask(self.0, push_text, std::ptr::from_mut(&mut texts).cast(), &mut error);
+        error.into_result(texts.pop().unwrap_or_default())
+    }
+
+    /// The SQL over `split_0`.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn sql(&self) -> Result<String> {
+        // SAFETY: the fragment is alive; the sink gets the list it expects.
+        self.text(|this, sink, target, error| unsafe { ffi::dh_fragment_sql(this, sink, target, error) })
+    }
+
+    /// The SQL of one task where the table itself can be read.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn task_sql(&self, split: Split) -> Result<String> {
+        let split = split_to_ffi(split);
+        // SAFETY: as above.
+        self.text(|this, sink, target, error| unsafe { ffi::dh_fragment_task_sql(this, split, sink, target, error) })
+    }
+
+    /// The SQL of the rows of one split.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn split_sql(&self, split: Split) -> Result<String> {
+        let split = split_to_ffi(split);
+        // SAFETY: as above.
+        self.text(|this, sink, target, error| unsafe { ffi::dh_fragment_split_sql(this, split, sink, target, error) })
+    }
+}
+
+fn split_to_ffi(split: Split) -> DhSplit {
+    let id = |row: Option<u64>| row.map_or(-1, |row| row as i64);
+    match split {
+        Split::Range { first, last } => DhSplit { first: id(first), last: id(last), divisor: 0, remainder: 0 },
+        Split::Remainder { tasks, task } => {
+            DhSplit { first: -1, last: -1, divisor: tasks as i64, remainder: task as i64 }
+        }
+    }
+}
+
+/// The state of the database that a query reads, with its session's settings. While one exists, no checkpoint moves
+/// row ids.
+#[derive(Clone)]
+pub struct Snapshot(Arc<Handle>);
+
+struct Handle(*mut DhSnapshot);
+
+// SAFETY: a snapshot is never changed.
+unsafe impl Send for Handle {}
+// SAFETY: as above.
+unsafe impl Sync for Handle {}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: ours since `from_raw`, freed once.
+        unsafe { ffi::dh_snapshot_free(self.0) }
+    }
+}
+
+impl Snapshot {
+    /// # Safety
+    /// The snapshot becomes ours.
+    pub(super) unsafe fn from_raw(snapshot: *mut DhSnapshot) -> Self {
+        Self(Arc::new(Handle(snapshot)))
+    }
+
+    /// Begins a read-only transaction on `connection`, which must be to the same database and in none, that sees
+    /// exactly this snapshot.
+    ///
+    /// # Errors
+    /// The connection is in a transaction.
+    pub fn enter(&self, connection: &Connection) -> Result<()> {
+        let mut error = DhError::none();
+        // SAFETY: both are alive.
+        unsafe { ffi::dh_snapshot_enter(self.0.0, connection.as_ptr(), &mut error) };
+        error.into_result(())
+    }
+
+    /// Ends the transaction that [`enter`](Self::enter) began.
+    ///
+    /// # Errors
+    /// What DuckDB says.
+    pub fn leave(connection: &Connection) -> Result<()> {
+        let mut error = DhError::none();
+        // SAFETY: the connection is alive.
+        unsafe { ffi::dh_snapshot_leave(connection.as_ptr(), &mut error) };
+        error.into_result(())
+    }
+}

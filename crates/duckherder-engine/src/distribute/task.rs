@@ -1,0 +1,98 @@
+//! Rows that stay in DuckDB's own form between two connections of one database.
+
+use super::ffi::{self, DhChunk, DhChunkStream};
+use crate::connection::Connection;
+use crate::error::{EngineError, Result};
+use crate::ffi::DhError;
+
+/// Up to 2,048 rows.
+pub struct Chunk {
+    handle: *mut DhChunk,
+    rows: u64,
+    bytes: u64,
+}
+
+// SAFETY: a chunk owns its vectors and is used by one thread at a time.
+unsafe impl Send for Chunk {}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        // SAFETY: made by dh_chunks_next, freed once.
+        unsafe { ffi::dh_chunk_free(self.handle) }
+    }
+}
+
+impl Chunk {
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Memory that it holds.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The chunk, now the caller's.
+    pub(super) fn into_raw(self) -> *mut DhChunk {
+        let handle = self.handle;
+        std::mem::forget(self);
+        handle
+    }
+}
+
+/// The rows of a running query, chunk by chunk, in order; dropping it stops the query.
+pub struct ChunkStream {
+    handle: *mut DhChunkStream,
+    done: bool,
+}
+
+// SAFETY: a query result, used by one thread at a time.
+unsafe impl Send for ChunkStream {}
+
+impl Drop for ChunkStream {
+    fn drop(&mut self) {
+        // SAFETY: made by dh_chunks_open, closed once.
+        unsafe { ffi::dh_chunks_close(self.handle) }
+    }
+}
+
+impl ChunkStream {
+    /// Starts a query.
+    ///
+    /// # Errors
+    /// What DuckDB says of it.
+    pub fn open(connection: &Connection, sql: &str) -> Result<Self> {
+        let mut error = DhError::none();
+        // SAFETY: the connection is alive, the text outlives the call.
+        let handle = unsafe { ffi::dh_chunks_open(connection.as_ptr(), sql.into(), &mut error) };
+        error.into_result(())?;
+        Ok(Self { handle, done: false })
+    }
+
+    fn fetch(&mut self) -> Result<Option<Chunk>> {
+        let mut error = DhError::none();
+        let (mut handle, mut rows, mut bytes) = (std::ptr::null_mut(), 0, 0);
+        // SAFETY: the stream is alive; on 1 the chunk is ours.
+        let found = unsafe { ffi::dh_chunks_next(self.handle, &mut handle, &mut rows, &mut bytes, &mut error) };
+        error.into_result(())?;
+        match found {
+            0 => Ok(None),
+            1 => Ok(Some(Chunk { handle, rows, bytes })),
+            other => Err(EngineError::internal(format!("dh_chunks_next answered {other}"))),
+        }
+    }
+}
+
+impl Iterator for ChunkStream {
+    type Item = Result<Chunk>;
+
+    /// Blocks until rows are there; the calling thread takes part in running the query.
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let next = self.fetch().transpose();
+        self.done = !matches!(next, Some(Ok(_)));
+        next
+    }
+}

@@ -1,0 +1,183 @@
+//! How the rows of a table are divided among tasks.
+
+/// Rows of DuckDB's row groups, unless a database was made with another size.
+pub const ROW_GROUP_ROWS: u64 = 122_880;
+/// Rows a DuckDB thread is given at least (`PhysicalOperator::EstimatedThreadCount`, DuckDB 2.0.0).
+const ROWS_A_THREAD: u64 = 2 * ROW_GROUP_ROWS;
+/// Fewer rows a worker than this are not worth ranges.
+const MIN_ROWS_A_WORKER: u64 = 100;
+/// More tasks a worker than this cost more than they balance.
+const MAX_TASKS_A_WORKER: u64 = 4;
+
+/// How a query ran, by the name that the statistics show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// On the driver's own connection.
+    Local,
+    /// As one task, not split.
+    Delegated,
+    /// Even row id ranges, or row ids modulo the number of tasks.
+    NaturalPartition,
+    /// Whole row groups.
+    RowGroupPartition,
+}
+
+impl Mode {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Local => "LOCAL",
+            Self::Delegated => "DELEGATED",
+            Self::NaturalPartition => "NATURAL_PARTITION",
+            Self::RowGroupPartition => "ROW_GROUP_PARTITION",
+        }
+    }
+}
+
+/// The mode and the number of tasks for a table of `rows` rows and at least one worker.
+pub fn strategy(rows: u64, workers: u64) -> (Mode, u64) {
+    if rows < ROW_GROUP_ROWS {
+        return (Mode::Delegated, 1);
+    }
+    let threads = (rows / ROWS_A_THREAD).max(1);
+    let tasks = threads.clamp(workers, workers * MAX_TASKS_A_WORKER);
+    let mode = if rows.div_ceil(ROW_GROUP_ROWS) >= tasks { Mode::RowGroupPartition } else { Mode::NaturalPartition };
+    (mode, tasks)
+}
+
+/// A row group as the query's snapshot sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowGroup {
+    /// Row id of its first row.
+    pub start: u64,
+    pub rows: u64,
+}
+
+/// Which rows a task reads. The splits of one list are disjoint and leave no row out, whatever the estimates were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// Row ids from `first` to `last`, both included; `None` is open-ended.
+    Range { first: Option<u64>, last: Option<u64> },
+    /// Row ids with this remainder.
+    Remainder { tasks: u64, task: u64 },
+}
+
+impl Split {
+    pub const WHOLE: Self = Self::Range { first: None, last: None };
+}
+
+/// Divides a table among at most `tasks` tasks, in the order of its rows.
+pub fn split(mode: Mode, tasks: u64, workers: u64, row_groups: &[RowGroup]) -> Vec<Split> {
+    match mode {
+        Mode::Local | Mode::Delegated => vec![Split::WHOLE],
+        Mode::RowGroupPartition => ranges(&row_group_starts(tasks, row_groups)),
+        Mode::NaturalPartition => {
+            let end = row_groups.iter().map(|group| group.start + group.rows).max().unwrap_or(0);
+            if end < MIN_ROWS_A_WORKER * workers {
+                return (0..tasks).map(|task| Split::Remainder { tasks, task }).collect();
+            }
+            let starts: Vec<u64> = (1..tasks).map(|task| end * task / tasks).collect();
+            ranges(&starts)
+        }
+    }
+}
+
+/// The first row ids of all tasks but the first, each the start of a row group, the rows spread evenly.
+fn row_group_starts(tasks: u64, row_groups: &[RowGroup]) -> Vec<u64> {
+    let total: u64 = row_groups.iter().map(|group| group.rows).sum();
+    let mut starts: Vec<u64> = Vec::new();
+    let mut before = 0;
+    for (index, group) in row_groups.iter().enumerate() {
+        let wanted = starts.len() as u64 + 1;
+        // As many row groups left as tasks left: each takes one.
+        let scarce = (row_groups.len() - index) as u64 <= tasks - wanted;
+        // The cut nearest to an even share.
+        let due = (before + group.rows / 2) * tasks >= total * wanted;
+        if index > 0 && wanted < tasks && (scarce || due) {
+            starts.push(group.start);
+        }
+        before += group.rows;
+    }
+    starts
+}
+
+/// Ranges between the cuts `starts`, open at both ends.
+fn ranges(starts: &[u64]) -> Vec<Split> {
+    let firsts = std::iter::once(None).chain(starts.iter().copied().map(Some));
+    let lasts = starts.iter().map(|start| Some(start - 1)).chain(std::iter::once(None));
+    firsts.zip(lasts).map(|(first, last)| Split::Range { first, last }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn groups(rows: u64) -> Vec<RowGroup> {
+        (0..rows.div_ceil(ROW_GROUP_ROWS))
+            .map(|index| RowGroup {
+                start: index * ROW_GROUP_ROWS,
+                rows: ROW_GROUP_ROWS.min(rows - index * ROW_GROUP_ROWS),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn modes_by_rows_with_four_workers() {
+        for rows in [0, 1, 100, 10_000, 122_879] {
+            assert_eq!(strategy(rows, 4), (Mode::Delegated, 1));
+        }
+        assert_eq!(strategy(122_880, 4), (Mode::NaturalPartition, 4));
+        assert_eq!(strategy(200_000, 4), (Mode::NaturalPartition, 4));
+        assert_eq!(strategy(250_000, 4), (Mode::NaturalPartition, 4));
+        assert_eq!(strategy(500_000, 4), (Mode::RowGroupPartition, 4));
+        assert_eq!(strategy(6_000_000, 4), (Mode::RowGroupPartition, 16));
+        assert_eq!(strategy(6_000_000, 2), (Mode::RowGroupPartition, 8));
+        assert_eq!(strategy(6_000_000, 64), (Mode::NaturalPartition, 64));
+    }
+
+    /// Every row id, also beyond what the row groups tell, belongs to exactly one split.
+    #[test]
+    fn splits_cover_every_row_once() {
+        for rows in [122_880, 200_000, 500_000, 3_000_001] {
+            for workers in [1, 2, 3, 4, 7, 40] {
+                let (mode, tasks) = strategy(rows, workers);
+                let splits = split(mode, tasks, workers, &groups(rows));
+                assert_eq!(splits.len() as u64, tasks, "{rows} rows, {workers} workers");
+                let owners = |row: u64| {
+                    let owns = |split: &&Split| match **split {
+                        Split::Range { first, last } => {
+                            first.is_none_or(|first| row >= first) && last.is_none_or(|last| row <= last)
+                        }
+                        Split::Remainder { tasks, task } => row % tasks == task,
+                    };
+                    splits.iter().filter(owns).count()
+                };
+                for row in (0..rows + 500_000).step_by(997).chain([0, rows - 1, rows, u64::MAX >> 1]) {
+                    assert_eq!(owners(row), 1, "row {row} of {rows}, {workers} workers");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn row_groups_stay_whole_and_even() {
+        let splits = split(Mode::RowGroupPartition, 4, 4, &groups(500_000));
+        let cuts = [122_880, 245_760, 368_640];
+        let expected: Vec<Split> = ranges(&cuts);
+        assert_eq!(splits, expected);
+        assert_eq!(splits[0], Split::Range { first: None, last: Some(122_879) });
+        assert_eq!(splits[3], Split::Range { first: Some(368_640), last: None });
+    }
+
+    #[test]
+    fn fewer_row_groups_than_planned_make_fewer_tasks() {
+        assert_eq!(split(Mode::RowGroupPartition, 4, 4, &groups(10)), vec![Split::WHOLE]);
+        assert_eq!(split(Mode::RowGroupPartition, 4, 4, &[]), vec![Split::WHOLE]);
+    }
+
+    #[test]
+    fn a_table_that_shrank_is_split_by_remainder() {
+        let splits = split(Mode::NaturalPartition, 4, 4, &groups(300));
+        assert_eq!(splits[1], Split::Remainder { tasks: 4, task: 1 });
+        assert_eq!(splits.len(), 4);
+    }
+}

@@ -1,0 +1,85 @@
+//! Flight messages as record batches, and the check that none of them is missing.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow_flight::FlightData;
+use arrow_flight::decode::{DecodedFlightData, DecodedPayload, FlightDataDecoder};
+use arrow_flight::error::FlightError;
+use arrow_flight::sql::Any;
+use futures::{StreamExt, TryStreamExt};
+use prost::Message;
+
+use crate::any::Command;
+use crate::error::ErrorDetail;
+use crate::task::EndOfPartition;
+
+/// The rows of a task or a split, as [`BatchEncoder`](crate::encode::BatchEncoder) encodes them.
+pub struct BatchStream {
+    decoder: FlightDataDecoder,
+    rows: u64,
+    ended: bool,
+}
+
+/// What comes out of a [`BatchStream`].
+pub enum Received {
+    /// The columns; comes first.
+    Schema(SchemaRef),
+    /// Rows, never none.
+    Batch(RecordBatch),
+}
+
+impl BatchStream {
+    pub fn new(messages: impl futures::Stream<Item = Result<FlightData, tonic::Status>> + Send + 'static) -> Self {
+        let decoder = FlightDataDecoder::new(messages.map_err(FlightError::from));
+        Self { decoder, rows: 0, ended: false }
+    }
+
+    /// What comes next, `None` once all rows are there.
+    ///
+    /// # Errors
+    /// The sender's; or the stream ended early, or had another number of rows than its end says.
+    pub async fn next(&mut self) -> Result<Option<Received>, ErrorDetail> {
+        while let Some(next) = self.decoder.next().await {
+            let DecodedFlightData { inner, payload } = next.map_err(|error| self.failed(error))?;
+            let end = end_of_partition(&inner.app_metadata)?;
+            let received = match payload {
+                DecodedPayload::Schema(schema) => Some(Received::Schema(schema)),
+                DecodedPayload::RecordBatch(batch) if batch.num_rows() > 0 => {
+                    self.rows += batch.num_rows() as u64;
+                    Some(Received::Batch(batch))
+                }
+                _ => None,
+            };
+            if let Some(EndOfPartition { rows }) = end {
+                if rows != self.rows {
+                    let message = format!("{} of {rows} rows arrived", self.rows);
+                    return Err(ErrorDetail::new("IO", message));
+                }
+                self.ended = true;
+            }
+            if received.is_some() {
+                return Ok(received);
+            }
+        }
+        match self.ended {
+            true => Ok(None),
+            false => Err(ErrorDetail::new("IO", format!("the stream was cut after {} rows", self.rows))),
+        }
+    }
+
+    fn failed(&self, error: FlightError) -> ErrorDetail {
+        match error {
+            FlightError::Tonic(status) => ErrorDetail::from_status(&status),
+            other => ErrorDetail::new("IO", format!("the stream broke after {} rows: {other}", self.rows)),
+        }
+    }
+}
+
+fn end_of_partition(app_metadata: &[u8]) -> Result<Option<EndOfPartition>, ErrorDetail> {
+    if app_metadata.is_empty() {
+        return Ok(None);
+    }
+    Any::decode(app_metadata)
+        .and_then(|any| EndOfPartition::from_any(&any))
+        .map_err(|error| ErrorDetail::new("IO", format!("the stream carries broken metadata: {error}")))
+}
