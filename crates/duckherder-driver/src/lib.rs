@@ -18,7 +18,7 @@
 mod catalog;
 pub mod cluster;
 pub mod distribute;
-mod encode;
+pub mod encode;
 mod error;
 mod execute;
 mod flight_sql;

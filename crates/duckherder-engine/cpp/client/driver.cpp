@@ -99,9 +99,8 @@ void Session::Prepare(ClientContext &context, const RemoteStatement &statement, 
 		}
 		row.Initialize(context, types);
 		for (idx_t i = 0; i < parameters.size(); i++) {
-			row.SetValue(i, 0, parameters[i].second);
+			row.data[i].Append(parameters[i].second);
 		}
-		row.SetChildCardinality(1);
 		LeavingColumns columns(context, types, names);
 		ArrowArrayWrapper values;
 		auto properties = ExactArrow(context);

@@ -165,8 +165,7 @@ SourceResultType RemoteSink::GetDataInternal(ExecutionContext &context, DataChun
 		return SourceResultType::FINISHED;
 	}
 	if (!returns_rows) {
-		chunk.SetChildCardinality(1);
-		chunk.SetValue(0, 0, Value::BIGINT(sink_state->Cast<SinkGlobal>().changed_rows));
+		chunk.data[0].Append(Value::BIGINT(sink_state->Cast<SinkGlobal>().changed_rows));
 		state.done = true;
 		return SourceResultType::FINISHED;
 	}
