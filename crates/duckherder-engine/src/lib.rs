@@ -11,6 +11,7 @@
 // Links the bundled DuckDB, whose symbols `cpp/` uses.
 use libduckdb_sys as _;
 
+pub mod client;
 pub mod connection;
 pub mod database;
 pub mod distribute;

@@ -1,0 +1,143 @@
+// What the client's C++ asks of Rust: drivers, sessions, statements, rows in, catalog, cluster.
+// Mirrored in src/client/ffi.rs; a change here is a change there.
+#pragma once
+
+#include "arrow_source.hpp"
+#include "bridge.hpp"
+
+extern "C" {
+
+//! How a blocking call learns that its query was interrupted; `interrupted` may be null.
+struct DhPatience {
+	bool (*interrupted)(void *context);
+	void *context;
+};
+
+//! A text that may be missing.
+struct DhOptionalText {
+	DhText text;
+	bool present;
+};
+
+//! A session setting that must hold on the driver; a missing value resets it.
+struct DhSetting {
+	DhText name;
+	DhOptionalText value;
+};
+
+//! One statement on its way to the driver.
+struct DhStatementText {
+	//! What the driver runs.
+	DhText sql;
+	//! What the user wrote.
+	DhText user_sql;
+	const DhSetting *settings;
+	size_t setting_count;
+	bool in_transaction;
+};
+
+//! Columns that leave the client: an Arrow schema, and each column's DuckDB type as text.
+struct DhColumnTypes {
+	//! Taken over.
+	ArrowSchema *schema;
+	const DhText *type_names;
+	size_t count;
+};
+
+//! What the driver knows of a prepared statement.
+struct DhPrepared {
+	uint64_t statement_id;
+	//! As duckdb::StatementReturnType: 0 rows, 1 changed rows, 2 nothing.
+	int kind;
+	bool read_only;
+};
+
+struct DhColumn {
+	DhText name;
+	DhText type_name;
+	bool not_null;
+	bool generated;
+	DhOptionalText default_sql;
+	DhOptionalText comment;
+};
+
+//! As in the protocol's `CatalogEntry`; `kind` is its `EntryKind`.
+struct DhCatalogEntry {
+	int kind;
+	DhText schema;
+	DhText name;
+	DhText sql;
+	DhText table;
+	uint64_t estimated_rows;
+	DhOptionalText comment;
+	const DhColumn *columns;
+	size_t column_count;
+};
+
+struct DhCatalogState {
+	uint64_t version;
+	//! Whether the copy that the caller has is current; no entry was listed then.
+	bool unchanged;
+};
+
+//! One row of duckherder_get_query_execution_stats().
+struct DhStatistic {
+	DhText sql;
+	DhText execution_mode;
+	DhText merge_strategy;
+	int64_t duration_ms;
+	int64_t workers_used;
+	int64_t tasks;
+	int64_t started_us;
+};
+
+typedef void (*DhCatalogSink)(void *target, const DhCatalogEntry *entry);
+typedef void (*DhStatisticSink)(void *target, const DhStatistic *statistic);
+
+//! The table of functions that Rust gives to C++ once, at load. Every function reports failure through `error`;
+//! `driver`, `session` and `ingest` are owned by C++ and given back with the matching `_free`.
+struct DhClientTable {
+	void *(*driver_connect)(DhText host, uint16_t port, DhPatience patience, DhError *error);
+	void (*driver_free)(void *driver);
+	bool (*driver_register_worker)(void *driver, DhText worker_id, DhText location, DhPatience patience,
+	                               DhError *error);
+	//! Moves the driver's handle to another place; the workers registered through it go along.
+	bool (*driver_replace)(void *driver, DhText driver_id, DhText location, DhPatience patience, DhError *error);
+	bool (*driver_worker_count)(void *driver, uint64_t *count, DhPatience patience, DhError *error);
+	bool (*driver_load_extension)(void *driver, DhText name, DhPatience patience, DhError *error);
+	bool (*driver_statistics)(void *driver, bool clear, DhStatisticSink sink, void *target, DhPatience patience,
+	                          DhError *error);
+
+	void *(*session_open)(void *driver, DhError *error);
+	//! Ends the session on the driver, without waiting for it.
+	void (*session_free)(void *session);
+	//! `columns`/`values`: one row with the values of the parameters, or both null; `values` is taken over.
+	bool (*session_prepare)(void *session, const DhStatementText *statement, const DhColumnTypes *columns,
+	                        ArrowArray *values, DhPatience patience, DhPrepared *prepared, ArrowSchema *schema,
+	                        DhError *error);
+	//! Forgets a statement that was not executed, without waiting.
+	void (*session_close_statement)(void *session, uint64_t statement_id);
+	//! Starts a prepared statement and forgets it.
+	bool (*session_execute)(void *session, uint64_t statement_id, bool in_transaction, DhText user_sql,
+	                        DhPatience patience, DhSourceTable *table, void **source, DhError *error);
+	bool (*session_end_transaction)(void *session, bool commit, DhPatience patience, DhError *error);
+	bool (*session_describe)(void *session, bool known, uint64_t known_version, bool in_transaction,
+	                         DhCatalogSink sink, void *target, DhCatalogState *state, DhPatience patience,
+	                         DhError *error);
+
+	//! Starts sending rows to the relation `duckherder_input` of a statement.
+	void *(*ingest_begin)(void *session, const DhStatementText *statement, const DhColumnTypes *columns,
+	                      DhPatience patience, DhError *error);
+	//! Sends a batch, waiting while the driver is behind. Takes over `array`.
+	bool (*ingest_write)(void *ingest, ArrowArray *array, DhPatience patience, DhError *error);
+	//! The last word: rows changed and, if the statement returns rows, those (`*source` is null otherwise).
+	bool (*ingest_finish)(void *ingest, DhPatience patience, int64_t *changed_rows, DhSourceTable *table,
+	                      void **source, DhError *error);
+	//! An ingest that has not finished is cancelled.
+	void (*ingest_free)(void *ingest);
+
+	bool (*start_local_server)(uint16_t port, uint32_t workers, DhError *error);
+	bool (*stop_local_server)(DhError *error);
+	bool (*start_standalone_worker)(uint16_t port, DhError *error);
+};
+}

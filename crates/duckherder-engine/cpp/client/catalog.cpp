@@ -1,0 +1,289 @@
+// An attached driver: attaching, finding it again, its sessions, schemas and registered tables.
+#include "catalog.hpp"
+
+#include "connection_state.hpp"
+#include "duckdb/common/string_util.hpp"
+#include "duckdb/main/attached_database.hpp"
+#include "duckdb/main/client_data.hpp"
+#include "duckdb/main/config.hpp"
+#include "duckdb/main/database_manager.hpp"
+#include "duckdb/parser/parsed_data/attach_info.hpp"
+#include "duckdb/parser/parsed_data/create_schema_info.hpp"
+#include "duckdb/parser/parsed_data/drop_info.hpp"
+#include "duckdb/parser/statement/alter_statement.hpp"
+#include "duckdb/parser/statement/drop_statement.hpp"
+#include "duckdb/storage/database_size.hpp"
+#include "duckdb/storage/storage_extension.hpp"
+#include "transaction.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+static const char *const CATALOG_TYPE = "duckherder";
+static const char *const DEFAULT_HOST = "localhost";
+static constexpr uint16_t DEFAULT_PORT = 8815;
+
+//! Settings of the client's session that change what a statement means.
+static const char *const SESSION_SETTINGS[] = {"TimeZone",
+                                               "Calendar",
+                                               "default_collation",
+                                               "default_null_order",
+                                               "default_order",
+                                               "integer_division",
+                                               "ieee_floating_point_ops",
+                                               "old_implicit_casting",
+                                               "order_by_non_integer_literal",
+                                               "scalar_subquery_error_on_multiple_rows",
+                                               "preserve_insertion_order"};
+
+shared_ptr<CatalogSession> SessionRegistry::GetOrOpen(idx_t connection_id, const Driver &driver) {
+	std::lock_guard<std::mutex> guard(lock);
+	auto &session = sessions[connection_id];
+	if (!session) {
+		session = make_shared_ptr<CatalogSession>(driver);
+	}
+	return session;
+}
+
+void SessionRegistry::Close(idx_t connection_id) {
+	std::lock_guard<std::mutex> guard(lock);
+	sessions.erase(connection_id);
+}
+
+void SessionRegistry::CloseAll() {
+	std::lock_guard<std::mutex> guard(lock);
+	sessions.clear();
+}
+
+RemoteCatalog::RemoteCatalog(AttachedDatabase &db, ClientContext &context, string host_p, uint16_t port_p)
+    : Catalog(db), host(std::move(host_p)), port(port_p), driver(context, host, port),
+      sessions(make_shared_ptr<SessionRegistry>()) {
+}
+
+RemoteCatalog::~RemoteCatalog() {
+	sessions->CloseAll();
+}
+
+RemoteCatalog &RemoteCatalog::Find(ClientContext &context, const string &alias) {
+	if (!alias.empty()) {
+		auto catalog = Catalog::GetCatalogEntry(context, Identifier(alias));
+		if (!catalog || catalog->GetCatalogType() != CATALOG_TYPE) {
+			throw InvalidInputException("there is no attached driver \"%s\"", alias);
+		}
+		return catalog->Cast<RemoteCatalog>();
+	}
+	auto default_name = DatabaseManager::TryGetDefaultDatabase(context);
+	optional_ptr<RemoteCatalog> found;
+	string names;
+	idx_t count = 0;
+	for (auto &database : DatabaseManager::Get(context).GetDatabases(context)) {
+		auto &catalog = database->GetCatalog();
+		if (catalog.GetCatalogType() != CATALOG_TYPE) {
+			continue;
+		}
+		if (catalog.GetName() == default_name) {
+			return catalog.Cast<RemoteCatalog>();
+		}
+		found = catalog.Cast<RemoteCatalog>();
+		names += (count++ ? ", " : "") + catalog.GetName().GetIdentifierName();
+	}
+	if (count == 0) {
+		throw InvalidInputException("no driver is attached: use ATTACH 'dh' (TYPE duckherder, server_host 'host', "
+		                            "server_port port) first");
+	}
+	if (count > 1) {
+		throw InvalidInputException("several drivers are attached (%s): name one as the last argument", names);
+	}
+	return *found;
+}
+
+shared_ptr<CatalogSession> RemoteCatalog::GetSession(ClientContext &context) {
+	ConnectionState::Get(context)->Watch(sessions);
+	return sessions->GetOrOpen(context.GetConnectionId(), driver);
+}
+
+void RemoteCatalog::Replace(ClientContext &context, const string &driver_id, const string &location) {
+	DhError error {nullptr, nullptr};
+	Rust().driver_replace(driver.Handle(), ToText(driver_id), ToText(location), PatienceOf(context), &error);
+	ThrowIfError(error);
+	sessions->CloseAll();
+}
+
+void RemoteCatalog::RegisterTable(const Identifier &local, QualifiedName remote) {
+	std::lock_guard<std::mutex> guard(lock);
+	auto added = registered_tables.emplace(StringUtil::Lower(local.GetIdentifierName()), std::move(remote));
+	if (!added.second) {
+		throw InvalidInputException("Failed to register table %s because it's already registered!",
+		                            local.GetIdentifierName());
+	}
+}
+
+void RemoteCatalog::UnregisterTable(const Identifier &local) {
+	std::lock_guard<std::mutex> guard(lock);
+	if (registered_tables.erase(StringUtil::Lower(local.GetIdentifierName())) == 0) {
+		throw InvalidInputException("Failed to unregister table %s because it hasn't been registered!",
+		                            local.GetIdentifierName());
+	}
+}
+
+bool RemoteCatalog::FindRegistered(const Identifier &local, QualifiedName &remote) {
+	std::lock_guard<std::mutex> guard(lock);
+	if (registered_tables.empty()) {
+		return false;
+	}
+	auto found = registered_tables.find(StringUtil::Lower(local.GetIdentifierName()));
+	if (found == registered_tables.end()) {
+		return false;
+	}
+	remote = found->second;
+	return true;
+}
+
+RemoteStatement RemoteCatalog::MakeStatement(ClientContext &context, string sql) const {
+	RemoteStatement statement;
+	statement.sql = std::move(sql);
+	statement.user_sql = context.GetCurrentQuery();
+	for (auto name : SESSION_SETTINGS) {
+		Value value;
+		auto known = context.TryGetCurrentSetting(Identifier(name), value);
+		auto text = known && !value.IsNull() ? value.ToString() : string();
+		statement.settings.push_back({name, text, !text.empty()});
+	}
+	auto &path = *ClientData::Get(context).catalog_search_path;
+	auto &default_entry = path.GetDefault();
+	auto in_here = default_entry.GetCatalog() == GetName();
+	statement.settings.push_back(
+	    {"schema", in_here ? default_entry.GetSchema().GetIdentifierName() : string(DEFAULT_SCHEMA), true});
+	return statement;
+}
+
+void RemoteCatalog::Run(ClientContext &context, const string &sql) {
+	auto &transaction = RemoteTransaction::Get(context, *this);
+	transaction.AddOperation();
+	auto session = transaction.GetSession();
+	auto statement = MakeStatement(context, sql);
+	PreparedRemote prepared;
+	session->session.Prepare(context, statement, transaction.InUserTransaction(context), {}, prepared);
+	auto source = session->session.Execute(context, prepared.statement_id, transaction.StartInTransaction(context),
+	                                       statement.user_sql);
+	ArrowArrayWrapper batch;
+	while (source->Wait(context, 0, batch.arrow_array)) {
+		batch.arrow_array.release(&batch.arrow_array);
+		batch.arrow_array.release = nullptr;
+	}
+	transaction.CatalogChanged();
+}
+
+void RemoteCatalog::RunDrop(ClientContext &context, const DropInfo &info) {
+	DropStatement statement;
+	statement.info = make_uniq<DropInfo>(info);
+	auto name = info.GetQualifiedName();
+	statement.info->SetQualifiedName(name.WithCatalog(Identifier()));
+	Run(context, statement.ToString());
+}
+
+void RemoteCatalog::RunAlter(ClientContext &context, const AlterInfo &info) {
+	AlterStatement statement;
+	statement.info = info.Copy();
+	statement.info->SetQualifiedName(info.GetQualifiedName().WithCatalog(Identifier()));
+	Run(context, statement.ToString());
+}
+
+void RemoteCatalog::Initialize(bool) {
+}
+
+void RemoteCatalog::Initialize(optional_ptr<ClientContext>, bool) {
+}
+
+optional_ptr<SchemaCatalogEntry> RemoteCatalog::LookupSchema(CatalogTransaction transaction,
+                                                             const EntryLookupInfo &lookup,
+                                                             OnEntryNotFound if_not_found) {
+	auto &name = lookup.GetEntryIdentifier();
+	if (transaction.HasContext()) {
+		auto &context = transaction.GetContext();
+		auto &remote = RemoteTransaction::Get(context, *this);
+		auto schema = remote.GetSnapshot(context)->FindSchema(name);
+		if (!schema) {
+			schema = remote.Validate(context)->FindSchema(name);
+		}
+		if (schema) {
+			return schema.get();
+		}
+	}
+	if (if_not_found == OnEntryNotFound::RETURN_NULL) {
+		return nullptr;
+	}
+	throw CatalogException(lookup.GetErrorContext(), "Schema with name %s does not exist!", name.GetIdentifierName());
+}
+
+void RemoteCatalog::ScanSchemas(ClientContext &context, std::function<void(SchemaCatalogEntry &)> callback) {
+	auto snapshot = RemoteTransaction::Get(context, *this).Validate(context);
+	snapshot->ScanSchemas([&](RemoteSchema &schema) { callback(schema); });
+}
+
+optional_ptr<CatalogEntry> RemoteCatalog::CreateSchema(CatalogTransaction, CreateSchemaInfo &) {
+	throw NotImplementedException("schemas of a driver are created by a statement that concerns that driver alone");
+}
+
+void RemoteCatalog::DropSchema(ClientContext &context, DropInfo &info) {
+	RunDrop(context, info);
+}
+
+DatabaseSize RemoteCatalog::GetDatabaseSize(ClientContext &) {
+	return DatabaseSize();
+}
+
+string RemoteCatalog::GetDBPath() {
+	return host + ":" + to_string(port);
+}
+
+static uint16_t ParsePort(const string &text) {
+	auto port = Value(text).DefaultTryCastAs(LogicalType::USMALLINT);
+	if (!port || port->IsNull() || port->GetValue<uint16_t>() == 0) {
+		throw BinderException("server_port must be a number from 1 to 65535, not \"%s\"", text);
+	}
+	return port->GetValue<uint16_t>();
+}
+
+static unique_ptr<Catalog> Attach(optional_ptr<StorageExtensionInfo>, ClientContext &context, AttachedDatabase &db,
+                                  const string &, AttachInfo &info, AttachOptions &options) {
+	string host = DEFAULT_HOST;
+	uint16_t port = DEFAULT_PORT;
+	auto colon = info.path.rfind(':');
+	if (!info.path.empty() && info.path != IN_MEMORY_PATH && colon != string::npos) {
+		host = info.path.substr(0, colon);
+		port = ParsePort(info.path.substr(colon + 1));
+	}
+	for (auto &option : options.options) {
+		auto name = StringUtil::Lower(option.first);
+		if (name == "server_host") {
+			host = option.second.ToString();
+			if (option.second.IsNull() || host.empty()) {
+				throw BinderException("server_host must be the name or address of a host");
+			}
+		} else if (name == "server_port") {
+			port = ParsePort(option.second.ToString());
+		} else {
+			throw BinderException("Unrecognized option for attach \"%s\": a duckherder database has server_host and "
+			                      "server_port",
+			                      option.first);
+		}
+	}
+	// `ATTACH IF NOT EXISTS` and friends compare paths; ours is where the driver is.
+	return make_uniq_base<Catalog, RemoteCatalog>(db, context, std::move(host), port);
+}
+
+static unique_ptr<TransactionManager> CreateTransactionManager(optional_ptr<StorageExtensionInfo>, AttachedDatabase &db,
+                                                               Catalog &catalog) {
+	return make_uniq_base<TransactionManager, RemoteTransactionManager>(db, catalog.Cast<RemoteCatalog>());
+}
+
+void RegisterAttach(DBConfig &config) {
+	auto storage = make_shared_ptr<StorageExtension>();
+	storage->attach = Attach;
+	storage->create_transaction_manager = CreateTransactionManager;
+	StorageExtension::Register(config, CATALOG_TYPE, std::move(storage));
+}
+
+} // namespace duckherder

@@ -1,0 +1,124 @@
+// A driver, attached: the catalog that DuckDB hands whole statements to.
+#pragma once
+
+#include "driver.hpp"
+#include "duckdb/catalog/catalog.hpp"
+#include "snapshot.hpp"
+
+#include <mutex>
+
+namespace duckherder {
+
+//! One client connection's session on one driver, and what it last saw of the catalog there.
+struct CatalogSession {
+	explicit CatalogSession(const Driver &driver) : session(driver) {
+	}
+	Session session;
+	std::mutex lock;
+	duckdb::shared_ptr<Snapshot> snapshot;
+	//! Whether a statement of this session may have changed the catalog since.
+	bool stale = false;
+};
+
+//! The sessions of a driver by client connection; outlives neither the attachment nor the connections.
+class SessionRegistry {
+public:
+	duckdb::shared_ptr<CatalogSession> GetOrOpen(duckdb::idx_t connection_id, const Driver &driver);
+	void Close(duckdb::idx_t connection_id);
+	void CloseAll();
+
+private:
+	std::mutex lock;
+	duckdb::unordered_map<duckdb::idx_t, duckdb::shared_ptr<CatalogSession>> sessions;
+};
+
+class RemoteCatalog : public duckdb::Catalog {
+public:
+	RemoteCatalog(duckdb::AttachedDatabase &db, duckdb::ClientContext &context, duckdb::string host, uint16_t port);
+	~RemoteCatalog() override;
+
+	//! The attached driver of that alias; with an empty alias the default database, or the only driver there is.
+	static RemoteCatalog &Find(duckdb::ClientContext &context, const duckdb::string &alias);
+
+	const Driver &GetDriver() const {
+		return driver;
+	}
+	//! The context's session; opened when first asked for.
+	duckdb::shared_ptr<CatalogSession> GetSession(duckdb::ClientContext &context);
+	//! Points the attachment to another place; sessions begin anew there.
+	void Replace(duckdb::ClientContext &context, const duckdb::string &driver_id, const duckdb::string &location);
+
+	//! Makes `local` another name of the driver's `remote`.
+	void RegisterTable(const duckdb::Identifier &local, duckdb::QualifiedName remote);
+	void UnregisterTable(const duckdb::Identifier &local);
+	bool FindRegistered(const duckdb::Identifier &local, duckdb::QualifiedName &remote);
+
+	//! What the driver needs to run `sql` as this context's session would.
+	RemoteStatement MakeStatement(duckdb::ClientContext &context, duckdb::string sql) const;
+	//! Runs a statement whose rows nobody wants.
+	void Run(duckdb::ClientContext &context, const duckdb::string &sql);
+	void RunDrop(duckdb::ClientContext &context, const duckdb::DropInfo &info);
+	void RunAlter(duckdb::ClientContext &context, const duckdb::AlterInfo &info);
+
+	void Initialize(bool load_builtin) override;
+	void Initialize(duckdb::optional_ptr<duckdb::ClientContext> context, bool load_builtin) override;
+	duckdb::string GetCatalogType() override {
+		return "duckherder";
+	}
+	duckdb::optional_ptr<duckdb::SchemaCatalogEntry> LookupSchema(duckdb::CatalogTransaction transaction,
+	                                                              const duckdb::EntryLookupInfo &lookup,
+	                                                              duckdb::OnEntryNotFound if_not_found) override;
+	void ScanSchemas(duckdb::ClientContext &context,
+	                 std::function<void(duckdb::SchemaCatalogEntry &)> callback) override;
+	duckdb::optional_ptr<duckdb::CatalogEntry> CreateSchema(duckdb::CatalogTransaction,
+	                                                        duckdb::CreateSchemaInfo &info) override;
+	void DropSchema(duckdb::ClientContext &context, duckdb::DropInfo &info) override;
+
+	bool Supports(duckdb::RemoteCapability) const override {
+		return true;
+	}
+	duckdb::unique_ptr<duckdb::TableRef> RemoteExecute(duckdb::ClientContext &context,
+	                                                   duckdb::unique_ptr<duckdb::QueryNode> node) override;
+	duckdb::unique_ptr<duckdb::TableRef> RemoteExecute(duckdb::ClientContext &context,
+	                                                   duckdb::unique_ptr<duckdb::SQLStatement> statement) override;
+	duckdb::unique_ptr<duckdb::TableRef> RemoteExecute(duckdb::ClientContext &context,
+	                                                   const duckdb::string &sql) override;
+	bool SupportsPushdown(const duckdb::ParsedExpression &expression) override;
+	bool SupportsPushdown(const duckdb::TableRef &ref) override;
+	bool SupportsPushdown(const duckdb::QueryNode &node) override;
+	bool SupportsPushdown(const duckdb::SQLStatement &statement) override;
+
+	duckdb::PhysicalOperator &PlanCreateTableAs(duckdb::ClientContext &context, duckdb::PhysicalPlanGenerator &planner,
+	                                            duckdb::LogicalCreateTable &op,
+	                                            duckdb::PhysicalOperator &plan) override;
+	duckdb::PhysicalOperator &PlanInsert(duckdb::ClientContext &context, duckdb::PhysicalPlanGenerator &planner,
+	                                     duckdb::LogicalInsert &op,
+	                                     duckdb::optional_ptr<duckdb::PhysicalOperator> plan) override;
+	duckdb::PhysicalOperator &PlanDelete(duckdb::ClientContext &context, duckdb::PhysicalPlanGenerator &planner,
+	                                     duckdb::LogicalDelete &op, duckdb::PhysicalOperator &plan) override;
+	duckdb::PhysicalOperator &PlanUpdate(duckdb::ClientContext &context, duckdb::PhysicalPlanGenerator &planner,
+	                                     duckdb::LogicalUpdate &op, duckdb::PhysicalOperator &plan) override;
+
+	duckdb::DatabaseSize GetDatabaseSize(duckdb::ClientContext &context) override;
+	bool InMemory() override {
+		return false;
+	}
+	duckdb::string GetDBPath() override;
+	duckdb::string GetConnectDisplay() override {
+		return GetDBPath();
+	}
+
+private:
+	const duckdb::string host;
+	const uint16_t port;
+	Driver driver;
+	duckdb::shared_ptr<SessionRegistry> sessions;
+	std::mutex lock;
+	//! By lower-cased name.
+	duckdb::unordered_map<duckdb::string, duckdb::QualifiedName> registered_tables;
+};
+
+//! Lets `ATTACH ... (TYPE duckherder)` work.
+void RegisterAttach(duckdb::DBConfig &config);
+
+} // namespace duckherder

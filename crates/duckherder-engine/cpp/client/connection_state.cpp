@@ -1,0 +1,65 @@
+#include "connection_state.hpp"
+
+#include "duckdb/main/client_context.hpp"
+#include "history.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+static const char *const STATE_KEY = "duckherder";
+
+ConnectionState::~ConnectionState() {
+	for (auto &weak : registries) {
+		auto registry = weak.lock();
+		if (registry) {
+			registry->Close(connection_id);
+		}
+	}
+}
+
+shared_ptr<ConnectionState> ConnectionState::Get(ClientContext &context) {
+	return context.registered_state->GetOrCreate<ConnectionState>(STATE_KEY, context.GetConnectionId());
+}
+
+void ConnectionState::Watch(const shared_ptr<SessionRegistry> &registry) {
+	for (auto &weak : registries) {
+		if (weak.lock() == registry) {
+			return;
+		}
+	}
+	registries.push_back(registry);
+}
+
+void ConnectionState::NoteRemote(ClientContext &context) {
+	remote = true;
+	query = context.GetCurrentQuery();
+}
+
+void ConnectionState::QueryBegin(ClientContext &) {
+	begun = std::chrono::steady_clock::now();
+	remote = false;
+}
+
+void ConnectionState::QueryEnd(ClientContext &context, optional_ptr<ErrorData> error) {
+	rebind = false;
+	if (!remote) {
+		return;
+	}
+	remote = false;
+	if (error && error->HasError()) {
+		return;
+	}
+	auto elapsed = std::chrono::steady_clock::now() - begun;
+	QueryHistory::Get().Record(query, std::chrono::duration_cast<std::chrono::microseconds>(elapsed).count());
+}
+
+RebindQueryInfo ConnectionState::OnPlanningError(ClientContext &, SQLStatement &, ErrorData &) {
+	if (!rebind) {
+		return RebindQueryInfo::DO_NOT_REBIND;
+	}
+	rebind = false;
+	return RebindQueryInfo::ATTEMPT_TO_REBIND;
+}
+
+} // namespace duckherder

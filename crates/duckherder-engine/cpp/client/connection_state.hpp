@@ -1,0 +1,45 @@
+// What one client connection remembers between its statements: its sessions, and what it has run.
+#pragma once
+
+#include "catalog.hpp"
+#include "duckdb/main/client_context_state.hpp"
+
+#include <chrono>
+
+namespace duckherder {
+
+class ConnectionState : public duckdb::ClientContextState {
+public:
+	explicit ConnectionState(duckdb::idx_t connection_id) : connection_id(connection_id) {
+	}
+	~ConnectionState() override;
+
+	static duckdb::shared_ptr<ConnectionState> Get(duckdb::ClientContext &context);
+
+	//! Closes the sessions of `registry` with this connection.
+	void Watch(const duckdb::shared_ptr<SessionRegistry> &registry);
+	//! The running statement concerns a driver: its time will be recorded.
+	void NoteRemote(duckdb::ClientContext &context);
+	//! The statement that is being bound must be bound once more.
+	void RequestRebind() {
+		rebind = true;
+	}
+
+	void QueryBegin(duckdb::ClientContext &context) override;
+	void QueryEnd(duckdb::ClientContext &context, duckdb::optional_ptr<duckdb::ErrorData> error) override;
+	bool CanRequestRebind() override {
+		return true;
+	}
+	duckdb::RebindQueryInfo OnPlanningError(duckdb::ClientContext &context, duckdb::SQLStatement &statement,
+	                                        duckdb::ErrorData &error) override;
+
+private:
+	const duckdb::idx_t connection_id;
+	duckdb::vector<duckdb::weak_ptr<SessionRegistry>> registries;
+	std::chrono::steady_clock::time_point begun = std::chrono::steady_clock::now();
+	duckdb::string query;
+	bool remote = false;
+	bool rebind = false;
+};
+
+} // namespace duckherder

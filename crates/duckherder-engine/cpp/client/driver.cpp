@@ -1,0 +1,181 @@
+#include "driver.hpp"
+
+#include "duckdb/common/arrow/arrow_appender.hpp"
+#include "duckdb/common/arrow/arrow_converter.hpp"
+#include "wire_type.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+static const DhClientTable *rust_table = nullptr;
+
+const DhClientTable &Rust() {
+	return *rust_table;
+}
+
+void SetRust(const DhClientTable *table) {
+	rust_table = table;
+}
+
+static bool IsInterrupted(void *context) {
+	return static_cast<ClientContext *>(context)->IsInterrupted();
+}
+
+DhPatience PatienceOf(ClientContext &context) {
+	return DhPatience {IsInterrupted, &context};
+}
+
+ClientProperties ExactArrow(ClientContext &context) {
+	ClientProperties properties;
+	properties.arrow_offset_size = ArrowOffsetSize::LARGE;
+	properties.arrow_lossless_conversion = true;
+	properties.arrow_output_version = ArrowFormatVersion::V1_5;
+	properties.client_context = context;
+	return properties;
+}
+
+//! Arrow's dictionaries of ENUMs change from batch to batch; the protocol sends one dictionary a stream.
+LeavingColumns::LeavingColumns(ClientContext &context, const vector<LogicalType> &types, const vector<string> &names) {
+	auto properties = ExactArrow(context);
+	ArrowConverter::ToArrowSchema(&schema.arrow_schema, types, names, properties);
+	for (auto &type : types) {
+		type_names.push_back(WireTypeName(type));
+	}
+	for (auto &name : type_names) {
+		type_texts.push_back(ToText(name));
+	}
+	columns = DhColumnTypes {&schema.arrow_schema, type_texts.data(), type_texts.size()};
+}
+
+//! A statement as the functions of Rust take it; borrows from `source`.
+struct BorrowedStatement {
+	BorrowedStatement(const RemoteStatement &source, bool in_transaction) {
+		for (auto &setting : source.settings) {
+			settings.push_back(DhSetting {ToText(setting.name), {ToText(setting.value), setting.present}});
+		}
+		text = DhStatementText {ToText(source.sql), ToText(source.user_sql), settings.data(), settings.size(),
+		                        in_transaction};
+	}
+	vector<DhSetting> settings;
+	DhStatementText text;
+};
+
+Driver::Driver(ClientContext &context, const string &host, uint16_t port) {
+	DhError error {nullptr, nullptr};
+	handle = Rust().driver_connect(ToText(host), port, PatienceOf(context), &error);
+	ThrowIfError(error);
+}
+
+Driver::~Driver() {
+	Rust().driver_free(handle);
+}
+
+Session::Session(const Driver &driver) {
+	DhError error {nullptr, nullptr};
+	handle = Rust().session_open(driver.Handle(), &error);
+	ThrowIfError(error);
+}
+
+Session::~Session() {
+	Rust().session_free(handle);
+}
+
+void Session::Prepare(ClientContext &context, const RemoteStatement &statement, bool in_transaction,
+                      const vector<pair<string, Value>> &parameters, PreparedRemote &result) {
+	BorrowedStatement borrowed(statement, in_transaction);
+	DhPrepared prepared;
+	DhError error {nullptr, nullptr};
+	if (parameters.empty()) {
+		Rust().session_prepare(handle, &borrowed.text, nullptr, nullptr, PatienceOf(context), &prepared,
+		                       &result.schema.arrow_schema, &error);
+	} else {
+		vector<LogicalType> types;
+		vector<string> names;
+		DataChunk row;
+		for (auto &parameter : parameters) {
+			names.push_back(parameter.first);
+			types.push_back(parameter.second.type());
+		}
+		row.Initialize(context, types);
+		for (idx_t i = 0; i < parameters.size(); i++) {
+			row.data[i].Append(parameters[i].second);
+		}
+		LeavingColumns columns(context, types, names);
+		ArrowArrayWrapper values;
+		auto properties = ExactArrow(context);
+		ArrowConverter::ToArrowArray(row, &values.arrow_array, properties,
+		                             ArrowTypeExtensionData::GetExtensionTypes(context, types));
+		Rust().session_prepare(handle, &borrowed.text, columns.Get(), &values.arrow_array, PatienceOf(context),
+		                       &prepared, &result.schema.arrow_schema, &error);
+	}
+	ThrowIfError(error);
+	result.statement_id = prepared.statement_id;
+	result.kind = static_cast<StatementReturnType>(prepared.kind);
+	result.read_only = prepared.read_only;
+}
+
+void Session::CloseStatement(uint64_t statement_id) {
+	Rust().session_close_statement(handle, statement_id);
+}
+
+shared_ptr<ArrowSource> Session::Execute(ClientContext &context, uint64_t statement_id, bool in_transaction,
+                                         const string &user_sql) {
+	DhSourceTable table;
+	void *source = nullptr;
+	DhError error {nullptr, nullptr};
+	Rust().session_execute(handle, statement_id, in_transaction, ToText(user_sql), PatienceOf(context), &table, &source,
+	                       &error);
+	ThrowIfError(error);
+	return make_shared_ptr<ArrowSource>(table, source);
+}
+
+void Session::EndTransaction(DhPatience patience, bool commit) {
+	DhError error {nullptr, nullptr};
+	Rust().session_end_transaction(handle, commit, patience, &error);
+	ThrowIfError(error);
+}
+
+DhCatalogState Session::Describe(ClientContext &context, optional_idx known_version, bool in_transaction,
+                                 DhCatalogSink sink, void *target) {
+	DhCatalogState state;
+	DhError error {nullptr, nullptr};
+	Rust().session_describe(handle, known_version.IsValid(), known_version.IsValid() ? known_version.GetIndex() : 0,
+	                        in_transaction, sink, target, &state, PatienceOf(context), &error);
+	ThrowIfError(error);
+	return state;
+}
+
+Ingest::Ingest(ClientContext &context, Session &session, const RemoteStatement &statement, bool in_transaction,
+               const vector<LogicalType> &types, const vector<string> &names) {
+	BorrowedStatement borrowed(statement, in_transaction);
+	LeavingColumns columns(context, types, names);
+	DhError error {nullptr, nullptr};
+	handle = Rust().ingest_begin(session.Handle(), &borrowed.text, columns.Get(), PatienceOf(context), &error);
+	ThrowIfError(error);
+}
+
+Ingest::~Ingest() {
+	Rust().ingest_free(handle);
+}
+
+void Ingest::Write(ClientContext &context, ArrowArray &array) {
+	DhError error {nullptr, nullptr};
+	Rust().ingest_write(handle, &array, PatienceOf(context), &error);
+	ThrowIfError(error);
+}
+
+int64_t Ingest::Finish(ClientContext &context, shared_ptr<ArrowSource> &returned) {
+	DhSourceTable table;
+	void *source = nullptr;
+	int64_t changed_rows = 0;
+	DhError error {nullptr, nullptr};
+	Rust().ingest_finish(handle, PatienceOf(context), &changed_rows, &table, &source, &error);
+	ThrowIfError(error);
+	if (source) {
+		returned = make_shared_ptr<ArrowSource>(table, source);
+	}
+	return changed_rows;
+}
+
+} // namespace duckherder

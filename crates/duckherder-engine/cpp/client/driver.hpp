@@ -1,0 +1,121 @@
+// The owners, in C++, of what Rust keeps: one driver, one session of it, one stream of rows towards it.
+#pragma once
+
+#include "api.hpp"
+#include "duckdb/common/optional_idx.hpp"
+#include "duckdb/common/shared_ptr.hpp"
+#include "duckdb/common/types/value.hpp"
+#include "duckdb/common/vector.hpp"
+#include "duckdb/common/arrow/arrow_wrapper.hpp"
+#include "duckdb/common/enums/statement_type.hpp"
+#include "duckdb/main/client_context.hpp"
+#include "duckdb/main/client_properties.hpp"
+
+namespace duckherder {
+
+//! Rust's functions; set once, before anything else of the client is used.
+const DhClientTable &Rust();
+void SetRust(const DhClientTable *table);
+
+//! Lets a blocking call look at the context's interrupt flag.
+DhPatience PatienceOf(duckdb::ClientContext &context);
+
+//! One driver, as attached.
+class Driver {
+public:
+	Driver(duckdb::ClientContext &context, const duckdb::string &host, uint16_t port);
+	~Driver();
+	Driver(const Driver &) = delete;
+
+	void *Handle() const {
+		return handle;
+	}
+
+private:
+	void *handle;
+};
+
+struct Setting {
+	duckdb::string name;
+	duckdb::string value;
+	bool present;
+};
+
+//! What goes to the driver with a statement.
+struct RemoteStatement {
+	duckdb::string sql;
+	duckdb::string user_sql;
+	duckdb::vector<Setting> settings;
+};
+
+//! A prepared statement and the columns that its rows will have.
+struct PreparedRemote {
+	uint64_t statement_id;
+	duckdb::StatementReturnType kind;
+	bool read_only;
+	duckdb::ArrowSchemaWrapper schema;
+};
+
+//! One session on a driver: one DuckDB connection there.
+class Session {
+public:
+	explicit Session(const Driver &driver);
+	~Session();
+	Session(const Session &) = delete;
+
+	//! Parses and binds on the driver; nothing runs there yet. `parameters` by name.
+	void Prepare(duckdb::ClientContext &context, const RemoteStatement &statement, bool in_transaction,
+	             const duckdb::vector<duckdb::pair<duckdb::string, duckdb::Value>> &parameters,
+	             PreparedRemote &result);
+	void CloseStatement(uint64_t statement_id);
+	//! Starts a prepared statement, which the driver forgets once it has run.
+	duckdb::shared_ptr<ArrowSource> Execute(duckdb::ClientContext &context, uint64_t statement_id, bool in_transaction,
+	                                        const duckdb::string &user_sql);
+	void EndTransaction(DhPatience patience, bool commit);
+	DhCatalogState Describe(duckdb::ClientContext &context, duckdb::optional_idx known_version, bool in_transaction,
+	                        DhCatalogSink sink, void *target);
+
+	void *Handle() const {
+		return handle;
+	}
+
+private:
+	void *handle;
+};
+
+//! Rows on their way to a statement on the driver.
+class Ingest {
+public:
+	Ingest(duckdb::ClientContext &context, Session &session, const RemoteStatement &statement, bool in_transaction,
+	       const duckdb::vector<duckdb::LogicalType> &types, const duckdb::vector<duckdb::string> &names);
+	~Ingest();
+	Ingest(const Ingest &) = delete;
+
+	void Write(duckdb::ClientContext &context, ArrowArray &array);
+	//! The rows changed; what the statement returns, if it does, in `returned`.
+	int64_t Finish(duckdb::ClientContext &context, duckdb::shared_ptr<ArrowSource> &returned);
+
+private:
+	void *handle;
+};
+
+//! The Arrow options in which rows and parameters leave the client: exact for every type.
+duckdb::ClientProperties ExactArrow(duckdb::ClientContext &context);
+//! Columns that leave the client, as Rust takes them over.
+class LeavingColumns {
+public:
+	LeavingColumns(duckdb::ClientContext &context, const duckdb::vector<duckdb::LogicalType> &types,
+	               const duckdb::vector<duckdb::string> &names);
+
+	const DhColumnTypes *Get() const {
+		return &columns;
+	}
+
+private:
+	duckdb::ArrowSchemaWrapper schema;
+	duckdb::vector<duckdb::string> type_names;
+	duckdb::vector<DhText> type_texts;
+	DhColumnTypes columns;
+};
+
+} // namespace duckherder

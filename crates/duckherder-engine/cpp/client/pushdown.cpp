@@ -1,0 +1,285 @@
+// Whole statements on their way to the driver: what of them only this client knows is written out.
+#include "catalog.hpp"
+#include "query_function.hpp"
+
+#include "duckdb/catalog/catalog_entry/type_catalog_entry.hpp"
+#include "duckdb/common/string_util.hpp"
+#include "duckdb/parser/expression/cast_expression.hpp"
+#include "duckdb/parser/expression/function_expression.hpp"
+#include "duckdb/parser/expression/parameter_expression.hpp"
+#include "duckdb/parser/expression/subquery_expression.hpp"
+#include "duckdb/parser/expression/type_expression.hpp"
+#include "duckdb/parser/parsed_data/alter_table_info.hpp"
+#include "duckdb/parser/parsed_data/create_index_info.hpp"
+#include "duckdb/parser/parsed_data/create_table_info.hpp"
+#include "duckdb/parser/parsed_data/create_view_info.hpp"
+#include "duckdb/parser/parsed_data/drop_info.hpp"
+#include "duckdb/parser/parsed_expression_iterator.hpp"
+#include "duckdb/parser/query_node/insert_query_node.hpp"
+#include "duckdb/parser/statement/alter_statement.hpp"
+#include "duckdb/parser/statement/create_statement.hpp"
+#include "duckdb/parser/statement/drop_statement.hpp"
+#include "duckdb/parser/statement/select_statement.hpp"
+#include "duckdb/parser/tableref/basetableref.hpp"
+#include "duckdb/parser/tableref/subqueryref.hpp"
+#include "duckdb/parser/tableref/table_function_ref.hpp"
+#include "wire_type.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+static const char *const FUNCTION_PREFIX = "duckherder_";
+
+//! Walks a syntax tree: types of the client's own are replaced by their definition, tables that the client registered
+//! by the driver's names, and parameters are collected.
+class StatementRewriter {
+public:
+	StatementRewriter(ClientContext &context, RemoteCatalog &catalog) : context(context), catalog(catalog) {
+	}
+
+	vector<Identifier> parameters;
+
+	void Rewrite(QueryNode &node) {
+		CollectCTEs(node);
+		if (node.type == QueryNodeType::INSERT_QUERY_NODE) {
+			RenameTable(node.Cast<InsertQueryNode>().qualified_name);
+		}
+		ParsedExpressionIterator::EnumerateQueryNodeChildren(
+		    node, [&](unique_ptr<ParsedExpression> &child) { Rewrite(*child); },
+		    [&](TableRef &ref) { Rewrite(ref); });
+	}
+
+	void Rewrite(SQLStatement &statement) {
+		switch (statement.type) {
+		case StatementType::CREATE_STATEMENT:
+			Rewrite(*statement.Cast<CreateStatement>().info);
+			break;
+		case StatementType::ALTER_STATEMENT:
+			Rewrite(*statement.Cast<AlterStatement>().info);
+			break;
+		case StatementType::DROP_STATEMENT: {
+			auto &info = *statement.Cast<DropStatement>().info;
+			if (info.type == CatalogType::TABLE_ENTRY) {
+				RenameTable(info.GetQualifiedNameMutable());
+			}
+			break;
+		}
+		default:
+			break;
+		}
+	}
+
+private:
+	//! A name that a CTE has is not a table's.
+	void CollectCTEs(QueryNode &node) {
+		for (auto &entry : node.cte_map.map) {
+			ctes.insert(entry.first);
+			if (entry.second->query_node) {
+				CollectCTEs(*entry.second->query_node);
+			}
+		}
+	}
+
+	bool RenameTable(QualifiedName &name) {
+		QualifiedName remote;
+		auto plain = name.Schema().empty() || name.Schema() == DEFAULT_SCHEMA;
+		if (!plain || !catalog.FindRegistered(name.Name(), remote)) {
+			return false;
+		}
+		name = remote;
+		return true;
+	}
+
+	void Rewrite(TableRef &ref) {
+		if (ref.type != TableReferenceType::BASE_TABLE) {
+			if (ref.type == TableReferenceType::SUBQUERY) {
+				CollectCTEs(*ref.Cast<SubqueryRef>().subquery->node);
+			}
+			return;
+		}
+		auto &table = ref.Cast<BaseTableRef>();
+		auto local = table.Table();
+		if (ctes.find(local) == ctes.end() && RenameTable(table.GetQualifiedNameMutable()) && ref.alias.empty()) {
+			ref.alias = local;
+		}
+	}
+
+	void Rewrite(ParsedExpression &expression) {
+		switch (expression.GetExpressionClass()) {
+		case ExpressionClass::PARAMETER: {
+			auto &name = expression.Cast<ParameterExpression>().Identifier();
+			if (std::find(parameters.begin(), parameters.end(), name) == parameters.end()) {
+				parameters.push_back(name);
+			}
+			break;
+		}
+		case ExpressionClass::CAST: {
+			auto &cast = expression.Cast<CastExpression>();
+			auto defined = Define(cast.TargetType());
+			if (defined) {
+				cast.SetTargetType(std::move(defined));
+			}
+			break;
+		}
+		case ExpressionClass::SUBQUERY:
+			Rewrite(*expression.Cast<SubqueryExpression>().SubqueryMutable()->node);
+			break;
+		default:
+			break;
+		}
+		ParsedExpressionIterator::EnumerateChildren(expression,
+		                                            [&](unique_ptr<ParsedExpression> &child) { Rewrite(*child); });
+	}
+
+	//! The definition of a type that the client has and the driver has not; nothing for any other.
+	unique_ptr<TypeExpression> Define(const TypeExpression &type) {
+		auto entry = Catalog::GetEntry(context, EntryLookupInfo(CatalogType::TYPE_ENTRY, type.GetQualifiedName()),
+		                               OnEntryNotFound::RETURN_NULL);
+		if (entry && !entry->internal && &entry->ParentCatalog() != &catalog) {
+			return TypeExpression::FromLogicalType(WithoutUserTypes(entry->Cast<TypeCatalogEntry>().user_type));
+		}
+		// LIST, STRUCT and the like have types as their children.
+		unique_ptr<TypeExpression> result;
+		for (idx_t i = 0; i < type.GetChildren().size(); i++) {
+			auto &child = *type.GetChildren()[i];
+			if (child.GetExpressionClass() != ExpressionClass::TYPE) {
+				continue;
+			}
+			auto defined = Define(child.Cast<TypeExpression>());
+			if (!defined) {
+				continue;
+			}
+			if (!result) {
+				result = unique_ptr_cast<ParsedExpression, TypeExpression>(type.Copy());
+			}
+			defined->SetAlias(child.GetAlias());
+			result->GetChildren()[i] = std::move(defined);
+		}
+		return result;
+	}
+
+	void Define(LogicalType &type) {
+		if (type.id() != LogicalTypeId::UNBOUND) {
+			type = WithoutUserTypes(type);
+			return;
+		}
+		auto &expression = UnboundType::GetTypeExpression(type);
+		if (expression->GetExpressionClass() != ExpressionClass::TYPE) {
+			return;
+		}
+		auto defined = Define(expression->Cast<TypeExpression>());
+		if (defined) {
+			type = LogicalType::UNBOUND(std::move(defined));
+		}
+	}
+
+	void Define(ColumnDefinition &column) {
+		auto type = column.Type();
+		Define(type);
+		column.SetType(type);
+	}
+
+	void Rewrite(CreateInfo &info) {
+		if (info.type == CatalogType::INDEX_ENTRY) {
+			auto &index = info.Cast<CreateIndexInfo>();
+			QualifiedName table(index.table);
+			if (RenameTable(table)) {
+				index.table = table.Name();
+				info.SetQualifiedName(QualifiedName(Identifier(), table.Schema(), info.GetQualifiedName().Name()));
+			}
+			return;
+		}
+		if (info.type == CatalogType::VIEW_ENTRY) {
+			auto &view = info.Cast<CreateViewInfo>();
+			if (view.query) {
+				Rewrite(*view.query->node);
+			}
+			return;
+		}
+		if (info.type != CatalogType::TABLE_ENTRY) {
+			return;
+		}
+		auto &table = info.Cast<CreateTableInfo>();
+		ColumnList columns;
+		for (auto &column : table.columns.Logical()) {
+			auto copy = column.Copy();
+			Define(copy);
+			columns.AddColumn(std::move(copy));
+		}
+		table.columns = std::move(columns);
+		if (table.query) {
+			Rewrite(*table.query->node);
+		}
+	}
+
+	void Rewrite(AlterInfo &info) {
+		if (info.type == AlterType::SET_COMMENT || info.type == AlterType::SET_COLUMN_COMMENT) {
+			RenameTable(info.GetQualifiedNameMutable());
+			return;
+		}
+		if (info.type != AlterType::ALTER_TABLE) {
+			return;
+		}
+		RenameTable(info.GetQualifiedNameMutable());
+		auto &table = info.Cast<AlterTableInfo>();
+		if (table.alter_table_type == AlterTableType::ADD_COLUMN) {
+			Define(table.Cast<AddColumnInfo>().new_column);
+		} else if (table.alter_table_type == AlterTableType::ALTER_COLUMN_TYPE) {
+			auto &change = table.Cast<ChangeColumnTypeInfo>();
+			Define(change.target_type);
+			if (change.expression) {
+				Rewrite(*change.expression);
+			}
+		}
+	}
+
+	ClientContext &context;
+	RemoteCatalog &catalog;
+	identifier_set_t ctes;
+};
+
+unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &context, unique_ptr<QueryNode> node) {
+	StatementRewriter rewriter(context, *this);
+	rewriter.Rewrite(*node);
+	return QueryFunctionRef(GetName(), node->ToString(), rewriter.parameters, false);
+}
+
+unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &context, unique_ptr<SQLStatement> statement) {
+	StatementRewriter rewriter(context, *this);
+	rewriter.Rewrite(*statement);
+	return QueryFunctionRef(GetName(), statement->ToString(), rewriter.parameters, true);
+}
+
+unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &, const string &sql) {
+	return QueryFunctionRef(GetName(), sql, {}, true);
+}
+
+static bool IsOurs(const Identifier &function) {
+	return StringUtil::StartsWith(StringUtil::Lower(function.GetIdentifierName()), FUNCTION_PREFIX);
+}
+
+bool RemoteCatalog::SupportsPushdown(const ParsedExpression &expression) {
+	// What the extension offers runs in the client.
+	return expression.GetExpressionClass() != ExpressionClass::FUNCTION ||
+	       !IsOurs(expression.Cast<FunctionExpression>().FunctionName());
+}
+
+bool RemoteCatalog::SupportsPushdown(const TableRef &ref) {
+	if (ref.type != TableReferenceType::TABLE_FUNCTION) {
+		return true;
+	}
+	auto &function = *ref.Cast<TableFunctionRef>().function;
+	return function.GetExpressionClass() != ExpressionClass::FUNCTION ||
+	       !IsOurs(function.Cast<FunctionExpression>().FunctionName());
+}
+
+bool RemoteCatalog::SupportsPushdown(const QueryNode &) {
+	return true;
+}
+
+bool RemoteCatalog::SupportsPushdown(const SQLStatement &) {
+	return true;
+}
+
+} // namespace duckherder

@@ -1,0 +1,313 @@
+// The schemas of a snapshot: looking up and listing what the driver has described.
+#include "catalog.hpp"
+#include "snapshot.hpp"
+#include "transaction.hpp"
+
+#include "duckdb/catalog/catalog_entry/macro_catalog_entry.hpp"
+#include "duckdb/catalog/catalog_entry/sequence_catalog_entry.hpp"
+#include "duckdb/catalog/catalog_entry/type_catalog_entry.hpp"
+#include "duckdb/catalog/catalog_entry/view_catalog_entry.hpp"
+#include "duckdb/common/string_util.hpp"
+#include "duckdb/parser/parsed_data/alter_info.hpp"
+#include "duckdb/parser/parsed_data/create_index_info.hpp"
+#include "duckdb/parser/parsed_data/create_macro_info.hpp"
+#include "duckdb/parser/parsed_data/create_schema_info.hpp"
+#include "duckdb/parser/parsed_data/create_sequence_info.hpp"
+#include "duckdb/parser/parsed_data/create_table_info.hpp"
+#include "duckdb/parser/parsed_data/create_type_info.hpp"
+#include "duckdb/parser/parsed_data/create_view_info.hpp"
+#include "duckdb/parser/parsed_data/drop_info.hpp"
+#include "duckdb/parser/parser.hpp"
+#include "duckdb/parser/statement/create_statement.hpp"
+#include "duckdb/planner/parsed_data/bound_create_table_info.hpp"
+#include "wire_type.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+//! An index, as far as a client shows it.
+class RemoteIndex : public IndexCatalogEntry {
+public:
+	RemoteIndex(Catalog &catalog, SchemaCatalogEntry &schema, CreateIndexInfo &info)
+	    : IndexCatalogEntry(catalog, schema, info), table(info.table) {
+	}
+	Identifier GetSchemaName() const override {
+		return schema.name;
+	}
+	Identifier GetTableName() const override {
+		return table;
+	}
+
+private:
+	Identifier table;
+};
+
+//! The names under which functions of the extension are also found in a driver's schema `main`.
+static const char *const FUNCTION_PREFIX = "duckherder_";
+
+RemoteSchema::RemoteSchema(RemoteCatalog &catalog_p, Snapshot &snapshot_p, CreateSchemaInfo &info)
+    : SchemaCatalogEntry(catalog_p, info), remote_catalog(catalog_p), snapshot(snapshot_p) {
+}
+
+RemoteSchema::Key RemoteSchema::KeyOf(EntryKind kind, const Identifier &name) {
+	return Key(static_cast<int>(kind), StringUtil::Lower(name.GetIdentifierName()));
+}
+
+void RemoteSchema::Add(EntryDescription description) {
+	auto key = KeyOf(description.kind, description.name);
+	descriptions.emplace(std::move(key), std::move(description));
+}
+
+optional_ptr<const EntryDescription> RemoteSchema::Describe(EntryKind kind, const Identifier &name) const {
+	auto found = descriptions.find(KeyOf(kind, name));
+	return found == descriptions.end() ? nullptr : &found->second;
+}
+
+static vector<EntryKind> KindsOf(CatalogType type) {
+	switch (type) {
+	case CatalogType::TABLE_ENTRY:
+	case CatalogType::VIEW_ENTRY:
+		return {EntryKind::TABLE, EntryKind::VIEW};
+	case CatalogType::INDEX_ENTRY:
+		return {EntryKind::INDEX};
+	case CatalogType::SEQUENCE_ENTRY:
+		return {EntryKind::SEQUENCE};
+	case CatalogType::TYPE_ENTRY:
+		return {EntryKind::TYPE};
+	case CatalogType::MACRO_ENTRY:
+	case CatalogType::SCALAR_FUNCTION_ENTRY:
+	case CatalogType::AGGREGATE_FUNCTION_ENTRY:
+		return {EntryKind::SCALAR_MACRO};
+	case CatalogType::TABLE_MACRO_ENTRY:
+	case CatalogType::TABLE_FUNCTION_ENTRY:
+		return {EntryKind::TABLE_MACRO};
+	default:
+		return {};
+	}
+}
+
+//! The CREATE statement of an entry, as DuckDB's parser reads it.
+template <class INFO>
+static unique_ptr<INFO> ParseCreate(ClientContext &context, const EntryDescription &description) {
+	Parser parser(context);
+	parser.ParseQuery(description.sql);
+	if (parser.statements.size() != 1 || parser.statements[0]->type != StatementType::CREATE_STATEMENT) {
+		throw IOException("the driver describes \"%s\" by something that is not a CREATE statement: %s",
+		                  description.name.GetIdentifierName(), description.sql);
+	}
+	auto &statement = parser.statements[0]->Cast<CreateStatement>();
+	return unique_ptr_cast<CreateInfo, INFO>(std::move(statement.info));
+}
+
+static void AddColumns(ClientContext &context, const EntryDescription &description, CreateTableInfo &info) {
+	if (info.columns.LogicalColumnCount() != description.columns.size()) {
+		info.columns = ColumnList();
+		for (auto &column : description.columns) {
+			info.columns.AddColumn(
+			    ColumnDefinition(Identifier(column.name), ParseWireType(context, column.type_name)));
+		}
+	}
+	ColumnList columns;
+	for (idx_t i = 0; i < description.columns.size(); i++) {
+		auto column = info.columns.GetColumn(LogicalIndex(i)).Copy();
+		column.SetType(ParseWireType(context, description.columns[i].type_name));
+		column.SetComment(description.columns[i].comment);
+		columns.AddColumn(std::move(column));
+	}
+	info.columns = std::move(columns);
+}
+
+unique_ptr<CatalogEntry> RemoteSchema::Make(ClientContext &context, const EntryDescription &description) {
+	unique_ptr<CatalogEntry> entry;
+	auto qualified = GetQualifiedName(description.name);
+	switch (description.kind) {
+	case EntryKind::TABLE: {
+		auto info = ParseCreate<CreateTableInfo>(context, description);
+		info->SetQualifiedName(qualified);
+		AddColumns(context, description, *info);
+		info->comment = description.comment;
+		return make_uniq<RemoteTable>(remote_catalog, snapshot, *this, description, *info);
+	}
+	case EntryKind::VIEW: {
+		auto info = ParseCreate<CreateViewInfo>(context, description);
+		info->SetQualifiedName(qualified);
+		info->sql = description.sql;
+		for (auto &column : description.columns) {
+			info->names.emplace_back(column.name);
+			info->types.push_back(ParseWireType(context, column.type_name));
+			if (!column.comment.IsNull()) {
+				info->column_comments_map[Identifier(column.name)] = column.comment;
+			}
+		}
+		info->comment = description.comment;
+		return make_uniq<ViewCatalogEntry>(remote_catalog, *this, *info);
+	}
+	case EntryKind::INDEX: {
+		auto info = ParseCreate<CreateIndexInfo>(context, description);
+		info->SetQualifiedName(qualified);
+		info->table = description.table;
+		info->sql = description.sql;
+		info->comment = description.comment;
+		return make_uniq<RemoteIndex>(remote_catalog, *this, *info);
+	}
+	case EntryKind::SEQUENCE: {
+		auto info = ParseCreate<CreateSequenceInfo>(context, description);
+		info->SetQualifiedName(qualified);
+		info->comment = description.comment;
+		return make_uniq<SequenceCatalogEntry>(remote_catalog, *this, *info);
+	}
+	case EntryKind::TYPE: {
+		auto info = ParseCreate<CreateTypeInfo>(context, description);
+		info->SetQualifiedName(qualified);
+		info->comment = description.comment;
+		if (!description.columns.empty()) {
+			info->type = ParseWireType(context, description.columns[0].type_name);
+		}
+		info->type = info->type.WithAlias(description.name.GetIdentifierName());
+		return make_uniq<TypeCatalogEntry>(remote_catalog, *this, *info);
+	}
+	case EntryKind::SCALAR_MACRO:
+	case EntryKind::TABLE_MACRO: {
+		auto info = ParseCreate<CreateMacroInfo>(context, description);
+		info->SetQualifiedName(qualified);
+		info->comment = description.comment;
+		return MacroCatalogEntry::Create(remote_catalog, *this, *info);
+	}
+	default:
+		throw IOException("the driver lists \"%s\", which is of an unknown kind",
+		                  description.name.GetIdentifierName());
+	}
+}
+
+CatalogEntry &RemoteSchema::GetOrMake(ClientContext &context, const EntryDescription &description) {
+	auto key = KeyOf(description.kind, description.name);
+	{
+		std::lock_guard<std::mutex> guard(lock);
+		auto found = entries.find(key);
+		if (found != entries.end()) {
+			return *found->second;
+		}
+	}
+	auto made = Make(context, description);
+	std::lock_guard<std::mutex> guard(lock);
+	auto &entry = entries[key];
+	if (!entry) {
+		entry = std::move(made);
+	}
+	return *entry;
+}
+
+void RemoteSchema::Scan(ClientContext &context, CatalogType type, const std::function<void(CatalogEntry &)> &callback) {
+	for (auto kind : KindsOf(type)) {
+		for (auto &description : descriptions) {
+			if (description.second.kind == kind) {
+				callback(GetOrMake(context, description.second));
+			}
+		}
+	}
+}
+
+void RemoteSchema::Scan(CatalogType, const std::function<void(CatalogEntry &)> &) {
+	throw NotImplementedException("a driver's catalog can only be listed by a connection");
+}
+
+optional_ptr<RemoteTable> RemoteSchema::FindTable(ClientContext &context, const Identifier &name) {
+	optional_ptr<RemoteSchema> schema = this;
+	auto remote_name = name;
+	QualifiedName registered;
+	if (this->name == DEFAULT_SCHEMA && remote_catalog.FindRegistered(name, registered)) {
+		schema = registered.Schema().empty() ? this : snapshot.FindSchema(registered.Schema());
+		remote_name = registered.Name();
+	}
+	if (!schema) {
+		return nullptr;
+	}
+	auto description = schema->Describe(EntryKind::TABLE, remote_name);
+	if (description && remote_name == name) {
+		return schema->GetOrMake(context, *description).Cast<RemoteTable>();
+	}
+	if (!description) {
+		description = schema->Describe(EntryKind::VIEW, remote_name);
+	}
+	if (!description) {
+		return nullptr;
+	}
+	auto key = StringUtil::Lower(name.GetIdentifierName());
+	std::lock_guard<std::mutex> guard(lock);
+	auto &table = scanned[key];
+	if (!table || &table->Description() != description.get()) {
+		CreateTableInfo info(*this, name);
+		AddColumns(context, *description, info);
+		info.comment = description->comment;
+		table = make_uniq<RemoteTable>(remote_catalog, snapshot, *this, *description, info);
+	}
+	return table.get();
+}
+
+optional_ptr<CatalogEntry> RemoteSchema::LookupEntry(CatalogTransaction transaction, const EntryLookupInfo &lookup) {
+	if (!transaction.HasContext()) {
+		return nullptr;
+	}
+	auto &context = transaction.GetContext();
+	auto &wanted = lookup.GetEntryIdentifier();
+	auto type = lookup.GetCatalogType();
+	if (type == CatalogType::TABLE_ENTRY || type == CatalogType::VIEW_ENTRY) {
+		auto table = FindTable(context, wanted);
+		if (table) {
+			return table.get();
+		}
+		// Somebody may have made it since we last asked.
+		auto &remote = RemoteTransaction::Get(context, remote_catalog);
+		auto fresh = remote.Validate(context);
+		auto schema = fresh.get() == &snapshot ? nullptr : fresh->FindSchema(name);
+		return schema ? schema->FindTable(context, wanted).get() : nullptr;
+	}
+	for (auto kind : KindsOf(type)) {
+		auto description = Describe(kind, wanted);
+		if (description) {
+			return GetOrMake(context, *description);
+		}
+	}
+	// After `USE dh` the extension's own functions are called as main.duckherder_...
+	if (name == DEFAULT_SCHEMA && StringUtil::StartsWith(wanted.GetIdentifierName(), FUNCTION_PREFIX)) {
+		auto &system = Catalog::GetSystemCatalog(context);
+		return system.GetEntry(context, type, Identifier::DefaultSchema(), wanted, OnEntryNotFound::RETURN_NULL);
+	}
+	return nullptr;
+}
+
+static string NotHere(const string &what) {
+	return "cannot " + what +
+	       " in an attached driver from here: the statement must concern that driver alone, and REMOTE_PUSHDOWN must "
+	       "not be disabled";
+}
+
+optional_ptr<CatalogEntry> RemoteSchema::CreateIndex(CatalogTransaction, CreateIndexInfo &, TableCatalogEntry &) {
+	throw NotImplementedException(NotHere("create an index"));
+}
+optional_ptr<CatalogEntry> RemoteSchema::CreateFunction(CatalogTransaction, CreateFunctionInfo &) {
+	throw NotImplementedException(NotHere("create a function"));
+}
+optional_ptr<CatalogEntry> RemoteSchema::CreateTable(CatalogTransaction, BoundCreateTableInfo &) {
+	throw NotImplementedException(NotHere("create a table"));
+}
+optional_ptr<CatalogEntry> RemoteSchema::CreateView(CatalogTransaction, CreateViewInfo &) {
+	throw NotImplementedException(NotHere("create a view"));
+}
+optional_ptr<CatalogEntry> RemoteSchema::CreateSequence(CatalogTransaction, CreateSequenceInfo &) {
+	throw NotImplementedException(NotHere("create a sequence"));
+}
+optional_ptr<CatalogEntry> RemoteSchema::CreateType(CatalogTransaction, CreateTypeInfo &) {
+	throw NotImplementedException(NotHere("create a type"));
+}
+
+void RemoteSchema::DropEntry(ClientContext &context, DropInfo &info) {
+	remote_catalog.RunDrop(context, info);
+}
+
+void RemoteSchema::Alter(CatalogTransaction transaction, AlterInfo &info) {
+	remote_catalog.RunAlter(transaction.GetContext(), info);
+}
+
+} // namespace duckherder

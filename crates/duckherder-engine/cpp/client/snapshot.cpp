@@ -1,0 +1,89 @@
+#include "snapshot.hpp"
+
+#include "catalog.hpp"
+#include "duckdb/common/string_util.hpp"
+#include "duckdb/parser/parsed_data/create_schema_info.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+static Value OptionalValue(const DhOptionalText &text) {
+	return text.present ? Value(ToString(text.text)) : Value();
+}
+
+void Snapshot::Add(const DhCatalogEntry &entry) {
+	EntryDescription description;
+	description.kind = static_cast<EntryKind>(entry.kind);
+	description.name = Identifier(ToString(entry.name));
+	if (description.kind == EntryKind::SCHEMA) {
+		GetOrMakeSchema(description.name).comment = OptionalValue(entry.comment);
+		return;
+	}
+	description.schema = Identifier(ToString(entry.schema));
+	description.sql = ToString(entry.sql);
+	description.table = Identifier(ToString(entry.table));
+	description.estimated_rows = entry.estimated_rows;
+	description.comment = OptionalValue(entry.comment);
+	for (idx_t i = 0; i < entry.column_count; i++) {
+		auto &column = entry.columns[i];
+		description.columns.push_back({ToString(column.name), ToString(column.type_name), column.not_null,
+		                               OptionalValue(column.comment)});
+	}
+	GetOrMakeSchema(description.schema).Add(std::move(description));
+}
+
+RemoteSchema &Snapshot::GetOrMakeSchema(const Identifier &name) {
+	auto &schema = schemas[StringUtil::Lower(name.GetIdentifierName())];
+	if (!schema) {
+		CreateSchemaInfo info;
+		info.SetQualifiedName(QualifiedName(catalog.GetName(), name, Identifier()));
+		schema = make_uniq<RemoteSchema>(catalog, *this, info);
+	}
+	return *schema;
+}
+
+shared_ptr<Snapshot> Snapshot::Fetch(ClientContext &context, RemoteCatalog &catalog, Session &session,
+                                     const shared_ptr<Snapshot> &previous, bool in_transaction) {
+	shared_ptr<Snapshot> fresh(new Snapshot(catalog));
+	struct Target {
+		Snapshot &snapshot;
+		ErrorData error;
+	} target {*fresh, ErrorData()};
+	auto sink = [](void *pointer, const DhCatalogEntry *entry) {
+		auto &target = *static_cast<Target *>(pointer);
+		try {
+			target.snapshot.Add(*entry);
+		} catch (std::exception &exception) {
+			// No exception travels through Rust.
+			target.error = ErrorData(exception);
+		}
+	};
+	optional_idx known;
+	if (previous) {
+		known = previous->Version();
+	}
+	auto state = session.Describe(context, known, in_transaction, sink, &target);
+	if (target.error.HasError()) {
+		target.error.Throw();
+	}
+	if (state.unchanged && previous) {
+		return previous;
+	}
+	fresh->version = state.version;
+	fresh->GetOrMakeSchema(Identifier::DefaultSchema());
+	return fresh;
+}
+
+optional_ptr<RemoteSchema> Snapshot::FindSchema(const Identifier &name) {
+	auto found = schemas.find(StringUtil::Lower(name.GetIdentifierName()));
+	return found == schemas.end() ? nullptr : found->second.get();
+}
+
+void Snapshot::ScanSchemas(const std::function<void(RemoteSchema &)> &callback) {
+	for (auto &schema : schemas) {
+		callback(*schema.second);
+	}
+}
+
+} // namespace duckherder

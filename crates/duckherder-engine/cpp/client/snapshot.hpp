@@ -1,0 +1,165 @@
+// What a driver's database held at one moment, as catalog entries that DuckDB can look at.
+#pragma once
+
+#include "driver.hpp"
+#include "duckdb/catalog/catalog_entry/index_catalog_entry.hpp"
+#include "duckdb/catalog/catalog_entry/schema_catalog_entry.hpp"
+#include "duckdb/catalog/catalog_entry/table_catalog_entry.hpp"
+#include "duckdb/common/optional_ptr.hpp"
+
+#include <mutex>
+
+namespace duckherder {
+
+class RemoteCatalog;
+class Snapshot;
+
+//! As in the protocol's `EntryKind`.
+enum class EntryKind : int {
+	SCHEMA = 0,
+	TABLE = 1,
+	VIEW = 2,
+	INDEX = 3,
+	SEQUENCE = 4,
+	TYPE = 5,
+	SCALAR_MACRO = 6,
+	TABLE_MACRO = 7
+};
+
+struct ColumnDescription {
+	duckdb::string name;
+	duckdb::string type_name;
+	bool not_null;
+	duckdb::Value comment;
+
+	bool operator==(const ColumnDescription &other) const {
+		return name == other.name && type_name == other.type_name && not_null == other.not_null;
+	}
+};
+
+//! One entry as the driver describes it.
+struct EntryDescription {
+	EntryKind kind;
+	duckdb::Identifier schema;
+	duckdb::Identifier name;
+	duckdb::string sql;
+	duckdb::Identifier table;
+	duckdb::idx_t estimated_rows;
+	duckdb::Value comment;
+	duckdb::vector<ColumnDescription> columns;
+};
+
+//! A table or view of the driver; a view is scanned like a table.
+class RemoteTable : public duckdb::TableCatalogEntry {
+public:
+	RemoteTable(RemoteCatalog &catalog, Snapshot &snapshot, duckdb::SchemaCatalogEntry &schema,
+	            const EntryDescription &description, duckdb::CreateTableInfo &info);
+
+	const duckdb::ColumnList &GetColumns() const override {
+		return columns;
+	}
+	duckdb::unique_ptr<duckdb::BaseStatistics> GetStatistics(duckdb::ClientContext &, duckdb::column_t) override {
+		return nullptr;
+	}
+	duckdb::TableFunction GetScanFunction(duckdb::ClientContext &context,
+	                                      duckdb::unique_ptr<duckdb::FunctionData> &bind_data) override;
+	duckdb::TableStorageInfo GetStorageInfo(duckdb::ClientContext &context) override;
+	duckdb::virtual_column_map_t GetVirtualColumns() const override;
+	duckdb::vector<duckdb::column_t> GetRowIdColumns() const override;
+	//! Binds the columns that an UPDATE needs: rows are found by rowid.
+	void BindUpdateConstraints(duckdb::Binder &binder, duckdb::LogicalGet &get, duckdb::LogicalProjection &projection,
+	                           duckdb::LogicalUpdate &update, duckdb::ClientContext &context) override;
+
+	//! The name that the driver knows it by, without the catalog.
+	duckdb::QualifiedName RemoteName() const;
+	RemoteCatalog &GetRemoteCatalog() const {
+		return remote_catalog;
+	}
+	//! What keeps this entry alive.
+	Snapshot &GetSnapshot() const {
+		return snapshot;
+	}
+	const EntryDescription &Description() const {
+		return description;
+	}
+
+private:
+	RemoteCatalog &remote_catalog;
+	Snapshot &snapshot;
+	const EntryDescription &description;
+	duckdb::ColumnList columns;
+};
+
+//! One schema of a snapshot. Entries are made when they are first asked for.
+class RemoteSchema : public duckdb::SchemaCatalogEntry {
+public:
+	RemoteSchema(RemoteCatalog &catalog, Snapshot &snapshot, duckdb::CreateSchemaInfo &info);
+
+	void Add(EntryDescription description);
+	duckdb::optional_ptr<const EntryDescription> Describe(EntryKind kind, const duckdb::Identifier &name) const;
+
+	void Scan(duckdb::ClientContext &context, duckdb::CatalogType type,
+	          const std::function<void(duckdb::CatalogEntry &)> &callback) override;
+	void Scan(duckdb::CatalogType type, const std::function<void(duckdb::CatalogEntry &)> &callback) override;
+	duckdb::optional_ptr<duckdb::CatalogEntry> LookupEntry(duckdb::CatalogTransaction transaction,
+	                                                       const duckdb::EntryLookupInfo &lookup) override;
+	//! The table or view to scan under that name, or nothing.
+	duckdb::optional_ptr<RemoteTable> FindTable(duckdb::ClientContext &context, const duckdb::Identifier &name);
+
+	// Everything that changes the catalog is pushed down as a statement; what DuckDB asks for here it can't push.
+	duckdb::optional_ptr<duckdb::CatalogEntry> CreateIndex(duckdb::CatalogTransaction, duckdb::CreateIndexInfo &info,
+	                                                       duckdb::TableCatalogEntry &table) override;
+	duckdb::optional_ptr<duckdb::CatalogEntry> CreateFunction(duckdb::CatalogTransaction,
+	                                                          duckdb::CreateFunctionInfo &info) override;
+	duckdb::optional_ptr<duckdb::CatalogEntry> CreateTable(duckdb::CatalogTransaction,
+	                                                       duckdb::BoundCreateTableInfo &info) override;
+	duckdb::optional_ptr<duckdb::CatalogEntry> CreateView(duckdb::CatalogTransaction,
+	                                                      duckdb::CreateViewInfo &info) override;
+	duckdb::optional_ptr<duckdb::CatalogEntry> CreateSequence(duckdb::CatalogTransaction,
+	                                                          duckdb::CreateSequenceInfo &info) override;
+	duckdb::optional_ptr<duckdb::CatalogEntry> CreateType(duckdb::CatalogTransaction,
+	                                                      duckdb::CreateTypeInfo &info) override;
+	void DropEntry(duckdb::ClientContext &context, duckdb::DropInfo &info) override;
+	void Alter(duckdb::CatalogTransaction transaction, duckdb::AlterInfo &info) override;
+
+private:
+	using Key = std::pair<int, duckdb::string>;
+	static Key KeyOf(EntryKind kind, const duckdb::Identifier &name);
+
+	duckdb::unique_ptr<duckdb::CatalogEntry> Make(duckdb::ClientContext &context, const EntryDescription &description);
+	duckdb::CatalogEntry &GetOrMake(duckdb::ClientContext &context, const EntryDescription &description);
+
+	RemoteCatalog &remote_catalog;
+	Snapshot &snapshot;
+	std::map<Key, EntryDescription> descriptions;
+	std::mutex lock;
+	std::map<Key, duckdb::unique_ptr<duckdb::CatalogEntry>> entries;
+	//! Views as tables to scan, and tables under the names that the client registered for them.
+	std::map<duckdb::string, duckdb::unique_ptr<RemoteTable>> scanned;
+};
+
+//! The whole catalog of a driver, as one session saw it.
+class Snapshot : public duckdb::enable_shared_from_this<Snapshot> {
+public:
+	//! Asks the driver; if `previous` is still what it holds, that is the answer.
+	static duckdb::shared_ptr<Snapshot> Fetch(duckdb::ClientContext &context, RemoteCatalog &catalog, Session &session,
+	                                          const duckdb::shared_ptr<Snapshot> &previous, bool in_transaction);
+
+	duckdb::optional_ptr<RemoteSchema> FindSchema(const duckdb::Identifier &name);
+	void ScanSchemas(const std::function<void(RemoteSchema &)> &callback);
+	duckdb::idx_t Version() const {
+		return version;
+	}
+
+private:
+	explicit Snapshot(RemoteCatalog &catalog) : catalog(catalog) {
+	}
+	void Add(const DhCatalogEntry &entry);
+	RemoteSchema &GetOrMakeSchema(const duckdb::Identifier &name);
+
+	RemoteCatalog &catalog;
+	duckdb::idx_t version = 0;
+	std::map<duckdb::string, duckdb::unique_ptr<RemoteSchema>> schemas;
+};
+
+} // namespace duckherder

@@ -1,0 +1,108 @@
+// duckherder_get_query_execution_stats() and duckherder_get_query_history() as tables.
+#include "catalog.hpp"
+#include "functions.hpp"
+#include "history.hpp"
+
+#include "duckdb/function/table_function.hpp"
+#include "duckdb/main/client_context.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+struct RowsState : public GlobalTableFunctionState {
+	vector<vector<Value>> rows;
+	idx_t next = 0;
+};
+
+static void EmitRows(ClientContext &, TableFunctionInput &input, DataChunk &output) {
+	auto &state = input.global_state->Cast<RowsState>();
+	idx_t count = 0;
+	for (; state.next < state.rows.size() && count < STANDARD_VECTOR_SIZE; state.next++, count++) {
+		for (idx_t column = 0; column < output.ColumnCount(); column++) {
+			output.data[column].Append(state.rows[state.next][column]);
+		}
+	}
+}
+
+struct StatisticsData : public TableFunctionData {
+	explicit StatisticsData(string alias_p) : alias(std::move(alias_p)) {
+	}
+	string alias;
+	bool SupportStatementCache() const override {
+		return false;
+	}
+};
+
+static unique_ptr<FunctionData> BindStatistics(ClientContext &, TableFunctionBindInput &input,
+                                               vector<LogicalType> &types, vector<Identifier> &names) {
+	types = {LogicalType::VARCHAR, LogicalType::VARCHAR, LogicalType::VARCHAR,  LogicalType::BIGINT,
+	         LogicalType::BIGINT,  LogicalType::BIGINT,  LogicalType::TIMESTAMP};
+	names = {"sql",
+	         "execution_mode",
+	         "merge_strategy",
+	         "query_duration_ms",
+	         "num_workers_used",
+	         "num_tasks_generated",
+	         "execution_start_time"};
+	string alias;
+	if (!input.inputs.empty() && !input.inputs[0].IsNull()) {
+		alias = StringValue::Get(input.inputs[0]);
+	}
+	return make_uniq<StatisticsData>(std::move(alias));
+}
+
+static void AddStatistic(void *target, const DhStatistic *statistic) {
+	auto &rows = *static_cast<vector<vector<Value>> *>(target);
+	rows.push_back({Value(ToString(statistic->sql)), Value(ToString(statistic->execution_mode)),
+	                Value(ToString(statistic->merge_strategy)), Value::BIGINT(statistic->duration_ms),
+	                Value::BIGINT(statistic->workers_used), Value::BIGINT(statistic->tasks),
+	                Value::TIMESTAMP(timestamp_t(statistic->started_us))});
+}
+
+static unique_ptr<GlobalTableFunctionState> InitStatistics(ClientContext &context, TableFunctionInitInput &input) {
+	auto state = make_uniq<RowsState>();
+	auto &catalog = RemoteCatalog::Find(context, input.bind_data->Cast<StatisticsData>().alias);
+	DhError error {nullptr, nullptr};
+	Rust().driver_statistics(catalog.GetDriver().Handle(), false, AddStatistic, &state->rows, PatienceOf(context),
+	                         &error);
+	ThrowIfError(error);
+	return std::move(state);
+}
+
+static unique_ptr<FunctionData> BindHistory(ClientContext &, TableFunctionBindInput &, vector<LogicalType> &types,
+                                            vector<Identifier> &names) {
+	types = {LogicalType::VARCHAR, LogicalType::LIST(LogicalType::TIME)};
+	names = {"query", "latencies"};
+	return make_uniq<StatisticsData>(string());
+}
+
+static unique_ptr<GlobalTableFunctionState> InitHistory(ClientContext &, TableFunctionInitInput &) {
+	auto state = make_uniq<RowsState>();
+	for (auto &entry : QueryHistory::Get().List()) {
+		vector<Value> latencies;
+		for (auto latency : entry.latencies_us) {
+			// A TIME ends with the day; what takes longer shows as the last moment of it.
+			latencies.push_back(Value::TIME(dtime_t(MinValue<int64_t>(latency, Interval::MICROS_PER_DAY - 1))));
+		}
+		state->rows.push_back({Value(entry.query), Value::LIST(LogicalType::TIME, std::move(latencies))});
+	}
+	return std::move(state);
+}
+
+void RegisterTableFunctions(ExtensionLoader &loader) {
+	TableFunctionSet statistics {Identifier("duckherder_get_query_execution_stats")};
+	for (auto &arguments : {vector<LogicalType>(), vector<LogicalType> {LogicalType::VARCHAR}}) {
+		statistics.AddFunction(TableFunction(Identifier("duckherder_get_query_execution_stats"), arguments, EmitRows,
+		                                     BindStatistics, InitStatistics));
+	}
+	loader.RegisterFunction(std::move(statistics));
+	TableFunctionSet history {Identifier("duckherder_get_query_history")};
+	for (auto &arguments : {vector<LogicalType>(), vector<LogicalType> {LogicalType::VARCHAR}}) {
+		history.AddFunction(TableFunction(Identifier("duckherder_get_query_history"), arguments, EmitRows, BindHistory,
+		                                  InitHistory));
+	}
+	loader.RegisterFunction(std::move(history));
+}
+
+} // namespace duckherder

@@ -1,0 +1,72 @@
+// Tables and views of a driver as DuckDB binds them.
+#include "catalog.hpp"
+#include "scan.hpp"
+#include "snapshot.hpp"
+#include "transaction.hpp"
+
+#include "duckdb/parser/parsed_data/create_table_info.hpp"
+#include "duckdb/storage/statistics/base_statistics.hpp"
+#include "duckdb/storage/table_storage_info.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+RemoteTable::RemoteTable(RemoteCatalog &catalog_p, Snapshot &snapshot_p, SchemaCatalogEntry &schema_p,
+                         const EntryDescription &description_p, CreateTableInfo &info)
+    : TableCatalogEntry(catalog_p, schema_p, info), remote_catalog(catalog_p), snapshot(snapshot_p),
+      description(description_p), columns(std::move(info.columns)) {
+}
+
+QualifiedName RemoteTable::RemoteName() const {
+	return QualifiedName(Identifier(), description.schema, description.name);
+}
+
+TableFunction RemoteTable::GetScanFunction(ClientContext &context, unique_ptr<FunctionData> &bind_data) {
+	RemoteTransaction::Get(context, remote_catalog).CheckCurrent(context, *this);
+	bind_data = make_uniq<ScanData>(*this);
+	return ScanFunction();
+}
+
+TableStorageInfo RemoteTable::GetStorageInfo(ClientContext &context) {
+	TableStorageInfo info;
+	if (description.kind != EntryKind::TABLE) {
+		return info;
+	}
+	info.cardinality = description.estimated_rows;
+	auto remote_schema = snapshot.FindSchema(description.schema);
+	if (!remote_schema) {
+		return info;
+	}
+	remote_schema->Scan(context, CatalogType::INDEX_ENTRY, [&](CatalogEntry &entry) {
+		auto &index = entry.Cast<IndexCatalogEntry>();
+		if (index.GetTableName() == description.name) {
+			IndexInfo index_info;
+			index_info.is_unique = index.IsUnique();
+			index_info.is_primary = index.IsPrimary();
+			index_info.is_foreign = false;
+			index_info.column_set.insert(index.column_ids.begin(), index.column_ids.end());
+			info.index_info.push_back(std::move(index_info));
+		}
+	});
+	return info;
+}
+
+virtual_column_map_t RemoteTable::GetVirtualColumns() const {
+	virtual_column_map_t result;
+	result.insert({COLUMN_IDENTIFIER_EMPTY, TableColumn(Identifier(), LogicalType::BOOLEAN)});
+	if (description.kind == EntryKind::TABLE) {
+		result.insert({COLUMN_IDENTIFIER_ROW_ID, TableColumn(Identifier("rowid"), LogicalType::ROW_TYPE)});
+	}
+	return result;
+}
+
+vector<column_t> RemoteTable::GetRowIdColumns() const {
+	return {COLUMN_IDENTIFIER_ROW_ID};
+}
+
+void RemoteTable::BindUpdateConstraints(Binder &, LogicalGet &, LogicalProjection &, LogicalUpdate &, ClientContext &) {
+	// The driver checks every constraint; the client sends the changed columns only.
+}
+
+} // namespace duckherder

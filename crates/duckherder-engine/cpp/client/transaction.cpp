@@ -1,0 +1,134 @@
+#include "transaction.hpp"
+
+#include "connection_state.hpp"
+#include "duckdb/common/exception/transaction_exception.hpp"
+#include "duckdb/main/attached_database.hpp"
+#include "duckdb/main/client_context.hpp"
+#include "duckdb/transaction/meta_transaction.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+RemoteTransaction::RemoteTransaction(TransactionManager &manager, ClientContext &context, RemoteCatalog &catalog_p)
+    : Transaction(manager, context), session(catalog_p.GetSession(context)), catalog(catalog_p) {
+}
+
+RemoteTransaction &RemoteTransaction::Get(ClientContext &context, RemoteCatalog &catalog) {
+	return Transaction::Get(context, catalog).Cast<RemoteTransaction>();
+}
+
+shared_ptr<Snapshot> RemoteTransaction::GetSnapshot(ClientContext &context) {
+	{
+		std::lock_guard<std::mutex> guard(lock);
+		std::lock_guard<std::mutex> session_guard(session->lock);
+		if (!session->stale && session->snapshot) {
+			if (snapshots.empty() || snapshots.back() != session->snapshot) {
+				snapshots.push_back(session->snapshot);
+			}
+			return session->snapshot;
+		}
+	}
+	return Validate(context);
+}
+
+shared_ptr<Snapshot> RemoteTransaction::Validate(ClientContext &context) {
+	std::lock_guard<std::mutex> guard(lock);
+	std::lock_guard<std::mutex> session_guard(session->lock);
+	if (validated && !session->stale) {
+		return session->snapshot;
+	}
+	auto fresh = Snapshot::Fetch(context, catalog, session->session, session->snapshot, InUserTransaction(context));
+	session->snapshot = fresh;
+	session->stale = false;
+	validated = true;
+	if (snapshots.empty() || snapshots.back() != fresh) {
+		snapshots.push_back(fresh);
+	}
+	return fresh;
+}
+
+void RemoteTransaction::CheckCurrent(ClientContext &context, RemoteTable &table) {
+	auto fresh = Validate(context);
+	if (fresh.get() == &table.GetSnapshot()) {
+		return;
+	}
+	auto &known = table.Description();
+	auto schema = fresh->FindSchema(known.schema);
+	auto current = schema ? schema->Describe(known.kind, known.name) : nullptr;
+	if (current && current->columns == known.columns && current->sql == known.sql) {
+		return;
+	}
+	ConnectionState::Get(context)->RequestRebind();
+	throw TransactionException("\"%s\" was changed on the driver while the statement was being bound",
+	                           known.name.GetIdentifierName());
+}
+
+void RemoteTransaction::CatalogChanged() {
+	std::lock_guard<std::mutex> guard(lock);
+	std::lock_guard<std::mutex> session_guard(session->lock);
+	session->stale = true;
+	validated = false;
+}
+
+bool RemoteTransaction::InUserTransaction(ClientContext &context) {
+	if (context.transaction.IsAutoCommit()) {
+		return open_on_driver;
+	}
+	open_on_driver = true;
+	return true;
+}
+
+bool RemoteTransaction::StartInTransaction(ClientContext &context) {
+	if (!context.transaction.IsAutoCommit() || operations > 1) {
+		open_on_driver = true;
+	}
+	return open_on_driver;
+}
+
+void RemoteTransaction::End(DhPatience patience, bool commit) {
+	if (!open_on_driver.exchange(false)) {
+		return;
+	}
+	if (!commit) {
+		// What the transaction made is gone.
+		std::lock_guard<std::mutex> session_guard(session->lock);
+		session->stale = true;
+	}
+	session->session.EndTransaction(patience, commit);
+}
+
+Transaction &RemoteTransactionManager::StartTransaction(ClientContext &context) {
+	auto transaction = make_uniq<RemoteTransaction>(*this, context, catalog);
+	auto &result = *transaction;
+	std::lock_guard<std::mutex> guard(lock);
+	active[&result] = std::move(transaction);
+	return result;
+}
+
+ErrorData RemoteTransactionManager::CommitTransaction(ClientContext &context, Transaction &transaction) {
+	ErrorData error;
+	try {
+		transaction.Cast<RemoteTransaction>().End(DhPatience {nullptr, nullptr}, true);
+	} catch (std::exception &exception) {
+		error = ErrorData(exception);
+	}
+	std::lock_guard<std::mutex> guard(lock);
+	active.erase(&transaction);
+	return error;
+}
+
+void RemoteTransactionManager::RollbackTransaction(Transaction &transaction) {
+	try {
+		transaction.Cast<RemoteTransaction>().End(DhPatience {nullptr, nullptr}, false);
+	} catch (std::exception &) { // NOLINT: the driver rolls back by itself when it has lost us
+	}
+	std::lock_guard<std::mutex> guard(lock);
+	active.erase(&transaction);
+}
+
+void RemoteTransactionManager::Checkpoint(ClientContext &context, bool force) {
+	catalog.Run(context, force ? "FORCE CHECKPOINT" : "CHECKPOINT");
+}
+
+} // namespace duckherder

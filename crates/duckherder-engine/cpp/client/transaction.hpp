@@ -1,0 +1,71 @@
+// The client's transaction on an attached driver: begun there by the first statement that needs it.
+#pragma once
+
+#include "catalog.hpp"
+#include "duckdb/transaction/transaction.hpp"
+#include "duckdb/transaction/transaction_manager.hpp"
+
+#include <atomic>
+
+namespace duckherder {
+
+class RemoteTransaction : public duckdb::Transaction {
+public:
+	RemoteTransaction(duckdb::TransactionManager &manager, duckdb::ClientContext &context, RemoteCatalog &catalog);
+
+	static RemoteTransaction &Get(duckdb::ClientContext &context, RemoteCatalog &catalog);
+
+	duckdb::shared_ptr<CatalogSession> GetSession() const {
+		return session;
+	}
+
+	//! The catalog to look names up in: the last that was seen, unless this session has changed it.
+	duckdb::shared_ptr<Snapshot> GetSnapshot(duckdb::ClientContext &context);
+	//! The catalog as it is now; asks the driver once a transaction.
+	duckdb::shared_ptr<Snapshot> Validate(duckdb::ClientContext &context);
+	//! Makes sure that `table` is still what the driver holds; otherwise the statement is bound again.
+	void CheckCurrent(duckdb::ClientContext &context, RemoteTable &table);
+	//! A statement may have changed the catalog.
+	void CatalogChanged();
+
+	//! Counts the parts of the running statement that go to the driver.
+	void AddOperation() {
+		operations++;
+	}
+	//! Whether a statement that is prepared now belongs to a transaction that the user has opened.
+	bool InUserTransaction(duckdb::ClientContext &context);
+	//! Whether a part that starts now must share a transaction on the driver with others.
+	bool StartInTransaction(duckdb::ClientContext &context);
+
+	void End(DhPatience patience, bool commit);
+
+private:
+	const duckdb::shared_ptr<CatalogSession> session;
+	RemoteCatalog &catalog;
+	std::mutex lock;
+	//! Every catalog that entries of this transaction's statements belong to; the last is the current one.
+	duckdb::vector<duckdb::shared_ptr<Snapshot>> snapshots;
+	bool validated = false;
+	std::atomic<duckdb::idx_t> operations {0};
+	//! Whether the driver may have a transaction open for us.
+	std::atomic<bool> open_on_driver {false};
+};
+
+class RemoteTransactionManager : public duckdb::TransactionManager {
+public:
+	RemoteTransactionManager(duckdb::AttachedDatabase &db, RemoteCatalog &catalog)
+	    : TransactionManager(db), catalog(catalog) {
+	}
+
+	duckdb::Transaction &StartTransaction(duckdb::ClientContext &context) override;
+	duckdb::ErrorData CommitTransaction(duckdb::ClientContext &context, duckdb::Transaction &transaction) override;
+	void RollbackTransaction(duckdb::Transaction &transaction) override;
+	void Checkpoint(duckdb::ClientContext &context, bool force) override;
+
+private:
+	RemoteCatalog &catalog;
+	std::mutex lock;
+	duckdb::unordered_map<duckdb::Transaction *, duckdb::unique_ptr<RemoteTransaction>> active;
+};
+
+} // namespace duckherder

@@ -1,0 +1,188 @@
+//! `cpp/client/api.hpp` as Rust sees it.
+
+use std::ffi::{c_int, c_void};
+
+use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
+
+use super::Patience;
+use crate::ffi::{DhError, DhSourceTable, DhText};
+
+/// `DhPatience`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct DhPatience {
+    interrupted: Option<unsafe extern "C" fn(*mut c_void) -> bool>,
+    context: *mut c_void,
+}
+
+impl From<DhPatience> for Patience {
+    fn from(patience: DhPatience) -> Self {
+        Self { interrupted: patience.interrupted, context: patience.context }
+    }
+}
+
+/// `DhOptionalText`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct DhOptionalText {
+    pub text: DhText,
+    pub present: bool,
+}
+
+impl From<Option<&str>> for DhOptionalText {
+    fn from(text: Option<&str>) -> Self {
+        Self { text: text.unwrap_or_default().into(), present: text.is_some() }
+    }
+}
+
+/// `DhSetting`.
+#[repr(C)]
+pub struct DhSetting {
+    pub name: DhText,
+    pub value: DhOptionalText,
+}
+
+/// `DhStatementText`.
+#[repr(C)]
+pub struct DhStatementText {
+    pub sql: DhText,
+    pub user_sql: DhText,
+    pub settings: *const DhSetting,
+    pub setting_count: usize,
+    pub in_transaction: bool,
+}
+
+/// `DhColumnTypes`.
+#[repr(C)]
+pub struct DhColumnTypes {
+    pub schema: *mut FFI_ArrowSchema,
+    pub type_names: *const DhText,
+    pub count: usize,
+}
+
+/// `DhPrepared`.
+#[repr(C)]
+pub struct DhPrepared {
+    pub statement_id: u64,
+    pub kind: c_int,
+    pub read_only: bool,
+}
+
+/// `DhColumn`.
+#[repr(C)]
+pub struct DhColumn {
+    pub name: DhText,
+    pub type_name: DhText,
+    pub not_null: bool,
+    pub generated: bool,
+    pub default_sql: DhOptionalText,
+    pub comment: DhOptionalText,
+}
+
+/// `DhCatalogEntry`.
+#[repr(C)]
+pub struct DhCatalogEntry {
+    pub kind: c_int,
+    pub schema: DhText,
+    pub name: DhText,
+    pub sql: DhText,
+    pub table: DhText,
+    pub estimated_rows: u64,
+    pub comment: DhOptionalText,
+    pub columns: *const DhColumn,
+    pub column_count: usize,
+}
+
+/// `DhCatalogState`.
+#[repr(C)]
+pub struct DhCatalogState {
+    pub version: u64,
+    pub unchanged: bool,
+}
+
+/// `DhStatistic`.
+#[repr(C)]
+pub struct DhStatistic {
+    pub sql: DhText,
+    pub execution_mode: DhText,
+    pub merge_strategy: DhText,
+    pub duration_ms: i64,
+    pub workers_used: i64,
+    pub tasks: i64,
+    pub started_us: i64,
+}
+
+pub type DhCatalogSink = unsafe extern "C" fn(*mut c_void, *const DhCatalogEntry);
+pub type DhStatisticSink = unsafe extern "C" fn(*mut c_void, *const DhStatistic);
+
+type Handle = *mut c_void;
+
+/// `DhClientTable`, in its order.
+#[repr(C)]
+pub struct DhClientTable {
+    pub driver_connect: unsafe extern "C" fn(DhText, u16, DhPatience, *mut DhError) -> Handle,
+    pub driver_free: unsafe extern "C" fn(Handle),
+    pub driver_register_worker: unsafe extern "C" fn(Handle, DhText, DhText, DhPatience, *mut DhError) -> bool,
+    pub driver_replace: unsafe extern "C" fn(Handle, DhText, DhText, DhPatience, *mut DhError) -> bool,
+    pub driver_worker_count: unsafe extern "C" fn(Handle, *mut u64, DhPatience, *mut DhError) -> bool,
+    pub driver_load_extension: unsafe extern "C" fn(Handle, DhText, DhPatience, *mut DhError) -> bool,
+    pub driver_statistics:
+        unsafe extern "C" fn(Handle, bool, DhStatisticSink, *mut c_void, DhPatience, *mut DhError) -> bool,
+
+    pub session_open: unsafe extern "C" fn(Handle, *mut DhError) -> Handle,
+    pub session_free: unsafe extern "C" fn(Handle),
+    pub session_prepare: unsafe extern "C" fn(
+        Handle,
+        *const DhStatementText,
+        *const DhColumnTypes,
+        *mut FFI_ArrowArray,
+        DhPatience,
+        *mut DhPrepared,
+        *mut FFI_ArrowSchema,
+        *mut DhError,
+    ) -> bool,
+    pub session_close_statement: unsafe extern "C" fn(Handle, u64),
+    pub session_execute: unsafe extern "C" fn(
+        Handle,
+        u64,
+        bool,
+        DhText,
+        DhPatience,
+        *mut DhSourceTable,
+        *mut Handle,
+        *mut DhError,
+    ) -> bool,
+    pub session_end_transaction: unsafe extern "C" fn(Handle, bool, DhPatience, *mut DhError) -> bool,
+    pub session_describe: unsafe extern "C" fn(
+        Handle,
+        bool,
+        u64,
+        bool,
+        DhCatalogSink,
+        *mut c_void,
+        *mut DhCatalogState,
+        DhPatience,
+        *mut DhError,
+    ) -> bool,
+
+    pub ingest_begin: unsafe extern "C" fn(
+        Handle,
+        *const DhStatementText,
+        *const DhColumnTypes,
+        DhPatience,
+        *mut DhError,
+    ) -> Handle,
+    pub ingest_write: unsafe extern "C" fn(Handle, *mut FFI_ArrowArray, DhPatience, *mut DhError) -> bool,
+    pub ingest_finish:
+        unsafe extern "C" fn(Handle, DhPatience, *mut i64, *mut DhSourceTable, *mut Handle, *mut DhError) -> bool,
+    pub ingest_free: unsafe extern "C" fn(Handle),
+
+    pub start_local_server: unsafe extern "C" fn(u16, u32, *mut DhError) -> bool,
+    pub stop_local_server: unsafe extern "C" fn(*mut DhError) -> bool,
+    pub start_standalone_worker: unsafe extern "C" fn(u16, *mut DhError) -> bool,
+}
+
+
+unsafe extern "C-unwind" {
+    pub fn dh_client_load(loader: *mut c_void, table: *const DhClientTable);
+}

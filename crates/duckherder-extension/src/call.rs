@@ -1,0 +1,119 @@
+//! One connection to a driver, and the calls that it carries.
+
+use std::time::Duration;
+
+use arrow_flight::Action;
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::sql::Any;
+use duckherder_engine::{EngineError, Result};
+use duckherder_proto::any::Command;
+use duckherder_proto::error::ErrorDetail;
+use duckherder_proto::{MAX_MESSAGE_BYTES, SESSION_HEADER};
+use prost::Message;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+use crate::io_error;
+
+/// A driver that does not answer by then is not there.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// A connection over which nothing comes is tried, so that a driver that disappeared is noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_LIMIT: Duration = Duration::from_secs(20);
+/// Bytes that may be on their way in one stream, and in all.
+const STREAM_WINDOW_BYTES: u32 = 16 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
+
+/// A connection to a driver; clones share it.
+#[derive(Clone)]
+pub struct Line {
+    client: FlightServiceClient<Channel>,
+    /// `host:port`, for messages.
+    pub address: String,
+}
+
+impl Line {
+    /// Connects.
+    ///
+    /// # Errors
+    /// `IO`, naming the place, if nobody answers there.
+    pub async fn connect(host: &str, port: u16) -> Result<Self> {
+        let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let unreachable = |reason: &dyn std::error::Error| {
+            io_error(format!("cannot reach a duckherder driver at {address}: {}", innermost(reason)))
+        };
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|error| unreachable(&error))?
+            .connect_timeout(CONNECT_LIMIT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE_LIMIT)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        let channel = endpoint.connect().await.map_err(|error| unreachable(&error))?;
+        let client = FlightServiceClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(Self { client, address })
+    }
+
+    pub fn client(&self) -> FlightServiceClient<Channel> {
+        self.client.clone()
+    }
+
+    /// The error inside a status, which names the driver if it is the connection that failed.
+    pub fn error(&self, status: &Status) -> EngineError {
+        let own = status.metadata().get_bin(duckherder_proto::ERROR_HEADER).is_some();
+        if !own && matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled) {
+            return io_error(format!("lost the duckherder driver at {}: {}", self.address, innermost(status)));
+        }
+        ErrorDetail::from_status(status).into()
+    }
+
+    /// An action and its one answer.
+    ///
+    /// # Errors
+    /// What the driver says, or that it does not answer.
+    pub async fn action<A: Command>(&self, session: Option<&SessionName>, message: &impl Command) -> Result<A> {
+        let any = Any::decode(message.pack()).map_err(|error| malformed(&error))?;
+        let action = Action { r#type: any.type_url, body: message.pack() };
+        let mut answers = self
+            .client()
+            .do_action(with_session(action, session))
+            .await
+            .map_err(|status| self.error(&status))?
+            .into_inner();
+        let answer = answers.message().await.map_err(|status| self.error(&status))?;
+        let answer = answer.ok_or_else(|| io_error(format!("the driver at {} gave no answer", self.address)))?;
+        let any = Any::decode(answer.body).map_err(|error| malformed(&error))?;
+        A::from_any(&any)
+            .map_err(|error| malformed(&error))?
+            .ok_or_else(|| io_error(format!("the driver at {} answered '{}'", self.address, any.type_url)))
+    }
+}
+
+/// What was meant by an answer can't be read.
+pub fn malformed(error: &dyn std::error::Error) -> EngineError {
+    io_error(format!("the driver's answer is malformed: {error}"))
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut current = error;
+    while let Some(source) = current.source() {
+        current = source;
+    }
+    current.to_string()
+}
+
+/// The value of the header that names a session.
+pub type SessionName = MetadataValue<Ascii>;
+
+/// A request in a session.
+pub fn with_session<T>(message: T, session: Option<&SessionName>) -> Request<T> {
+    let mut request = Request::new(message);
+    if let Some(session) = session {
+        request.metadata_mut().insert(SESSION_HEADER, session.clone());
+    }
+    request
+}

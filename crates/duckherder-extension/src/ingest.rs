@@ -1,0 +1,125 @@
+//! Rows on their way to a statement on a driver, no more of them than the driver keeps up with.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow_flight::sql::Any;
+use arrow_flight::{FlightData, FlightDescriptor};
+use duckherder_proto::encode::BatchEncoder;
+use duckherder_engine::client::{Patience, RemoteIngest, StatementText};
+use duckherder_engine::{BatchSource, EngineError, Result};
+use duckherder_proto::any::Command;
+use duckherder_proto::statement::{IngestResult, IngestRows};
+use prost::Message;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::call::{Line, SessionName, malformed, with_session};
+use crate::rows::StoredRows;
+use crate::runtime::{runtime, wait};
+use crate::io_error;
+
+/// Messages (of about 3 MiB) that wait for the network.
+const WAITING_MESSAGES: usize = 4;
+
+/// A running `DoPut`.
+pub struct Ingest {
+    schema: SchemaRef,
+    encoder: BatchEncoder,
+    messages: Option<mpsc::Sender<FlightData>>,
+    answer: Option<JoinHandle<Result<IngestResult>>>,
+}
+
+impl Ingest {
+    /// Begins the call.
+    ///
+    /// # Errors
+    /// There are no threads to do it; what the driver says comes out later.
+    pub fn begin(line: Line, session: &SessionName, statement: &StatementText, schema: SchemaRef) -> Result<Self> {
+        let command = IngestRows {
+            sql: statement.sql.clone(),
+            user_sql: statement.user_sql.clone(),
+            settings: statement.settings.clone(),
+            in_transaction: statement.in_transaction,
+        };
+        let (encoder, first) = BatchEncoder::new(Arc::clone(&schema));
+        let first = first.with_descriptor(FlightDescriptor::new_cmd(command.pack()));
+        let (messages, waiting) = mpsc::channel(WAITING_MESSAGES);
+        // An empty channel takes the first message.
+        messages.try_send(first).map_err(|_| EngineError::internal("an empty channel is full"))?;
+        let session = session.clone();
+        let answer = runtime()?.spawn(async move { put(&line, &session, waiting).await });
+        Ok(Self { schema, encoder, messages: Some(messages), answer: Some(answer) })
+    }
+
+    fn send(&mut self, messages: Vec<FlightData>, patience: &Patience) -> Result<()> {
+        let Some(sender) = self.messages.clone() else {
+            return Err(EngineError::internal("an ingest that has ended gets more rows"));
+        };
+        for message in messages {
+            let sent = wait(patience, async { Ok(sender.send(message).await.is_ok()) })?;
+            if !sent {
+                // The call is over before the rows are: the driver has something to say.
+                self.take_answer(patience)?;
+                return Err(io_error("the driver ended a statement before it had read all rows"));
+            }
+        }
+        Ok(())
+    }
+
+    fn take_answer(&mut self, patience: &Patience) -> Result<IngestResult> {
+        self.messages = None;
+        let Some(answer) = self.answer.take() else {
+            return Err(EngineError::internal("an ingest is asked twice for its end"));
+        };
+        wait(patience, async { answer.await.map_err(|error| io_error(error.to_string()))? })
+    }
+}
+
+async fn put(line: &Line, session: &SessionName, waiting: mpsc::Receiver<FlightData>) -> Result<IngestResult> {
+    let stream = futures::stream::unfold(waiting, |mut waiting| async {
+        let message = waiting.recv().await?;
+        Some((message, waiting))
+    });
+    let mut client = line.client();
+    let answer = client.do_put(with_session(stream, Some(session))).await.map_err(|status| line.error(&status))?;
+    let mut answers = answer.into_inner();
+    let result = answers.message().await.map_err(|status| line.error(&status))?;
+    let result = result.ok_or_else(|| io_error(format!("the driver at {} gave no answer", line.address)))?;
+    let any = Any::decode(result.app_metadata).map_err(|error| malformed(&error))?;
+    IngestResult::from_any(&any)
+        .map_err(|error| malformed(&error))?
+        .ok_or_else(|| io_error(format!("the driver at {} answered '{}'", line.address, any.type_url)))
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        // An unfinished call is cancelled, so that the driver rolls the statement back.
+        if let Some(answer) = self.answer.take() {
+            answer.abort();
+        }
+    }
+}
+
+impl RemoteIngest for Ingest {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn write(&mut self, batch: RecordBatch, patience: &Patience) -> Result<()> {
+        let mut messages = Vec::new();
+        self.encoder.encode(&batch, &mut messages)?;
+        self.send(messages, patience)
+    }
+
+    fn finish(&mut self, patience: &Patience) -> Result<(i64, Option<Arc<dyn BatchSource>>)> {
+        let last = self.encoder.finish()?;
+        self.send(vec![last], patience)?;
+        let result = self.take_answer(patience)?;
+        if result.returned.is_empty() {
+            return Ok((result.changed_rows, None));
+        }
+        Ok((result.changed_rows, Some(Arc::new(StoredRows::decode(&result.returned)?))))
+    }
+}
