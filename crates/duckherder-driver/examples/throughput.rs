@@ -8,6 +8,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
+use arrow::array::Array;
+
 use common::{Client, driver};
 
 /// Columns and widths of TPC-H's lineitem.
@@ -34,21 +36,19 @@ async fn main() {
 
     let (_, scan) = client.prepare("SELECT * FROM lineitem").await.unwrap();
     for _ in 0..3 {
-        let began = Instant::now();
+        let (began, cpu) = (Instant::now(), cpu_seconds());
         let mut stream = client.stream(scan.statement_id, &[]).await.unwrap();
         let (mut seen, mut bytes) = (0, 0);
         while let Some(batch) = stream.next().await {
             let batch = batch.unwrap();
             seen += batch.num_rows() as u64;
-            bytes += batch
-                .columns()
-                .iter()
-                .map(|column| arrow::array::Array::to_data(column).get_slice_memory_size().unwrap())
-                .sum::<usize>();
+            bytes += bytes_of(&batch);
         }
         assert_eq!(seen, rows);
         let seconds = began.elapsed().as_secs_f64();
-        println!("result: {:.0} MB in {seconds:.2} s, {:.0} MB/s", bytes as f64 / 1e6, bytes as f64 / 1e6 / seconds);
+        let megabytes = bytes as f64 / 1e6;
+        let cpu = cpu_seconds() - cpu;
+        println!("result: {megabytes:.0} MB in {seconds:.2} s, {:.0} MB/s, {cpu:.2} s of CPU", megabytes / seconds);
     }
 
     client.query("CREATE TABLE one AS SELECT 42 AS v").await.unwrap();
@@ -60,33 +60,42 @@ async fn main() {
 
     let (_, scan) = client.prepare("SELECT * FROM lineitem LIMIT 3000000").await.unwrap();
     let batches = client.stream(scan.statement_id, &[]).await.unwrap().collect().await.unwrap();
-    let bytes: usize = batches.iter().map(|batch| batch.get_array_memory_size()).sum();
+    let megabytes = batches.iter().map(bytes_of).sum::<usize>() as f64 / 1e6;
     client.query("CREATE TABLE target AS FROM lineitem WITH NO DATA").await.unwrap();
     for _ in 0..2 {
-        let began = Instant::now();
+        let (began, cpu) = (Instant::now(), cpu_seconds());
         let sql = "INSERT INTO target SELECT * FROM duckherder_input";
         let done = client.ingest(sql, batches.clone()).await.unwrap();
         let seconds = began.elapsed().as_secs_f64();
-        println!(
-            "ingest: {} rows in {seconds:.2} s, {:.0} MB/s",
-            done.changed_rows,
-            bytes as f64 / 1e6 / seconds
-        );
+        let cpu = cpu_seconds() - cpu;
+        println!("ingest: {} rows in {seconds:.2} s, {:.0} MB/s, {cpu:.2} s of CPU", done.changed_rows, megabytes / seconds);
     }
+}
+
+fn bytes_of(batch: &arrow::array::RecordBatch) -> usize {
+    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap()).sum()
+}
+
+/// Processor time of this process, client and driver both.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<f64> = stat.rsplit(')').next().unwrap().split(' ').filter_map(|field| field.parse().ok()).collect();
+    (fields[10] + fields[11]) / 100.0
 }
 
 async fn report(what: &str, times: u32, mut run: impl AsyncFnMut()) {
     let mut each: Vec<Duration> = Vec::new();
-    let began = Instant::now();
+    let (began, cpu) = (Instant::now(), cpu_seconds());
     for _ in 0..times {
         let began = Instant::now();
         run().await;
         each.push(began.elapsed());
     }
     let total = began.elapsed();
+    let cpu_each = (cpu_seconds() - cpu) * 1e6 / f64::from(times);
     each.sort();
     println!(
-        "{what}: min {:?}, median {:?}, {:.0} a second",
+        "{what}: min {:?}, median {:?}, {:.0} a second, {cpu_each:.0} us of CPU",
         each[0],
         each[each.len() / 2],
         f64::from(times) / total.as_secs_f64()
