@@ -43,7 +43,7 @@ fn shapes_of_queries() {
     let mut session = herd.session();
     for (sql, merge) in [
         ("SELECT sum(v), min(s), max(f), count(f) FROM t", "AGGREGATE"),
-        ("SELECT sum(v) FILTER (v > 500), count(*) FROM t WHERE id < 0", "AGGREGATE"),
+        ("SELECT sum(v) FILTER (v > 500), count(*) FROM t WHERE s = 'name 77'", "AGGREGATE"),
         ("SELECT g, sum(v), avg(f), count(*) FROM t GROUP BY g", "GROUP_BY"),
         ("SELECT g, s, sum(d) FROM t WHERE v < 500 GROUP BY g, s HAVING sum(d) > 10", "GROUP_BY"),
         ("SELECT g + 1, sum(v * 2) + count(*) FROM t GROUP BY g + 1", "GROUP_BY"),
@@ -79,8 +79,8 @@ fn rows_keep_their_order() {
         ("SELECT * FROM t ORDER BY f DESC NULLS FIRST, id LIMIT 3", "TOP_N"),
         ("SELECT id, v FROM t WHERE v < 5 ORDER BY v, id DESC", "CONCATENATE"),
         ("SELECT s, sum(v) FROM t GROUP BY s ORDER BY s", "GROUP_BY"),
-        ("SELECT list(id), string_agg(s, ',') FROM t WHERE v = 1", "AGGREGATE"),
-        ("SELECT g, list(id), first(id), last(s) FROM t WHERE v = 1 GROUP BY g ORDER BY g", "GROUP_BY"),
+        ("SELECT list(id ORDER BY id), string_agg(s, ',' ORDER BY id DESC) FROM t WHERE v = 1", "AGGREGATE"),
+        ("SELECT g, first(id ORDER BY id), last(s ORDER BY id) FROM t GROUP BY g ORDER BY g", "GROUP_BY"),
     ] {
         let outcome = herd.same_ordered(&mut session, sql);
         assert_eq!((outcome.mode.as_str(), outcome.merge_strategy.as_str()), ("ROW_GROUP_PARTITION", merge), "{sql}");
@@ -93,11 +93,11 @@ fn explain_tells_stages_and_reasons() {
     let session = herd.session();
     let text = |sql: &str| rows_of(&session.connection, sql).unwrap().join("\n");
     let plan = text("EXPLAIN SELECT g, sum(v) FROM t GROUP BY g");
-    for word in ["DUCKHERDER_EXCHANGE", "ROW_GROUP_PARTITION", "GROUP_BY", "split_0"] {
+    for word in ["Duckherder Exchange", "ROW_GROUP_PARTITION", "GROUP_BY", "split_0"] {
         assert!(plan.contains(word), "{word} is not in\n{plan}");
     }
     let analyzed = text("EXPLAIN ANALYZE SELECT g, sum(v) FROM t GROUP BY g");
-    for word in ["Task 0", "Task 1", "7 rows", "local-0", "local-1"] {
+    for word in ["GROUP_BY", "Task 0", "Task 1", "7 rows", "local-0", "local-1"] {
         assert!(analyzed.contains(word), "{word} is not in\n{analyzed}");
     }
     let local = text("EXPLAIN SELECT random() FROM t");

@@ -91,6 +91,9 @@ fn try_distribute(plan: &Plan, workers: u64) -> Result<Distribution, String> {
         let node = plan.root.id;
         return Ok(Distribution { cut: Cut::Subtree, node, mode, merge: MergeStrategy::None, tasks, note: None });
     }
+    if scan.index_lookup {
+        return Err(format!("an index of {} finds the rows", scan.name));
+    }
     let (cut, node, merge, note) = cut_above_scan(&plan.root.path_to(id));
     Ok(Distribution { cut, node, mode, merge, tasks, note })
 }
@@ -122,9 +125,6 @@ fn single_scan(root: &PlanNode) -> Result<(u64, &Scan), String> {
     }
     if scan.virtual_columns {
         return Err("it reads row ids".into());
-    }
-    if scan.index_lookup {
-        return Err(format!("an index of {} finds the rows", scan.name));
     }
     Ok((id, scan))
 }
@@ -271,13 +271,15 @@ mod tests {
         written.has_written = true;
         assert!(reason(&written, 4).contains("has written"));
         let join = r#"{"id":0,"operator":"COMPARISON_JOIN","children":[#,#]}"#;
-        assert_eq!(reason(&over(join, 10), 4), "COMPARISON_JOIN runs on the driver");
+        assert_eq!(reason(&over(join, 10), 4), "it reads more than one table");
+        let insert = r#"{"id":0,"operator":"INSERT","children":[#]}"#;
+        assert_eq!(reason(&over(insert, 10), 4), "INSERT runs on the driver");
         let union = r#"{"id":0,"operator":"UNION","children":[#,#]}"#;
         assert_eq!(reason(&over(union, 10), 4), "it reads more than one table");
         let random = r#"{"id":0,"operator":"PROJECTION","volatile":true,"children":[#]}"#;
         assert!(reason(&over(random, 10), 4).contains("another value each time"));
         for flag in ["virtual_columns", "sampled", "index_lookup"] {
-            let json = scan(10).replace(&format!("\"{flag}\":false"), &format!("\"{flag}\":true"));
+            let json = scan(500_000).replace(&format!("\"{flag}\":false"), &format!("\"{flag}\":true"));
             reason(&plan(&format!(r#"{{"has_written":false,"root":{json}}}"#)), 4);
         }
         let constant = r#"{"has_written":false,"root":{"id":0,"operator":"PROJECTION","children":[]}}"#;

@@ -47,12 +47,32 @@ pub enum Operator {
     Limit,
     Window,
     Unnest,
-    MaterializedCte,
-    CteRef,
-    Union,
-    /// Anything else, by DuckDB's name.
+    /// Anything else that only reads: joins, set operations, constants.
+    Relational,
+    /// What is not part of a query, or runs several times; by DuckDB's name.
     Other(String),
 }
+
+/// DuckDB's names of the operators that are [`Operator::Relational`].
+const RELATIONAL: [&str; 17] = [
+    "ANY_JOIN",
+    "ASOF_JOIN",
+    "CHUNK_GET",
+    "COMPARISON_JOIN",
+    "CROSS_PRODUCT",
+    "CTE",
+    "CTE_SCAN",
+    "DELIM_GET",
+    "DELIM_JOIN",
+    "DUMMY_SCAN",
+    "EMPTY_RESULT",
+    "EXCEPT",
+    "EXPRESSION_GET",
+    "INTERSECT",
+    "JOIN",
+    "POSITIONAL_JOIN",
+    "UNION",
+];
 
 impl From<String> for Operator {
     fn from(name: String) -> Self {
@@ -67,9 +87,7 @@ impl From<String> for Operator {
             "LIMIT" => Self::Limit,
             "WINDOW" => Self::Window,
             "UNNEST" => Self::Unnest,
-            "CTE" => Self::MaterializedCte,
-            "CTE_SCAN" => Self::CteRef,
-            "UNION" => Self::Union,
+            _ if RELATIONAL.contains(&name.as_str()) => Self::Relational,
             _ => Self::Other(name),
         }
     }

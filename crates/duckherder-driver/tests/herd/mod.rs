@@ -47,7 +47,11 @@ impl Herd {
     /// Both answers are the same, in the same order; how the session ran it.
     pub fn same_ordered(&self, session: &mut Session, sql: &str) -> ExecutionOutcome {
         let (rows, outcome) = session.query(sql).unwrap_or_else(|error| panic!("{sql}\n{error}"));
-        assert_eq!(rows, rows_of(&self.plain, sql).unwrap(), "{sql}");
+        let expected = rows_of(&self.plain, sql).unwrap();
+        assert_eq!(rows.len(), expected.len(), "{sql}");
+        for (row, expected) in rows.iter().zip(&expected) {
+            assert_eq!(row, expected, "{sql}");
+        }
         outcome
     }
 

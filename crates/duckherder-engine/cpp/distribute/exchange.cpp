@@ -6,6 +6,8 @@
 #include "duckdb/execution/physical_operator.hpp"
 #include "duckdb/execution/physical_plan_generator.hpp"
 #include "duckdb/function/partition_stats.hpp"
+#include "duckdb/main/query_profiler.hpp"
+#include "duckdb/parallel/thread_context.hpp"
 #include "duckdb/storage/data_table.hpp"
 #include "snapshot.hpp"
 
@@ -67,7 +69,8 @@ public:
 	}
 
 	idx_t MaxThreads() override {
-		return query->sequential ? 1 : NumericLimits<uint32_t>::Maximum();
+		// One a task; how many there are is not known before they start.
+		return NumericLimits<uint32_t>::Maximum();
 	}
 
 	//! The columns of Arrow batches, read once.
@@ -158,10 +161,7 @@ public:
 		return true;
 	}
 	bool ParallelSource() const override {
-		return !query->sequential;
-	}
-	OrderPreservationType SourceOrder() const override {
-		return query->sequential ? OrderPreservationType::FIXED_ORDER : OrderPreservationType::INSERTION_ORDER;
+		return true;
 	}
 	bool SupportsPartitioning(const OperatorPartitionInfo &info) const override {
 		return !info.RequiresPartitionColumns();
@@ -180,6 +180,12 @@ public:
 	shared_ptr<DistributedQuery> query;
 
 protected:
+	//! EXPLAIN ANALYZE took its lines before the tasks ran.
+	void ShowTasks(ExecutionContext &context) const {
+		if (QueryProfiler::Get(context.client).IsEnabled()) {
+			context.thread.profiler.GetOperatorMetrics(*this).SetExtraInfo(ParamsToString());
+		}
+	}
 	SourceResultType GetDataInternal(ExecutionContext &context, DataChunk &output,
 	                                 OperatorSourceInput &input) const override;
 };
@@ -193,6 +199,7 @@ SourceResultType PhysicalExchange::GetDataInternal(ExecutionContext &context, Da
 		if (!reader.partition.IsValid()) {
 			auto next = global.next_partition++;
 			if (next >= global.partitions) {
+				ShowTasks(context);
 				return SourceResultType::FINISHED;
 			}
 			reader.partition = next;

@@ -24,8 +24,6 @@ struct DistributedQuery {
 	//! The types of the fragment's columns.
 	duckdb::vector<duckdb::LogicalType> types;
 	duckdb::optional_ptr<duckdb::TableCatalogEntry> table;
-	//! Whether rows must come in the order of the tasks, one after the other.
-	bool sequential = false;
 };
 
 //! Stands where the subtree was that the tasks run: same bindings, same types.

@@ -85,20 +85,32 @@ ExportedPlan ExportPartialAggregate(ClientContext &context, LogicalAggregate &ag
 	// A relation without columns has one that stands for them.
 	auto columns = MaxValue<idx_t>(fields.size(), 1);
 
-	// Group keys become columns first: a constant among them would be a position to GROUP BY.
-	auto keys = make_uniq<SelectNode>();
-	for (idx_t i = 0; i < columns; i++) {
-		keys->select_list.push_back(make_uniq<ColumnRefExpression>(Column(i), Identifier(INPUT_NAME)));
-	}
-	for (auto &group : aggregate.groups) {
-		keys->select_list.push_back(Take(BoundExpressionSQLExporter::Export(*group, names)));
-	}
-	keys->from_table = AsInput(std::move(relation.query), columns);
-
 	auto node = make_uniq<SelectNode>();
+	auto input = AsInput(std::move(relation.query), columns);
+	auto plain_keys = std::all_of(aggregate.groups.begin(), aggregate.groups.end(), [](unique_ptr<Expression> &group) {
+		return group->GetExpressionClass() == ExpressionClass::BOUND_COLUMN_REF;
+	});
+	if (!plain_keys) {
+		// Keys become columns first: a constant among them would be a position to GROUP BY.
+		auto keys = make_uniq<SelectNode>();
+		for (idx_t i = 0; i < columns; i++) {
+			keys->select_list.push_back(make_uniq<ColumnRefExpression>(Column(i), Identifier(INPUT_NAME)));
+		}
+		for (auto &group : aggregate.groups) {
+			keys->select_list.push_back(Take(BoundExpressionSQLExporter::Export(*group, names)));
+		}
+		keys->from_table = std::move(input);
+		input = AsInput(std::move(keys), columns + aggregate.groups.size());
+	}
+	node->from_table = std::move(input);
 	GroupingSet all_keys;
 	for (idx_t i = 0; i < aggregate.groups.size(); i++) {
-		auto key = make_uniq<ColumnRefExpression>(Column(columns + i), Identifier(INPUT_NAME));
+		unique_ptr<ParsedExpression> key;
+		if (plain_keys) {
+			key = Take(BoundExpressionSQLExporter::Export(*aggregate.groups[i], names));
+		} else {
+			key = make_uniq<ColumnRefExpression>(Column(columns + i), Identifier(INPUT_NAME));
+		}
 		node->groups.group_expressions.push_back(key->Copy());
 		all_keys.insert(ProjectionIndex(i));
 		node->select_list.push_back(std::move(key));
@@ -113,7 +125,6 @@ ExportedPlan ExportPartialAggregate(ClientContext &context, LogicalAggregate &ag
 		call->ExportStateMutable() = true;
 		node->select_list.push_back(std::move(call));
 	}
-	node->from_table = AsInput(std::move(keys), columns + aggregate.groups.size());
 
 	ExportedPlan result;
 	result.query = std::move(node);

@@ -202,10 +202,20 @@ static idx_t CountScans(LogicalOperator &op) {
 	return count;
 }
 
-//! Before DuckDB's own passes: a single scan that may be cut keeps its shape, with no second scan for late columns.
+static void ScanOnce(LogicalOperator &op) {
+	if (op.type == LogicalOperatorType::LOGICAL_GET) {
+		op.Cast<LogicalGet>().function.late_materialization = false;
+	}
+	for (auto &child : op.children) {
+		ScanOnce(*child);
+	}
+}
+
+//! Before DuckDB's own passes. A single scan that may be cut keeps its shape, with no second scan for late columns;
+//! and in a task, late columns don't go together with a filter on row ids (INTERNAL error in DuckDB 2.0.0).
 static void Prepare(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &plan) {
-	if (FindDistributor(input.context) && CountScans(*plan) == 1) {
-		FindScan(*plan)->function.late_materialization = false;
+	if (RunsTasks(input.context) || (FindDistributor(input.context) && CountScans(*plan) == 1)) {
+		ScanOnce(*plan);
 	}
 }
 

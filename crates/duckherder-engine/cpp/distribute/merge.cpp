@@ -68,7 +68,6 @@ void CutAggregate(Optimizer &optimizer, shared_ptr<DistributedQuery> query, uniq
 	vector<unique_ptr<Expression>> combines;
 	for (idx_t i = 0; i < aggregate.expressions.size(); i++) {
 		auto &original = aggregate.expressions[i]->Cast<BoundAggregateExpression>().Function();
-		query->sequential |= original.GetOrderDependent() == AggregateOrderDependent::ORDER_DEPENDENT;
 		combines.push_back(BindCombine(context, Reference(types[groups + i], source, groups + i), original));
 	}
 	auto merged = make_uniq<LogicalAggregate>(binder.GenerateTableIndex(), binder.GenerateTableIndex(),

@@ -1,12 +1,21 @@
 #include "snapshot.hpp"
 
 #include "duckdb/main/attached_database.hpp"
+#include "duckdb/main/client_context_state.hpp"
 #include "duckdb/transaction/duck_transaction_manager.hpp"
 #include "duckdb/transaction/meta_transaction.hpp"
 
 using namespace duckdb; // NOLINT
 
 namespace duckherder {
+
+static const char *const TASK_STATE = "duckherder_task";
+
+struct TaskState : public ClientContextState {};
+
+bool RunsTasks(ClientContext &context) {
+	return context.registered_state->Get<TaskState>(TASK_STATE) != nullptr;
+}
 
 Snapshot::Snapshot(ClientContext &context, AttachedDatabase &database_p)
     : database(database_p.shared_from_this()), start_time(DuckTransaction::Get(context, database_p).start_time),
@@ -22,6 +31,7 @@ Snapshot::Snapshot(ClientContext &context, AttachedDatabase &database_p)
 
 void Snapshot::Enter(Connection &connection) const {
 	auto &context = *connection.context;
+	context.registered_state->GetOrCreate<TaskState>(TASK_STATE);
 	ClientConfig::GetConfig(context) = config;
 	connection.BeginTransaction();
 	auto &meta = MetaTransaction::Get(context);
