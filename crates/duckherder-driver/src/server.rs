@@ -61,7 +61,7 @@ impl Default for DriverOptions {
             database: ":memory:".to_string(),
             settings: Vec::new(),
             limits: SessionLimits::default(),
-            distributor: None,
+            distributor: Some(crate::scheduler::Scheduler::factory()),
         }
     }
 }
