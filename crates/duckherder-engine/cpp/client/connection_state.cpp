@@ -1,6 +1,7 @@
 #include "connection_state.hpp"
 
 #include "duckdb/main/client_context.hpp"
+#include "duckdb/main/prepared_statement_data.hpp"
 #include "history.hpp"
 
 using namespace duckdb; // NOLINT
@@ -39,6 +40,7 @@ void ConnectionState::NoteRemote(ClientContext &context) {
 void ConnectionState::QueryBegin(ClientContext &) {
 	begun = std::chrono::steady_clock::now();
 	remote = false;
+	parameter_count = 0;
 }
 
 void ConnectionState::QueryEnd(ClientContext &context, optional_ptr<ErrorData> error) {
@@ -60,6 +62,15 @@ RebindQueryInfo ConnectionState::OnPlanningError(ClientContext &, SQLStatement &
 	}
 	rebind = false;
 	return RebindQueryInfo::ATTEMPT_TO_REBIND;
+}
+
+RebindQueryInfo ConnectionState::OnFinalizePrepare(ClientContext &, PreparedStatementData &prepared,
+                                                   PreparedStatementMode) {
+	if (!prepared.unbound_statement && prepared.value_map.empty() && prepared.properties.parameter_count == 0) {
+		prepared.properties.parameter_count = parameter_count;
+	}
+	parameter_count = 0;
+	return RebindQueryInfo::DO_NOT_REBIND;
 }
 
 } // namespace duckherder

@@ -25,6 +25,11 @@ public:
 		rebind = true;
 	}
 
+	//! A whole statement that is handed to a driver takes so many parameters.
+	void SetParameterCount(duckdb::idx_t count) {
+		parameter_count = count;
+	}
+
 	void QueryBegin(duckdb::ClientContext &context) override;
 	void QueryEnd(duckdb::ClientContext &context, duckdb::optional_ptr<duckdb::ErrorData> error) override;
 	bool CanRequestRebind() override {
@@ -32,6 +37,9 @@ public:
 	}
 	duckdb::RebindQueryInfo OnPlanningError(duckdb::ClientContext &context, duckdb::SQLStatement &statement,
 	                                        duckdb::ErrorData &error) override;
+	//! DuckDB counts the parameters of the statement that it binds; ours are arguments of a function in it.
+	duckdb::RebindQueryInfo OnFinalizePrepare(duckdb::ClientContext &context, duckdb::PreparedStatementData &prepared,
+	                                          duckdb::PreparedStatementMode mode) override;
 
 private:
 	const duckdb::idx_t connection_id;
@@ -40,6 +48,7 @@ private:
 	duckdb::string query;
 	bool remote = false;
 	bool rebind = false;
+	duckdb::idx_t parameter_count = 0;
 };
 
 } // namespace duckherder

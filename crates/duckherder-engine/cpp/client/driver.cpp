@@ -26,16 +26,16 @@ DhPatience PatienceOf(ClientContext &context) {
 	return DhPatience {IsInterrupted, &context};
 }
 
+//! Offsets are of 32 bits: the Arrow forms of BIT and JSON know no others, and a batch is small.
 ClientProperties ExactArrow(ClientContext &context) {
 	ClientProperties properties;
-	properties.arrow_offset_size = ArrowOffsetSize::LARGE;
+	properties.arrow_offset_size = ArrowOffsetSize::REGULAR;
 	properties.arrow_lossless_conversion = true;
 	properties.arrow_output_version = ArrowFormatVersion::V1_5;
 	properties.client_context = context;
 	return properties;
 }
 
-//! Arrow's dictionaries of ENUMs change from batch to batch; the protocol sends one dictionary a stream.
 LeavingColumns::LeavingColumns(ClientContext &context, const vector<LogicalType> &types, const vector<string> &names) {
 	auto properties = ExactArrow(context);
 	ArrowConverter::ToArrowSchema(&schema.arrow_schema, types, names, properties);

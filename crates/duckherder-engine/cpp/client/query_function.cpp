@@ -62,6 +62,7 @@ unique_ptr<QueryData> BindQuery(ClientContext &context, RemoteCatalog &catalog, 
 	data->kind = prepared.kind;
 	data->read_only = prepared.read_only;
 	data->columns = make_uniq<ArrowSourceColumns>(context, prepared.schema.arrow_schema);
+	ConnectionState::Get(context)->SetParameterCount(parameters.size());
 	data->changes_catalog = !data->read_only && (changes_catalog || data->kind == StatementReturnType::NOTHING);
 	return data;
 }
