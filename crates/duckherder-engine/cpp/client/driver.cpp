@@ -31,7 +31,6 @@ ClientProperties ExactArrow(ClientContext &context) {
 	ClientProperties properties;
 	properties.arrow_offset_size = ArrowOffsetSize::REGULAR;
 	properties.arrow_lossless_conversion = true;
-	properties.arrow_output_version = ArrowFormatVersion::V1_5;
 	properties.client_context = context;
 	return properties;
 }
