@@ -15,6 +15,7 @@ use tonic::transport::server::TcpIncoming;
 use crate::cluster::Cluster;
 use crate::distribute::DistributorFactory;
 use crate::error::{DriverError, Result};
+use crate::scheduler::Scheduler;
 use crate::service::{DriverService, Shared};
 use crate::sessions::{SessionLimits, Sessions};
 use crate::statistics::Statistics;
@@ -49,7 +50,7 @@ pub struct DriverOptions {
     /// DuckDB settings of the database, for example `("threads", "4")`.
     pub settings: Vec<(String, String)>,
     pub limits: SessionLimits,
-    /// Puts queries on workers; without one all run on the driver's DuckDB.
+    /// Puts queries on workers (the scheduler, by default); without one all run on the driver's DuckDB.
     pub distributor: Option<DistributorFactory>,
 }
 
@@ -61,7 +62,7 @@ impl Default for DriverOptions {
             database: ":memory:".to_string(),
             settings: Vec::new(),
             limits: SessionLimits::default(),
-            distributor: Some(crate::scheduler::Scheduler::factory()),
+            distributor: Some(Scheduler::factory()),
         }
     }
 }

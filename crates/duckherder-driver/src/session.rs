@@ -23,6 +23,9 @@ use crate::sync::{CancelOnDrop, Execution, lock};
 /// Prepared statements that a session may have at once.
 const STATEMENT_LIMIT: usize = 10_000;
 
+/// Rows that DuckDB may make ahead of the pump; its own bound is less than one of our Arrow batches.
+const STREAM_BUFFER: &str = "SET streaming_buffer_size = '16MB'";
+
 /// Who a session lives and dies with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
@@ -77,6 +80,7 @@ impl Session {
     /// DuckDB refuses the connection.
     pub fn open(id: String, owner: Owner, database: &Database, distributor: Option<&dyn Distributor>) -> Result<Self> {
         let connection = database.connect()?;
+        connection.execute(STREAM_BUFFER)?;
         if owner != Owner::Client {
             // Other clients know plain Arrow types, not DuckDB's extension types.
             connection.execute("SET arrow_lossless_conversion = false")?;

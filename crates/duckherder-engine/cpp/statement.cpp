@@ -134,9 +134,17 @@ DhResult *dh_statement_execute(DhStatement *statement, ArrowSchema *schema, Arro
 //! -1 with an error.
 int dh_result_next(DhResult *result, ArrowArray *array, DhError *error) {
 	return Guard(error, -1, [&]() {
-		auto batch = result->stream.Fetch();
-		if (result->stream.HasError()) {
-			result->stream.GetErrorObject().Throw();
+		// Not stream.Fetch(): it spins while other threads have all the tasks and nothing is buffered yet.
+		auto &stream = result->stream;
+		unique_ptr<ArrowFormat::T> batch;
+		while (!IsObservable(stream.TryFetch(batch))) {
+			auto state = stream.ExecuteTask();
+			if (state == QueryResultState::BLOCKED || state == QueryResultState::NO_TASKS_AVAILABLE) {
+				stream.WaitForTask();
+			}
+		}
+		if (stream.HasError()) {
+			stream.GetErrorObject().Throw();
 		}
 		if (!batch) {
 			return 0;
