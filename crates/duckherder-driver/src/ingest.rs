@@ -20,7 +20,7 @@ use duckherder_proto::MAX_MESSAGE_BYTES;
 use duckherder_proto::any::Command;
 use duckherder_proto::statement::{IngestResult, ResultKind};
 use duckherder_proto::task::EndOfPartition;
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -54,7 +54,7 @@ impl Incoming {
             let empty = data.data_header.is_empty();
             std::future::ready(!empty)
         });
-        let mut decoder = FlightDataDecoder::new(stream.map_err(FlightError::from));
+        let mut decoder = FlightDataDecoder::new(stream.chain(still_called()).map_err(FlightError::from));
         match decoder.next().await {
             None => Ok(None),
             Some(Ok(data)) => match data.payload {
@@ -86,6 +86,12 @@ impl Incoming {
         }
         Ok(batches)
     }
+}
+
+/// Comes after the last message. To tonic a client's cancellation looks like the end of its rows; but a call that was
+/// cancelled is dropped as soon as it waits, so whoever gets past this has all rows.
+fn still_called<T>() -> impl Stream<Item = T> {
+    futures::stream::once(tokio::task::yield_now()).filter_map(|()| std::future::ready(None))
 }
 
 fn cut(rows: u64, error: &FlightError) -> DriverError {

@@ -131,7 +131,8 @@ async fn a_cut_ingest_leaves_nothing() {
     client.query("CREATE TABLE t(v BIGINT)").await.unwrap();
     let waiting = futures::stream::iter([Ok(numbers(0, 10))]).chain(futures::stream::pending::<Result<_, FlightError>>());
     let call = client.ingest_stream("INSERT INTO t SELECT v FROM duckherder_input", waiting);
-    assert!(tokio::time::timeout(Duration::from_millis(500), call).await.is_err());
+    let ended = tokio::time::timeout(Duration::from_millis(500), call).await;
+    assert!(ended.is_err(), "{ended:?}");
     let other = Client::connect(&driver).await;
     assert_eq!(other.number("SELECT count(*) FROM t").await, 0);
     // The session is free again.
