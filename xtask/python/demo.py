@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import tpch
 from harness.client import attached, plain
 from harness.cluster import Cluster
@@ -32,7 +33,7 @@ GROUP BY n_name ORDER BY revenue DESC""",
 STATISTICS = """\
 SELECT left(regexp_replace(sql, '\\s+', ' ', 'g'), 48) AS sql, execution_mode, merge_strategy,
        query_duration_ms AS ms, num_workers_used AS workers, num_tasks_generated AS tasks
-FROM duckherder_get_query_execution_stats() WHERE num_tasks_generated > 0 OR starts_with(sql, 'SELECT')
+FROM duckherder_get_query_execution_stats() WHERE starts_with(sql, 'SELECT') AND NOT starts_with(sql, 'SELECT count(*)')
 ORDER BY execution_start_time"""
 
 
@@ -45,10 +46,14 @@ def same(left, right) -> bool:
     return left == right
 
 
-def timed(con, sql: str) -> tuple[list, float]:
+def rows(table: pa.Table) -> list:
+    return [list(row.values()) for row in table.to_pylist()]
+
+
+def timed(con, sql: str) -> tuple[pa.Table, float]:
     start = time.monotonic()
-    rows = con.execute(sql).fetchall()
-    return rows, time.monotonic() - start
+    table = con.execute(sql).to_arrow_table()
+    return table, time.monotonic() - start
 
 
 def main() -> None:
@@ -64,16 +69,16 @@ def main() -> None:
         for table in tpch.TABLES:
             tpch.load_table(con, arguments.data, table, f"dh.{table}")
         for table in tpch.TABLES:
-            rows, _ = tpch.open_table(arguments.data, table)
-            oracle.register("tpch_rows", rows).execute(f"CREATE TABLE dh.{table} AS SELECT * FROM tpch_rows")
+            batches, _ = tpch.open_table(arguments.data, table)
+            oracle.register("tpch_rows", batches).execute(f"CREATE TABLE dh.{table} AS SELECT * FROM tpch_rows")
 
         different = 0
         for title, sql in QUERIES.items():
             print(f"\n-- {title}\n{sql};")
-            rows, seconds = timed(con, sql)
+            answer, seconds = timed(con, sql)
             expected, plain_seconds = timed(oracle, sql)
-            con.sql(sql).show(max_width=160)
-            equal = same(rows, expected)
+            oracle.from_arrow(answer).show(max_width=160)
+            equal = same(rows(answer), rows(expected))
             different += not equal
             verdict = "the same rows as plain DuckDB" if equal else "NOT THE SAME ROWS AS PLAIN DUCKDB"
             print(f"{seconds * 1000:.0f} ms, {verdict} ({plain_seconds * 1000:.0f} ms)")
