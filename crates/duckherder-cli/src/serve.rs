@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use duckherder_driver::{Driver, DriverOptions};
+use duckherder_worker::{Worker, WorkerOptions};
 
 use crate::arguments::Role;
 
@@ -29,7 +30,15 @@ pub fn run(role: Role) -> Result<()> {
             driver.stop();
         }
         Role::Worker(worker) => {
-            anyhow::bail!("worker '{}' cannot listen on {}: this build has no worker", worker.id, worker.listen);
+            let threads = worker.threads.map(|threads| ("threads".to_string(), threads.to_string()));
+            let worker = Worker::start(WorkerOptions {
+                listen: worker.listen,
+                id: worker.id,
+                settings: threads.into_iter().collect(),
+            })?;
+            announce(worker.address())?;
+            signals.wait();
+            worker.stop();
         }
     }
     Ok(())

@@ -1,10 +1,11 @@
-//! Drivers that run inside the client's process.
+//! Drivers and workers that run inside the client's process.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use duckherder_driver::{Driver, DriverOptions};
 use duckherder_engine::Result;
+use duckherder_worker::{Worker, WorkerOptions};
 
 use crate::io_error;
 
@@ -12,6 +13,7 @@ use crate::io_error;
 #[derive(Default)]
 pub struct LocalServers {
     drivers: Mutex<BTreeMap<u16, Driver>>,
+    workers: Mutex<BTreeMap<u16, Worker>>,
 }
 
 impl LocalServers {
@@ -56,6 +58,18 @@ impl LocalServers {
     /// # Errors
     /// `IO` if the port is in use.
     pub fn start_worker(&self, port: u16) -> Result<()> {
-        Err(io_error(format!("cannot start a worker on port {port}")))
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        if workers.contains_key(&port) {
+            return Err(io_error(format!("a worker runs on port {port} already")));
+        }
+        let options = WorkerOptions {
+            listen: format!("127.0.0.1:{port}"),
+            id: format!("standalone-{port}"),
+            ..WorkerOptions::default()
+        };
+        let worker = Worker::start(options)
+            .map_err(|error| io_error(format!("cannot start a worker on port {port}: {error}")))?;
+        workers.insert(port, worker);
+        Ok(())
     }
 }
