@@ -1,11 +1,10 @@
-//! A task's input: rows of a split on their way from the driver into DuckDB.
+//! The rows of a split on their way from the driver into DuckDB.
 
-use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{IpcMessage, Ticket};
 use duckherder_engine::{BatchSource, EngineError};
@@ -14,115 +13,104 @@ use duckherder_proto::decode::{BatchStream, Received};
 use duckherder_proto::error::ErrorDetail;
 use duckherder_proto::task::TaskInput;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
-use crate::error::{Result, WorkerError};
-use crate::server::{CONNECTION_WINDOW_BYTES, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAM_WINDOW_BYTES};
+use crate::error::Result;
+use crate::service::Drivers;
 
-/// Batches (of about 3 MiB) that may wait for DuckDB.
-const QUEUED_BATCHES: usize = 8;
-/// How long the driver may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Batches that may wait.
+const QUEUE_BATCHES: usize = 4;
 
-/// The rows of one input; read once.
-pub struct SplitInput {
+/// A split that arrives.
+pub struct RemoteInput {
     schema: SchemaRef,
-    arriving: Mutex<Arriving>,
+    batches: Mutex<mpsc::Receiver<Item>>,
 }
 
-struct Arriving {
-    events: mpsc::Receiver<Event>,
-    ended: bool,
-}
-
-enum Event {
+enum Item {
     Batch(RecordBatch),
-    Failed(ErrorDetail),
-    /// All rows were there, and their number was right.
     End,
+    Failed(EngineError),
 }
 
-impl SplitInput {
-    /// Starts to fetch an input, inside the runtime. Aborting the handle fails the statement that reads it.
+impl RemoteInput {
+    /// Asks the driver for the split; its rows come as DuckDB reads them.
     ///
     /// # Errors
-    /// The description is malformed.
-    pub fn fetch(input: TaskInput) -> Result<(Self, AbortHandle)> {
-        let schema = Schema::try_from(IpcMessage(input.schema.clone().into()))?;
-        let endpoint = endpoint(&input.location)?;
-        let (sender, events) = mpsc::channel(QUEUED_BATCHES);
-        let feeder = tokio::spawn(async move {
-            let last = match feed(endpoint, input, &sender).await {
-                Ok(()) => Event::End,
-                Err(detail) => Event::Failed(detail),
+    /// The schema or the location is malformed.
+    pub fn open(input: &TaskInput, drivers: &Drivers, runtime: &tokio::runtime::Handle) -> Result<Arc<Self>> {
+        let schema = arrow::datatypes::Schema::try_from(IpcMessage(input.schema.clone().into()))?;
+        let schema: SchemaRef = Arc::new(schema);
+        let channel = {
+            let _inside = runtime.enter();
+            drivers.channel(&input.location)?
+        };
+        let (sender, receiver) = mpsc::channel(QUEUE_BATCHES);
+        let (ticket, location) = (Ticket::new(input.ticket.clone()), input.location.clone());
+        let expected = Arc::clone(&schema);
+        runtime.spawn(async move {
+            let last = match receive(channel, ticket, &expected, &sender).await {
+                Ok(()) => Item::End,
+                Err(detail) => Item::Failed(name_driver(&location, detail)),
             };
-            // A reader that is gone needs no last word.
+            // Nobody reads any more if this fails.
             let _ = sender.send(last).await;
         });
-        let arriving = Mutex::new(Arriving { events, ended: false });
-        Ok((Self { schema: schema.into(), arriving }, feeder.abort_handle()))
+        Ok(Arc::new(Self { schema, batches: Mutex::new(receiver) }))
     }
 }
 
-fn endpoint(location: &str) -> Result<Endpoint> {
-    let endpoint = location
-        .strip_prefix("grpc://")
-        .and_then(|authority| Endpoint::from_shared(format!("http://{authority}")).ok())
-        .ok_or_else(|| WorkerError::Malformed(format!("location '{location}' is not of the form grpc://host:port")))?;
-    Ok(endpoint
-        .tcp_nodelay(true)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT))
-}
-
-async fn feed(
-    endpoint: Endpoint,
-    input: TaskInput,
-    sender: &mpsc::Sender<Event>,
-) -> std::result::Result<(), ErrorDetail> {
-    let unreachable = |error: tonic::transport::Error| {
-        ErrorDetail::new("IO", format!("cannot fetch {} from the driver at {}: {error}", input.name, input.location))
-    };
-    let channel: Channel = endpoint.connect().await.map_err(unreachable)?;
+async fn receive(
+    channel: Channel,
+    ticket: Ticket,
+    expected: &SchemaRef,
+    sender: &mpsc::Sender<Item>,
+) -> Result<(), ErrorDetail> {
     let mut client = FlightServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let answer =
-        client.do_get(Ticket::new(input.ticket)).await.map_err(|status| ErrorDetail::from_status(&status))?;
+    let answer = client.do_get(ticket).await.map_err(|status| ErrorDetail::from_status(&status))?;
     let mut stream = BatchStream::new(answer.into_inner());
     while let Some(received) = stream.next().await? {
-        if let Received::Batch(batch) = received
-            && sender.send(Event::Batch(batch)).await.is_err()
-        {
-            break;
+        match received {
+            Received::Schema(schema) => {
+                let types = |schema: &SchemaRef| -> Vec<_> {
+                    schema.fields().iter().map(|field| field.data_type().clone()).collect()
+                };
+                if types(&schema) != types(expected) {
+                    return Err(ErrorDetail::new("IO", "a split has other columns than the driver announced"));
+                }
+            }
+            Received::Batch(batch) => {
+                if sender.send(Item::Batch(batch)).await.is_err() {
+                    // The fragment has all that it wants.
+                    return Ok(());
+                }
+            }
         }
     }
     Ok(())
 }
 
-impl BatchSource for SplitInput {
+/// Names the driver in errors that are not the query's own.
+fn name_driver(location: &str, detail: ErrorDetail) -> EngineError {
+    let error = EngineError::from(detail);
+    if error.exception_type != "IO" {
+        return error;
+    }
+    EngineError::new("IO", format!("reading a split from the driver at {location}: {}", error.message))
+}
+
+impl BatchSource for RemoteInput {
     fn schema(&self) -> SchemaRef {
-        self.schema.clone()
+        Arc::clone(&self.schema)
     }
 
-    fn poll_next(
-        &self,
-        _partition: usize,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<std::result::Result<RecordBatch, EngineError>>> {
-        let mut arriving = self.arriving.lock().unwrap_or_else(PoisonError::into_inner);
-        if arriving.ended {
-            return Poll::Ready(None);
-        }
-        let event = ready!(arriving.events.poll_recv(cx));
-        arriving.ended = !matches!(event, Some(Event::Batch(_)));
-        Poll::Ready(match event {
-            Some(Event::Batch(batch)) => Some(Ok(batch)),
-            Some(Event::Failed(detail)) => Some(Err(detail.into())),
-            Some(Event::End) => None,
-            None => Some(Err(EngineError::interrupted())),
+    fn poll_next(&self, _partition: usize, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, EngineError>>> {
+        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        batches.poll_recv(cx).map(|item| match item {
+            Some(Item::Batch(batch)) => Some(Ok(batch)),
+            Some(Item::End) => None,
+            Some(Item::Failed(error)) => Some(Err(error)),
+            None => Some(Err(EngineError::new("IO", "the rows of a split ended without an end"))),
         })
     }
 }

@@ -1,11 +1,10 @@
-//! A worker in a process of its own: runs fragments over splits that it fetches from the driver.
+//! A worker in a process of its own: runs fragments over rows that it fetches from the driver.
 //!
 //! ```text
-//!  driver --DoGet(RunTask)----> worker     the fragment's rows, with their count at the end
-//!  driver <---DoGet(ReadSplit)- worker     the split's rows, at the query's snapshot
+//!  driver --DoGet(RunTask)--> service --> task      fragment over registered inputs, rows back
+//!                                          ^
+//!  driver <--DoGet(ReadSplit)-- input -----'        rows of a split, parked while none have come
 //! ```
-//!
-//! Every task has a connection of its own in the worker's embedded DuckDB; a caller that goes away stops it.
 
 // tonic's `Status` is what its service traits return; boxing it would only move the cost.
 #![allow(clippy::result_large_err)]

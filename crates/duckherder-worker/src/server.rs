@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use duckherder_engine::Database;
-use duckherder_proto::{DEFAULT_WORKER_PORT, MAX_MESSAGE_BYTES};
+use duckherder_proto::MAX_MESSAGE_BYTES;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tonic::transport::Server;
@@ -15,30 +15,30 @@ use tonic::transport::server::TcpIncoming;
 use crate::error::{Result, WorkerError};
 use crate::service::WorkerService;
 
+/// HTTP/2 windows: large enough that a stream is not held up by its acknowledgements.
 pub const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 pub const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
+/// How often a silent connection is asked whether it is still there.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
-pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-const FRAME_BYTES: u32 = 1 << 20;
-/// Tasks that run at once; more wait for a thread.
-const BLOCKING_THREADS: usize = 256;
-/// How long running tasks may go on once the worker is told to stop.
-const STOP_GRACE: Duration = Duration::from_secs(3);
+/// Tasks that may run at once, each on a thread of its own.
+const BLOCKING_THREADS: usize = 1024;
+/// How long running tasks may take to end when the worker stops.
+const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// How to start a worker.
 pub struct WorkerOptions {
     /// `host:port`; port 0 takes a free one.
     pub listen: String,
-    /// What the logs call it.
+    /// Its name in logs; the driver knows it by the one it was registered under.
     pub id: String,
-    /// DuckDB settings, for example `("threads", "4")`.
+    /// DuckDB settings of the worker's database, for example `("threads", "4")`.
     pub settings: Vec<(String, String)>,
 }
 
 impl Default for WorkerOptions {
     fn default() -> Self {
         Self {
-            listen: format!("0.0.0.0:{DEFAULT_WORKER_PORT}"),
+            listen: format!("0.0.0.0:{}", duckherder_proto::DEFAULT_WORKER_PORT),
             id: "worker-1".to_string(),
             settings: Vec::new(),
         }
@@ -48,7 +48,6 @@ impl Default for WorkerOptions {
 /// A running worker. Dropping it stops it.
 pub struct Worker {
     address: SocketAddr,
-    id: String,
     running: Mutex<Option<Running>>,
 }
 
@@ -59,10 +58,10 @@ struct Running {
 }
 
 impl Worker {
-    /// Opens an embedded DuckDB and the port and serves on threads of its own. Callable from anywhere.
+    /// Opens the port and serves on threads of its own. Callable from anywhere.
     ///
     /// # Errors
-    /// The port is in use, the address unknown, or DuckDB refuses a setting.
+    /// The port is in use, the address unknown, or there are no threads left.
     pub fn start(options: WorkerOptions) -> Result<Self> {
         let failed = |source| WorkerError::Listen { address: options.listen.clone(), source };
         let listener = TcpListener::bind(&options.listen).map_err(failed)?;
@@ -70,23 +69,42 @@ impl Worker {
         let address = listener.local_addr().map_err(failed)?;
         let settings: Vec<(&str, &str)> =
             options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let service = WorkerService { id: options.id.clone(), database: Database::open(":memory:", &settings)? };
+        let database = Database::open(":memory:", &settings)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("duckherder-worker")
             .max_blocking_threads(BLOCKING_THREADS)
             .build()
             .map_err(WorkerError::Runtime)?;
+        let (stop, stop_asked) = oneshot::channel::<()>();
+        let (tell_stopped, stopped) = mpsc::channel();
         let incoming = {
             let _inside = runtime.enter();
             let listener = tokio::net::TcpListener::from_std(listener).map_err(WorkerError::Runtime)?;
             TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEP_ALIVE_INTERVAL))
         };
-        let (stop, stop_asked) = oneshot::channel();
-        let (tell_stopped, stopped) = mpsc::channel();
-        runtime.spawn(serve(incoming, service, stop_asked, tell_stopped));
+        let service = FlightServiceServer::new(WorkerService::new(database))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        runtime.spawn(async move {
+            let served = Server::builder()
+                .initial_stream_window_size(STREAM_WINDOW_BYTES)
+                .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+                .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+                .add_service(service)
+                .serve_with_incoming_shutdown(incoming, async {
+                    // An error means that the worker was dropped, which stops it as well.
+                    let _ = stop_asked.await;
+                })
+                .await;
+            if let Err(error) = served {
+                tracing::error!(%error, "the worker's server failed");
+            }
+            // Nobody waits any more if the receiver is gone.
+            let _ = tell_stopped.send(());
+        });
         tracing::info!(%address, id = options.id, "worker listens");
-        Ok(Self { address, id: options.id, running: Mutex::new(Some(Running { runtime, stop, stopped })) })
+        Ok(Self { address, running: Mutex::new(Some(Running { runtime, stop, stopped })) })
     }
 
     /// Where the worker listens.
@@ -94,16 +112,16 @@ impl Worker {
         self.address
     }
 
-    /// Stops: takes no more tasks, lets running ones end for a few seconds, then drops them. Blocks until done.
+    /// Stops: takes no more tasks, lets running ones end for a moment, drops the rest. Blocks until done.
     pub fn stop(&self) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(running) = running else { return };
         // If the receiver is gone, the server has ended by itself.
         let _ = running.stop.send(());
-        // Tasks that do not end in time are dropped with the runtime.
+        // Whatever does not end is left behind; its streams are cut, which the driver notices.
         let _ = running.stopped.recv_timeout(STOP_GRACE);
         running.runtime.shutdown_background();
-        tracing::info!(address = %self.address, id = self.id, "worker stopped");
+        tracing::info!(address = %self.address, "worker stopped");
     }
 }
 
@@ -111,32 +129,4 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-async fn serve(
-    incoming: TcpIncoming,
-    service: WorkerService,
-    stop_asked: oneshot::Receiver<()>,
-    tell_stopped: mpsc::Sender<()>,
-) {
-    let service = FlightServiceServer::new(service)
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let served = Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(FRAME_BYTES)
-        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-        .add_service(service)
-        .serve_with_incoming_shutdown(incoming, async {
-            // A sender that is gone asks to stop, too.
-            let _ = stop_asked.await;
-        })
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the worker's server failed");
-    }
-    // Nobody may be waiting for it.
-    let _ = tell_stopped.send(());
 }

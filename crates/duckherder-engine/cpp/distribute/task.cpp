@@ -12,6 +12,19 @@ struct DhChunkStream {
 	QueryResultStream<ChunkFormat> stream;
 };
 
+//! As QueryResultStream::Fetch, which spins while other threads run the query's last tasks: here they would be kept
+//! from it by the spinning.
+static unique_ptr<DataChunk> FetchChunk(QueryResultStream<ChunkFormat> &stream) {
+	unique_ptr<DataChunk> chunk;
+	while (!IsTerminal(stream.TryFetch(chunk)) && !chunk) {
+		auto state = stream.ExecuteTask();
+		if (state == QueryResultState::BLOCKED || state == QueryResultState::NO_TASKS_AVAILABLE) {
+			stream.WaitForTask();
+		}
+	}
+	return chunk;
+}
+
 extern "C" {
 
 DhChunkStream *dh_chunks_open(DhConnection *connection, DhText sql, DhError *error) {
@@ -25,7 +38,7 @@ DhChunkStream *dh_chunks_open(DhConnection *connection, DhText sql, DhError *err
 //! The next rows: 1 and `chunk` filled, 0 at the end, -1 with an error.
 int dh_chunks_next(DhChunkStream *chunks, DataChunk **chunk, uint64_t *rows, uint64_t *bytes, DhError *error) {
 	return Guard(error, -1, [&]() {
-		auto next = chunks->stream.Fetch();
+		auto next = FetchChunk(chunks->stream);
 		if (chunks->stream.HasError()) {
 			chunks->stream.GetErrorObject().Throw();
 		}
