@@ -144,8 +144,7 @@ impl From<DistributedServer> for Call {
 
 impl From<DistributedWorker> for Call {
     fn from(call: DistributedWorker) -> Self {
-        let role =
-            Role::Worker(Worker { listen: host_and_port(&call.host, call.port), id: call.id, threads: None });
+        let role = Role::Worker(Worker { listen: host_and_port(&call.host, call.port), id: call.id, threads: None });
         Self { role, log_format: call.log_format }
     }
 }

@@ -27,7 +27,10 @@ fn main() -> ExitCode {
 /// Logs go to standard error, filtered by `DUCKHERDER_LOG` (`info` without it).
 fn start_logging(format: LogFormat) {
     let filter = EnvFilter::try_from_env("DUCKHERDER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),

@@ -68,7 +68,11 @@ async fn main() {
         let done = client.ingest(sql, batches.clone()).await.unwrap();
         let seconds = began.elapsed().as_secs_f64();
         let cpu = cpu_seconds() - cpu;
-        println!("ingest: {} rows in {seconds:.2} s, {:.0} MB/s, {cpu:.2} s of CPU", done.changed_rows, megabytes / seconds);
+        println!(
+            "ingest: {} rows in {seconds:.2} s, {:.0} MB/s, {cpu:.2} s of CPU",
+            done.changed_rows,
+            megabytes / seconds
+        );
     }
 }
 

@@ -122,10 +122,7 @@ impl Pump<'_> {
                     Sent::Wanted(message) => message,
                 },
             };
-            self.spool
-                .get_or_insert_with(|| Spool::new(SPOOL_MEMORY_BYTES))
-                .push(left)
-                .map_err(DriverError::Spool)?;
+            self.spool.get_or_insert_with(|| Spool::new(SPOOL_MEMORY_BYTES)).push(left).map_err(DriverError::Spool)?;
         }
         Ok(())
     }

@@ -116,12 +116,8 @@ pub async fn put(
         return Err(DriverError::Invalid("the stream of rows has no schema".to_string()).into());
     };
     let user_sql = if rows.user_sql.is_empty() { rows.sql.clone() } else { rows.user_sql };
-    let work = Work {
-        statements: vec![rows.sql],
-        user_sql,
-        settings: rows.settings,
-        in_transaction: rows.in_transaction,
-    };
+    let work =
+        Work { statements: vec![rows.sql], user_sql, settings: rows.settings, in_transaction: rows.in_transaction };
     let ingested = ingest::ingest(&session, incoming, &driver.statistics, work).await?;
     Ok(PutResult { app_metadata: ingested.result.pack() })
 }

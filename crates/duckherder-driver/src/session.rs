@@ -314,7 +314,8 @@ impl SessionCore {
         }
         let statement = self.connection.prepare(&sql, parameters)?;
         self.last_statement += 1;
-        self.statements.insert(self.last_statement, Prepared { statement, sql, user_sql, bound: Vec::new(), changed_rows: None });
+        self.statements
+            .insert(self.last_statement, Prepared { statement, sql, user_sql, bound: Vec::new(), changed_rows: None });
         Ok(self.last_statement)
     }
 

@@ -57,7 +57,9 @@ impl Sessions {
         let Some(value) = metadata.get(SESSION_HEADER) else { return Ok(None) };
         match value.to_str() {
             Ok(id) if (1..=128).contains(&id.len()) => self.get_or_open(id, Owner::Client).await.map(Some),
-            _ => Err(DriverError::Invalid(format!("header {SESSION_HEADER} holds no session name of 1 to 128 characters"))),
+            _ => Err(DriverError::Invalid(format!(
+                "header {SESSION_HEADER} holds no session name of 1 to 128 characters"
+            ))),
         }
     }
 

@@ -21,10 +21,7 @@ pub async fn rows(driver: &Shared, split: ReadSplit) -> Result<OutletStream, Sta
     };
     let (outlet, stream) = Outlet::new(None);
     tokio::task::spawn_blocking(move || {
-        let result = distributor
-            .read_split(&split)
-            .map_err(DriverError::from)
-            .and_then(|rows| pump(&outlet, rows));
+        let result = distributor.read_split(&split).map_err(DriverError::from).and_then(|rows| pump(&outlet, rows));
         outlet.end(result.map_err(Status::from));
     });
     stream.started().await

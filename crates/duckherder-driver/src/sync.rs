@@ -42,7 +42,6 @@ impl Execution {
 
     /// Stops the execution if it has not ended: interrupts it until it has. To be called inside the runtime.
     pub fn cancel(self: &Arc<Self>) {
-
         {
             let mut state = lock(&self.state);
             if state.cancelled || state.interrupter.is_none() {

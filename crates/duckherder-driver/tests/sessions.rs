@@ -129,7 +129,8 @@ async fn a_cut_ingest_leaves_nothing() {
     let driver = driver();
     let client = Client::connect(&driver).await;
     client.query("CREATE TABLE t(v BIGINT)").await.unwrap();
-    let waiting = futures::stream::iter([Ok(numbers(0, 10))]).chain(futures::stream::pending::<Result<_, FlightError>>());
+    let waiting =
+        futures::stream::iter([Ok(numbers(0, 10))]).chain(futures::stream::pending::<Result<_, FlightError>>());
     let call = client.ingest_stream("INSERT INTO t SELECT v FROM duckherder_input", waiting);
     let ended = tokio::time::timeout(Duration::from_millis(500), call).await;
     assert!(ended.is_err(), "{ended:?}");
@@ -251,7 +252,10 @@ async fn types_travel_with_their_columns() {
     let client = Client::connect(&driver).await;
     client.query("CREATE TYPE mood AS ENUM ('sad', 'ok')").await.unwrap();
     client.query("CREATE TABLE t(m mood, j JSON, h HUGEINT)").await.unwrap();
-    client.query("INSERT INTO t VALUES ('ok', '{\"a\": 1}', 170141183460469231731687303715884105727), (NULL, NULL, 0)").await.unwrap();
+    client
+        .query("INSERT INTO t VALUES ('ok', '{\"a\": 1}', 170141183460469231731687303715884105727), (NULL, NULL, 0)")
+        .await
+        .unwrap();
     let (schema, prepared) = client.prepare("SELECT * FROM t").await.unwrap();
     let types: Vec<_> = schema.fields().iter().map(|field| field.metadata()["duckdb.type"].clone()).collect();
     assert_eq!(types, ["ENUM('sad', 'ok')", "JSON", "HUGEINT"]);

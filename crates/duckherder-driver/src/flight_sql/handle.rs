@@ -25,8 +25,8 @@ impl StatementHandle {
     pub fn decode(handle: &[u8]) -> Result<Self> {
         let parts = std::str::from_utf8(handle).ok().and_then(|text| text.rsplit_once('/'));
         let parsed = parts.and_then(|(session, id)| Some((session.to_string(), id.parse().ok()?)));
-        let (session, statement_id) =
-            parsed.ok_or_else(|| DriverError::Invalid("this is no handle of a statement of this driver".to_string()))?;
+        let (session, statement_id) = parsed
+            .ok_or_else(|| DriverError::Invalid("this is no handle of a statement of this driver".to_string()))?;
         Ok(Self { session, statement_id })
     }
 

@@ -1,7 +1,7 @@
 //! Bulk ingest into a table that may have to be made first.
 
-use arrow_flight::sql::{CommandStatementIngest, TableDefinitionOptions, TableExistsOption, TableNotExistOption};
 use arrow_flight::sql::server::PeekableFlightDataStream;
+use arrow_flight::sql::{CommandStatementIngest, TableDefinitionOptions, TableExistsOption, TableNotExistOption};
 use tonic::Request;
 
 use super::handle::{call_session, end_if_own};
@@ -42,7 +42,8 @@ pub async fn run(
 /// The statements that do what the options say.
 fn statements(command: &CommandStatementIngest) -> Result<Vec<String>> {
     let parts = [command.catalog.as_deref(), command.schema.as_deref(), Some(command.table.as_str())];
-    let parts: Vec<String> = parts.into_iter().flatten().filter(|part| !part.is_empty()).map(quote_identifier).collect();
+    let parts: Vec<String> =
+        parts.into_iter().flatten().filter(|part| !part.is_empty()).map(quote_identifier).collect();
     if command.table.is_empty() {
         return Err(DriverError::Invalid("the ingest names no table".to_string()));
     }

@@ -116,10 +116,8 @@ impl KeyFilter {
 
     /// Those of one table that point to another.
     pub fn cross(command: CommandGetCrossReference) -> Self {
-        let primary =
-            TableRef { catalog: command.pk_catalog, schema: command.pk_db_schema, table: command.pk_table };
-        let foreign =
-            TableRef { catalog: command.fk_catalog, schema: command.fk_db_schema, table: command.fk_table };
+        let primary = TableRef { catalog: command.pk_catalog, schema: command.pk_db_schema, table: command.pk_table };
+        let foreign = TableRef { catalog: command.fk_catalog, schema: command.fk_db_schema, table: command.fk_table };
         Self { primary: Some(primary), foreign: Some(foreign) }
     }
 }

@@ -112,8 +112,16 @@ impl Client {
             .build(batches)
             .filter_map(|message| std::future::ready(message.ok()));
         let request = self.request(messages);
-        let results: Vec<_> =
-            self.flight.clone().do_put(request).await.map_err(detail)?.into_inner().try_collect().await.map_err(detail)?;
+        let results: Vec<_> = self
+            .flight
+            .clone()
+            .do_put(request)
+            .await
+            .map_err(detail)?
+            .into_inner()
+            .try_collect()
+            .await
+            .map_err(detail)?;
         Ok(unpack(&results[0].app_metadata))
     }
 
