@@ -126,6 +126,8 @@ ArrowBatchReader::ArrowBatchReader(ClientContext &context_p, const ArrowSourceCo
 
 void ArrowBatchReader::SetBatch(ArrowArray &array) {
 	state.Reset();
+	// DuckDB knows a cached dictionary by its address alone, which the next batch may have again.
+	state.array_states.clear();
 	auto batch = make_shared_ptr<ArrowArrayWrapper>();
 	batch->arrow_array = array;
 	array.release = nullptr;

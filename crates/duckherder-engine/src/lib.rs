@@ -18,6 +18,7 @@ pub mod distribute;
 pub mod error;
 mod ffi;
 mod icu;
+mod nested;
 pub mod source;
 pub mod statement;
 

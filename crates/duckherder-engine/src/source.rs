@@ -11,6 +11,7 @@ use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 
 use crate::error::{EngineError, Result};
 use crate::ffi::{self, DhError, DhSourceTable};
+use crate::nested::{plain_batch, plain_schema};
 
 /// A stream of batches in ordered partitions.
 ///
@@ -55,7 +56,7 @@ unsafe extern "C" fn partitions(this: *mut c_void) -> u64 {
 unsafe extern "C" fn schema(this: *mut c_void, target: *mut FFI_ArrowSchema) {
     // SAFETY: C++ calls with what `into_raw` gave it.
     let source = unsafe { borrow(this) };
-    let schema = catch_unwind(AssertUnwindSafe(|| FFI_ArrowSchema::try_from(source.schema().as_ref())));
+    let schema = catch_unwind(AssertUnwindSafe(|| FFI_ArrowSchema::try_from(plain_schema(&source.schema()).as_ref())));
     // SAFETY: `target` is an unfilled struct of C++; an empty one makes it report a released schema.
     unsafe { target.write(schema.ok().and_then(std::result::Result::ok).unwrap_or_else(FFI_ArrowSchema::empty)) };
 }
@@ -71,7 +72,7 @@ unsafe extern "C" fn poll(
     // SAFETY: C++ calls with what `into_raw` gave it.
     let source = unsafe { borrow(this) };
     let polled =
-        catch_unwind(AssertUnwindSafe(|| source.poll_next(partition as usize, &mut Context::from_waker(&waker))))
+        catch_unwind(AssertUnwindSafe(|| next_batch(source.as_ref(), partition as usize, &waker)))
             .unwrap_or_else(|_| Poll::Ready(Some(Err(EngineError::internal("a batch source panicked")))));
     match polled {
         Poll::Pending => 2,
@@ -91,6 +92,11 @@ unsafe extern "C" fn poll(
             -1
         }
     }
+}
+
+fn next_batch(source: &dyn BatchSource, partition: usize, waker: &Waker) -> Poll<Option<Result<RecordBatch>>> {
+    let polled = source.poll_next(partition, &mut Context::from_waker(waker));
+    polled.map(|batch| batch.map(|batch| batch.and_then(plain_batch)))
 }
 
 unsafe extern "C" fn release(this: *mut c_void) {

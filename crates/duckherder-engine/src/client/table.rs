@@ -18,6 +18,7 @@ use super::ffi::{
 use super::{Herd, RemoteDriver, RemoteIngest, RemoteSession, StatementText};
 use crate::error::{EngineError, Result};
 use crate::ffi::{DhError, DhSourceTable, DhText, dh_error_set};
+use crate::nested::plain_schema;
 use crate::source::{self, BatchSource};
 use crate::statement::import_batch;
 
@@ -307,7 +308,7 @@ unsafe extern "C" fn session_prepare(
             (borrow::<SessionHandle>(session), read_statement(statement), parameters)
         };
         let prepared = session.prepare(&statement, parameters.as_ref(), &patience.into())?;
-        let exported = FFI_ArrowSchema::try_from(prepared.schema.as_ref())?;
+        let exported = FFI_ArrowSchema::try_from(plain_schema(&prepared.schema).as_ref())?;
         let kind = match prepared.kind {
             ResultKind::Query => 0,
             ResultKind::ChangedRows => 1,
