@@ -143,7 +143,7 @@ bool RemoteCatalog::FindRegistered(const Identifier &local, QualifiedName &remot
 RemoteStatement RemoteCatalog::MakeStatement(ClientContext &context, string sql) const {
 	RemoteStatement statement;
 	statement.sql = std::move(sql);
-	statement.user_sql = context.GetCurrentQuery();
+	statement.user_sql = RunningQuery(context);
 	for (auto name : SESSION_SETTINGS) {
 		Value value;
 		auto known = context.TryGetCurrentSetting(Identifier(name), value);

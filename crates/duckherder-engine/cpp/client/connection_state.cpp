@@ -32,9 +32,15 @@ void ConnectionState::Watch(const shared_ptr<SessionRegistry> &registry) {
 	registries.push_back(registry);
 }
 
+string RunningQuery(ClientContext &context) {
+	auto &transaction = context.transaction;
+	auto running = transaction.HasActiveTransaction() && transaction.GetActiveQuery() != MAXIMUM_QUERY_ID;
+	return running ? context.GetCurrentQuery() : string();
+}
+
 void ConnectionState::NoteRemote(ClientContext &context) {
 	remote = true;
-	query = context.GetCurrentQuery();
+	query = RunningQuery(context);
 }
 
 void ConnectionState::QueryBegin(ClientContext &) {

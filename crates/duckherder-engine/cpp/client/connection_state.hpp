@@ -8,6 +8,9 @@
 
 namespace duckherder {
 
+//! What the user wrote; empty while a statement is only bound (DuckDB's Python relations), which runs no query.
+duckdb::string RunningQuery(duckdb::ClientContext &context);
+
 class ConnectionState : public duckdb::ClientContextState {
 public:
 	explicit ConnectionState(duckdb::idx_t connection_id) : connection_id(connection_id) {
