@@ -82,6 +82,8 @@ class Fuzzer:
             self.client = duckdb.connect()
             self.client.execute("ATTACH ':memory:' AS dh")
         self.with_product = with_product
+        # the statistics keep what was counted before; every query ends in a number of its own
+        self.counted: set[str] = set()
 
     def close(self) -> None:
         self.oracle.close()
@@ -144,12 +146,12 @@ class Fuzzer:
         """Adds what the driver says of the queries since the last call."""
         rows = self.client.execute("SELECT sql, execution_mode FROM duckherder_get_query_execution_stats()").fetchall()
         for sql, mode in rows:
-            if " -- " not in sql or not sql.startswith(("SELECT", "WITH")):
+            if " -- " not in sql or not sql.startswith(("SELECT", "WITH")) or sql in self.counted:
                 continue
+            self.counted.add(sql)
             shape = sql.rsplit(" -- ", 1)[1].split()[0]
             self.report.modes[mode] += 1
             self.report.split_shapes[shape] += mode in SPLIT_MODES
-        self.client.execute("SELECT duckherder_clear_query_recorder_stats()").fetchall()
 
 
 def _tolerance(kind: str) -> float:
