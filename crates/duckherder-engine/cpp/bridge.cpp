@@ -6,6 +6,7 @@
 
 using duckdb::ErrorData;
 using duckdb::Exception;
+using duckdb::ExceptionType;
 using duckdb::string;
 
 namespace duckherder {
@@ -29,6 +30,11 @@ void ThrowIfError(DhError &error) {
 	}
 	auto type = Exception::StringToExceptionType(error.type);
 	string message = error.message ? error.message : "out of memory";
+	if (type == ExceptionType::FATAL || type == ExceptionType::INTERNAL) {
+		// What broke is elsewhere: the database of whoever hears of it is sound.
+		message = string(error.type) + " Error elsewhere: " + message;
+		type = ExceptionType::IO;
+	}
 	free(error.type);
 	free(error.message);
 	error = DhError {nullptr, nullptr};
