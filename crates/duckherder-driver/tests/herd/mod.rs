@@ -12,10 +12,12 @@ use duckherder_driver::distribute::{Distributor, ExecutionOutcome, SessionDistri
 use duckherder_driver::scheduler::Scheduler;
 use duckherder_engine::{Connection, Database, EngineError};
 
+pub mod battery;
+
 /// A database with a scheduler.
 pub struct Herd {
     pub database: Database,
-    pub scheduler: Scheduler,
+    pub scheduler: Arc<dyn Distributor>,
     /// A connection without a hook.
     pub plain: Connection,
 }
@@ -27,6 +29,7 @@ pub struct Session {
 }
 
 impl Herd {
+    /// With workers in this process.
     pub fn new(workers: usize) -> Self {
         Self::open(workers, &[("threads", "4")])
     }
@@ -34,6 +37,10 @@ impl Herd {
     pub fn open(workers: usize, settings: &[(&str, &str)]) -> Self {
         let database = Database::open(":memory:", settings).unwrap();
         let scheduler = Scheduler::new(database.clone(), Arc::new(Cluster::new(workers)), 0).unwrap();
+        Self::with(database, Arc::new(scheduler))
+    }
+
+    pub fn with(database: Database, scheduler: Arc<dyn Distributor>) -> Self {
         let plain = database.connect().unwrap();
         Self { database, scheduler, plain }
     }
@@ -47,11 +54,7 @@ impl Herd {
     /// Both answers are the same, in the same order; how the session ran it.
     pub fn same_ordered(&self, session: &mut Session, sql: &str) -> ExecutionOutcome {
         let (rows, outcome) = session.query(sql).unwrap_or_else(|error| panic!("{sql}\n{error}"));
-        let expected = rows_of(&self.plain, sql).unwrap();
-        assert_eq!(rows.len(), expected.len(), "{sql}");
-        for (row, expected) in rows.iter().zip(&expected) {
-            assert_eq!(row, expected, "{sql}");
-        }
+        compare(sql, &rows, &rows_of(&self.plain, sql).unwrap());
         outcome
     }
 
@@ -61,11 +64,46 @@ impl Herd {
         let mut expected = rows_of(&self.plain, sql).unwrap();
         rows.sort();
         expected.sort();
-        assert_eq!(rows.len(), expected.len(), "{sql}");
-        for (row, expected) in rows.iter().zip(&expected) {
-            assert_eq!(row, expected, "{sql}");
-        }
+        compare(sql, &rows, &expected);
         outcome
+    }
+}
+
+fn compare(sql: &str, rows: &[String], expected: &[String]) {
+    if let Some(difference) = first_difference(rows, expected) {
+        panic!("{difference}\n{sql}");
+    }
+}
+
+/// What the rows differ in, in any order.
+pub fn difference(mut rows: Vec<String>, mut expected: Vec<String>) -> Option<String> {
+    rows.sort();
+    expected.sort();
+    first_difference(&rows, &expected)
+}
+
+fn first_difference(rows: &[String], expected: &[String]) -> Option<String> {
+    if rows.len() != expected.len() {
+        return Some(format!("{} rows, not {}", rows.len(), expected.len()));
+    }
+    for (row, expected) in rows.iter().zip(expected) {
+        for (number, (cell, wanted)) in row.split(" | ").zip(expected.split(" | ")).enumerate() {
+            if !same_cell(cell, wanted) {
+                return Some(format!("column {number}: {cell:.200} is not {wanted:.200}"));
+            }
+        }
+    }
+    None
+}
+
+/// Floating point numbers, which alone are written with an exponent, may differ in their last digits.
+fn same_cell(cell: &str, wanted: &str) -> bool {
+    if cell == wanted {
+        return true;
+    }
+    match (cell.contains('e'), cell.parse::<f64>(), wanted.parse::<f64>()) {
+        (true, Ok(cell), Ok(wanted)) => (cell - wanted).abs() <= 1e-8 * wanted.abs().max(1.0),
+        _ => false,
     }
 }
 
@@ -98,8 +136,8 @@ fn cell_text(column: &dyn Array, row: usize) -> String {
         return "NULL".to_string();
     }
     match column.data_type() {
-        DataType::Float64 => format!("{:.9e}", column.as_primitive::<Float64Type>().value(row)),
-        DataType::Float32 => format!("{:.4e}", column.as_primitive::<Float32Type>().value(row)),
+        DataType::Float64 => format!("{:e}", column.as_primitive::<Float64Type>().value(row)),
+        DataType::Float32 => format!("{:.5e}", column.as_primitive::<Float32Type>().value(row)),
         _ => {
             let options = FormatOptions::default();
             ArrayFormatter::try_new(column, &options).unwrap().value(row).to_string()

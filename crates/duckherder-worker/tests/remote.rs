@@ -1,0 +1,104 @@
+//! Queries through workers in other processes (here: servers of their own in this one), against DuckDB itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../../duckherder-driver/tests/herd/mod.rs"]
+mod herd;
+
+use std::sync::{Arc, Mutex};
+
+use duckherder_driver::distribute::Distributor;
+use duckherder_driver::scheduler::Scheduler;
+use duckherder_driver::{Driver, DriverOptions};
+use duckherder_worker::{Worker, WorkerOptions};
+use herd::{Herd, battery};
+use tokio::runtime::Runtime;
+
+struct Remote {
+    herd: Herd,
+    workers: Vec<Worker>,
+    _driver: Driver,
+    /// The connections to the workers live on it.
+    _runtime: Runtime,
+}
+
+fn remote(count: usize) -> Remote {
+    let slot: Arc<Mutex<Option<Arc<dyn Distributor>>>> = Arc::default();
+    let keep = Arc::clone(&slot);
+    let driver = Driver::start(DriverOptions {
+        listen: "127.0.0.1:0".to_string(),
+        distributor: Some(Box::new(move |database, cluster, address| {
+            let scheduler: Arc<dyn Distributor> =
+                Arc::new(Scheduler::new(database.clone(), Arc::clone(cluster), address.port())?);
+            *keep.lock().unwrap() = Some(Arc::clone(&scheduler));
+            Ok(scheduler)
+        })),
+        ..DriverOptions::default()
+    })
+    .unwrap();
+    let runtime = Runtime::new().unwrap();
+    let start = || Worker::start(WorkerOptions { listen: "127.0.0.1:0".to_string(), ..WorkerOptions::default() });
+    let workers: Vec<Worker> = (0..count).map(|_| start().unwrap()).collect();
+    for (number, worker) in workers.iter().enumerate() {
+        let location = format!("grpc://{}", worker.address());
+        runtime.block_on(driver.cluster().register(&format!("w{number}"), &location)).unwrap();
+    }
+    let scheduler = slot.lock().unwrap().clone().unwrap();
+    let herd = Herd::with(driver.database().clone(), scheduler);
+    Remote { herd, workers, _driver: driver, _runtime: runtime }
+}
+
+#[test]
+fn queries_through_two_workers() {
+    let remote = remote(2);
+    let herd = &remote.herd;
+    herd.plain
+        .execute(
+            "CREATE TABLE t AS SELECT i AS id, i % 7 AS g, (i * 37) % 1000 AS v, 'name ' || (i % 13) AS s,
+             (i / 8)::DECIMAL(12, 3) AS d FROM range(500000) r(i);
+             CREATE TABLE small AS SELECT range AS x, 'text ' || range AS y FROM range(1000)",
+        )
+        .unwrap();
+    let mut session = herd.session();
+    for (sql, merge) in [
+        ("SELECT sum(v), avg(d), count(*), min(s), stddev(v) FROM t WHERE v > 10", "AGGREGATE"),
+        ("SELECT g, sum(d), max(s), list(id ORDER BY id) FROM t WHERE v < 4 GROUP BY g", "GROUP_BY"),
+        ("SELECT count(*) FROM t WHERE v + id > 0", "AGGREGATE"),
+        ("SELECT DISTINCT s FROM t", "DISTINCT"),
+        ("SELECT mode(g) FROM t", "CONCATENATE"),
+    ] {
+        let outcome = herd.same(&mut session, sql);
+        assert_eq!((outcome.mode.as_str(), outcome.merge_strategy.as_str()), ("ROW_GROUP_PARTITION", merge), "{sql}");
+        assert_eq!(outcome.workers_used, 2, "{sql}");
+    }
+    for sql in [
+        "SELECT id, s, d FROM t",
+        "SELECT id FROM t WHERE g = 3 LIMIT 10 OFFSET 1000",
+        "SELECT id, v FROM t ORDER BY v DESC, id LIMIT 10",
+    ] {
+        herd.same_ordered(&mut session, sql);
+    }
+    let outcome = herd.same(&mut session, "SELECT y, sum(x) FROM small GROUP BY y");
+    assert_eq!((outcome.mode.as_str(), outcome.workers_used), ("DELEGATED", 1));
+}
+
+#[test]
+fn states_come_back_as_what_they_were() {
+    let remote = remote(2);
+    battery::make_kinds(&remote.herd, 125_000);
+    let mut session = remote.herd.session();
+    let checked = battery::check_aggregates(&remote.herd, &mut session);
+    assert!(checked > 500, "{checked} calls");
+}
+
+#[test]
+fn errors_name_their_kind_and_the_worker() {
+    let remote = remote(2);
+    let herd = &remote.herd;
+    herd.plain.execute("CREATE TABLE t AS SELECT range AS id, 'x' AS s FROM range(300000)").unwrap();
+    let mut session = herd.session();
+    let error = session.query("SELECT sum(s::INTEGER) FROM t").unwrap_err();
+    assert_eq!(error.exception_type, "Conversion", "{error}");
+    remote.workers[1].stop();
+    let error = session.query("SELECT sum(id) FROM t WHERE id > 3").unwrap_err();
+    assert!(error.exception_type == "IO" && error.message.contains("w1"), "{error}");
+}
