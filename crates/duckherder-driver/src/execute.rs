@@ -20,7 +20,7 @@ use crate::statistics::{Statistics, Stopwatch};
 use crate::sync::Execution;
 
 /// Bytes of a spooled stream that stay in memory.
-const SPOOL_MEMORY_BYTES: usize = 64 << 20;
+pub const SPOOL_MEMORY_BYTES: usize = 64 << 20;
 
 /// One execution of a prepared statement.
 pub struct Run {

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::StreamWriter;
+use arrow_flight::FlightData;
 use arrow_flight::decode::{DecodedPayload, FlightDataDecoder};
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::Any;
@@ -23,10 +24,12 @@ use duckherder_proto::task::EndOfPartition;
 use futures::{Stream, StreamExt, TryStreamExt};
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tonic::Status;
 
 use crate::error::{DriverError, Result};
-use crate::execute::drain_count;
+use crate::execute::{SPOOL_MEMORY_BYTES, drain_count};
 use crate::session::{Session, SessionCore};
+use crate::spool::Spool;
 use crate::statistics::Statistics;
 use crate::sync::lock;
 
@@ -46,15 +49,16 @@ pub struct Incoming {
 impl Incoming {
     /// Reads up to the schema. `None`: the stream ends without one, there are no rows.
     ///
+    /// `whole`: waits for all rows before the first is given on. A client's statement that also reads from the session
+    /// needs that: its reads come while it writes, and must find the session's connection free.
+    ///
     /// # Errors
     /// The stream is cut, or no Arrow.
-    pub async fn open(stream: PeekableFlightDataStream) -> Result<Option<Self>> {
+    pub async fn open(stream: PeekableFlightDataStream, whole: bool) -> Result<Option<Self>> {
         // A message with a descriptor and nothing else would not decode.
-        let stream = stream.try_filter(|data| {
-            let empty = data.data_header.is_empty();
-            std::future::ready(!empty)
-        });
-        let mut decoder = FlightDataDecoder::new(stream.chain(still_called()).map_err(FlightError::from));
+        let stream = stream.try_filter(|data| std::future::ready(!data.data_header.is_empty())).chain(still_called());
+        let stream = if whole { spooled(stream).await?.boxed() } else { stream.map_err(FlightError::from).boxed() };
+        let mut decoder = FlightDataDecoder::new(stream);
         match decoder.next().await {
             None => Ok(None),
             Some(Ok(data)) => match data.payload {
@@ -86,6 +90,30 @@ impl Incoming {
         }
         Ok(batches)
     }
+}
+
+/// All messages of a stream, kept in memory or in a temporary file, as a stream that does not wait.
+async fn spooled(
+    stream: impl Stream<Item = Result<FlightData, Status>>,
+) -> Result<impl Stream<Item = Result<FlightData, FlightError>>> {
+    tokio::pin!(stream);
+    let mut spool = Spool::new(SPOOL_MEMORY_BYTES);
+    let mut ended = false;
+    while let Some(message) = stream.next().await {
+        let mut message = message.map_err(|status| cut(0, &status.into()))?;
+        if ended {
+            return Err(DriverError::Invalid("the stream of rows goes on after its end".to_string()));
+        }
+        ended = end_of_partition(&message.app_metadata).is_some();
+        if !ended {
+            message.app_metadata.clear();
+        }
+        tokio::task::block_in_place(|| spool.push(message)).map_err(DriverError::Spool)?;
+    }
+    let mut messages = spool.into_messages().map_err(DriverError::Spool)?;
+    let next = move || tokio::task::block_in_place(|| messages.next());
+    let replay = futures::stream::iter(std::iter::from_fn(next));
+    Ok(replay.map_err(|error| FlightError::ExternalError(Box::new(error))))
 }
 
 /// Comes after the last message. To tonic a client's cancellation looks like the end of its rows; but a call that was

@@ -140,6 +140,33 @@ async fn a_cut_ingest_leaves_nothing() {
     assert_eq!(within(2.0, client.number("SELECT count(*) FROM t")).await, 0);
 }
 
+/// `INSERT INTO dh.t SELECT ... FROM dh.s, local`: the client opens the ingest first and feeds it from a scan.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ingest_may_be_fed_from_its_own_session() {
+    let driver = driver();
+    let mut client = Client::connect(&driver).await;
+    client.query("CREATE TABLE s AS SELECT range AS v FROM range(1000000)").await.unwrap();
+    client.query("CREATE TABLE t(v BIGINT)").await.unwrap();
+    client.in_transaction = true;
+    let (send, receive) = tokio::sync::mpsc::unbounded_channel();
+    send.send(Ok(numbers(-1, 0))).unwrap();
+    let rows = tokio_stream::wrappers::UnboundedReceiverStream::new(receive);
+    let writer = client.clone();
+    let sql = "INSERT INTO t SELECT v FROM duckherder_input";
+    let ingest = tokio::spawn(async move { writer.ingest_stream(sql, rows).await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let scanned = within(20.0, client.query("SELECT v FROM s")).await.unwrap();
+    for batch in scanned {
+        let plain = RecordBatch::try_new(numbers(0, 0).schema(), batch.columns().to_vec()).unwrap();
+        send.send(Ok(plain)).unwrap();
+    }
+    drop(send);
+    assert_eq!(within(20.0, ingest).await.unwrap().unwrap().changed_rows, 1_000_001);
+    client.end(true).await.unwrap();
+    client.in_transaction = false;
+    assert_eq!(client.number("SELECT sum(v)::BIGINT FROM t").await, 499_999_499_999);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_hold_and_reset() {
     let driver = driver();

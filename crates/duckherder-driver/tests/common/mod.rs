@@ -110,7 +110,7 @@ impl Client {
         let messages = FlightDataEncoderBuilder::new()
             .with_flight_descriptor(Some(FlightDescriptor::new_cmd(command.pack())))
             .build(batches)
-            .filter_map(|message| std::future::ready(message.ok()));
+            .map(|message| message.expect("rows that encode"));
         let request = self.request(messages);
         let results: Vec<_> = self
             .flight
