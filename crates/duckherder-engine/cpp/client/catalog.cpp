@@ -160,7 +160,7 @@ RemoteStatement RemoteCatalog::MakeStatement(ClientContext &context, string sql)
 
 void RemoteCatalog::Run(ClientContext &context, const string &sql) {
 	auto &transaction = RemoteTransaction::Get(context, *this);
-	transaction.AddOperation();
+	transaction.AddOperation(context);
 	auto session = transaction.GetSession();
 	auto statement = MakeStatement(context, sql);
 	PreparedRemote prepared;

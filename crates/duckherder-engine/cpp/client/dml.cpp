@@ -75,7 +75,7 @@ static RemoteTable &CheckedTable(ClientContext &context, RemoteCatalog &catalog,
 	auto &table = entry.Cast<RemoteTable>();
 	auto &transaction = RemoteTransaction::Get(context, catalog);
 	transaction.CheckCurrent(context, table);
-	transaction.AddOperation();
+	transaction.AddOperation(context);
 	return table;
 }
 
@@ -108,7 +108,7 @@ PhysicalOperator &RemoteCatalog::PlanInsert(ClientContext &context, PhysicalPlan
 
 PhysicalOperator &RemoteCatalog::PlanCreateTableAs(ClientContext &context, PhysicalPlanGenerator &planner,
                                                    LogicalCreateTable &op, PhysicalOperator &plan) {
-	RemoteTransaction::Get(context, *this).AddOperation();
+	RemoteTransaction::Get(context, *this).AddOperation(context);
 	auto &base = op.info->Base();
 	vector<SinkColumn> columns;
 	auto info = make_uniq<CreateTableInfo>(QualifiedName(Identifier(), op.schema.name, base.GetTableName()));

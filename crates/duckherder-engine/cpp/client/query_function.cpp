@@ -85,7 +85,7 @@ static unique_ptr<FunctionData> Bind(ClientContext &context, TableFunctionBindIn
 	auto statement = catalog.MakeStatement(context, StringValue::Get(input.inputs[1]));
 	// Statements that the user hands over as text may be anything.
 	auto data = BindQuery(context, catalog, std::move(statement), parameters, info ? info->changes_catalog : true);
-	RemoteTransaction::Get(context, catalog).AddOperation();
+	RemoteTransaction::Get(context, catalog).AddOperation(context);
 	types = data->columns->types;
 	names = data->columns->names;
 	if (types.empty()) {

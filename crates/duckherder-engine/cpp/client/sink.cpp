@@ -4,6 +4,7 @@
 #include "transaction.hpp"
 
 #include "duckdb/common/arrow/arrow_appender.hpp"
+#include "duckdb/common/types/column/column_data_collection.hpp"
 #include "duckdb/main/client_context.hpp"
 
 using namespace duckdb; // NOLINT
@@ -40,37 +41,36 @@ vector<LogicalType> RemoteSink::ColumnTypes() const {
 }
 
 struct SinkGlobal : public GlobalSinkState {
-	SinkGlobal(ClientContext &context, shared_ptr<CatalogSession> session_p, const RemoteStatement &statement,
-	           bool in_transaction, const vector<LogicalType> &types, const vector<string> &names)
-	    : session(std::move(session_p)), ingest(context, session->session, statement, in_transaction, types, names) {
-	}
 	shared_ptr<CatalogSession> session;
-	Ingest ingest;
+	//! Rows of a plan that reads from the driver, too, wait until that is done: a session runs one statement at a time.
+	bool wait_for_all = false;
+	unique_ptr<Ingest> ingest;
 	std::mutex lock;
+	unique_ptr<ColumnDataCollection> waiting;
 	int64_t changed_rows = 0;
 	shared_ptr<ArrowSource> returned;
 };
 
-struct SinkLocal : public LocalSinkState {
-	SinkLocal(ClientContext &context, vector<LogicalType> types_p) : types(std::move(types_p)), options(ExactArrow(context)) {
-		chunk.InitializeEmpty(types);
+//! Chunks on their way into Arrow batches.
+class BatchMaker {
+public:
+	BatchMaker(ClientContext &context, const vector<LogicalType> &types)
+	    : context(context), types(types), options(ExactArrow(context)) {
 	}
 
-	const vector<LogicalType> types;
-	ClientProperties options;
-	//! The columns that travel, referring to those of the input.
-	DataChunk chunk;
-	unique_ptr<ArrowAppender> appender;
-
-	void Append(ClientContext &context) {
+	//! Adds a chunk; sends once there are enough.
+	void Add(DataChunk &chunk, SinkGlobal &global) {
 		if (!appender) {
 			appender = make_uniq<ArrowAppender>(types, BATCH_ROWS, options,
 			                                    ArrowTypeExtensionData::GetExtensionTypes(context, types));
 		}
 		appender->Append(chunk, 0, chunk.size(), chunk.size());
+		if (appender->RowCount() >= BATCH_ROWS || appender->ByteSize() >= BATCH_BYTES) {
+			Send(global);
+		}
 	}
 
-	void Send(ClientContext &context, SinkGlobal &global) {
+	void Send(SinkGlobal &global) {
 		if (!appender || appender->RowCount() == 0) {
 			return;
 		}
@@ -78,12 +78,32 @@ struct SinkLocal : public LocalSinkState {
 		batch.arrow_array = appender->Finalize();
 		appender.reset();
 		std::lock_guard<std::mutex> guard(global.lock);
-		global.ingest.Write(context, batch.arrow_array);
+		global.ingest->Write(context, batch.arrow_array);
 	}
+
+private:
+	ClientContext &context;
+	const vector<LogicalType> types;
+	ClientProperties options;
+	unique_ptr<ArrowAppender> appender;
 };
 
-unique_ptr<GlobalSinkState> RemoteSink::GetGlobalSinkState(ClientContext &context) const {
-	ConnectionState::Get(context)->NoteRemote(context);
+struct SinkLocal : public LocalSinkState {
+	SinkLocal(ClientContext &context, const vector<LogicalType> &types, const SinkGlobal &global)
+	    : batches(context, types) {
+		chunk.InitializeEmpty(types);
+		if (global.wait_for_all) {
+			waiting = make_uniq<ColumnDataCollection>(context, types);
+		}
+	}
+
+	//! The columns that travel, referring to those of the input.
+	DataChunk chunk;
+	BatchMaker batches;
+	unique_ptr<ColumnDataCollection> waiting;
+};
+
+unique_ptr<Ingest> RemoteSink::BeginIngest(ClientContext &context, CatalogSession &session) const {
 	auto &transaction = RemoteTransaction::Get(context, catalog);
 	vector<string> names;
 	for (auto &column : columns) {
@@ -92,36 +112,71 @@ unique_ptr<GlobalSinkState> RemoteSink::GetGlobalSinkState(ClientContext &contex
 	if (changes_catalog) {
 		transaction.CatalogChanged();
 	}
-	return make_uniq<SinkGlobal>(context, transaction.GetSession(), catalog.MakeStatement(context, sql),
-	                             transaction.StartInTransaction(context), ColumnTypes(), names);
+	return make_uniq<Ingest>(context, session.session, catalog.MakeStatement(context, sql),
+	                         transaction.StartInTransaction(context), ColumnTypes(), names);
+}
+
+unique_ptr<GlobalSinkState> RemoteSink::GetGlobalSinkState(ClientContext &context) const {
+	ConnectionState::Get(context)->NoteRemote(context);
+	auto &transaction = RemoteTransaction::Get(context, catalog);
+	auto state = make_uniq<SinkGlobal>();
+	state->session = transaction.GetSession();
+	state->wait_for_all = transaction.HasSeveralOperations();
+	if (!state->wait_for_all) {
+		state->ingest = BeginIngest(context, *state->session);
+	}
+	return std::move(state);
 }
 
 unique_ptr<LocalSinkState> RemoteSink::GetLocalSinkState(ExecutionContext &context) const {
-	return make_uniq<SinkLocal>(context.client, ColumnTypes());
+	return make_uniq<SinkLocal>(context.client, ColumnTypes(), sink_state->Cast<SinkGlobal>());
 }
 
-SinkResultType RemoteSink::Sink(ExecutionContext &context, DataChunk &chunk, OperatorSinkInput &input) const {
+SinkResultType RemoteSink::Sink(ExecutionContext &, DataChunk &chunk, OperatorSinkInput &input) const {
 	auto &local = input.local_state.Cast<SinkLocal>();
 	for (idx_t i = 0; i < columns.size(); i++) {
 		local.chunk.data[i].Reference(chunk.data[columns[i].input_index]);
 	}
 	local.chunk.SetChildCardinality(chunk.size());
-	local.Append(context.client);
-	if (local.appender->RowCount() >= BATCH_ROWS || local.appender->ByteSize() >= BATCH_BYTES) {
-		local.Send(context.client, input.global_state.Cast<SinkGlobal>());
+	if (local.waiting) {
+		local.waiting->Append(local.chunk);
+	} else {
+		local.batches.Add(local.chunk, input.global_state.Cast<SinkGlobal>());
 	}
 	return SinkResultType::NEED_MORE_INPUT;
 }
 
-SinkCombineResultType RemoteSink::Combine(ExecutionContext &context, OperatorSinkCombineInput &input) const {
-	input.local_state.Cast<SinkLocal>().Send(context.client, input.global_state.Cast<SinkGlobal>());
+SinkCombineResultType RemoteSink::Combine(ExecutionContext &, OperatorSinkCombineInput &input) const {
+	auto &global = input.global_state.Cast<SinkGlobal>();
+	auto &local = input.local_state.Cast<SinkLocal>();
+	if (!local.waiting) {
+		local.batches.Send(global);
+		return SinkCombineResultType::FINISHED;
+	}
+	std::lock_guard<std::mutex> guard(global.lock);
+	if (global.waiting) {
+		global.waiting->Combine(*local.waiting);
+	} else {
+		global.waiting = std::move(local.waiting);
+	}
 	return SinkCombineResultType::FINISHED;
 }
 
 SinkFinalizeType RemoteSink::Finalize(Pipeline &, Event &, ClientContext &context,
                                       OperatorSinkFinalizeInput &input) const {
 	auto &global = input.global_state.Cast<SinkGlobal>();
-	global.changed_rows = global.ingest.Finish(context, global.returned);
+	if (global.wait_for_all) {
+		global.ingest = BeginIngest(context, *global.session);
+		BatchMaker batches(context, ColumnTypes());
+		if (global.waiting) {
+			for (auto &chunk : global.waiting->Chunks()) {
+				batches.Add(chunk, global);
+			}
+		}
+		batches.Send(global);
+		global.waiting.reset();
+	}
+	global.changed_rows = global.ingest->Finish(context, global.returned);
 	return SinkFinalizeType::READY;
 }
 

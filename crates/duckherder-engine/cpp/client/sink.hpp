@@ -60,6 +60,7 @@ protected:
 
 private:
 	duckdb::vector<duckdb::LogicalType> ColumnTypes() const;
+	duckdb::unique_ptr<Ingest> BeginIngest(duckdb::ClientContext &context, CatalogSession &session) const;
 
 	RemoteCatalog &catalog;
 	const duckdb::string sql;

@@ -23,7 +23,9 @@ QualifiedName RemoteTable::RemoteName() const {
 }
 
 TableFunction RemoteTable::GetScanFunction(ClientContext &context, unique_ptr<FunctionData> &bind_data) {
-	RemoteTransaction::Get(context, remote_catalog).CheckCurrent(context, *this);
+	auto &transaction = RemoteTransaction::Get(context, remote_catalog);
+	transaction.CheckCurrent(context, *this);
+	transaction.AddOperation(context);
 	bind_data = make_uniq<ScanData>(*this);
 	return ScanFunction();
 }

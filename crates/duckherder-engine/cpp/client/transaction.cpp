@@ -71,6 +71,16 @@ void RemoteTransaction::CatalogChanged() {
 	validated = false;
 }
 
+void RemoteTransaction::AddOperation(ClientContext &context) {
+	std::lock_guard<std::mutex> guard(lock);
+	auto query = context.transaction.GetActiveQuery();
+	if (query != counted_query) {
+		counted_query = query;
+		operations = 0;
+	}
+	operations++;
+}
+
 bool RemoteTransaction::InUserTransaction(ClientContext &context) {
 	if (context.transaction.IsAutoCommit()) {
 		return open_on_driver;

@@ -29,8 +29,10 @@ public:
 	void CatalogChanged();
 
 	//! Counts the parts of the running statement that go to the driver.
-	void AddOperation() {
-		operations++;
+	void AddOperation(duckdb::ClientContext &context);
+	//! Whether the running statement has more than one such part.
+	bool HasSeveralOperations() const {
+		return operations > 1;
 	}
 	//! Whether a statement that is prepared now belongs to a transaction that the user has opened.
 	bool InUserTransaction(duckdb::ClientContext &context);
@@ -47,6 +49,8 @@ private:
 	duckdb::vector<duckdb::shared_ptr<Snapshot>> snapshots;
 	bool validated = false;
 	std::atomic<duckdb::idx_t> operations {0};
+	//! The statement that `operations` counts.
+	duckdb::idx_t counted_query = 0;
 	//! Whether the driver may have a transaction open for us.
 	std::atomic<bool> open_on_driver {false};
 };
