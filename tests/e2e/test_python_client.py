@@ -106,7 +106,7 @@ def test_arrow_both_ways(con, table_name):
     assert back.num_rows == 300_000
     assert back["i"].to_pylist() == list(range(300_000))
     assert back["l"].slice(299_999, 1).to_pylist() == [[299_999, None]]
-    reader = con.execute(f"SELECT * FROM dh.{table_name}").to_arrow_reader(10_000)
+    reader = con.sql(f"SELECT * FROM dh.{table_name}").to_arrow_reader(10_000)
     assert sum(batch.num_rows for batch in reader) == 300_000
 
 
