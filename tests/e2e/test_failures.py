@@ -63,7 +63,7 @@ def test_the_driver_is_killed_while_a_result_streams():
     with Driver(2) as driver:
         fill(driver)
         with attached(driver) as con:
-            reader = con.execute("SELECT a.i FROM dh.big a, range(1000)").to_arrow_reader(100_000)
+            reader = con.sql("SELECT a.i FROM dh.big a, range(1000)").to_arrow_reader(100_000)
             reader.read_next_batch()
             driver.kill()
             with pytest.raises(Exception) as caught:

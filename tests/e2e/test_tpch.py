@@ -29,7 +29,7 @@ def files(tmp_path_factory):
     program = generator()
     assert program is not None, "tpchgen-cli is missing: install tests/requirements.txt"
     folder = tmp_path_factory.mktemp("tpch")
-    subprocess.run([program, "-s", SCALE, "--format=parquet", f"--output-dir={folder}"], check=True, capture_output=True)
+    subprocess.run([program, "parquet", "-s", SCALE, f"--output-dir={folder}"], check=True, capture_output=True)
     return folder
 
 
