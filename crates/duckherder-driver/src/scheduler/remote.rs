@@ -67,7 +67,7 @@ impl RemoteRun {
         Ok(Self {
             query_id: shared.splits.add(snapshot.clone(), sql),
             splits: Arc::clone(&shared.splits),
-            fragment: fragment.sql()?,
+            fragment: fragment.remote_sql()?,
             split_schema: schema_bytes(&schema)?.to_vec(),
             settings,
             result_schema: OnceLock::new(),

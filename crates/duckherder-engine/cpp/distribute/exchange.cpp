@@ -18,21 +18,6 @@ using namespace duckdb; // NOLINT
 
 namespace duckherder {
 
-//! The structure that carries an aggregate's state, which is all that Arrow knows of it.
-static LogicalType WithoutState(const LogicalType &type) {
-	if (!type.IsAggregateState()) {
-		return type;
-	}
-	switch (type.id()) {
-	case LogicalTypeId::STRUCT:
-		return LogicalType::STRUCT(StructType::GetChildTypes(type));
-	case LogicalTypeId::LIST:
-		return LogicalType::LIST(ListType::GetChildType(type));
-	default:
-		throw NotImplementedException("a state of type %s", type.ToString());
-	}
-}
-
 //! The tasks of one execution.
 class RunningExchange : public GlobalSourceState {
 public:

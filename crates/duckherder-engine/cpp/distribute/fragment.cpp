@@ -1,8 +1,10 @@
 #include "fragment.hpp"
 
 #include "bridge.hpp"
+#include "duckdb/common/extension_type_info.hpp"
 #include "duckdb/common/types/value.hpp"
 #include "duckdb/parser/common_table_expression_info.hpp"
+#include "duckdb/parser/expression/cast_expression.hpp"
 #include "duckdb/parser/expression/columnref_expression.hpp"
 #include "duckdb/parser/expression/comparison_expression.hpp"
 #include "duckdb/parser/expression/conjunction_expression.hpp"
@@ -12,6 +14,7 @@
 #include "duckdb/parser/query_node/select_node.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
 #include "duckdb/parser/tableref/basetableref.hpp"
+#include "duckdb/parser/tableref/subqueryref.hpp"
 #include "duckdb/catalog/catalog_entry/schema_catalog_entry.hpp"
 #include "duckdb/catalog/catalog_entry/table_catalog_entry.hpp"
 #include "duckdb/planner/binder.hpp"
@@ -73,6 +76,7 @@ unique_ptr<Fragment> Fragment::Copy() const {
 	copy->query = query->Copy();
 	copy->table = table;
 	copy->columns = columns;
+	copy->types = types;
 	return copy;
 }
 
@@ -133,11 +137,39 @@ unique_ptr<QueryNode> Fragment::TaskQuery(const DhSplit &split) const {
 	return task;
 }
 
-vector<LogicalType> Fragment::BindTypes(ClientContext &context) const {
+LogicalType WithoutState(const LogicalType &type) {
+	return type.IsAggregateState() ? type.WithExtensionInfo(nullptr).WithAlias("") : type;
+}
+
+unique_ptr<QueryNode> Fragment::RemoteQuery() const {
+	auto has_state = std::any_of(types.begin(), types.end(),
+	                             [](const LogicalType &type) { return type.IsAggregateState(); });
+	if (!has_state) {
+		return query->Copy();
+	}
+	auto node = make_uniq<SelectNode>();
+	auto statement = make_uniq<SelectStatement>();
+	statement->node = query->Copy();
+	auto states = make_uniq<SubqueryRef>(std::move(statement), Identifier("states"));
+	for (idx_t i = 0; i < types.size(); i++) {
+		Identifier name("c" + to_string(i));
+		states->column_name_alias.push_back(name);
+		unique_ptr<ParsedExpression> column = make_uniq<ColumnRefExpression>(name);
+		if (types[i].IsAggregateState()) {
+			column = make_uniq<CastExpression>(WithoutState(types[i]), std::move(column));
+		}
+		node->select_list.push_back(std::move(column));
+	}
+	node->from_table = std::move(states);
+	return std::move(node);
+}
+
+const vector<LogicalType> &Fragment::BindTypes(ClientContext &context) {
 	SelectStatement statement;
 	statement.node = TaskQuery(DhSplit {-1, -1, 0, 0});
 	auto binder = Binder::CreateBinder(context);
-	return binder->Bind(statement.Cast<SQLStatement>()).types;
+	types = binder->Bind(statement.Cast<SQLStatement>()).types;
+	return types;
 }
 
 } // namespace duckherder
@@ -150,10 +182,10 @@ void dh_fragment_free(Fragment *fragment) {
 	delete fragment;
 }
 
-//! The fragment's own SQL, over `split_0`.
-void dh_fragment_sql(const Fragment *fragment, DhTextSink sink, void *target, DhError *error) {
+//! The SQL of every task elsewhere, over `split_0`.
+void dh_fragment_remote_sql(const Fragment *fragment, DhTextSink sink, void *target, DhError *error) {
 	duckherder::Guard(error, false, [&]() {
-		sink(target, duckherder::ToText(fragment->ToString()));
+		sink(target, duckherder::ToText(fragment->RemoteQuery()->ToString()));
 		return true;
 	});
 }

@@ -32,12 +32,14 @@ public:
 
 	//! The SQL that every task runs, over `split_0`.
 	duckdb::string ToString() const;
+	//! The same for a task elsewhere: states, which Arrow doesn't know, travel as the plain values that they are.
+	duckdb::unique_ptr<duckdb::QueryNode> RemoteQuery() const;
 	//! The rows of one split, as a query of the driver's database.
 	duckdb::unique_ptr<duckdb::QueryNode> SplitQuery(const DhSplit &split) const;
 	//! The SQL of one task where the table itself can be read.
 	duckdb::unique_ptr<duckdb::QueryNode> TaskQuery(const DhSplit &split) const;
 	//! The types that the fragment's columns have. Binds it.
-	duckdb::vector<duckdb::LogicalType> BindTypes(duckdb::ClientContext &context) const;
+	const duckdb::vector<duckdb::LogicalType> &BindTypes(duckdb::ClientContext &context);
 
 	duckdb::unique_ptr<Fragment> Copy() const;
 
@@ -47,7 +49,12 @@ private:
 	duckdb::unique_ptr<duckdb::QueryNode> query;
 	duckdb::QualifiedName table;
 	duckdb::vector<duckdb::Identifier> columns;
+	//! Known once bound.
+	duckdb::vector<duckdb::LogicalType> types;
 };
+
+//! The type that carries an aggregate's state; any other type is its own.
+duckdb::LogicalType WithoutState(const duckdb::LogicalType &type);
 
 //! A fragment and what its columns are in the plan.
 struct ExportedPlan {

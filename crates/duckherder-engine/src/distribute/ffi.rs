@@ -76,7 +76,7 @@ unsafe extern "C" {
     ) -> bool;
 
     pub fn dh_fragment_free(fragment: *mut DhFragment);
-    pub fn dh_fragment_sql(fragment: *const DhFragment, sink: DhTextSink, target: *mut c_void, error: *mut DhError);
+    pub fn dh_fragment_remote_sql(fragment: *const DhFragment, sink: DhTextSink, target: *mut c_void, error: *mut DhError);
     pub fn dh_fragment_task_sql(
         fragment: *const DhFragment,
         split: DhSplit,

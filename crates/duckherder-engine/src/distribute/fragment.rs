@@ -39,13 +39,13 @@ impl Fragment {
         error.into_result(texts.pop().unwrap_or_default())
     }
 
-    /// The SQL over `split_0`.
+    /// The SQL over `split_0` for a task elsewhere: states of aggregates come as the plain values that they are.
     ///
     /// # Errors
     /// Out of memory.
-    pub fn sql(&self) -> Result<String> {
+    pub fn remote_sql(&self) -> Result<String> {
         // SAFETY: the fragment is alive; the sink gets the list it expects.
-        self.text(|this, sink, target, error| unsafe { ffi::dh_fragment_sql(this, sink, target, error) })
+        self.text(|this, sink, target, error| unsafe { ffi::dh_fragment_remote_sql(this, sink, target, error) })
     }
 
     /// The SQL of one task where the table itself can be read.
