@@ -124,7 +124,7 @@ fn test_result(line: &str) -> Option<Tally> {
     Some(Tally { passed: count("passed"), failed: count("failed"), skipped: count("ignored") })
 }
 
-/// pytest over `tests/`, counted by its JUnit report.
+/// pytest over `tests/`, a process a core, counted by its JUnit report.
 fn pytest(workspace: &Workspace, environment: &Environment, arguments: &[String]) -> Result<Tally> {
     let report = workspace.cache("pytest.xml");
     if report.exists() {
@@ -132,7 +132,9 @@ fn pytest(workspace: &Workspace, environment: &Environment, arguments: &[String]
     }
     let mut command = environment.python(workspace);
     command.current_dir(workspace.root.join("tests"));
-    command.args(["-m", "pytest", "-p", "no:cacheprovider", "--junit-xml"]).arg(&report).args(arguments);
+    let processes = std::thread::available_parallelism().map_or(1, usize::from).to_string();
+    command.args(["-m", "pytest", "-p", "no:cacheprovider", "-n", &processes, "--junit-xml"]);
+    command.arg(&report).args(arguments);
     announce(&command);
     let status = command.status().context("could not start pytest")?;
     let report =
