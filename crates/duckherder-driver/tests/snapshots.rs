@@ -18,7 +18,9 @@ fn herd_with_t(workers: usize) -> Herd {
 #[test]
 fn money_that_moves_is_never_lost() {
     let herd = Herd::new(4);
-    herd.plain.execute("CREATE TABLE accounts AS SELECT i AS id, 100::BIGINT AS money FROM range(200000) r(i)").unwrap();
+    herd.plain
+        .execute("CREATE TABLE accounts AS SELECT i AS id, 100::BIGINT AS money FROM range(200000) r(i)")
+        .unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let writers: Vec<_> = (0..2u64)
         .map(|writer| {
@@ -52,7 +54,8 @@ fn money_that_moves_is_never_lost() {
     let began = Instant::now();
     let mut sums = 0;
     while began.elapsed() < Duration::from_secs(8) || sums < 20 {
-        let (rows, outcome) = session.query("SELECT sum(money), count(*) FROM accounts WHERE money > -1000000").unwrap();
+        let (rows, outcome) =
+            session.query("SELECT sum(money), count(*) FROM accounts WHERE money > -1000000").unwrap();
         assert_eq!(outcome.workers_used, 4);
         let (sum, count) = rows[0].split_once(" | ").unwrap();
         // 20,000,000 as the bytes of a HUGEINT.
@@ -73,7 +76,9 @@ fn a_transaction_reads_its_own_writes_and_its_own_snapshot() {
     session.connection.execute("BEGIN").unwrap();
     let before = session.query(count).unwrap();
     assert_eq!(before.1.mode, "ROW_GROUP_PARTITION");
-    herd.plain.execute("INSERT INTO t SELECT i, 1, i FROM range(400000, 900000) r(i); DELETE FROM t WHERE id < 1000").unwrap();
+    herd.plain
+        .execute("INSERT INTO t SELECT i, 1, i FROM range(400000, 900000) r(i); DELETE FROM t WHERE id < 1000")
+        .unwrap();
     assert_eq!(session.query(count).unwrap().0, before.0);
     session.connection.execute("INSERT INTO t VALUES (-1, -1, 5000000)").unwrap();
     let (rows, outcome) = session.query(count).unwrap();
@@ -160,7 +165,10 @@ fn odd_tables() {
         ("SELECT count(*) FROM keyed TABLESAMPLE 100 PERCENT (bernoulli)", "LOCAL"),
         ("SELECT sum(k.v) FROM keyed k JOIN generated g ON k.id = g.a", "LOCAL"),
         ("SELECT 1 WHERE EXISTS (SELECT 1 FROM keyed WHERE v = 5)", ""),
-        ("SELECT count(*), sum(v) FROM keyed WHERE v IN (SELECT unnest([1, 2, 3, 4, 700, 800, 900, 1000, 2000, 3000, 99999]))", ""),
+        (
+            "SELECT count(*), sum(v) FROM keyed WHERE v IN (SELECT unnest([1, 2, 3, 4, 700, 800, 900, 1000, 2000, 3000, 99999]))",
+            "",
+        ),
     ] {
         let outcome = herd.same(&mut session, sql);
         if !mode.is_empty() {
