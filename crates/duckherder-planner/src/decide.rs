@@ -15,7 +15,9 @@ use crate::split::{Mode, strategy};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// The driver's DuckDB runs it as it is.
-    Local { reason: String },
+    Local {
+        reason: String,
+    },
     Distributed(Distribution),
 }
 
@@ -149,8 +151,7 @@ fn cut_above_scan(path: &[&PlanNode]) -> (Cut, u64, MergeStrategy, Option<String
         },
         Operator::Distinct if !above.distinct_on => (Cut::Copy, above.id, MergeStrategy::Distinct, None),
         Operator::TopN | Operator::Limit if has_constant_limit(above) => {
-            let merge =
-                if above.operator == Operator::TopN { MergeStrategy::TopN } else { MergeStrategy::Concatenate };
+            let merge = if above.operator == Operator::TopN { MergeStrategy::TopN } else { MergeStrategy::Concatenate };
             (Cut::Copy, above.id, merge, None)
         }
         _ => concatenate(None),
@@ -190,8 +191,10 @@ mod tests {
     }
 
     fn scan(rows: u64) -> String {
-        format!(r#"{{"id":9,"operator":"GET","scan":{{"name":"t","shared_table":true,"rows":{rows},
-            "virtual_columns":false,"sampled":false,"index_lookup":false}}}}"#)
+        format!(
+            r#"{{"id":9,"operator":"GET","scan":{{"name":"t","shared_table":true,"rows":{rows},
+            "virtual_columns":false,"sampled":false,"index_lookup":false}}}}"#
+        )
     }
 
     /// `top` with `#` for the scan below it.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use duckherder_engine::distribute::{DistributedQuery, Exchange, QueryRun};
 use duckherder_engine::EngineError;
+use duckherder_engine::distribute::{DistributedQuery, Exchange, QueryRun};
 use duckherder_planner::{Cut, Distribution, MergeStrategy, Mode, split};
 
 use super::Shared;
@@ -23,7 +23,9 @@ pub struct ScheduledQuery {
 #[derive(Clone)]
 pub enum Worker {
     /// A thread of the driver's process.
-    Local { id: String },
+    Local {
+        id: String,
+    },
     Remote(RemoteWorker),
 }
 

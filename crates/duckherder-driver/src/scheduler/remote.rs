@@ -153,7 +153,11 @@ async fn receive(
         match received {
             Received::Schema(schema) => {
                 let known = remote.result_schema.get_or_init(|| schema.clone());
-                if known.fields().iter().map(|field| field.data_type()).ne(schema.fields().iter().map(|f| f.data_type()))
+                if known
+                    .fields()
+                    .iter()
+                    .map(|field| field.data_type())
+                    .ne(schema.fields().iter().map(|f| f.data_type()))
                 {
                     let message = format!("worker '{}' sends other columns than the others", worker.id);
                     return Err(EngineError::new("IO", message));

@@ -36,8 +36,20 @@ INSERT INTO kinds (id, g) SELECT i, 77 FROM range(20) r(i);
 /// What comes out differently each time, or depends on how the work is divided, in DuckDB as well; or overflows.
 const INEXACT: [&str; 5] = ["reservoir_quantile", "approx_quantile", "approx_top_k", "entropy", "sum_no_overflow"];
 /// What depends on the order of the rows, if only where keys are equal; by the first letters of its name.
-const ORDERED: [&str; 12] =
-    ["any_value", "arbitrary", "arg", "array_agg", "first", "group_concat", "last", "list", "mode", "string_agg", "max_by", "min_by"];
+const ORDERED: [&str; 12] = [
+    "any_value",
+    "arbitrary",
+    "arg",
+    "array_agg",
+    "first",
+    "group_concat",
+    "last",
+    "list",
+    "mode",
+    "string_agg",
+    "max_by",
+    "min_by",
+];
 
 pub fn make_kinds(herd: &Herd, rows: u64) {
     herd.plain.execute(&TABLE.replace("ROWS", &rows.to_string())).unwrap();

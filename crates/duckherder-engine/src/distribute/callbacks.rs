@@ -157,10 +157,8 @@ unsafe extern "C" fn poll(
     let waker = waker_from_raw(waker);
     // SAFETY: C++ calls with what `start` gave it.
     let exchange = unsafe { borrow::<Arc<dyn Exchange>>(exchange) };
-    let polled = catch_unwind(AssertUnwindSafe(|| {
-        exchange.poll(partition as usize, &mut Context::from_waker(&waker))
-    }))
-    .unwrap_or_else(|_| Poll::Ready(Err(EngineError::internal("an exchange panicked"))));
+    let polled = catch_unwind(AssertUnwindSafe(|| exchange.poll(partition as usize, &mut Context::from_waker(&waker))))
+        .unwrap_or_else(|_| Poll::Ready(Err(EngineError::internal("an exchange panicked"))));
     // SAFETY: the targets are unfilled places of C++.
     unsafe {
         match polled {

@@ -76,7 +76,12 @@ unsafe extern "C" {
     ) -> bool;
 
     pub fn dh_fragment_free(fragment: *mut DhFragment);
-    pub fn dh_fragment_remote_sql(fragment: *const DhFragment, sink: DhTextSink, target: *mut c_void, error: *mut DhError);
+    pub fn dh_fragment_remote_sql(
+        fragment: *const DhFragment,
+        sink: DhTextSink,
+        target: *mut c_void,
+        error: *mut DhError,
+    );
     pub fn dh_fragment_task_sql(
         fragment: *const DhFragment,
         split: DhSplit,
@@ -93,11 +98,7 @@ unsafe extern "C" {
     );
 
     pub fn dh_snapshot_free(snapshot: *mut DhSnapshot);
-    pub fn dh_snapshot_enter(
-        snapshot: *const DhSnapshot,
-        connection: *mut DhConnection,
-        error: *mut DhError,
-    ) -> bool;
+    pub fn dh_snapshot_enter(snapshot: *const DhSnapshot, connection: *mut DhConnection, error: *mut DhError) -> bool;
     pub fn dh_snapshot_leave(connection: *mut DhConnection, error: *mut DhError) -> bool;
 
     pub fn dh_chunks_open(connection: *mut DhConnection, sql: DhText, error: *mut DhError) -> *mut DhChunkStream;
