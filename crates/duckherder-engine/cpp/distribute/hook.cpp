@@ -219,11 +219,23 @@ static void Prepare(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> 
 	}
 }
 
+//! Passes whose plans can't be cut: they share one scan between several places, or move a limit's offset into it.
+static const OptimizerType PASSES_OFF[] = {OptimizerType::COMMON_SUBPLAN,
+                                           OptimizerType::PARTIAL_AGGREGATE_PUSHDOWN,
+                                           OptimizerType::AGGREGATE_REUSE,
+                                           OptimizerType::GROUPING_SETS,
+                                           OptimizerType::DISTINCT_AGGREGATE_REWRITE,
+                                           OptimizerType::ROW_GROUP_PRUNER};
+
 void RegisterDistribution(DatabaseInstance &instance) {
+	auto &config = DBConfig::GetConfig(instance);
+	auto off = config.GetDisabledOptimizers();
+	off.insert(std::begin(PASSES_OFF), std::end(PASSES_OFF));
+	config.SetDisabledOptimizers(std::move(off));
 	OptimizerExtension extension;
 	extension.pre_optimize_function = Prepare;
 	extension.optimize_function = Distribute;
-	OptimizerExtension::Register(DBConfig::GetConfig(instance), std::move(extension));
+	OptimizerExtension::Register(config, std::move(extension));
 }
 
 } // namespace duckherder

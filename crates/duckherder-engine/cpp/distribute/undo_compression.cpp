@@ -8,6 +8,8 @@
 #include "duckdb/planner/expression/bound_function_expression.hpp"
 #include "duckdb/planner/expression_iterator.hpp"
 #include "duckdb/planner/logical_operator_visitor.hpp"
+#include "duckdb/planner/operator/logical_aggregate.hpp"
+#include "duckdb/planner/operator/logical_comparison_join.hpp"
 
 using namespace duckdb; // NOLINT
 
@@ -28,6 +30,22 @@ static void UndoInExpression(unique_ptr<Expression> &expression, const column_bi
 	                                      [&](unique_ptr<Expression> &child) { UndoInExpression(child, types); });
 }
 
+//! What is known of the narrow columns does not hold for the wide ones.
+static void ForgetStatistics(LogicalOperator &op) {
+	if (op.type == LogicalOperatorType::LOGICAL_AGGREGATE_AND_GROUP_BY) {
+		for (auto &statistics : op.Cast<LogicalAggregate>().group_stats) {
+			statistics.reset();
+		}
+	} else if (op.type == LogicalOperatorType::LOGICAL_COMPARISON_JOIN) {
+		for (auto &condition : op.Cast<LogicalComparisonJoin>().conditions) {
+			if (condition.IsComparison()) {
+				condition.SetLeftStats(nullptr);
+				condition.SetRightStats(nullptr);
+			}
+		}
+	}
+}
+
 void UndoCompression(LogicalOperator &root) {
 	column_binding_map_t<LogicalType> types;
 	for (auto &child : root.children) {
@@ -38,6 +56,7 @@ void UndoCompression(LogicalOperator &root) {
 			types[bindings[i]] = child->types[i];
 		}
 	}
+	ForgetStatistics(root);
 	LogicalOperatorVisitor::EnumerateExpressions(
 	    root, [&](unique_ptr<Expression> *expression) { UndoInExpression(*expression, types); });
 }
