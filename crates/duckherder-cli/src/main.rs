@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     match serve::run(call.role) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
