@@ -31,11 +31,10 @@ static const char *const SESSION_SETTINGS[] = {"TimeZone",
                                                "default_null_order",
                                                "default_order",
                                                "integer_division",
-                                               "ieee_floating_point_ops",
-                                               "old_implicit_casting",
                                                "order_by_non_integer_literal",
                                                "scalar_subquery_error_on_multiple_rows",
-                                               "preserve_insertion_order"};
+                                               "error_on_division_by_zero",
+                                               "disable_timestamptz_casts"};
 
 shared_ptr<CatalogSession> SessionRegistry::GetOrOpen(idx_t connection_id, const Driver &driver) {
 	std::lock_guard<std::mutex> guard(lock);
@@ -175,6 +174,36 @@ void RemoteCatalog::Run(ClientContext &context, const string &sql) {
 	transaction.CatalogChanged();
 }
 
+Value RemoteCatalog::QueryValue(ClientContext &context, const string &sql, const LogicalType &type) {
+	auto &transaction = RemoteTransaction::Get(context, *this);
+	transaction.AddOperation(context);
+	auto session = transaction.GetSession();
+	auto statement = MakeStatement(context, sql);
+	PreparedRemote prepared;
+	session->session.Prepare(context, statement, transaction.InUserTransaction(context), {}, prepared);
+	ArrowSourceColumns columns(context, prepared.schema.arrow_schema);
+	auto source = session->session.Execute(context, prepared.statement_id, transaction.StartInTransaction(context),
+	                                       statement.user_sql);
+	ArrowArray batch;
+	ArrowBatchReader reader(context, columns, {0});
+	DataChunk chunk;
+	chunk.Initialize(context, {type});
+	if (!source->Wait(context, 0, batch)) {
+		throw IOException("the driver gave no value for %s", sql);
+	}
+	reader.SetBatch(batch);
+	if (!reader.Read(chunk) || chunk.size() != 1) {
+		throw IOException("the driver gave no single value for %s", sql);
+	}
+	auto value = chunk.GetValue(0, 0);
+	// A statement ends, and commits, when its rows have been read to the end.
+	if (source->Wait(context, 0, batch)) {
+		batch.release(&batch);
+		throw IOException("the driver gave several values for %s", sql);
+	}
+	return value;
+}
+
 void RemoteCatalog::RunDrop(ClientContext &context, const DropInfo &info) {
 	DropStatement statement;
 	statement.info = make_uniq<DropInfo>(info);
@@ -218,7 +247,7 @@ optional_ptr<SchemaCatalogEntry> RemoteCatalog::LookupSchema(CatalogTransaction 
 }
 
 void RemoteCatalog::ScanSchemas(ClientContext &context, std::function<void(SchemaCatalogEntry &)> callback) {
-	auto snapshot = RemoteTransaction::Get(context, *this).Validate(context);
+	auto snapshot = RemoteTransaction::Get(context, *this).Refresh(context);
 	snapshot->ScanSchemas([&](RemoteSchema &schema) { callback(schema); });
 }
 

@@ -57,6 +57,9 @@ public:
 	RemoteStatement MakeStatement(duckdb::ClientContext &context, duckdb::string sql) const;
 	//! Runs a statement whose rows nobody wants.
 	void Run(duckdb::ClientContext &context, const duckdb::string &sql);
+	//! The one value that a query gives.
+	duckdb::Value QueryValue(duckdb::ClientContext &context, const duckdb::string &sql,
+	                         const duckdb::LogicalType &type);
 	void RunDrop(duckdb::ClientContext &context, const duckdb::DropInfo &info);
 	void RunAlter(duckdb::ClientContext &context, const duckdb::AlterInfo &info);
 

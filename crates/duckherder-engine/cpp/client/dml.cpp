@@ -8,7 +8,9 @@
 #include "duckdb/parallel/task_scheduler.hpp"
 #include "duckdb/parser/expression/columnref_expression.hpp"
 #include "duckdb/parser/expression/comparison_expression.hpp"
+#include "duckdb/parser/expression/function_expression.hpp"
 #include "duckdb/parser/expression/star_expression.hpp"
+#include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/expression/subquery_expression.hpp"
 #include "duckdb/parser/parsed_data/create_table_info.hpp"
 #include "duckdb/parser/query_node/delete_query_node.hpp"
@@ -79,6 +81,20 @@ static RemoteTable &CheckedTable(ClientContext &context, RemoteCatalog &catalog,
 	return table;
 }
 
+//! Whether a column's default is the next value of a sequence, which is on the driver.
+static bool AsksDriverForDefaults(const RemoteTable &table) {
+	bool asks = false;
+	for (auto &column : table.GetColumns().Physical()) {
+		if (column.HasDefaultValue()) {
+			ParsedExpressionIterator::VisitExpression<FunctionExpression>(
+			    column.DefaultValue(), [&](const FunctionExpression &call) {
+				    asks = asks || call.FunctionName() == Identifier("nextval");
+			    });
+		}
+	}
+	return asks;
+}
+
 PhysicalOperator &RemoteCatalog::PlanInsert(ClientContext &context, PhysicalPlanGenerator &planner, LogicalInsert &op,
                                             optional_ptr<PhysicalOperator> plan) {
 	auto &table = CheckedTable(context, *this, op.table);
@@ -95,6 +111,9 @@ PhysicalOperator &RemoteCatalog::PlanInsert(ClientContext &context, PhysicalPlan
 	insert.returning_list = ReturnStoredColumns(table, op.return_chunk);
 	insert.column_order = InsertColumnOrder::INSERT_BY_POSITION;
 	vector<SinkColumn> columns;
+	if (AsksDriverForDefaults(table)) {
+		RemoteTransaction::Get(context, *this).AddOperation(context);
+	}
 	for (auto &column : table.GetColumns().Physical()) {
 		insert.columns.push_back(column.Name());
 		columns.push_back({column.Physical().index, column.Name().GetIdentifierName(), column.Type()});

@@ -9,7 +9,9 @@
 #include "duckdb/parser/parser.hpp"
 #include "duckdb/parser/statement/explain_statement.hpp"
 #include "duckdb/planner/binder.hpp"
+#include "duckdb/planner/bound_statement.hpp"
 #include "duckdb/planner/operator/logical_explain.hpp"
+#include "duckdb/planner/planner_extension.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
 #include "duckdb/planner/operator/logical_projection.hpp"
 
@@ -59,7 +61,22 @@ static void ExplainThere(OptimizerExtensionInput &input, unique_ptr<LogicalOpera
 	plan = std::move(result);
 }
 
+//! SELECT * gives every column a name of its own; the names that the driver gave may be equal, as in DuckDB.
+static void KeepNames(PlannerExtensionInput &, BoundStatement &statement) {
+	auto get = statement.plan ? FindWholeQuery(*statement.plan) : nullptr;
+	if (!get || !dynamic_cast<const PushedStatement *>(get->bind_info.get())) {
+		return;
+	}
+	auto &names = get->bind_data->Cast<QueryData>().columns->names;
+	if (names.size() == statement.names.size()) {
+		statement.names = names;
+	}
+}
+
 void RegisterExplain(DBConfig &config) {
+	PlannerExtension names;
+	names.post_bind_function = KeepNames;
+	PlannerExtension::Register(config, std::move(names));
 	OptimizerExtension extension;
 	extension.optimize_function = ExplainThere;
 	OptimizerExtension::Register(config, std::move(extension));

@@ -2,7 +2,6 @@
 #include "api.hpp"
 #include "catalog.hpp"
 #include "functions.hpp"
-#include "query_function.hpp"
 
 #include "duckdb/main/config.hpp"
 #include "duckdb/main/extension/extension_loader.hpp"
@@ -19,7 +18,6 @@ void dh_client_load(ExtensionLoader *loader, const DhClientTable *rust) {
 	auto &config = DBConfig::GetConfig(loader->GetDatabaseInstance());
 	duckherder::RegisterAttach(config);
 	duckherder::RegisterExplain(config);
-	loader->RegisterFunction(duckherder::QueryFunctions());
 	duckherder::RegisterScalarFunctions(*loader);
 	duckherder::RegisterTableFunctions(*loader);
 	duckherder::RegisterPragmas(*loader);

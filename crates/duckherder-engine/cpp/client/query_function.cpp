@@ -15,13 +15,7 @@ using namespace duckdb; // NOLINT
 
 namespace duckherder {
 
-static const char *const FUNCTION_NAME = "duckherder_query";
-
-//! What a pushed-down statement tells its function beside the text.
-struct PushedStatement : public TableFunctionInfo {
-	bool changes_catalog = false;
-	vector<string> parameter_names;
-};
+const char *const QUERY_FUNCTION = "duckherder_query";
 
 unique_ptr<TableRef> QueryFunctionRef(const Identifier &catalog, const string &sql, const vector<Identifier> &parameters,
                                       bool changes_catalog) {
@@ -37,7 +31,9 @@ unique_ptr<TableRef> QueryFunctionRef(const Identifier &catalog, const string &s
 		info->parameter_names.push_back(name.GetIdentifierName());
 	}
 	auto ref = make_uniq<TableFunctionRef>();
-	ref->function = make_uniq<FunctionExpression>(Identifier(FUNCTION_NAME), std::move(arguments));
+	auto function = make_uniq<FunctionExpression>(Identifier(QUERY_FUNCTION), std::move(arguments));
+	function->SetQualifiedName(QualifiedName(catalog, Identifier::DefaultSchema(), Identifier(QUERY_FUNCTION)));
+	ref->function = std::move(function);
 	ref->bind_info = std::move(info);
 	return std::move(ref);
 }
@@ -72,7 +68,7 @@ static unique_ptr<FunctionData> Bind(ClientContext &context, TableFunctionBindIn
 	for (idx_t i = 0; i < 2; i++) {
 		if (input.inputs[i].IsNull()) {
 			throw BinderException("%s takes the alias of an attached driver and the text of a statement",
-			                      FUNCTION_NAME);
+			                      QUERY_FUNCTION);
 		}
 	}
 	auto &catalog = RemoteCatalog::Find(context, StringValue::Get(input.inputs[0]));
@@ -138,12 +134,12 @@ bool IsQueryFunction(const BoundTableFunction &function) {
 }
 
 TableFunctionSet QueryFunctions() {
-	TableFunctionSet set {Identifier(FUNCTION_NAME)};
+	TableFunctionSet set {Identifier(QUERY_FUNCTION)};
 	FunctionSignature signature;
 	signature.AddParameter(LogicalType::VARCHAR);
 	signature.AddParameter(LogicalType::VARCHAR);
 	signature.AddArgs("parameters", LogicalType::ANY);
-	TableFunction function(Identifier(FUNCTION_NAME), signature, RemoteScanNext, Bind, InitGlobal, InitRemoteScanLocal);
+	TableFunction function(Identifier(QUERY_FUNCTION), signature, RemoteScanNext, Bind, InitGlobal, InitRemoteScanLocal);
 	function.projection_pushdown = true;
 	function.get_partition_data = RemoteScanPartition;
 	function.to_string = Describe;

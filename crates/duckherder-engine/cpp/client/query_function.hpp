@@ -7,6 +7,14 @@
 
 namespace duckherder {
 
+extern const char *const QUERY_FUNCTION;
+
+//! What a pushed-down statement tells its function beside the text.
+struct PushedStatement : public duckdb::TableFunctionInfo {
+	bool changes_catalog = false;
+	duckdb::vector<duckdb::string> parameter_names;
+};
+
 struct QueryData : public duckdb::TableFunctionData {
 	QueryData(RemoteCatalog &catalog, RemoteStatement statement) : catalog(catalog), statement(std::move(statement)) {
 	}

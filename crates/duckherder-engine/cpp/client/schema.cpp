@@ -8,6 +8,8 @@
 #include "duckdb/catalog/catalog_entry/type_catalog_entry.hpp"
 #include "duckdb/catalog/catalog_entry/view_catalog_entry.hpp"
 #include "duckdb/common/string_util.hpp"
+#include "duckdb/parser/constraints/not_null_constraint.hpp"
+#include "duckdb/parser/constraints/unique_constraint.hpp"
 #include "duckdb/parser/parsed_data/alter_info.hpp"
 #include "duckdb/parser/parsed_data/create_index_info.hpp"
 #include "duckdb/parser/parsed_data/create_macro_info.hpp"
@@ -118,6 +120,31 @@ static void AddColumns(ClientContext &context, const EntryDescription &descripti
 	info.columns = std::move(columns);
 }
 
+//! The NOT NULL constraints that DuckDB has without being told, those of a primary key.
+static void AddNotNull(const EntryDescription &description, CreateTableInfo &info) {
+	std::set<idx_t> wanted;
+	for (idx_t i = 0; i < description.columns.size(); i++) {
+		if (description.columns[i].not_null) {
+			wanted.insert(i);
+		}
+	}
+	for (auto &constraint : info.constraints) {
+		if (constraint->type == ConstraintType::UNIQUE && constraint->Cast<UniqueConstraint>().IsPrimaryKey()) {
+			for (auto &column : constraint->Cast<UniqueConstraint>().GetLogicalIndexes(info.columns)) {
+				wanted.insert(column.index);
+			}
+		}
+	}
+	for (auto &constraint : info.constraints) {
+		if (constraint->type == ConstraintType::NOT_NULL) {
+			wanted.erase(constraint->Cast<NotNullConstraint>().index.index);
+		}
+	}
+	for (auto column : wanted) {
+		info.constraints.push_back(make_uniq<NotNullConstraint>(LogicalIndex(column)));
+	}
+}
+
 unique_ptr<CatalogEntry> RemoteSchema::Make(ClientContext &context, const EntryDescription &description) {
 	unique_ptr<CatalogEntry> entry;
 	auto qualified = GetQualifiedName(description.name);
@@ -126,6 +153,7 @@ unique_ptr<CatalogEntry> RemoteSchema::Make(ClientContext &context, const EntryD
 		auto info = ParseCreate<CreateTableInfo>(context, description);
 		info->SetQualifiedName(qualified);
 		AddColumns(context, description, *info);
+		AddNotNull(description, *info);
 		info->comment = description.comment;
 		return make_uniq<RemoteTable>(remote_catalog, snapshot, *this, description, *info);
 	}
@@ -252,6 +280,14 @@ optional_ptr<CatalogEntry> RemoteSchema::LookupEntry(CatalogTransaction transact
 	auto &context = transaction.GetContext();
 	auto &wanted = lookup.GetEntryIdentifier();
 	auto type = lookup.GetCatalogType();
+	if (type == CatalogType::SEQUENCE_ENTRY) {
+		// DuckDB's nextval() would look for its own storage behind the entry: ours asks the driver.
+		return nullptr;
+	}
+	auto own = own_functions.Find(remote_catalog, *this, type, wanted);
+	if (own) {
+		return own;
+	}
 	if (type == CatalogType::TABLE_ENTRY || type == CatalogType::VIEW_ENTRY) {
 		auto table = FindTable(context, wanted);
 		if (table) {

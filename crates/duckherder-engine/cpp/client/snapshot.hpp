@@ -6,6 +6,7 @@
 #include "duckdb/catalog/catalog_entry/schema_catalog_entry.hpp"
 #include "duckdb/catalog/catalog_entry/table_catalog_entry.hpp"
 #include "duckdb/common/optional_ptr.hpp"
+#include "own_functions.hpp"
 
 #include <mutex>
 
@@ -131,6 +132,7 @@ private:
 
 	RemoteCatalog &remote_catalog;
 	Snapshot &snapshot;
+	OwnFunctions own_functions;
 	std::map<Key, EntryDescription> descriptions;
 	std::mutex lock;
 	std::map<Key, duckdb::unique_ptr<duckdb::CatalogEntry>> entries;

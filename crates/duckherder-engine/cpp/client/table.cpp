@@ -4,6 +4,7 @@
 #include "snapshot.hpp"
 #include "transaction.hpp"
 
+#include "duckdb/parser/constraints/unique_constraint.hpp"
 #include "duckdb/parser/parsed_data/create_table_info.hpp"
 #include "duckdb/storage/statistics/base_statistics.hpp"
 #include "duckdb/storage/table_storage_info.hpp"
@@ -36,6 +37,20 @@ TableStorageInfo RemoteTable::GetStorageInfo(ClientContext &context) {
 		return info;
 	}
 	info.cardinality = description.estimated_rows;
+	for (auto &constraint : GetConstraints()) {
+		if (constraint->type != ConstraintType::UNIQUE) {
+			continue;
+		}
+		auto &unique = constraint->Cast<UniqueConstraint>();
+		IndexInfo index_info;
+		index_info.is_unique = true;
+		index_info.is_primary = unique.IsPrimaryKey();
+		index_info.is_foreign = false;
+		for (auto &column : unique.GetLogicalIndexes(columns)) {
+			index_info.column_set.insert(columns.LogicalToPhysical(column).index);
+		}
+		info.index_info.push_back(std::move(index_info));
+	}
 	auto remote_schema = snapshot.FindSchema(description.schema);
 	if (!remote_schema) {
 		return info;

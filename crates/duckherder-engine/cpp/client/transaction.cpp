@@ -48,6 +48,25 @@ shared_ptr<Snapshot> RemoteTransaction::Validate(ClientContext &context) {
 	return fresh;
 }
 
+shared_ptr<Snapshot> RemoteTransaction::Refresh(ClientContext &context) {
+	std::lock_guard<std::mutex> guard(lock);
+	std::lock_guard<std::mutex> session_guard(session->lock);
+	auto query = context.transaction.GetActiveQuery();
+	auto known = refreshed_query.IsValid() && refreshed_query.GetIndex() == query;
+	if (known && !session->stale && session->snapshot) {
+		return session->snapshot;
+	}
+	auto fresh = Snapshot::Fetch(context, catalog, session->session, nullptr, InUserTransaction(context));
+	session->snapshot = fresh;
+	session->stale = false;
+	validated = true;
+	if (query != MAXIMUM_QUERY_ID) {
+		refreshed_query = query;
+	}
+	snapshots.push_back(fresh);
+	return fresh;
+}
+
 void RemoteTransaction::CheckCurrent(ClientContext &context, RemoteTable &table) {
 	auto fresh = Validate(context);
 	if (fresh.get() == &table.GetSnapshot()) {

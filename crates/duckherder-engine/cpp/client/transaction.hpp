@@ -23,6 +23,9 @@ public:
 	duckdb::shared_ptr<Snapshot> GetSnapshot(duckdb::ClientContext &context);
 	//! The catalog as it is now; asks the driver once a transaction.
 	duckdb::shared_ptr<Snapshot> Validate(duckdb::ClientContext &context);
+	//! The catalog with everything as it is now, also what changes without a new version, such as numbers of rows;
+	//! asks the driver once a statement.
+	duckdb::shared_ptr<Snapshot> Refresh(duckdb::ClientContext &context);
 	//! Makes sure that `table` is still what the driver holds; otherwise the statement is bound again.
 	void CheckCurrent(duckdb::ClientContext &context, RemoteTable &table);
 	//! A statement may have changed the catalog.
@@ -48,6 +51,8 @@ private:
 	//! Every catalog that entries of this transaction's statements belong to; the last is the current one.
 	duckdb::vector<duckdb::shared_ptr<Snapshot>> snapshots;
 	bool validated = false;
+	//! The statement that `Refresh` was last asked for.
+	duckdb::optional_idx refreshed_query;
 	std::atomic<duckdb::idx_t> operations {0};
 	//! The statement that `operations` counts.
 	duckdb::idx_t counted_query = 0;

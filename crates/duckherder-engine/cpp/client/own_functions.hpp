@@ -1,0 +1,30 @@
+// Functions that are found in a driver's schemas only, and listed nowhere: the one that runs whole statements, and
+// those of sequences, which live on the driver.
+#pragma once
+
+#include "duckdb/catalog/catalog_entry.hpp"
+#include "duckdb/common/optional_ptr.hpp"
+
+#include <map>
+#include <mutex>
+
+namespace duckdb {
+class SchemaCatalogEntry;
+}
+
+namespace duckherder {
+
+class RemoteCatalog;
+
+class OwnFunctions {
+public:
+	//! The entry of that name, made when first asked for; nothing for any other name.
+	duckdb::optional_ptr<duckdb::CatalogEntry> Find(RemoteCatalog &catalog, duckdb::SchemaCatalogEntry &schema,
+	                                                duckdb::CatalogType type, const duckdb::Identifier &name);
+
+private:
+	std::mutex lock;
+	std::map<duckdb::string, duckdb::unique_ptr<duckdb::CatalogEntry>> entries;
+};
+
+} // namespace duckherder
