@@ -14,7 +14,7 @@ import pytest
 from harness.client import attach, attached, loaded, quote
 from harness.cluster import BINARY, DIST, Cluster, Driver, ServerProcess, Worker, free_port
 
-LONG = "SELECT sum(list_sum(list_transform(range(3000), x -> x * i % 7))) FROM dh.big"
+LONG = "SELECT sum(list_sum(list_transform(range(3000), lambda x: x * i % 7))) FROM dh.big"
 
 
 def fill(server) -> None:
