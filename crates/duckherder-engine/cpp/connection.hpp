@@ -30,7 +30,11 @@ struct DhStatement {
 
 //! A running statement whose rows come as Arrow arrays.
 struct DhResult {
-	explicit DhResult(duckdb::unique_ptr<duckdb::QueryResult> result) : stream(std::move(result)) {
+	DhResult(duckdb::unique_ptr<duckdb::QueryResult> result, duckdb::vector<duckdb::LogicalType> types_p)
+	    : stream(std::move(result)), types(std::move(types_p)) {
 	}
 	duckdb::QueryResultStream<duckdb::ArrowFormat> stream;
+	//! What preparing the statement has told.
+	duckdb::vector<duckdb::LogicalType> types;
+	bool types_checked = false;
 };

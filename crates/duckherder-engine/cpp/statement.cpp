@@ -6,6 +6,7 @@
 
 #include "duckdb/common/arrow/arrow_converter.hpp"
 #include "duckdb/common/type_visitor.hpp"
+#include "duckdb/common/exception/transaction_exception.hpp"
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/parser/statement/execute_statement.hpp"
 #include "duckdb/planner/planner.hpp"
@@ -126,7 +127,7 @@ DhResult *dh_statement_execute(DhStatement *statement, ArrowSchema *schema, Arro
 		parameters.statement_args = &statement->parameters;
 		auto result = context.Submit(std::move(copy), parameters);
 		result->ThrowIfError();
-		return new DhResult(std::move(result));
+		return new DhResult(std::move(result), statement->types);
 	});
 }
 
@@ -148,6 +149,13 @@ int dh_result_next(DhResult *result, ArrowArray *array, DhError *error) {
 		}
 		if (!batch) {
 			return 0;
+		}
+		if (!result->types_checked) {
+			// Rust reads the arrays as what the statement was when it was prepared.
+			if (stream.GetTypes() != result->types) {
+				throw TransactionException("the columns of the statement changed after it was prepared; prepare it again");
+			}
+			result->types_checked = true;
 		}
 		*array = batch->arrow_array;
 		batch->arrow_array.release = nullptr;

@@ -71,9 +71,8 @@ unsafe extern "C" fn poll(
     let waker = waker_from_raw(waker);
     // SAFETY: C++ calls with what `into_raw` gave it.
     let source = unsafe { borrow(this) };
-    let polled =
-        catch_unwind(AssertUnwindSafe(|| next_batch(source.as_ref(), partition as usize, &waker)))
-            .unwrap_or_else(|_| Poll::Ready(Some(Err(EngineError::internal("a batch source panicked")))));
+    let polled = catch_unwind(AssertUnwindSafe(|| next_batch(source.as_ref(), partition as usize, &waker)))
+        .unwrap_or_else(|_| Poll::Ready(Some(Err(EngineError::internal("a batch source panicked")))));
     match polled {
         Poll::Pending => 2,
         Poll::Ready(None) => 0,

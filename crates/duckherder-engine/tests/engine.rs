@@ -235,3 +235,13 @@ fn an_interval_that_arrow_would_falsify_is_an_error() {
     }
     assert_eq!(rows(&connection, "SELECT INTERVAL 2000000 HOURS, NULL::INTERVAL, [INTERVAL 5 YEARS]").unwrap(), 1);
 }
+
+#[test]
+fn a_statement_whose_columns_changed_is_an_error() {
+    let connection = connect();
+    connection.execute("CREATE TABLE t AS SELECT 1::INTEGER AS a").unwrap();
+    let mut statement = connection.prepare("SELECT * FROM t", None).unwrap();
+    connection.execute("CREATE OR REPLACE TABLE t AS SELECT 'text' AS a").unwrap();
+    let error = statement.execute(None).unwrap().next().unwrap().unwrap_err();
+    assert_eq!(error.exception_type, "TransactionContext", "{error}");
+}

@@ -59,9 +59,8 @@ fn open(host: &str, port: u16, patience: &Patience) -> Result<Line> {
 
 /// Host and port of `grpc://host:port`.
 fn parse_location(location: &str) -> Result<(String, u16)> {
-    let invalid = || {
-        EngineError::new("Invalid Input", format!("a location is written grpc://host:port, not \"{location}\""))
-    };
+    let invalid =
+        || EngineError::new("Invalid Input", format!("a location is written grpc://host:port, not \"{location}\""));
     let rest = location.strip_prefix("grpc://").unwrap_or(location);
     let (host, port) = rest.rsplit_once(':').ok_or_else(invalid)?;
     let port = port.parse().map_err(|_| invalid())?;

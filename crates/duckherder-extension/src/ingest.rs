@@ -6,19 +6,19 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow_flight::sql::Any;
 use arrow_flight::{FlightData, FlightDescriptor};
-use duckherder_proto::encode::BatchEncoder;
 use duckherder_engine::client::{Patience, RemoteIngest, StatementText};
 use duckherder_engine::{BatchSource, EngineError, Result};
 use duckherder_proto::any::Command;
+use duckherder_proto::encode::BatchEncoder;
 use duckherder_proto::statement::{IngestResult, IngestRows};
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::call::{Line, SessionName, malformed, with_session};
+use crate::io_error;
 use crate::rows::StoredRows;
 use crate::runtime::{runtime, wait};
-use crate::io_error;
 
 /// Messages (of about 3 MiB) that wait for the network.
 const WAITING_MESSAGES: usize = 4;

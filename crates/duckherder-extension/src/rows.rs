@@ -21,8 +21,8 @@ use tokio::task::AbortHandle;
 use tonic::Streaming;
 
 use crate::call::Line;
-use crate::runtime::runtime;
 use crate::io_error;
+use crate::runtime::runtime;
 
 /// Bytes of rows that wait for DuckDB before the driver is held back.
 const WAITING_BYTES: usize = 32 << 20;

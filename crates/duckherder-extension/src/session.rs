@@ -19,9 +19,9 @@ use uuid::Uuid;
 
 use crate::call::{Line, SessionName, malformed, with_session};
 use crate::ingest::Ingest;
+use crate::io_error;
 use crate::rows::Rows;
 use crate::runtime::{runtime, wait, wait_at_most};
-use crate::io_error;
 
 /// Rolling back takes no longer than this, or the driver is lost and does it by itself.
 const ROLLBACK_LIMIT: Duration = Duration::from_secs(30);

@@ -55,8 +55,7 @@ impl BatchEncoder {
             self.encode(&batch.slice(0, half), out)?;
             return self.encode(&batch.slice(half, rows - half), out);
         }
-        let (dictionaries, data) =
-            self.generator.encode(batch, &mut self.tracker, &self.options, &mut self.context)?;
+        let (dictionaries, data) = self.generator.encode(batch, &mut self.tracker, &self.options, &mut self.context)?;
         let bytes = data.arrow_data.len();
         if bytes + data.ipc_message.len() + 1024 > MAX_MESSAGE_BYTES {
             return Err(ArrowError::InvalidArgumentError(format!(

@@ -133,7 +133,13 @@ unique_ptr<QueryNode> Fragment::TaskQuery(const DhSplit &split) const {
 	auto definition = make_uniq<CommonTableExpressionInfo>();
 	definition->query_node = SplitQuery(split);
 	definition->materialized = CTEMaterialize::CTE_MATERIALIZE_NEVER;
+	// The split comes first: the fragment's own CTEs read it.
+	auto own = std::move(task->cte_map.map);
+	task->cte_map.map = decltype(own)();
 	task->cte_map.map.insert(Identifier(SPLIT_NAME), std::move(definition));
+	for (auto &entry : own) {
+		task->cte_map.map.insert(entry.first, std::move(entry.second));
+	}
 	return task;
 }
 

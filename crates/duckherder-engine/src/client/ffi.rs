@@ -165,13 +165,8 @@ pub struct DhClientTable {
         *mut DhError,
     ) -> bool,
 
-    pub ingest_begin: unsafe extern "C" fn(
-        Handle,
-        *const DhStatementText,
-        *const DhColumnTypes,
-        DhPatience,
-        *mut DhError,
-    ) -> Handle,
+    pub ingest_begin:
+        unsafe extern "C" fn(Handle, *const DhStatementText, *const DhColumnTypes, DhPatience, *mut DhError) -> Handle,
     pub ingest_write: unsafe extern "C" fn(Handle, *mut FFI_ArrowArray, DhPatience, *mut DhError) -> bool,
     pub ingest_finish:
         unsafe extern "C" fn(Handle, DhPatience, *mut i64, *mut DhSourceTable, *mut Handle, *mut DhError) -> bool,
@@ -181,7 +176,6 @@ pub struct DhClientTable {
     pub stop_local_server: unsafe extern "C" fn(*mut DhError) -> bool,
     pub start_standalone_worker: unsafe extern "C" fn(u16, *mut DhError) -> bool,
 }
-
 
 unsafe extern "C-unwind" {
     pub fn dh_client_load(loader: *mut c_void, table: *const DhClientTable);

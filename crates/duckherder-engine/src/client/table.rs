@@ -169,12 +169,7 @@ unsafe fn give_source(source: Arc<dyn BatchSource>, table: *mut DhSourceTable, t
     }
 }
 
-unsafe extern "C" fn driver_connect(
-    host: DhText,
-    port: u16,
-    patience: DhPatience,
-    error: *mut DhError,
-) -> *mut c_void {
+unsafe extern "C" fn driver_connect(host: DhText, port: u16, patience: DhPatience, error: *mut DhError) -> *mut c_void {
     guard(error, std::ptr::null_mut(), || {
         // SAFETY: C++ keeps the text alive during the call.
         let host = unsafe { read(host) };
