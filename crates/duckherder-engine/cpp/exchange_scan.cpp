@@ -1,6 +1,7 @@
 // The scan of an ArrowSource: partitions in order, one thread a partition, parked while nothing has come.
 #include "arrow_source.hpp"
 #include "connection.hpp"
+#include "distribute/fragment.hpp"
 
 #include "duckdb/catalog/catalog.hpp"
 #include "duckdb/function/replacement_scan.hpp"
@@ -146,6 +147,7 @@ static unique_ptr<TableRef> ReplaceInput(ClientContext &context, ReplacementScan
 void RegisterExchangeScan(DatabaseInstance &instance) {
 	ExtensionLoader loader(instance, "duckherder_engine");
 	loader.RegisterFunction(ExchangeScanFunction());
+	RegisterStateValue(loader);
 	DBConfig::GetConfig(instance).replacement_scans.emplace_back(ReplaceInput);
 }
 

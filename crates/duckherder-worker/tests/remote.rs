@@ -82,7 +82,6 @@ fn queries_through_two_workers() {
 }
 
 #[test]
-#[ignore]
 fn states_come_back_as_what_they_were() {
     let remote = remote(2);
     battery::make_kinds(&remote.herd, 125_000);

@@ -4,7 +4,6 @@
 #include "duckdb/common/extension_type_info.hpp"
 #include "duckdb/common/types/value.hpp"
 #include "duckdb/parser/common_table_expression_info.hpp"
-#include "duckdb/parser/expression/cast_expression.hpp"
 #include "duckdb/parser/expression/columnref_expression.hpp"
 #include "duckdb/parser/expression/comparison_expression.hpp"
 #include "duckdb/parser/expression/conjunction_expression.hpp"
@@ -162,7 +161,9 @@ unique_ptr<QueryNode> Fragment::RemoteQuery() const {
 		states->column_name_alias.push_back(name);
 		unique_ptr<ParsedExpression> column = make_uniq<ColumnRefExpression>(name);
 		if (types[i].IsAggregateState()) {
-			column = make_uniq<CastExpression>(WithoutState(types[i]), std::move(column));
+			vector<unique_ptr<ParsedExpression>> state;
+			state.push_back(std::move(column));
+			column = make_uniq<FunctionExpression>(Identifier(STATE_VALUE_FUNCTION), std::move(state));
 		}
 		node->select_list.push_back(std::move(column));
 	}

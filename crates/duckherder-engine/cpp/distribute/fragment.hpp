@@ -9,6 +9,7 @@ namespace duckdb {
 class LogicalGet;
 class LogicalAggregate;
 class TableCatalogEntry;
+class ExtensionLoader;
 } // namespace duckdb
 
 extern "C" {
@@ -55,6 +56,10 @@ private:
 
 //! The type that carries an aggregate's state; any other type is its own.
 duckdb::LogicalType WithoutState(const duckdb::LogicalType &type);
+
+//! SQL name of the function that takes the name off a state.
+constexpr const char *STATE_VALUE_FUNCTION = "duckherder_state_value";
+void RegisterStateValue(duckdb::ExtensionLoader &loader);
 
 //! A fragment and what its columns are in the plan.
 struct ExportedPlan {
