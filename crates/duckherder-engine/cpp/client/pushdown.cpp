@@ -1,5 +1,6 @@
 // Whole statements on their way to the driver: what of them only this client knows is written out.
 #include "catalog.hpp"
+#include "column_names.hpp"
 #include "query_function.hpp"
 
 #include "duckdb/catalog/catalog_entry/type_catalog_entry.hpp"
@@ -240,12 +241,19 @@ private:
 };
 
 unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &context, unique_ptr<QueryNode> node) {
+	KeepColumnNames(context, *node);
 	StatementRewriter rewriter(context, *this);
 	rewriter.Rewrite(*node);
 	return QueryFunctionRef(GetName(), node->ToString(), rewriter.parameters, false);
 }
 
 unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &context, unique_ptr<SQLStatement> statement) {
+	if (statement->type == StatementType::CREATE_STATEMENT) {
+		auto &info = *statement->Cast<CreateStatement>().info;
+		if (info.type == CatalogType::TABLE_ENTRY && info.Cast<CreateTableInfo>().query) {
+			KeepColumnNames(context, *info.Cast<CreateTableInfo>().query->node);
+		}
+	}
 	StatementRewriter rewriter(context, *this);
 	rewriter.Rewrite(*statement);
 	return QueryFunctionRef(GetName(), statement->ToString(), rewriter.parameters, true);

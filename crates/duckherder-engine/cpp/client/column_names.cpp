@@ -1,0 +1,101 @@
+#include "column_names.hpp"
+
+#include "connection_state.hpp"
+#include "duckdb/parser/expression/function_expression.hpp"
+#include "duckdb/parser/parsed_data/create_table_info.hpp"
+#include "duckdb/parser/parsed_expression_iterator.hpp"
+#include "duckdb/parser/parser.hpp"
+#include "duckdb/parser/query_node/select_node.hpp"
+#include "duckdb/parser/query_node/set_operation_node.hpp"
+#include "duckdb/parser/statement/create_statement.hpp"
+#include "duckdb/parser/statement/explain_statement.hpp"
+#include "duckdb/parser/statement/select_statement.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+//! The SELECT that names the columns of a query: the first one.
+static optional_ptr<SelectNode> NamingSelect(QueryNode &node) {
+	switch (node.type) {
+	case QueryNodeType::SELECT_NODE:
+		return node.Cast<SelectNode>();
+	case QueryNodeType::SET_OPERATION_NODE: {
+		auto &children = node.Cast<SetOperationNode>().children;
+		return children.empty() ? nullptr : NamingSelect(*children[0]);
+	}
+	default:
+		return nullptr;
+	}
+}
+
+static optional_ptr<SelectNode> NamingSelect(SQLStatement &statement) {
+	switch (statement.type) {
+	case StatementType::SELECT_STATEMENT:
+		return NamingSelect(*statement.Cast<SelectStatement>().node);
+	case StatementType::EXPLAIN_STATEMENT:
+		return NamingSelect(*statement.Cast<ExplainStatement>().stmt);
+	case StatementType::CREATE_STATEMENT: {
+		auto &info = *statement.Cast<CreateStatement>().info;
+		if (info.type != CatalogType::TABLE_ENTRY || !info.Cast<CreateTableInfo>().query) {
+			return nullptr;
+		}
+		return NamingSelect(*info.Cast<CreateTableInfo>().query->node);
+	}
+	default:
+		return nullptr;
+	}
+}
+
+//! Whether the expression stands for exactly one column, whose name is its text.
+static bool IsNamedByText(const ParsedExpression &expression) {
+	if (!expression.GetAlias().empty()) {
+		return false;
+	}
+	switch (expression.GetExpressionClass()) {
+	case ExpressionClass::COLUMN_REF:
+	case ExpressionClass::STAR:
+		return false;
+	case ExpressionClass::FUNCTION:
+		if (expression.Cast<FunctionExpression>().FunctionName() == Identifier("unnest")) {
+			return false;
+		}
+		break;
+	default:
+		break;
+	}
+	bool has_star = false;
+	ParsedExpressionIterator::VisitExpressionClass(expression, ExpressionClass::STAR,
+	                                               [&](const ParsedExpression &) { has_star = true; });
+	return !has_star;
+}
+
+void KeepColumnNames(ClientContext &context, QueryNode &node) {
+	auto select = NamingSelect(node);
+	if (!select) {
+		return;
+	}
+	auto &columns = select->select_list;
+	if (std::none_of(columns.begin(), columns.end(), [](const unique_ptr<ParsedExpression> &column) {
+		    return IsNamedByText(*column);
+	    })) {
+		return;
+	}
+	auto query = RunningQuery(context);
+	if (query.empty()) {
+		return;
+	}
+	Parser parser(context);
+	parser.ParseQuery(query);
+	auto written = parser.statements.size() == 1 ? NamingSelect(*parser.statements[0]) : nullptr;
+	if (!written || written->select_list.size() != columns.size()) {
+		return;
+	}
+	for (idx_t i = 0; i < columns.size(); i++) {
+		if (IsNamedByText(*columns[i]) && IsNamedByText(*written->select_list[i])) {
+			columns[i]->SetAlias(written->select_list[i]->GetName());
+		}
+	}
+}
+
+} // namespace duckherder
