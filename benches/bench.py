@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--results", type=Path, required=True, help="folder for the JSON file")
     arguments = parser.parse_args()
-    few = max(1, arguments.rounds // 2)
+    few = max(3, arguments.rounds // 2)
 
     with all_contenders(arguments.threads) as contenders:
         for contender in contenders:
