@@ -90,7 +90,8 @@ def _calls_of(name: str, arguments: int) -> list[str]:
     if name in QUANTILES:
         if arguments < 2:
             return []
-        return [f"{name}({column}, 0.5)" for column in COLUMNS] + [f"{name}({column}, [0.1, 0.9])" for column in ("it", "dec9", "dt")]
+        columns = ["it", "s"] if name == "quantile" else COLUMNS  # quantile is another name of quantile_disc
+        return [f"{name}({column}, 0.5)" for column in columns] + [f"{name}({column}, [0.1, 0.9])" for column in ("it", "dec9", "dt")]
     if name == "mode":
         # one value is the most frequent by far
         return [f"mode({expression})" for expression in ("b", "it < 100", "least(ti, 0)", "greatest(s, 'value 4')", "l[2]", "least(dec9, 1)")]
@@ -104,6 +105,9 @@ def _calls_of(name: str, arguments: int) -> list[str]:
     if name in ORDERED:
         extra = ", '|'" if name != "list" and name != "array_agg" and arguments > 1 else ""
         return [f"{name}({column}{extra} ORDER BY i) FILTER (WHERE i % 97 = 3)" for column in ORDERED_COLUMNS]
+    if name == "product":
+        # near one: what overflows depends on the order in which it is multiplied
+        return [f"product(1 + ({column} % 7)::DOUBLE * 1e-9)" for column in NUMBERS]
     if name == "bitstring_agg":
         return [f"{name}({column}, -5000, 10007)" for column in ("it", "si")] if arguments == 3 else [f"{name}(ti)"]
     if name == "histogram" and arguments == 2:
