@@ -133,8 +133,16 @@ private:
 		                                            [&](unique_ptr<ParsedExpression> &child) { Rewrite(*child); });
 	}
 
-	//! The definition of a type that the client has and the driver has not; nothing for any other.
+	//! The definition of a type that the client has and the driver has not, the driver's own name of a type of its;
+	//! nothing for any other.
 	unique_ptr<TypeExpression> Define(const TypeExpression &type) {
+		auto &name = type.GetQualifiedName();
+		auto in_schema = name.Catalog() == catalog.GetName();
+		if (in_schema || (name.Catalog().empty() && name.Schema() == catalog.GetName())) {
+			auto result = unique_ptr_cast<ParsedExpression, TypeExpression>(type.Copy());
+			result->SetQualifiedName(in_schema ? name.WithCatalog(Identifier()) : QualifiedName(name.Name()));
+			return result;
+		}
 		auto entry = Catalog::GetEntry(context, EntryLookupInfo(CatalogType::TYPE_ENTRY, type.GetQualifiedName()),
 		                               OnEntryNotFound::RETURN_NULL);
 		if (entry && !entry->internal && &entry->ParentCatalog() != &catalog) {
