@@ -15,7 +15,7 @@ from harness.cluster import EXTENSION, Cluster
 
 # minutes of work on any machine; the first stays on the driver, the second is split over workers
 LONG_LOCAL = "SELECT count(*) FROM dh.big a, dh.big b WHERE (a.i * b.i) % 1000003 = 17"
-LONG_SPLIT = "SELECT sum(list_sum(list_transform(range(3000), lambda x: x * i % 7))) FROM dh.big"
+LONG_SPLIT = "SELECT sum(levenshtein(repeat(i::VARCHAR, 40), repeat((i + 1)::VARCHAR, 40))) FROM dh.big"
 
 
 @pytest.fixture(scope="module", params=["local", "remote"])

@@ -99,6 +99,7 @@ ArrowSourceColumns::ArrowSourceColumns(ClientContext &context, const ArrowSchema
 	}
 	types = arrow.GetTypes();
 	for (idx_t i = 0; i < types.size(); i++) {
+		given_names.emplace_back(schema.children[i]->name);
 		ArrowSchemaMetadata metadata(schema.children[i]->metadata);
 		auto text = metadata.GetOption("duckdb.type");
 		if (!text.empty()) {

@@ -59,7 +59,10 @@ struct ArrowSourceColumns {
 	//! Reads the schema; a column with metadata `duckdb.type` becomes that type, any other what Arrow says.
 	ArrowSourceColumns(duckdb::ClientContext &context, const ArrowSchema &schema);
 
+	//! Each name once, as a relation needs it.
 	duckdb::vector<duckdb::Identifier> names;
+	//! As they arrive; a result may have a name twice.
+	duckdb::vector<duckdb::Identifier> given_names;
 	duckdb::vector<duckdb::LogicalType> types;
 	duckdb::ArrowTableSchema arrow;
 };

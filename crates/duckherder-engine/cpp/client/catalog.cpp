@@ -34,6 +34,7 @@ static const char *const SESSION_SETTINGS[] = {"TimeZone",
                                                "order_by_non_integer_literal",
                                                "scalar_subquery_error_on_multiple_rows",
                                                "error_on_division_by_zero",
+                                               "ieee_floating_point_ops",
                                                "disable_timestamptz_casts"};
 
 shared_ptr<CatalogSession> SessionRegistry::GetOrOpen(idx_t connection_id, const Driver &driver) {

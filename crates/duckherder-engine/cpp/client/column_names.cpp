@@ -1,6 +1,7 @@
 #include "column_names.hpp"
 
 #include "connection_state.hpp"
+#include "duckdb/common/string_util.hpp"
 #include "duckdb/parser/expression/function_expression.hpp"
 #include "duckdb/parser/parsed_data/create_table_info.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
@@ -10,6 +11,11 @@
 #include "duckdb/parser/statement/create_statement.hpp"
 #include "duckdb/parser/statement/explain_statement.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
+#include "duckdb/planner/operator/logical_get.hpp"
+#include "duckdb/planner/planner_extension.hpp"
+#include "query_function.hpp"
+
+#include <algorithm>
 
 using namespace duckdb; // NOLINT
 
@@ -96,6 +102,38 @@ void KeepColumnNames(ClientContext &context, QueryNode &node) {
 			columns[i]->SetAlias(written->select_list[i]->GetName());
 		}
 	}
+}
+
+//! Whether `name` is what a relation made of a column's second `given` name.
+static bool IsRepeated(const Identifier &name, const Identifier &given) {
+	auto &text = name.GetIdentifierName();
+	auto prefix = given.GetIdentifierName() + "_";
+	return text.size() > prefix.size() && StringUtil::StartsWith(text, prefix) &&
+	       std::all_of(text.begin() + static_cast<int64_t>(prefix.size()), text.end(), StringUtil::CharacterIsDigit);
+}
+
+static void RestoreRepeatedNames(PlannerExtensionInput &, BoundStatement &statement) {
+	auto plan = statement.plan.get();
+	if (!plan || plan->type != LogicalOperatorType::LOGICAL_PROJECTION ||
+	    plan->children[0]->type != LogicalOperatorType::LOGICAL_GET) {
+		return;
+	}
+	auto data = dynamic_cast<const QueryData *>(plan->children[0]->Cast<LogicalGet>().bind_data.get());
+	if (!data || !data->columns || data->columns->given_names.size() != statement.names.size()) {
+		return;
+	}
+	auto &given = data->columns->given_names;
+	for (idx_t i = 0; i < given.size(); i++) {
+		if (statement.names[i] != given[i] && IsRepeated(statement.names[i], given[i])) {
+			statement.names[i] = given[i];
+		}
+	}
+}
+
+void RegisterColumnNames(DBConfig &config) {
+	PlannerExtension extension;
+	extension.post_bind_function = RestoreRepeatedNames;
+	PlannerExtension::Register(config, std::move(extension));
 }
 
 } // namespace duckherder

@@ -10,4 +10,7 @@ namespace duckherder {
 //! statement has lost the catalog's name, and constants were evaluated.
 void KeepColumnNames(duckdb::ClientContext &context, duckdb::QueryNode &node);
 
+//! Lets a pushed statement's result have one name twice, as DuckDB's own results may.
+void RegisterColumnNames(duckdb::DBConfig &config);
+
 } // namespace duckherder
