@@ -16,12 +16,14 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Finds the clone by this program's sources and the target directory by where the program itself lies.
+    /// Finds the clone by what cargo says when it starts this program (clones may share one target directory, so the
+    /// path it was compiled in says nothing) and the target directory by where the program itself lies.
     ///
     /// # Errors
-    /// When the program was not built by cargo inside a clone.
+    /// When the program was not started by cargo inside a clone.
     pub fn find() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask/ has no parent folder")?;
+        let package = env::var_os("CARGO_MANIFEST_DIR").context("start this with `cargo xtask`")?;
+        let root = Path::new(&package).parent().context("xtask/ has no parent folder")?;
         let program = env::current_exe().context("this program's own path is unknown")?;
         let target = program.ancestors().nth(2).context("start this with `cargo xtask`")?;
         Ok(Self { root: root.to_owned(), target: target.to_owned() })
