@@ -58,7 +58,6 @@ def test_a_slow_reader_does_not_fill_the_driver(large):
         assert large.driver.memory_bytes() - before < 200 << 20
 
 
-@pytest.mark.skip(reason="known defect: under load this hung once in about ten runs; cause not found yet")
 def test_a_large_local_table_goes_over(large):
     with attached(large) as con:
         con.execute("CREATE TABLE loc AS SELECT range AS id, 'name ' || range AS s, [range, NULL] AS l FROM range(2_000_000)")

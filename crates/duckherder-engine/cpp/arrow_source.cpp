@@ -13,27 +13,20 @@ using namespace duckdb; // NOLINT
 
 namespace duckherder {
 
-//! What a thread waits on that cannot park.
-struct Signal {
+//! Wakes a thread that cannot park.
+class ThreadWaker : public Waker {
+public:
+	void Wake() override {
+		std::lock_guard<std::mutex> guard(lock);
+		woken = true;
+		changed.notify_all();
+	}
+	void Wait(ClientContext &context);
+
+private:
 	std::mutex lock;
 	std::condition_variable changed;
-	bool done = false;
-};
-
-//! Wakes a parked task, or a thread that waits.
-struct Waker {
-	InterruptState interrupt;
-	shared_ptr<Signal> signal;
-
-	void Wake() const {
-		if (!signal) {
-			interrupt.Callback();
-			return;
-		}
-		std::lock_guard<std::mutex> guard(signal->lock);
-		signal->done = true;
-		signal->changed.notify_all();
-	}
+	bool woken = false;
 };
 
 //! How often a waiting thread looks whether its query was interrupted.
@@ -44,19 +37,27 @@ static constexpr std::chrono::milliseconds INTERRUPT_CHECK_INTERVAL(20);
 extern "C" {
 
 void dh_waker_wake(void *waker) {
-	static_cast<duckherder::Waker *>(waker)->Wake();
+	(*static_cast<duckdb::shared_ptr<duckherder::Waker> *>(waker))->Wake();
 }
 
 void dh_waker_free(void *waker) {
-	delete static_cast<duckherder::Waker *>(waker);
+	delete static_cast<duckdb::shared_ptr<duckherder::Waker> *>(waker);
 }
 
 } // extern "C"
 
 namespace duckherder {
 
-void *NewWaker(const InterruptState &interrupt) {
-	return new Waker {interrupt, nullptr};
+void *ShareWaker(const shared_ptr<Waker> &waker) {
+	return new shared_ptr<Waker>(waker);
+}
+
+void ThreadWaker::Wait(ClientContext &context) {
+	std::unique_lock<std::mutex> guard(lock);
+	while (!woken) {
+		context.InterruptCheck();
+		changed.wait_for(guard, INTERRUPT_CHECK_INTERVAL);
+	}
 }
 
 ArrowSource::ArrowSource(const DhSourceTable &table_p, void *self_p) : table(table_p), self(self_p) {
@@ -66,29 +67,31 @@ ArrowSource::~ArrowSource() {
 	table.release(self);
 }
 
-DhPoll ArrowSource::PollWith(idx_t partition, Waker *waker, ArrowArray &array) const {
+DhPoll ArrowSource::PollWith(idx_t partition, const shared_ptr<Waker> &waker, ArrowArray &array) const {
 	DhError error {nullptr, nullptr};
-	auto found = table.poll(self, partition, waker, &array, &error);
+	auto found = table.poll(self, partition, ShareWaker(waker), &array, &error);
 	ThrowIfError(error);
 	return static_cast<DhPoll>(found);
 }
 
 DhPoll ArrowSource::Poll(idx_t partition, const InterruptState &interrupt, ArrowArray &array) const {
-	return PollWith(partition, new Waker {interrupt, nullptr}, array);
+	while (true) {
+		auto waker = make_shared_ptr<TaskWaker>(interrupt);
+		auto found = PollWith(partition, waker, array);
+		if (found != DH_POLL_PENDING || waker->Park()) {
+			return found;
+		}
+	}
 }
 
 bool ArrowSource::Wait(ClientContext &context, idx_t partition, ArrowArray &array) const {
 	while (true) {
-		auto signal = make_shared_ptr<Signal>();
-		auto found = PollWith(partition, new Waker {InterruptState(), signal}, array);
+		auto waker = make_shared_ptr<ThreadWaker>();
+		auto found = PollWith(partition, waker, array);
 		if (found != DH_POLL_PENDING) {
 			return found == DH_POLL_BATCH;
 		}
-		std::unique_lock<std::mutex> guard(signal->lock);
-		while (!signal->done) {
-			context.InterruptCheck();
-			signal->changed.wait_for(guard, INTERRUPT_CHECK_INTERVAL);
-		}
+		waker->Wait(context);
 	}
 }
 

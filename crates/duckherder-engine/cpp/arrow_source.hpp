@@ -7,6 +7,8 @@
 #include "duckdb/function/table_function.hpp"
 #include "duckdb/parallel/interrupt.hpp"
 
+#include <atomic>
+
 extern "C" {
 
 //! What one poll of a source has found.
@@ -24,10 +26,38 @@ struct DhSourceTable {
 
 namespace duckherder {
 
-struct Waker;
+//! Told by Rust, from any thread and at any time, that polling again is worth it.
+class Waker {
+public:
+	virtual ~Waker() = default;
+	virtual void Wake() = 0;
+};
 
-//! A waker for Rust that unparks `interrupt`; ends with dh_waker_free.
-void *NewWaker(const duckdb::InterruptState &interrupt);
+//! Rust's share of a waker; ends with dh_waker_free.
+void *ShareWaker(const duckdb::shared_ptr<Waker> &waker);
+
+//! Unparks a task of DuckDB's. Rust may wake it while the poll that it was made for still runs, on that very thread;
+//! DuckDB's callback would then wait forever for the task to park.
+class TaskWaker : public Waker {
+public:
+	explicit TaskWaker(const duckdb::InterruptState &interrupt_p) : interrupt(interrupt_p) {
+	}
+	void Wake() override {
+		if (state.exchange(State::WOKEN) == State::PARKED) {
+			interrupt.Callback();
+		}
+	}
+	//! After a poll that found nothing: true if the task is to park now, false if it is to poll again.
+	bool Park() {
+		auto expected = State::POLLING;
+		return state.compare_exchange_strong(expected, State::PARKED);
+	}
+
+private:
+	enum class State { POLLING, PARKED, WOKEN };
+	duckdb::InterruptState interrupt;
+	std::atomic<State> state {State::POLLING};
+};
 
 //! Owner of a Rust batch source.
 class ArrowSource {
@@ -48,7 +78,7 @@ public:
 	bool Wait(duckdb::ClientContext &context, duckdb::idx_t partition, ArrowArray &array) const;
 
 private:
-	DhPoll PollWith(duckdb::idx_t partition, Waker *waker, ArrowArray &array) const;
+	DhPoll PollWith(duckdb::idx_t partition, const duckdb::shared_ptr<Waker> &waker, ArrowArray &array) const;
 
 	DhSourceTable table;
 	void *self;

@@ -188,6 +188,35 @@ fn an_inputs_error_is_the_statements_error() {
     assert_eq!((error.exception_type.as_str(), error.message.as_str()), ("IO", "the worker went away"));
 }
 
+/// Wakes its reader before it has answered, on the reader's own thread: a channel does so when a row comes just then.
+struct Hasty(AtomicUsize);
+
+impl BatchSource for Hasty {
+    fn schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new("v", DataType::Int64, true)]))
+    }
+    fn poll_next(&self, _: usize, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, EngineError>>> {
+        let polled = self.0.fetch_add(1, Ordering::SeqCst);
+        if polled % 2 == 0 {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let batch = RecordBatch::try_new(self.schema(), vec![Arc::new(Int64Array::from(vec![polled as i64]))]);
+        Poll::Ready((polled < 10).then(|| Ok(batch.unwrap())))
+    }
+}
+
+#[test]
+fn a_source_may_wake_its_reader_inside_the_poll() {
+    let (done, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let connection = connect();
+        connection.register_input("hasty", Arc::new(Hasty(AtomicUsize::new(0)))).unwrap();
+        done.send(number(&connection, "SELECT sum(v)::BIGINT FROM hasty")).unwrap();
+    });
+    assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(1 + 3 + 5 + 7 + 9));
+}
+
 /// Every type with its extremes and a NULL, out through Arrow and back in.
 #[test]
 fn every_type_crosses_both_ways() {

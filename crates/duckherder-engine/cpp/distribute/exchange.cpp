@@ -195,8 +195,9 @@ SourceResultType PhysicalExchange::GetDataInternal(ExecutionContext &context, Da
 		array.release = nullptr;
 		uint64_t rows = 0;
 		DhError error {nullptr, nullptr};
-		auto found = query->functions.poll(global.exchange, reader.partition.GetIndex(),
-		                                   NewWaker(input.interrupt_state), &chunk, &array, &rows, &error);
+		auto waker = make_shared_ptr<TaskWaker>(input.interrupt_state);
+		auto found = query->functions.poll(global.exchange, reader.partition.GetIndex(), ShareWaker(waker), &chunk,
+		                                   &array, &rows, &error);
 		ThrowIfError(error);
 		switch (found) {
 		case DH_EXCHANGE_CHUNK: {
@@ -213,7 +214,10 @@ SourceResultType PhysicalExchange::GetDataInternal(ExecutionContext &context, Da
 			reader.SetBatch(context.client, global, array);
 			break;
 		case DH_POLL_PENDING:
-			return SourceResultType::BLOCKED;
+			if (waker->Park()) {
+				return SourceResultType::BLOCKED;
+			}
+			break;
 		default:
 			if (rows != reader.rows) {
 				throw IOException("task %d ended after %d of %d rows", reader.partition.GetIndex(), reader.rows, rows);
