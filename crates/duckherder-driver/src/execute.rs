@@ -1,13 +1,17 @@
-//! Running a prepared statement: its rows go from DuckDB through an [`Outlet`] to the client.
+//! Running a statement: its rows go from DuckDB through an [`Outlet`] to the client.
 
+use std::collections::VecDeque;
 use std::io::Cursor;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use arrow::ipc::reader::StreamReader;
-use duckherder_engine::ResultStream;
-use duckherder_proto::statement::ResultKind;
+use arrow_flight::FlightData;
+use duckherder_engine::{Description, EngineError, ResultStream, Waited};
+use duckherder_proto::any::Command;
+use duckherder_proto::statement::{PrepareStatement, PreparedStatement, ResultKind};
 use tonic::Status;
 
 use crate::distribute::ExecutionOutcome;
@@ -21,16 +25,23 @@ use crate::sync::Execution;
 
 /// Bytes of a spooled stream that stay in memory.
 pub const SPOOL_MEMORY_BYTES: usize = 64 << 20;
+/// How long columns or rows wait for the rows after them, or the end, to travel with those.
+const NEXT_ROWS: Duration = Duration::from_millis(1);
 
-/// One execution of a prepared statement.
-pub struct Run {
-    pub statement_id: u64,
-    /// One row of parameter values; several rows run the statement once for each.
-    pub parameters: Vec<RecordBatch>,
-    pub in_transaction: bool,
-    pub close_after: bool,
-    /// In the user's words, if they differ from those at preparation.
-    pub user_sql: String,
+/// What is to run.
+pub enum Run {
+    /// A statement of the session's.
+    Prepared {
+        statement_id: u64,
+        /// One row of parameter values; several rows run the statement once for each.
+        parameters: Vec<RecordBatch>,
+        in_transaction: bool,
+        close_after: bool,
+        /// In the user's words, if they differ from those at preparation.
+        user_sql: String,
+    },
+    /// A new statement, described in its stream's first message; prepared only, if it is to only read and does not.
+    New { statement: PrepareStatement, only_reading: bool },
 }
 
 /// Starts a statement whose rows the returned stream carries. Dropping the stream stops the statement.
@@ -39,12 +50,12 @@ pub fn start(mut guard: SessionGuard, run: Run, statistics: Arc<Statistics>) -> 
     let (outlet, stream) = Outlet::new(Some(Arc::clone(&execution)));
     guard.stream_to(&outlet);
     tokio::task::spawn_blocking(move || {
-        let mut pump = Pump { outlet: &outlet, execution, spool: None };
+        let mut pump = Pump { outlet: &outlet, execution, spool: None, last: Vec::new() };
         let result = pump.run(&mut guard, run, &statistics);
-        let spool = pump.spool.take();
+        let Pump { spool, last, .. } = pump;
         // The connection is free from here on.
         drop(guard);
-        let result = result.and_then(|()| feed(&outlet, spool));
+        let result = result.and_then(|()| feed(&outlet, spool)).map(|()| last);
         outlet.end(result.map_err(Status::from));
     });
     stream
@@ -54,7 +65,7 @@ pub fn start(mut guard: SessionGuard, run: Run, statistics: Arc<Statistics>) -> 
 fn feed(outlet: &Outlet, spool: Option<Spool>) -> Result<()> {
     let Some(spool) = spool else { return Ok(()) };
     for message in spool.into_messages().map_err(DriverError::Spool)? {
-        if matches!(outlet.send(message.map_err(DriverError::Spool)?, true), Sent::Cancelled) {
+        if matches!(outlet.send([message.map_err(DriverError::Spool)?], true), Sent::Cancelled) {
             break;
         }
     }
@@ -65,19 +76,25 @@ struct Pump<'a> {
     outlet: &'a Outlet,
     execution: Arc<Execution>,
     spool: Option<Spool>,
+    /// What is sent once the connection is free.
+    last: Vec<FlightData>,
 }
 
 impl Pump<'_> {
     fn run(&mut self, core: &mut SessionCore, run: Run, statistics: &Statistics) -> Result<()> {
-        core.join_transaction_to_run(run.in_transaction)?;
-        let id = run.statement_id;
-        let mut prepared = core.take(id)?;
-        let sql = if run.user_sql.is_empty() { prepared.user_sql.clone() } else { run.user_sql.clone() };
-        let result = core.measured(sql, statistics, |core| self.execute(core, &mut prepared, &run.parameters));
-        if !run.close_after {
-            core.put_back(id, prepared);
+        match run {
+            Run::Prepared { statement_id, parameters, in_transaction, close_after, user_sql } => {
+                core.join_transaction_to_run(in_transaction)?;
+                let mut prepared = core.take(statement_id)?;
+                let sql = if user_sql.is_empty() { prepared.user_sql.clone() } else { user_sql };
+                let result = core.measured(sql, statistics, |core| self.execute(core, &mut prepared, &parameters));
+                if !close_after {
+                    core.put_back(statement_id, prepared);
+                }
+                result
+            }
+            Run::New { statement, only_reading } => self.run_new(core, statement, only_reading, statistics),
         }
-        result
     }
 
     fn execute(&mut self, core: &SessionCore, prepared: &mut Prepared, parameters: &[RecordBatch]) -> Result<()> {
@@ -86,46 +103,127 @@ impl Pump<'_> {
         let mut stream = prepared.start(core, first.as_ref())?;
         let (mut encoder, schema) = BatchEncoder::new(stream.schema());
         let mut messages = vec![schema];
-        if prepared.statement.kind() != ResultKind::Query {
-            // The one row is worth something only once the statement has committed.
-            for batch in stream.collect::<Result<Vec<_>, _>>()? {
-                encoder.encode(&batch, &mut messages)?;
-            }
-            messages.push(encoder.finish()?);
-            return self.send(messages);
+        // The client knows the columns: they wait for the first rows, so that what fails before them fails as a call.
+        if let Waited::Batch(batch) = stream.wait(None)? {
+            encoder.encode(&batch, &mut messages)?;
         }
-        // The schema waits for the first rows: a statement that fails before them fails as a call.
         loop {
-            for batch in stream.by_ref() {
-                encoder.encode(&batch?, &mut messages)?;
-                self.send(std::mem::take(&mut messages))?;
-            }
+            messages = self.send_rows(stream, &mut encoder, messages)?;
             match rows.next() {
                 Some(row) => stream = prepared.start(core, Some(&row))?,
                 None => break,
             }
         }
         messages.push(encoder.finish()?);
-        self.send(messages)
-    }
-
-    fn send(&mut self, messages: Vec<arrow_flight::FlightData>) -> Result<()> {
-        for message in messages {
-            if self.execution.is_cancelled() || self.outlet.is_cancelled() {
-                return Err(duckherder_engine::EngineError::interrupted().into());
-            }
-            let left = match &self.spool {
-                Some(_) => message,
-                None => match self.outlet.send(message, false) {
-                    Sent::Queued => continue,
-                    Sent::Cancelled => return Err(duckherder_engine::EngineError::interrupted().into()),
-                    Sent::Wanted(message) => message,
-                },
-            };
-            self.spool.get_or_insert_with(|| Spool::new(SPOOL_MEMORY_BYTES)).push(left).map_err(DriverError::Spool)?;
-        }
+        self.last = messages;
         Ok(())
     }
+
+    fn run_new(
+        &mut self,
+        core: &mut SessionCore,
+        statement: PrepareStatement,
+        only_reading: bool,
+        statistics: &Statistics,
+    ) -> Result<()> {
+        core.apply_settings(&statement.settings)?;
+        core.join_transaction_to_run(statement.in_transaction)?;
+        let parameters = decode_parameters(&statement.parameters)?.into_iter().next();
+        let PrepareStatement { sql, user_sql, in_transaction, .. } = statement;
+        let user_sql = if user_sql.is_empty() { sql.clone() } else { user_sql };
+        let stopwatch = core.statement_starts(user_sql.clone());
+        // A refusal would abort the client's transaction: there, binding comes first.
+        let at_once = match only_reading && in_transaction {
+            true => None,
+            false => core.connection.start(&sql, parameters.as_ref(), only_reading)?,
+        };
+        let stream = match at_once {
+            Some(stream) => stream,
+            None => {
+                let id = core.prepare(sql, user_sql, parameters.as_ref())?;
+                let mut prepared = core.take(id)?;
+                if !prepared.statement.read_only() {
+                    self.last = described(id, prepared.statement.description())?;
+                    core.put_back(id, prepared);
+                    return Ok(());
+                }
+                prepared.statement.execute(None)?
+            }
+        };
+        self.stream_new(stream)?;
+        core.statement_ended(stopwatch, statistics);
+        Ok(())
+    }
+
+    fn stream_new(&mut self, stream: ResultStream) -> Result<()> {
+        let description = stream.description().clone();
+        let (mut encoder, schema) = BatchEncoder::new(Arc::clone(&description.schema));
+        let schema = schema.with_app_metadata(prepared_message(0, &description).pack());
+        let mut messages = self.send_rows(stream, &mut encoder, vec![schema])?;
+        messages.push(encoder.finish()?);
+        self.last = messages;
+        Ok(())
+    }
+
+    /// Sends what waits and a statement's rows to their end. What is left to send: a query's last rows, or all those
+    /// whose worth depends on the statement's commit.
+    fn send_rows(
+        &mut self,
+        mut stream: ResultStream,
+        encoder: &mut BatchEncoder,
+        mut messages: Vec<FlightData>,
+    ) -> Result<Vec<FlightData>> {
+        let holds = stream.description().kind != ResultKind::Query;
+        loop {
+            let limit = (!holds && !messages.is_empty()).then_some(NEXT_ROWS);
+            let waited = stream.wait(limit)?;
+            if !holds && !matches!(waited, Waited::End) {
+                self.send(std::mem::take(&mut messages))?;
+            }
+            match waited {
+                Waited::Batch(batch) => encoder.encode(&batch, &mut messages)?,
+                Waited::NotYet => {}
+                Waited::End => return Ok(messages),
+            }
+        }
+    }
+
+    fn send(&mut self, messages: Vec<FlightData>) -> Result<()> {
+        let interrupted = || Err(EngineError::interrupted().into());
+        if messages.is_empty() {
+            return Ok(());
+        }
+        if self.execution.is_cancelled() || self.outlet.is_cancelled() {
+            return interrupted();
+        }
+        let left = match &self.spool {
+            Some(_) => VecDeque::from(messages),
+            None => match self.outlet.send(messages, false) {
+                Sent::Queued => return Ok(()),
+                Sent::Cancelled => return interrupted(),
+                Sent::Wanted(left) => left,
+            },
+        };
+        let spool = self.spool.get_or_insert_with(|| Spool::new(SPOOL_MEMORY_BYTES));
+        left.into_iter().try_for_each(|message| spool.push(message)).map_err(DriverError::Spool)
+    }
+}
+
+/// What the client is told of a statement.
+pub fn prepared_message(statement_id: u64, description: &Description) -> PreparedStatement {
+    PreparedStatement {
+        statement_id,
+        kind: description.kind.into(),
+        read_only: description.read_only,
+        parameters: Vec::new(),
+    }
+}
+
+/// A stream that says only what a prepared statement is.
+fn described(statement_id: u64, description: &Description) -> Result<Vec<FlightData>> {
+    let (mut encoder, schema) = BatchEncoder::new(Arc::clone(&description.schema));
+    let schema = schema.with_app_metadata(prepared_message(statement_id, description).pack());
+    Ok(vec![schema, encoder.finish()?])
 }
 
 impl Prepared {
@@ -224,18 +322,26 @@ impl SessionCore {
         statistics: &Statistics,
         work: impl FnOnce(&mut Self) -> Result<T>,
     ) -> Result<T> {
+        let stopwatch = self.statement_starts(sql);
+        let result = work(self)?;
+        self.statement_ended(stopwatch, statistics);
+        Ok(result)
+    }
+
+    /// The user's statement `sql` is about to run; the distributor is told.
+    fn statement_starts(&mut self, sql: String) -> Stopwatch {
         if let Some(distributor) = &mut self.distributor {
             distributor.statement_starts(&sql);
         }
-        let stopwatch = Stopwatch::start(sql);
-        let result = work(self);
+        Stopwatch::start(sql)
+    }
+
+    /// The statement has succeeded and is remembered.
+    fn statement_ended(&mut self, stopwatch: Stopwatch, statistics: &Statistics) {
         let outcome = match &mut self.distributor {
             Some(distributor) => distributor.statement_ended(),
             None => ExecutionOutcome::local(),
         };
-        if result.is_ok() {
-            statistics.record(stopwatch, outcome);
-        }
-        result
+        statistics.record(stopwatch, outcome);
     }
 }

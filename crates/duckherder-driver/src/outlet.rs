@@ -36,13 +36,13 @@ struct State {
     wanted: bool,
 }
 
-/// What became of a message given to [`Outlet::send`].
+/// What became of the messages given to [`Outlet::send`].
 pub enum Sent {
     Queued,
     /// The client is gone.
     Cancelled,
-    /// There is no room and the connection is wanted: put it somewhere else.
-    Wanted(FlightData),
+    /// There is no room and the connection is wanted: put these somewhere else.
+    Wanted(VecDeque<FlightData>),
 }
 
 impl Outlet {
@@ -53,35 +53,53 @@ impl Outlet {
         (outlet, stream)
     }
 
-    /// Queues a message; waits for room as long as nobody wants the connection (or, with `wait`, whoever wants it).
-    pub fn send(&self, message: FlightData, wait: bool) -> Sent {
-        let bytes = message.data_header.len() + message.data_body.len();
+    /// Queues messages; waits for room as long as nobody wants the connection (or, with `wait`, whoever wants it).
+    /// The client's stream is woken once for all of them.
+    pub fn send(&self, messages: impl IntoIterator<Item = FlightData>, wait: bool) -> Sent {
+        let mut messages: VecDeque<_> = messages.into_iter().collect();
         let mut state = lock(&self.state);
         loop {
             if state.cancelled {
                 return Sent::Cancelled;
             }
-            if state.queued_bytes == 0 || state.queued_bytes + bytes <= QUEUE_BYTES {
+            while let Some(message) = messages.pop_front() {
+                let bytes = message_bytes(&message);
+                if state.queued_bytes > 0 && state.queued_bytes + bytes > QUEUE_BYTES {
+                    messages.push_front(message);
+                    break;
+                }
                 state.queued_bytes += bytes;
                 state.queue.push_back(message);
-                if let Some(waker) = state.waker.take() {
-                    drop(state);
+            }
+            let waker = state.waker.take();
+            if messages.is_empty() || (state.wanted && !wait) {
+                drop(state);
+                if let Some(waker) = waker {
                     waker.wake();
                 }
-                return Sent::Queued;
+                return if messages.is_empty() { Sent::Queued } else { Sent::Wanted(messages) };
             }
-            if state.wanted && !wait {
-                return Sent::Wanted(message);
+            if let Some(waker) = waker {
+                waker.wake();
             }
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Ends the stream, well or with an error.
-    pub fn end(&self, result: Result<(), Status>) {
+    /// Ends the stream, well, after some last messages, or with an error.
+    pub fn end(&self, result: Result<Vec<FlightData>, Status>) {
         let waker = {
             let mut state = lock(&self.state);
-            state.end.get_or_insert(result);
+            match result {
+                Ok(last) if !state.cancelled && state.end.is_none() => {
+                    state.queued_bytes += last.iter().map(message_bytes).sum::<usize>();
+                    state.queue.extend(last);
+                    state.end = Some(Ok(()));
+                }
+                result => {
+                    state.end.get_or_insert(result.map(drop));
+                }
+            }
             state.waker.take()
         };
         if let Some(waker) = waker {
@@ -106,6 +124,10 @@ impl Outlet {
         drop(state);
         self.room.notify_all();
     }
+}
+
+fn message_bytes(message: &FlightData) -> usize {
+    message.data_header.len() + message.data_body.len()
 }
 
 /// The consuming end, a gRPC response. Dropping it cancels the statement.
@@ -146,7 +168,7 @@ impl Stream for OutletStream {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut state = lock(&self.outlet.state);
         if let Some(message) = state.queue.pop_front() {
-            state.queued_bytes -= message.data_header.len() + message.data_body.len();
+            state.queued_bytes -= message_bytes(&message);
             drop(state);
             self.outlet.room.notify_all();
             return Poll::Ready(Some(Ok(message)));

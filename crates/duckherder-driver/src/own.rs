@@ -6,7 +6,7 @@ use arrow_flight::sql::Any;
 use arrow_flight::sql::server::PeekableFlightDataStream;
 use arrow_flight::{FlightDescriptor, FlightInfo, PutResult};
 use duckherder_proto::any::Command;
-use duckherder_proto::statement::{ExecuteStatement, IngestRows, PrepareStatement, PreparedStatement};
+use duckherder_proto::statement::{ExecuteStatement, IngestRows, PrepareStatement, PreparedStatement, RunStatement};
 use duckherder_proto::task::ReadSplit;
 use futures::StreamExt;
 use tonic::metadata::MetadataMap;
@@ -67,13 +67,8 @@ pub async fn flight_info(
             let user_sql = if prepare.user_sql.is_empty() { prepare.sql.clone() } else { prepare.user_sql };
             let statement_id = core.prepare(prepare.sql, user_sql, parameters.as_ref())?;
             let statement = &core.statement(statement_id)?.statement;
-            let prepared = PreparedStatement {
-                statement_id,
-                kind: statement.kind().into(),
-                read_only: statement.read_only(),
-                parameters: statement.parameters().to_vec(),
-            };
-            Ok((statement.schema(), prepared))
+            let prepared = execute::prepared_message(statement_id, statement.description());
+            Ok((statement.schema(), PreparedStatement { parameters: statement.parameters().to_vec(), ..prepared }))
         })
         .await?;
     let ticket = ExecuteStatement { statement_id: prepared.statement_id, ..Default::default() };
@@ -83,23 +78,31 @@ pub async fn flight_info(
 
 /// `DoGet`.
 pub async fn rows(driver: &Shared, metadata: &MetadataMap, ticket: &Any) -> Result<RowStream, Status> {
+    if let Some(RunStatement { statement: Some(statement), only_reading }) = decode(ticket)? {
+        let session = session(driver, metadata, statement.in_transaction).await?;
+        return start(driver, &session, Run::New { statement, only_reading }).await;
+    }
     if let Some(execute) = decode::<ExecuteStatement>(ticket)? {
         let session = session(driver, metadata, execute.in_transaction).await?;
-        let run = Run {
+        let run = Run::Prepared {
             statement_id: execute.statement_id,
             parameters: decode_parameters(&execute.parameters)?,
             in_transaction: execute.in_transaction,
             close_after: execute.close_after,
             user_sql: execute.user_sql,
         };
-        let guard = session.acquire().await?;
-        let stream = execute::start(guard, run, Arc::clone(&driver.statistics));
-        return Ok(stream.started().await?.boxed());
+        return start(driver, &session, run).await;
     }
     if let Some(split) = decode::<ReadSplit>(ticket)? {
         return Ok(split::rows(driver, split).await?.boxed());
     }
     Err(unknown(ticket, "DoGet"))
+}
+
+async fn start(driver: &Shared, session: &Arc<Session>, run: Run) -> Result<RowStream, Status> {
+    let guard = session.acquire().await?;
+    let stream = execute::start(guard, run, Arc::clone(&driver.statistics));
+    Ok(stream.started().await?.boxed())
 }
 
 /// `DoPut`.

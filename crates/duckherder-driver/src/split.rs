@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow_flight::FlightData;
 use duckherder_engine::EngineError;
 use duckherder_proto::task::ReadSplit;
 use tonic::Status;
@@ -27,7 +28,8 @@ pub async fn rows(driver: &Shared, split: ReadSplit) -> Result<OutletStream, Sta
     stream.started().await
 }
 
-fn pump(outlet: &Arc<Outlet>, rows: crate::distribute::SplitRows) -> Result<()> {
+/// Sends all but the last messages.
+fn pump(outlet: &Arc<Outlet>, rows: crate::distribute::SplitRows) -> Result<Vec<FlightData>> {
     let (mut encoder, schema) = BatchEncoder::new(rows.schema);
     let mut messages = vec![schema];
     let mut batches = rows.batches;
@@ -37,13 +39,11 @@ fn pump(outlet: &Arc<Outlet>, rows: crate::distribute::SplitRows) -> Result<()> 
             Some(batch) => encoder.encode(batch, &mut messages)?,
             None => messages.push(encoder.finish()?),
         }
-        for message in messages.drain(..) {
-            if matches!(outlet.send(message, true), Sent::Cancelled) {
-                return Err(EngineError::interrupted().into());
-            }
-        }
         if next.is_none() {
-            return Ok(());
+            return Ok(messages);
+        }
+        if matches!(outlet.send(messages.drain(..), true), Sent::Cancelled) {
+            return Err(EngineError::interrupted().into());
         }
     }
 }

@@ -44,6 +44,45 @@ async fn a_statement_is_prepared_and_run() {
     assert_eq!(error.exception_type, "Invalid Input");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_is_prepared_and_run_in_one_call() {
+    let driver = driver();
+    let client = Client::connect(&driver).await;
+    let (told, rows) = client.run("SELECT 42 AS a", true).await.unwrap();
+    assert_eq!((told.statement_id, told.read_only), (0, true));
+    assert_eq!(rows.collect().await.unwrap()[0].num_rows(), 1);
+
+    let (told, rows) = client.run("CREATE SEQUENCE s", false).await.unwrap();
+    assert_eq!((told.statement_id, told.read_only), (0, false));
+    assert!(rows.collect().await.unwrap().iter().all(|batch| batch.num_rows() == 0));
+
+    // What changes something is not run by a call for what only reads, in a transaction as outside.
+    for in_transaction in [false, true] {
+        let mut client = Client::connect(&driver).await;
+        client.in_transaction = in_transaction;
+        for sql in ["CREATE TABLE t (v BIGINT)", "SELECT nextval('s')"] {
+            let (told, rows) = client.run(sql, true).await.unwrap();
+            assert!(told.statement_id > 0 && !told.read_only, "{sql}");
+            assert!(rows.collect().await.unwrap().iter().all(|batch| batch.num_rows() == 0), "{sql}");
+        }
+        assert_eq!(client.number("SELECT count(*) FROM duckdb_tables() WHERE table_name = 't'").await, 0);
+    }
+    assert_eq!(client.number("SELECT nextval('s')").await, 1);
+    for (sql, kind) in [("SELECT * FROM missing", "Catalog"), ("SELEC 1", "Parser")] {
+        assert_eq!(client.run(sql, true).await.err().unwrap().exception_type, kind);
+    }
+    // The columns come at once, the error when its row is reached; the session goes on.
+    let (_, rows) = client
+        .run(
+            "SELECT (CASE WHEN range < 3000000 THEN range::VARCHAR ELSE 'x' || range END)::BIGINT FROM range(4000000)",
+            true,
+        )
+        .await
+        .unwrap();
+    assert_eq!(rows.collect().await.unwrap_err().exception_type, "Conversion");
+    assert_eq!(client.number("SELECT 1::BIGINT").await, 1);
+}
+
 fn parameter(value: i64) -> RecordBatch {
     RecordBatch::try_from_iter([("1", Arc::new(Int64Array::from_iter_values([value])) as _)]).unwrap()
 }

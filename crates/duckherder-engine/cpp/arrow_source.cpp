@@ -105,7 +105,8 @@ ArrowSourceColumns::ArrowSourceColumns(ClientContext &context, const ArrowSchema
 		given_names.emplace_back(schema.children[i]->name);
 		ArrowSchemaMetadata metadata(schema.children[i]->metadata);
 		auto text = metadata.GetOption("duckdb.type");
-		if (!text.empty()) {
+		// Parsing costs more than most queries' rows.
+		if (!text.empty() && text != types[i].ToString()) {
 			types[i] = ParseWireType(context, text);
 		}
 	}

@@ -16,25 +16,28 @@ struct DhConnection : public duckdb::Connection {
 	using duckdb::Connection::Connection;
 };
 
+//! What is known of a statement's result before its rows.
+struct DhDescription {
+	duckdb::vector<duckdb::LogicalType> types;
+	duckdb::ArrowSchemaWrapper schema;
+	duckdb::StatementProperties properties;
+};
+
 //! One parsed statement, the values of its parameters, and what binding it with them has told.
 struct DhStatement {
 	duckdb::shared_ptr<duckdb::ClientContext> context;
 	duckdb::unique_ptr<duckdb::SQLStatement> statement;
 	duckdb::identifier_map_t<duckdb::BoundParameterData> parameters;
-	duckdb::vector<duckdb::Identifier> names;
-	duckdb::vector<duckdb::LogicalType> types;
-	duckdb::ArrowSchemaWrapper schema;
-	duckdb::StatementProperties properties;
+	DhDescription description;
 	duckdb::vector<duckdb::string> parameter_names;
 };
 
 //! A running statement whose rows come as Arrow arrays.
 struct DhResult {
-	DhResult(duckdb::unique_ptr<duckdb::QueryResult> result, duckdb::vector<duckdb::LogicalType> types_p)
-	    : stream(std::move(result)), types(std::move(types_p)) {
+	explicit DhResult(duckdb::unique_ptr<duckdb::QueryResult> result) : stream(std::move(result)) {
 	}
 	duckdb::QueryResultStream<duckdb::ArrowFormat> stream;
-	//! What preparing the statement has told.
-	duckdb::vector<duckdb::LogicalType> types;
+	DhDescription description;
+	//! Rust reads the arrays as what `description` says.
 	bool types_checked = false;
 };

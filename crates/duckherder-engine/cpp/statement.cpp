@@ -8,8 +8,11 @@
 #include "duckdb/common/type_visitor.hpp"
 #include "duckdb/common/exception/transaction_exception.hpp"
 #include "duckdb/main/client_context.hpp"
-#include "duckdb/parser/statement/execute_statement.hpp"
+#include "duckdb/main/client_context_state.hpp"
+#include "duckdb/main/prepared_statement_data.hpp"
 #include "duckdb/planner/planner.hpp"
+
+#include <chrono>
 
 using namespace duckdb; // NOLINT
 using duckherder::Guard;
@@ -19,6 +22,25 @@ using duckherder::ToText;
 //! Rows in one Arrow array: large enough for the network, small enough to stream.
 static constexpr idx_t ARROW_BATCH_ROWS = 16 * STANDARD_VECTOR_SIZE;
 
+//! The columns of a result as they are to travel.
+static void Describe(ClientContext &context, const vector<Identifier> &names, vector<LogicalType> types,
+                     const StatementProperties &properties, DhDescription &target) {
+	// A type that depends on a parameter without a value is none yet.
+	for (auto &type : types) {
+		type = TypeVisitor::VisitReplace(type, [](const LogicalType &part) {
+			return part.id() == LogicalTypeId::UNKNOWN ? LogicalType(LogicalType::SQLNULL) : part;
+		});
+	}
+	vector<string> texts;
+	for (auto &name : names) {
+		texts.push_back(name.GetIdentifierName());
+	}
+	auto client_properties = context.GetClientProperties();
+	ArrowConverter::ToArrowSchema(&target.schema.arrow_schema, types, texts, client_properties);
+	target.types = std::move(types);
+	target.properties = properties;
+}
+
 //! Finds out what a statement would return, without running any of it.
 static void BindStatement(DhStatement &target) {
 	auto &context = *target.context;
@@ -27,23 +49,80 @@ static void BindStatement(DhStatement &target) {
 		    Planner planner(context);
 		    planner.parameter_data = target.parameters;
 		    planner.CreatePlan(target.statement->Copy());
-		    target.names = planner.names;
-		    target.types = planner.types;
-		    // A type that depends on a parameter without a value is none yet.
-		    for (auto &type : target.types) {
-			    type = TypeVisitor::VisitReplace(type, [](const LogicalType &part) {
-				    return part.id() == LogicalTypeId::UNKNOWN ? LogicalType(LogicalType::SQLNULL) : part;
-			    });
-		    }
-		    target.properties = planner.properties;
-		    vector<string> names;
-		    for (auto &name : target.names) {
-			    names.push_back(name.GetIdentifierName());
-		    }
-		    auto properties = context.GetClientProperties();
-		    ArrowConverter::ToArrowSchema(&target.schema.arrow_schema, target.types, names, properties);
+		    Describe(context, planner.names, planner.types, planner.properties, target.description);
 	    },
 	    false);
+}
+
+static unique_ptr<SQLStatement> ParseOne(DhConnection &connection, DhText sql) {
+	auto statements = connection.ExtractStatements(ToString(sql));
+	if (statements.size() != 1) {
+		throw InvalidInputException("expected one statement, got %d", statements.size());
+	}
+	return std::move(statements[0]);
+}
+
+using Parameters = identifier_map_t<BoundParameterData>;
+
+static Parameters ReadParameters(ClientContext &context, ArrowSchema *schema, ArrowArray *values) {
+	Parameters result;
+	if (schema) {
+		for (auto &value : duckherder::ReadSingleRow(context, schema, values)) {
+			result[Identifier(value.first)] = BoundParameterData(value.second);
+		}
+	}
+	return result;
+}
+
+static unique_ptr<DhResult> Submit(ClientContext &context, unique_ptr<SQLStatement> statement, Parameters &values) {
+	QueryParameters parameters(make_shared_ptr<duckherder::ExactArrowFormat>(ARROW_BATCH_ROWS));
+	parameters.statement_args = &values;
+	auto result = context.Submit(std::move(statement), parameters);
+	result->ThrowIfError();
+	return make_uniq<DhResult>(std::move(result));
+}
+
+//! While it is active, a statement that would change something ends with an error before it starts. (As any error, it
+//! aborts a transaction that the statement is not alone in.)
+struct OnlyReading : public ClientContextState {
+	bool active = false;
+	bool refused = false;
+
+	bool CanRequestRebind() override {
+		return active;
+	}
+	RebindQueryInfo OnFinalizePrepare(ClientContext &, PreparedStatementData &prepared,
+	                                  PreparedStatementMode) override {
+		if (active && !prepared.properties.IsReadOnly()) {
+			refused = true;
+			throw BinderException("the statement does not only read");
+		}
+		return RebindQueryInfo::DO_NOT_REBIND;
+	}
+};
+
+static const char *const ONLY_READING_STATE = "duckherder_only_reading";
+
+//! Starts the statement, or returns nothing if it does not only read.
+static unique_ptr<DhResult> SubmitIfReading(ClientContext &context, unique_ptr<SQLStatement> statement,
+                                            Parameters &values) {
+	if (statement->type != StatementType::SELECT_STATEMENT) {
+		return nullptr;
+	}
+	auto guard = context.registered_state->GetOrCreate<OnlyReading>(ONLY_READING_STATE);
+	guard->refused = false;
+	guard->active = true;
+	try {
+		auto result = Submit(context, std::move(statement), values);
+		guard->active = false;
+		return result;
+	} catch (...) {
+		guard->active = false;
+		if (guard->refused) {
+			return nullptr;
+		}
+		throw;
+	}
 }
 
 extern "C" {
@@ -53,13 +132,9 @@ extern "C" {
 DhStatement *dh_statement_prepare(DhConnection *connection, DhText sql, ArrowSchema *schema, ArrowArray *values,
                                   DhError *error) {
 	return Guard<DhStatement *>(error, nullptr, [&]() {
-		auto statements = connection->ExtractStatements(ToString(sql));
-		if (statements.size() != 1) {
-			throw InvalidInputException("expected one statement, got %d", statements.size());
-		}
 		auto result = make_uniq<DhStatement>();
 		result->context = connection->context;
-		result->statement = std::move(statements[0]);
+		result->statement = ParseOne(*connection, sql);
 		for (auto &parameter : result->statement->named_param_map) {
 			result->parameter_names.push_back(parameter.first.GetIdentifierName());
 		}
@@ -67,12 +142,28 @@ DhStatement *dh_statement_prepare(DhConnection *connection, DhText sql, ArrowSch
 			auto &map = result->statement->named_param_map;
 			return map[Identifier(a)] < map[Identifier(b)];
 		});
-		if (schema) {
-			for (auto &value : duckherder::ReadSingleRow(*connection->context, schema, values)) {
-				result->parameters[Identifier(value.first)] = BoundParameterData(value.second);
-			}
-		}
+		result->parameters = ReadParameters(*connection->context, schema, values);
 		BindStatement(*result);
+		return result.release();
+	});
+}
+
+//! Parses, binds and starts one statement. `only_reading`: nothing is started, and null returned without an error, if
+//! the statement would change something.
+DhResult *dh_statement_start(DhConnection *connection, DhText sql, ArrowSchema *schema, ArrowArray *values,
+                             bool only_reading, DhError *error) {
+	return Guard<DhResult *>(error, nullptr, [&]() -> DhResult * {
+		auto &context = *connection->context;
+		auto statement = ParseOne(*connection, sql);
+		auto parameters = ReadParameters(context, schema, values);
+		auto result = only_reading ? SubmitIfReading(context, std::move(statement), parameters)
+		                           : Submit(context, std::move(statement), parameters);
+		if (!result) {
+			return nullptr;
+		}
+		auto &stream = result->stream;
+		Describe(context, stream.GetNames(), stream.GetTypes(), stream.GetStatementProperties(), result->description);
+		result->types_checked = true;
 		return result.release();
 	});
 }
@@ -81,20 +172,39 @@ void dh_statement_free(DhStatement *statement) {
 	delete statement;
 }
 
-//! The result's Arrow schema; it can be taken once.
-void dh_statement_schema(DhStatement *statement, ArrowSchema *schema) {
-	*schema = statement->schema.arrow_schema;
-	statement->schema.arrow_schema.release = nullptr;
+//! Alive as long as the statement.
+DhDescription *dh_statement_description(DhStatement *statement) {
+	return &statement->description;
 }
 
-//! The result's DuckDB types, as text, in order.
-bool dh_statement_types(DhStatement *statement, DhTextSink sink, void *target, DhError *error) {
+//! Alive as long as the result.
+DhDescription *dh_result_description(DhResult *result) {
+	return &result->description;
+}
+
+//! The columns' Arrow schema; it can be taken once.
+void dh_description_schema(DhDescription *description, ArrowSchema *schema) {
+	*schema = description->schema.arrow_schema;
+	description->schema.arrow_schema.release = nullptr;
+}
+
+//! The columns' DuckDB types, as text, in order.
+bool dh_description_types(DhDescription *description, DhTextSink sink, void *target, DhError *error) {
 	return Guard(error, false, [&]() {
-		for (auto &type : statement->types) {
+		for (auto &type : description->types) {
 			sink(target, ToText(duckherder::WireTypeName(type)));
 		}
 		return true;
 	});
+}
+
+//! 0: rows, 1: a count of changed rows, 2: nothing.
+int dh_description_kind(DhDescription *description) {
+	return static_cast<int>(description->properties.return_type);
+}
+
+bool dh_description_read_only(DhDescription *description) {
+	return description->properties.IsReadOnly();
 }
 
 void dh_statement_parameters(DhStatement *statement, DhTextSink sink, void *target) {
@@ -103,42 +213,32 @@ void dh_statement_parameters(DhStatement *statement, DhTextSink sink, void *targ
 	}
 }
 
-//! 0: rows, 1: a count of changed rows, 2: nothing.
-int dh_statement_kind(DhStatement *statement) {
-	return static_cast<int>(statement->properties.return_type);
-}
-
-bool dh_statement_read_only(DhStatement *statement) {
-	return statement->properties.IsReadOnly();
-}
-
 //! Starts the statement. Parameter values as in dh_statement_prepare; null keeps those given there.
 DhResult *dh_statement_execute(DhStatement *statement, ArrowSchema *schema, ArrowArray *values, DhError *error) {
 	return Guard<DhResult *>(error, nullptr, [&]() {
 		auto &context = *statement->context;
 		if (schema) {
-			statement->parameters.clear();
-			for (auto &value : duckherder::ReadSingleRow(context, schema, values)) {
-				statement->parameters[Identifier(value.first)] = BoundParameterData(value.second);
-			}
+			statement->parameters = ReadParameters(context, schema, values);
 		}
-		QueryParameters parameters(make_shared_ptr<duckherder::ExactArrowFormat>(ARROW_BATCH_ROWS));
-		auto copy = statement->statement->Copy();
-		parameters.statement_args = &statement->parameters;
-		auto result = context.Submit(std::move(copy), parameters);
-		result->ThrowIfError();
-		return new DhResult(std::move(result), statement->types);
+		auto result = Submit(context, statement->statement->Copy(), statement->parameters);
+		result->description.types = statement->description.types;
+		return result.release();
 	});
 }
 
 //! The next array: 1 and `array` filled, 0 at the end (a statement of its own transaction has then committed),
-//! -1 with an error.
-int dh_result_next(DhResult *result, ArrowArray *array, DhError *error) {
+//! 2 if there is none yet after `limit_ms` (which may be exceeded by a task's slice; below 0: no limit), -1 with an
+//! error.
+int dh_result_next(DhResult *result, int64_t limit_ms, ArrowArray *array, DhError *error) {
 	return Guard(error, -1, [&]() {
+		auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(limit_ms);
 		// Not stream.Fetch(): it spins while other threads have all the tasks and nothing is buffered yet.
 		auto &stream = result->stream;
 		unique_ptr<ArrowFormat::T> batch;
 		while (!IsObservable(stream.TryFetch(batch))) {
+			if (limit_ms >= 0 && std::chrono::steady_clock::now() >= deadline) {
+				return 2;
+			}
 			auto state = stream.ExecuteTask();
 			if (state == QueryResultState::BLOCKED || state == QueryResultState::NO_TASKS_AVAILABLE) {
 				stream.WaitForTask();
@@ -152,7 +252,7 @@ int dh_result_next(DhResult *result, ArrowArray *array, DhError *error) {
 		}
 		if (!result->types_checked) {
 			// Rust reads the arrays as what the statement was when it was prepared.
-			if (stream.GetTypes() != result->types) {
+			if (stream.GetTypes() != result->description.types) {
 				throw TransactionException("the columns of the statement changed after it was prepared; prepare it again");
 			}
 			result->types_checked = true;

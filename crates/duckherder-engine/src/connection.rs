@@ -72,6 +72,20 @@ impl Connection {
         Statement::prepare(self, sql, parameters)
     }
 
+    /// Parses, binds and starts one statement, in one go. With `only_reading`, a statement that would change something
+    /// is not started, and `None` the answer. `parameters` as in [`prepare`](Self::prepare).
+    ///
+    /// # Errors
+    /// What DuckDB says of the statement; what fails later comes out of the stream.
+    pub fn start(
+        &self,
+        sql: &str,
+        parameters: Option<&RecordBatch>,
+        only_reading: bool,
+    ) -> Result<Option<ResultStream>> {
+        ResultStream::start(self, sql, parameters, only_reading)
+    }
+
     /// Whether a transaction was begun and not ended.
     pub fn in_transaction(&self) -> bool {
         // SAFETY: the handle is alive.

@@ -12,7 +12,7 @@ use crate::error::EngineError;
 macro_rules! opaque {
     ($($name:ident),+) => { $(#[repr(C)] pub struct $name { _private: [u8; 0] })+ };
 }
-opaque!(DhDatabase, DhConnection, DhStatement, DhResult, DhInterrupter);
+opaque!(DhDatabase, DhConnection, DhStatement, DhResult, DhDescription, DhInterrupter);
 
 /// A borrowed text.
 #[derive(Clone, Copy)]
@@ -134,24 +134,39 @@ unsafe extern "C" {
         values: *mut FFI_ArrowArray,
         error: *mut DhError,
     ) -> *mut DhStatement;
-    pub fn dh_statement_free(statement: *mut DhStatement);
-    pub fn dh_statement_schema(statement: *mut DhStatement, schema: *mut FFI_ArrowSchema);
-    pub fn dh_statement_types(
-        statement: *mut DhStatement,
-        sink: DhTextSink,
-        target: *mut c_void,
+    pub fn dh_statement_start(
+        connection: *mut DhConnection,
+        sql: DhText,
+        schema: *mut FFI_ArrowSchema,
+        values: *mut FFI_ArrowArray,
+        only_reading: bool,
         error: *mut DhError,
-    ) -> bool;
+    ) -> *mut DhResult;
+    pub fn dh_statement_free(statement: *mut DhStatement);
     pub fn dh_statement_parameters(statement: *mut DhStatement, sink: DhTextSink, target: *mut c_void);
-    pub fn dh_statement_kind(statement: *mut DhStatement) -> c_int;
-    pub fn dh_statement_read_only(statement: *mut DhStatement) -> bool;
     pub fn dh_statement_execute(
         statement: *mut DhStatement,
         schema: *mut FFI_ArrowSchema,
         values: *mut FFI_ArrowArray,
         error: *mut DhError,
     ) -> *mut DhResult;
-    pub fn dh_result_next(result: *mut DhResult, array: *mut FFI_ArrowArray, error: *mut DhError) -> c_int;
+    pub fn dh_statement_description(statement: *mut DhStatement) -> *mut DhDescription;
+    pub fn dh_result_description(result: *mut DhResult) -> *mut DhDescription;
+    pub fn dh_description_schema(description: *mut DhDescription, schema: *mut FFI_ArrowSchema);
+    pub fn dh_description_types(
+        description: *mut DhDescription,
+        sink: DhTextSink,
+        target: *mut c_void,
+        error: *mut DhError,
+    ) -> bool;
+    pub fn dh_description_kind(description: *mut DhDescription) -> c_int;
+    pub fn dh_description_read_only(description: *mut DhDescription) -> bool;
+    pub fn dh_result_next(
+        result: *mut DhResult,
+        limit_ms: i64,
+        array: *mut FFI_ArrowArray,
+        error: *mut DhError,
+    ) -> c_int;
     pub fn dh_result_free(result: *mut DhResult);
 
     pub fn dh_connection_definitions(

@@ -26,4 +26,4 @@ pub use connection::{Connection, Interrupter};
 pub use database::Database;
 pub use error::{EngineError, Result};
 pub use source::BatchSource;
-pub use statement::{ResultStream, Statement};
+pub use statement::{Description, ResultStream, Statement, Waited};

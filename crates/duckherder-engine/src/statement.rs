@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Array, RecordBatch, RecordBatchOptions, StructArray};
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -14,12 +15,55 @@ use crate::connection::Connection;
 use crate::error::{EngineError, Result};
 use crate::ffi::{self, DhError};
 
+/// What a statement gives back, known before it runs.
+#[derive(Clone)]
+pub struct Description {
+    /// The columns of the rows; each field's metadata has the DuckDB type ([`DUCKDB_TYPE_METADATA`]).
+    pub schema: SchemaRef,
+    pub kind: ResultKind,
+    /// Whether the statement changes nothing.
+    pub read_only: bool,
+}
+
+impl Description {
+    /// # Safety
+    /// `raw` is alive and its schema was not taken yet.
+    unsafe fn take(raw: *mut ffi::DhDescription) -> Result<Self> {
+        let mut schema = FFI_ArrowSchema::empty();
+        let mut types: Vec<String> = Vec::new();
+        let sink = std::ptr::from_mut(&mut types).cast::<c_void>();
+        let mut error = DhError::none();
+        // SAFETY: as the caller says; the sink is a `Vec<String>` that outlives the call.
+        let (kind, read_only) = unsafe {
+            ffi::dh_description_schema(raw, &mut schema);
+            ffi::dh_description_types(raw, ffi::push_text, sink, &mut error);
+            (ffi::dh_description_kind(raw), ffi::dh_description_read_only(raw))
+        };
+        error.into_result(())?;
+        let plain = Schema::try_from(&schema)?;
+        let fields: Vec<Field> = plain
+            .fields()
+            .iter()
+            .zip(types)
+            .map(|(field, duckdb_type)| {
+                let mut metadata: HashMap<String, String> = field.metadata().clone().into();
+                metadata.insert(DUCKDB_TYPE_METADATA.to_string(), duckdb_type);
+                field.as_ref().clone().with_metadata(metadata)
+            })
+            .collect();
+        let kind = match kind {
+            0 => ResultKind::Query,
+            1 => ResultKind::ChangedRows,
+            _ => ResultKind::Nothing,
+        };
+        Ok(Self { schema: Arc::new(Schema::new(fields)), kind, read_only })
+    }
+}
+
 /// One statement, parsed and bound.
 pub struct Statement {
     handle: *mut ffi::DhStatement,
-    schema: SchemaRef,
-    kind: ResultKind,
-    read_only: bool,
+    description: Description,
     parameters: Vec<String>,
 }
 
@@ -41,63 +85,36 @@ impl Statement {
         // SAFETY: the connection is alive; C++ takes over schema and array, or leaves them to be dropped here.
         let handle = unsafe { ffi::dh_statement_prepare(connection.as_ptr(), sql.into(), schema, array, &mut error) };
         error.into_result(())?;
-        let mut statement = Self {
-            handle,
-            schema: Arc::new(Schema::empty()),
-            kind: ResultKind::Query,
-            read_only: false,
-            parameters: Vec::new(),
-        };
-        statement.describe()?;
+        let nothing = Description { schema: Arc::new(Schema::empty()), kind: ResultKind::Nothing, read_only: false };
+        // From here on the handle is freed whatever happens.
+        let mut statement = Self { handle, description: nothing, parameters: Vec::new() };
+        let sink = std::ptr::from_mut(&mut statement.parameters).cast::<c_void>();
+        // SAFETY: the handle is alive, its description was not taken; the sink is a `Vec<String>`.
+        unsafe {
+            ffi::dh_statement_parameters(handle, ffi::push_text, sink);
+            statement.description = Description::take(ffi::dh_statement_description(handle))?;
+        }
         Ok(statement)
     }
 
-    fn describe(&mut self) -> Result<()> {
-        let mut raw = FFI_ArrowSchema::empty();
-        let mut types: Vec<String> = Vec::new();
-        let sink = |list: &mut Vec<String>| std::ptr::from_mut(list).cast::<c_void>();
-        let mut error = DhError::none();
-        // SAFETY: the handle is alive; the sinks are `Vec<String>`s that outlive the calls.
-        unsafe {
-            ffi::dh_statement_schema(self.handle, &mut raw);
-            ffi::dh_statement_types(self.handle, ffi::push_text, sink(&mut types), &mut error);
-            ffi::dh_statement_parameters(self.handle, ffi::push_text, sink(&mut self.parameters));
-            self.kind = match ffi::dh_statement_kind(self.handle) {
-                0 => ResultKind::Query,
-                1 => ResultKind::ChangedRows,
-                _ => ResultKind::Nothing,
-            };
-            self.read_only = ffi::dh_statement_read_only(self.handle);
-        }
-        error.into_result(())?;
-        let plain = Schema::try_from(&raw)?;
-        let fields: Vec<Field> = plain
-            .fields()
-            .iter()
-            .zip(types)
-            .map(|(field, duckdb_type)| {
-                let mut metadata: HashMap<String, String> = field.metadata().clone().into();
-                metadata.insert(DUCKDB_TYPE_METADATA.to_string(), duckdb_type);
-                field.as_ref().clone().with_metadata(metadata)
-            })
-            .collect();
-        self.schema = Arc::new(Schema::new(fields));
-        Ok(())
+    /// What running it gives back.
+    pub fn description(&self) -> &Description {
+        &self.description
     }
 
     /// The columns of the rows; each field's metadata has the DuckDB type ([`DUCKDB_TYPE_METADATA`]).
     pub fn schema(&self) -> SchemaRef {
-        self.schema.clone()
+        Arc::clone(&self.description.schema)
     }
 
     /// What running it gives back.
     pub fn kind(&self) -> ResultKind {
-        self.kind
+        self.description.kind
     }
 
     /// Whether it changes nothing.
     pub fn read_only(&self) -> bool {
-        self.read_only
+        self.description.read_only
     }
 
     /// The names of its parameters in order.
@@ -114,9 +131,9 @@ impl Statement {
         let mut values = Values::new(parameters)?;
         let (schema, array) = values.as_ptrs();
         // SAFETY: as in `prepare`.
-        let result = unsafe { ffi::dh_statement_execute(self.handle, schema, array, &mut error) };
+        let handle = unsafe { ffi::dh_statement_execute(self.handle, schema, array, &mut error) };
         error.into_result(())?;
-        Ok(ResultStream { handle: result, schema: self.schema.clone(), done: false })
+        Ok(ResultStream { handle, description: self.description.clone(), done: false })
     }
 }
 
@@ -142,7 +159,7 @@ impl Values {
 /// The rows of a running statement, batch by batch, in order; dropping it stops the statement.
 pub struct ResultStream {
     handle: *mut ffi::DhResult,
-    schema: SchemaRef,
+    description: Description,
     done: bool,
 }
 
@@ -151,26 +168,81 @@ unsafe impl Send for ResultStream {}
 
 impl Drop for ResultStream {
     fn drop(&mut self) {
-        // SAFETY: made by dh_statement_execute, freed once.
+        // SAFETY: made by dh_statement_execute or dh_statement_start, freed once.
         unsafe { ffi::dh_result_free(self.handle) }
     }
 }
 
+/// What a wait for the next rows came to.
+pub enum Waited {
+    Batch(RecordBatch),
+    End,
+    /// The time was up.
+    NotYet,
+}
+
 impl ResultStream {
-    /// As [`Statement::schema`].
-    pub fn schema(&self) -> SchemaRef {
-        self.schema.clone()
+    /// Parses, binds and starts a statement in one go; `None`, with nothing done, if it was to only read and does not.
+    pub(crate) fn start(
+        connection: &Connection,
+        sql: &str,
+        parameters: Option<&RecordBatch>,
+        only_reading: bool,
+    ) -> Result<Option<Self>> {
+        let mut error = DhError::none();
+        let mut values = Values::new(parameters)?;
+        let (schema, array) = values.as_ptrs();
+        // SAFETY: as in `Statement::prepare`.
+        let handle = unsafe {
+            ffi::dh_statement_start(connection.as_ptr(), sql.into(), schema, array, only_reading, &mut error)
+        };
+        error.into_result(())?;
+        if handle.is_null() {
+            return Ok(None);
+        }
+        let nothing = Description { schema: Arc::new(Schema::empty()), kind: ResultKind::Nothing, read_only: false };
+        // From here on the handle is freed whatever happens.
+        let mut stream = Self { handle, description: nothing, done: false };
+        // SAFETY: the handle is alive, its description was not taken.
+        stream.description = unsafe { Description::take(ffi::dh_result_description(handle))? };
+        Ok(Some(stream))
     }
 
-    fn fetch(&mut self) -> Result<Option<RecordBatch>> {
+    /// What the statement gives back.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// As [`Statement::schema`].
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.description.schema)
+    }
+
+    /// Waits for rows for about `limit`, without one until there are some; the calling thread takes part in running
+    /// the statement.
+    ///
+    /// # Errors
+    /// What DuckDB says; nothing comes after it.
+    pub fn wait(&mut self, limit: Option<Duration>) -> Result<Waited> {
+        if self.done {
+            return Ok(Waited::End);
+        }
+        let waited = self.fetch(limit);
+        self.done = matches!(waited, Err(_) | Ok(Waited::End));
+        waited
+    }
+
+    fn fetch(&mut self, limit: Option<Duration>) -> Result<Waited> {
         let mut error = DhError::none();
         let mut array = FFI_ArrowArray::empty();
+        let limit_ms = limit.map_or(-1, |limit| i64::try_from(limit.as_millis()).unwrap_or(i64::MAX));
         // SAFETY: the handle is alive; on 1 the array is ours.
-        let found = unsafe { ffi::dh_result_next(self.handle, &mut array, &mut error) };
+        let found = unsafe { ffi::dh_result_next(self.handle, limit_ms, &mut array, &mut error) };
         error.into_result(())?;
         match found {
-            0 => Ok(None),
-            1 => import_batch(array, &self.schema).map(Some),
+            0 => Ok(Waited::End),
+            1 => import_batch(array, &self.description.schema).map(Waited::Batch),
+            2 => Ok(Waited::NotYet),
             other => Err(EngineError::internal(format!("dh_result_next answered {other}"))),
         }
     }
@@ -181,12 +253,11 @@ impl Iterator for ResultStream {
 
     /// Blocks until a batch is there; the calling thread takes part in running the statement.
     fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
+        match self.wait(None) {
+            Ok(Waited::Batch(batch)) => Some(Ok(batch)),
+            Ok(Waited::End | Waited::NotYet) => None,
+            Err(error) => Some(Err(error)),
         }
-        let next = self.fetch().transpose();
-        self.done = !matches!(next, Some(Ok(_)));
-        next
     }
 }
 

@@ -1,5 +1,6 @@
 //! One connection to a driver, and the calls that it carries.
 
+use std::future::Future;
 use std::time::Duration;
 
 use arrow_flight::Action;
@@ -10,6 +11,7 @@ use duckherder_proto::any::Command;
 use duckherder_proto::error::ErrorDetail;
 use duckherder_proto::{MAX_MESSAGE_BYTES, SESSION_HEADER};
 use prost::Message;
+use prost::bytes::Buf;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
@@ -75,18 +77,28 @@ impl Line {
     ///
     /// # Errors
     /// What the driver says, or that it does not answer.
-    pub async fn action<A: Command>(&self, session: Option<&SessionName>, message: &impl Command) -> Result<A> {
-        let any = Any::decode(message.pack()).map_err(|error| malformed(&error))?;
-        let action = Action { r#type: any.type_url, body: message.pack() };
-        let mut answers = self
-            .client()
-            .do_action(with_session(action, session))
-            .await
-            .map_err(|status| self.error(&status))?
-            .into_inner();
-        let answer = answers.message().await.map_err(|status| self.error(&status))?;
-        let answer = answer.ok_or_else(|| io_error(format!("the driver at {} gave no answer", self.address)))?;
-        let any = Any::decode(answer.body).map_err(|error| malformed(&error))?;
+    pub fn action<A: Command, M: Command>(
+        &self,
+        session: Option<&SessionName>,
+        message: &M,
+    ) -> impl Future<Output = Result<A>> + Send + use<A, M> {
+        let (line, body) = (self.clone(), message.pack());
+        let action = Action { r#type: M::TYPE_URL.to_string(), body };
+        let request = with_session(action, session);
+        async move {
+            let answer = line.client().do_action(request).await.map_err(|status| line.error(&status))?;
+            let answer = answer.into_inner().message().await.map_err(|status| line.error(&status))?;
+            let answer = answer.ok_or_else(|| io_error(format!("the driver at {} gave no answer", line.address)))?;
+            line.unpack(answer.body)
+        }
+    }
+
+    /// The message that an answer is.
+    ///
+    /// # Errors
+    /// It is another, or none.
+    pub fn unpack<A: Command>(&self, answer: impl Buf) -> Result<A> {
+        let any = Any::decode(answer).map_err(|error| malformed(&error))?;
         A::from_any(&any)
             .map_err(|error| malformed(&error))?
             .ok_or_else(|| io_error(format!("the driver at {} answered '{}'", self.address, any.type_url)))

@@ -50,8 +50,9 @@ impl Driver {
 
 fn open(host: &str, port: u16, patience: &Patience) -> Result<Line> {
     let what = format!("a duckherder driver at {host}:{port}");
-    wait_at_most(ANSWER_LIMIT, &what, patience, async {
-        let line = Line::connect(host, port).await?;
+    let host = host.to_string();
+    wait_at_most(ANSWER_LIMIT, &what, patience, async move {
+        let line = Line::connect(&host, port).await?;
         let _: WorkerCount = line.action(None, &CountWorkers {}).await?;
         Ok(line)
     })

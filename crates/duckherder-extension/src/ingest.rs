@@ -4,18 +4,17 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use arrow_flight::sql::Any;
 use arrow_flight::{FlightData, FlightDescriptor};
 use duckherder_engine::client::{Patience, RemoteIngest, StatementText};
 use duckherder_engine::{BatchSource, EngineError, Result};
 use duckherder_proto::any::Command;
 use duckherder_proto::encode::BatchEncoder;
 use duckherder_proto::statement::{IngestResult, IngestRows};
-use prost::Message;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinHandle;
 
-use crate::call::{Line, SessionName, malformed, with_session};
+use crate::call::{Line, SessionName, with_session};
 use crate::io_error;
 use crate::rows::StoredRows;
 use crate::runtime::{runtime, wait};
@@ -58,7 +57,14 @@ impl Ingest {
             return Err(EngineError::internal("an ingest that has ended gets more rows"));
         };
         for message in messages {
-            let sent = wait(patience, async { Ok(sender.send(message).await.is_ok()) })?;
+            let sent = match sender.try_send(message) {
+                Ok(()) => true,
+                Err(TrySendError::Closed(_)) => false,
+                Err(TrySendError::Full(message)) => {
+                    let sender = sender.clone();
+                    wait(patience, async move { Ok(sender.send(message).await.is_ok()) })?
+                }
+            };
             if !sent {
                 // The call is over before the rows are: the driver has something to say.
                 self.take_answer(patience)?;
@@ -73,7 +79,12 @@ impl Ingest {
         let Some(answer) = self.answer.take() else {
             return Err(EngineError::internal("an ingest is asked twice for its end"));
         };
-        wait(patience, async { answer.await.map_err(|error| io_error(error.to_string()))? })
+        let call = answer.abort_handle();
+        let ended = wait(patience, async { answer.await.map_err(|error| io_error(error.to_string()))? });
+        if ended.is_err() {
+            call.abort();
+        }
+        ended
     }
 }
 
@@ -87,10 +98,7 @@ async fn put(line: &Line, session: &SessionName, waiting: mpsc::Receiver<FlightD
     let mut answers = answer.into_inner();
     let result = answers.message().await.map_err(|status| line.error(&status))?;
     let result = result.ok_or_else(|| io_error(format!("the driver at {} gave no answer", line.address)))?;
-    let any = Any::decode(result.app_metadata).map_err(|error| malformed(&error))?;
-    IngestResult::from_any(&any)
-        .map_err(|error| malformed(&error))?
-        .ok_or_else(|| io_error(format!("the driver at {} answered '{}'", line.address, any.type_url)))
+    line.unpack(result.app_metadata)
 }
 
 impl Drop for Ingest {

@@ -10,12 +10,10 @@ use arrow::ipc::reader::StreamReader;
 use arrow_flight::FlightData;
 use arrow_flight::decode::{DecodedPayload, FlightDataDecoder};
 use arrow_flight::error::FlightError;
-use arrow_flight::sql::Any;
 use duckherder_engine::{BatchSource, EngineError, Result};
-use duckherder_proto::any::Command;
+use duckherder_proto::statement::PreparedStatement;
 use duckherder_proto::task::EndOfPartition;
-use futures::{StreamExt, TryStreamExt};
-use prost::Message;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tonic::Streaming;
@@ -31,7 +29,8 @@ const WAITING_BYTES: usize = 32 << 20;
 pub struct Rows {
     schema: SchemaRef,
     queue: Arc<Queue>,
-    receiving: AbortHandle,
+    /// What still receives, if anything does.
+    receiving: Option<AbortHandle>,
 }
 
 #[derive(Default)]
@@ -55,64 +54,98 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        let wakers = {
+    /// Takes what came; whether it was the last.
+    fn put(&self, next: Result<Option<RecordBatch>>) -> bool {
+        let (wakers, ended) = {
             let mut state = self.state();
-            change(&mut state);
-            std::mem::take(&mut state.wakers)
+            state.ended = !matches!(next, Ok(Some(_)));
+            if let Some(next) = next.transpose() {
+                state.bytes += next.as_ref().map_or(0, RecordBatch::get_array_memory_size);
+                state.batches.push_back(next);
+            }
+            (std::mem::take(&mut state.wakers), state.ended)
         };
-        for waker in wakers {
-            waker.wake();
+        wakers.into_iter().for_each(Waker::wake);
+        ended
+    }
+
+    async fn has_room(&self) {
+        while self.state().bytes > WAITING_BYTES {
+            self.room.notified().await;
         }
     }
 }
 
 impl Rows {
-    /// Begins to receive.
+    /// Goes on receiving. What has already come is taken at once; no thread is kept busy for what is complete.
     ///
     /// # Errors
     /// There are no threads to do it.
-    pub fn receive(line: Line, schema: SchemaRef, stream: Streaming<FlightData>) -> Result<Self> {
+    pub fn receive(mut incoming: Incoming, schema: SchemaRef) -> Result<Self> {
         let queue = Arc::new(Queue::default());
-        let filled = Arc::clone(&queue);
-        let expected = Arc::clone(&schema);
+        while let Some(next) = incoming.next(&schema).now_or_never() {
+            if queue.put(next) {
+                return Ok(Self { schema, queue, receiving: None });
+            }
+            if queue.state().bytes > WAITING_BYTES {
+                break;
+            }
+        }
+        let (filled, expected) = (Arc::clone(&queue), Arc::clone(&schema));
         let receiving = runtime()?.spawn(async move {
-            let last = fill(&line, &expected, stream, &filled).await;
-            filled.change(|state| {
-                if let Err(error) = last {
-                    state.batches.push_back(Err(error));
-                }
-                state.ended = true;
-            });
+            while !filled.put(incoming.next(&expected).await) {
+                filled.has_room().await;
+            }
         });
-        Ok(Self { schema, queue, receiving: receiving.abort_handle() })
+        Ok(Self { schema, queue, receiving: Some(receiving.abort_handle()) })
     }
 }
 
-async fn fill(line: &Line, expected: &SchemaRef, stream: Streaming<FlightData>, queue: &Queue) -> Result<()> {
-    let mut decoder = FlightDataDecoder::new(stream.map_err(FlightError::from));
-    let (mut rows, mut promised) = (0_u64, None);
-    while let Some(next) = decoder.next().await {
-        let data = next.map_err(|error| flight_error(line, error))?;
-        match data.payload {
-            DecodedPayload::RecordBatch(batch) => {
-                rows += batch.num_rows() as u64;
-                if batch.num_rows() > 0 {
-                    push(queue, check(batch, expected)?).await;
-                }
-            }
-            DecodedPayload::Schema(_) | DecodedPayload::None => {}
-        }
-        if !data.inner.app_metadata.is_empty() {
-            let any = Any::decode(data.inner.app_metadata).map_err(|error| crate::call::malformed(&error))?;
-            let end = EndOfPartition::from_any(&any).map_err(|error| crate::call::malformed(&error))?;
-            promised = end.map(|end| end.rows);
+/// The messages of a statement's stream.
+pub struct Incoming {
+    line: Line,
+    decoder: FlightDataDecoder,
+    rows: u64,
+    promised: Option<u64>,
+}
+
+impl Incoming {
+    pub fn new(line: Line, stream: Streaming<FlightData>) -> Self {
+        Self { line, decoder: FlightDataDecoder::new(stream.map_err(FlightError::from)), rows: 0, promised: None }
+    }
+
+    /// The columns, and what the driver says of the statement.
+    ///
+    /// # Errors
+    /// What the driver says instead.
+    pub async fn head(&mut self) -> Result<(SchemaRef, PreparedStatement)> {
+        let first = self.decoder.next().await.transpose().map_err(|error| flight_error(&self.line, error))?;
+        match first.map(|data| (data.payload, data.inner.app_metadata)) {
+            Some((DecodedPayload::Schema(schema), said)) => Ok((schema, self.line.unpack(said)?)),
+            _ => Err(io_error(format!("the driver at {} sent no columns", self.line.address))),
         }
     }
-    match promised {
-        Some(sent) if sent == rows => Ok(()),
-        Some(sent) => Err(io_error(format!("the driver at {} sent {sent} rows, {rows} arrived", line.address))),
-        None => Err(io_error(format!("the rows from the driver at {} were cut after {rows}", line.address))),
+
+    /// The next rows, which have the columns `expected`; `None` once all are there.
+    async fn next(&mut self, expected: &SchemaRef) -> Result<Option<RecordBatch>> {
+        while let Some(next) = self.decoder.next().await {
+            let data = next.map_err(|error| flight_error(&self.line, error))?;
+            if !data.inner.app_metadata.is_empty() && !matches!(data.payload, DecodedPayload::Schema(_)) {
+                self.promised = Some(self.line.unpack::<EndOfPartition>(data.inner.app_metadata)?.rows);
+            }
+            if let DecodedPayload::RecordBatch(batch) = data.payload {
+                self.rows += batch.num_rows() as u64;
+                if batch.num_rows() > 0 {
+                    return check(batch, expected).map(Some);
+                }
+            }
+        }
+        let (rows, address) = (self.rows, &self.line.address);
+        match self.promised {
+            Some(sent) if sent == rows => Ok(None),
+            Some(sent) => Err(io_error(format!("the driver at {address} sent {sent} rows, {rows} arrived"))),
+            None => Err(io_error(format!("the rows from the driver at {address} were cut after {rows}"))),
+        }
     }
 }
 
@@ -127,17 +160,6 @@ fn check(batch: RecordBatch, expected: &SchemaRef) -> Result<RecordBatch> {
     Err(io_error("the driver's rows have other columns than it said: the table has changed, run the statement again"))
 }
 
-async fn push(queue: &Queue, batch: RecordBatch) {
-    let bytes = batch.get_array_memory_size();
-    while queue.state().bytes > WAITING_BYTES {
-        queue.room.notified().await;
-    }
-    queue.change(|state| {
-        state.bytes += bytes;
-        state.batches.push_back(Ok(batch));
-    });
-}
-
 fn flight_error(line: &Line, error: FlightError) -> EngineError {
     match error {
         FlightError::Tonic(status) => line.error(&status),
@@ -147,7 +169,9 @@ fn flight_error(line: &Line, error: FlightError) -> EngineError {
 
 impl Drop for Rows {
     fn drop(&mut self) {
-        self.receiving.abort();
+        if let Some(receiving) = &self.receiving {
+            receiving.abort();
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::OnceLock;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use duckherder_engine::client::Patience;
@@ -29,34 +30,44 @@ pub fn runtime() -> Result<&'static Runtime> {
     made.as_ref().ok_or_else(|| io_error("cannot start the threads for the network"))
 }
 
-/// Waits for `future` on a thread of DuckDB's, as long as the query is not interrupted.
+/// Runs `future` on the network's threads and waits for it on one of DuckDB's, as long as the query is not interrupted.
 ///
 /// # Errors
 /// The future's, or `INTERRUPT`; the future is dropped then, which cancels what it does.
-pub fn wait<T>(patience: &Patience, future: impl Future<Output = Result<T>>) -> Result<T> {
-    runtime()?.block_on(async {
-        tokio::pin!(future);
-        loop {
-            match tokio::time::timeout(INTERRUPT_CHECK, &mut future).await {
-                Ok(result) => return result,
-                Err(_) if patience.interrupted() => return Err(EngineError::interrupted()),
-                Err(_) => {}
+pub fn wait<T: Send + 'static>(
+    patience: &Patience,
+    future: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let task = runtime()?.spawn(async move {
+        // Nobody waits any more if this fails.
+        let _ = sender.send(future.await);
+    });
+    loop {
+        match receiver.recv_timeout(INTERRUPT_CHECK) {
+            Ok(result) => return result,
+            Err(RecvTimeoutError::Timeout) if patience.interrupted() => {
+                task.abort();
+                return Err(EngineError::interrupted());
             }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(io_error("a thread of the network's has failed")),
         }
-    })
+    }
 }
 
 /// As [`wait`], for at most `limit`; `what` names the call.
 ///
 /// # Errors
 /// As [`wait`], or `IO` when the time is up.
-pub fn wait_at_most<T>(
+pub fn wait_at_most<T: Send + 'static>(
     limit: Duration,
     what: &str,
     patience: &Patience,
-    future: impl Future<Output = Result<T>>,
+    future: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
-    wait(patience, async {
+    let what = what.to_string();
+    wait(patience, async move {
         tokio::time::timeout(limit, future)
             .await
             .unwrap_or_else(|_| Err(io_error(format!("{what} did not answer within {} s", limit.as_secs()))))

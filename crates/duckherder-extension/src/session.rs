@@ -1,26 +1,23 @@
 //! One session on a driver: its statements, its transaction, the catalog as it sees it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::StreamWriter;
-use arrow_flight::sql::Any;
 use arrow_flight::{FlightDescriptor, Ticket};
-use duckherder_engine::client::{Patience, Prepared, RemoteIngest, RemoteSession, StatementText};
+use duckherder_engine::client::{Patience, Prepared, RemoteIngest, RemoteSession, Start, StatementText};
 use duckherder_engine::{BatchSource, EngineError, Result};
 use duckherder_proto::actions::{Catalog, CloseStatement, DescribeCatalog, Empty, EndSession, EndTransaction};
 use duckherder_proto::any::Command;
-use duckherder_proto::statement::{ExecuteStatement, PrepareStatement, PreparedStatement, ResultKind};
-use prost::Message;
+use duckherder_proto::statement::{ExecuteStatement, PrepareStatement, PreparedStatement, ResultKind, RunStatement};
 use uuid::Uuid;
 
 use crate::call::{Line, SessionName, malformed, with_session};
 use crate::ingest::Ingest;
-use crate::io_error;
-use crate::rows::Rows;
+use crate::rows::{Incoming, Rows};
 use crate::runtime::{runtime, wait, wait_at_most};
 
 /// Rolling back takes no longer than this, or the driver is lost and does it by itself.
@@ -30,8 +27,21 @@ const ROLLBACK_LIMIT: Duration = Duration::from_secs(30);
 pub struct Session {
     line: Line,
     name: SessionName,
-    /// The columns of statements that were prepared and not run.
-    prepared: Mutex<HashMap<u64, SchemaRef>>,
+    statements: Mutex<Statements>,
+}
+
+/// Statements that were prepared and not executed, by our own numbers.
+#[derive(Default)]
+struct Statements {
+    last: u64,
+    known: HashMap<u64, Known>,
+}
+
+enum Known {
+    /// The driver waits to be told to run it.
+    Prepared { driver_id: u64, schema: SchemaRef },
+    /// It runs, and its rows are on their way.
+    Running(Arc<Rows>),
 }
 
 impl Session {
@@ -41,19 +51,27 @@ impl Session {
     /// The name does not make a header; it always does.
     pub fn open(line: Line) -> Result<Self> {
         let name = SessionName::try_from(Uuid::new_v4().to_string()).map_err(|error| malformed(&error))?;
-        Ok(Self { line, name, prepared: Mutex::new(HashMap::new()) })
+        Ok(Self { line, name, statements: Mutex::default() })
     }
 
-    fn prepared(&self) -> std::sync::MutexGuard<'_, HashMap<u64, SchemaRef>> {
-        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    fn statements(&self) -> MutexGuard<'_, Statements> {
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, known: Known) -> u64 {
+        let mut statements = self.statements();
+        statements.last += 1;
+        let number = statements.last;
+        statements.known.insert(number, known);
+        number
     }
 
     /// Tells the driver something whose answer nobody waits for.
     fn tell(&self, message: impl Command + 'static) {
-        let (line, name) = (self.line.clone(), self.name.clone());
+        let told = self.line.action(Some(&self.name), &message);
         if let Ok(runtime) = runtime() {
             runtime.spawn(async move {
-                if let Err(error) = line.action::<Empty>(Some(&name), &message).await {
+                if let Err::<Empty, _>(error) = told.await {
                     tracing::debug!(%error, "a driver was told something and did not like it");
                 }
             });
@@ -65,6 +83,33 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.tell(EndSession {});
     }
+}
+
+/// What the driver tells of a statement, and its rows, if it runs.
+type Told = (SchemaRef, PreparedStatement, Option<Rows>);
+
+async fn prepare(line: Line, session: SessionName, message: PrepareStatement) -> Result<Told> {
+    let descriptor = FlightDescriptor::new_cmd(message.pack());
+    let answer = line.client().get_flight_info(with_session(descriptor, Some(&session))).await;
+    let info = answer.map_err(|status| line.error(&status))?.into_inner();
+    let told = line.unpack(info.app_metadata.clone())?;
+    Ok((Arc::new(info.try_decode_schema()?), told, None))
+}
+
+async fn run_statement(line: Line, session: SessionName, message: RunStatement) -> Result<Told> {
+    let mut incoming = get(line, &session, &message).await?;
+    let (schema, told) = incoming.head().await?;
+    let rows = match told.statement_id {
+        0 => Some(Rows::receive(incoming, Arc::clone(&schema))?),
+        _ => None,
+    };
+    Ok((schema, told, rows))
+}
+
+async fn get(line: Line, session: &SessionName, message: &impl Command) -> Result<Incoming> {
+    let answer = line.client().do_get(with_session(Ticket::new(message.pack()), Some(session))).await;
+    let stream = answer.map_err(|status| line.error(&status))?.into_inner();
+    Ok(Incoming::new(line, stream))
 }
 
 /// One row of parameters as an Arrow IPC stream.
@@ -80,6 +125,7 @@ impl RemoteSession for Session {
         &self,
         statement: &StatementText,
         parameters: Option<&RecordBatch>,
+        start: Start,
         patience: &Patience,
     ) -> Result<Prepared> {
         let message = PrepareStatement {
@@ -89,43 +135,47 @@ impl RemoteSession for Session {
             in_transaction: statement.in_transaction,
             parameters: encode_parameters(parameters)?,
         };
-        let info = wait(patience, async {
-            let descriptor = FlightDescriptor::new_cmd(message.pack());
-            let mut client = self.line.client();
-            let answer = client.get_flight_info(with_session(descriptor, Some(&self.name))).await;
-            Ok(answer.map_err(|status| self.line.error(&status))?.into_inner())
-        })?;
-        let any = Any::decode(info.app_metadata.clone()).map_err(|error| malformed(&error))?;
-        let prepared = PreparedStatement::from_any(&any)
-            .map_err(|error| malformed(&error))?
-            .ok_or_else(|| io_error(format!("the driver at {} prepared nothing", self.line.address)))?;
-        let schema = Arc::new(info.try_decode_schema()?);
-        self.prepared().insert(prepared.statement_id, Arc::clone(&schema));
+        let (schema, told, rows) = match start {
+            Start::Never => wait(patience, prepare(self.line.clone(), self.name.clone(), message))?,
+            Start::IfReading | Start::Always => {
+                let only_reading = matches!(start, Start::IfReading);
+                let run = RunStatement { statement: Some(message), only_reading };
+                wait(patience, run_statement(self.line.clone(), self.name.clone(), run))?
+            }
+        };
+        let statement = match rows {
+            Some(rows) => self.remember(Known::Running(Arc::new(rows))),
+            None => self.remember(Known::Prepared { driver_id: told.statement_id, schema: Arc::clone(&schema) }),
+        };
         Ok(Prepared {
-            statement_id: prepared.statement_id,
-            kind: ResultKind::try_from(prepared.kind).map_err(|error| malformed(&error))?,
-            read_only: prepared.read_only,
+            statement,
+            kind: ResultKind::try_from(told.kind).map_err(|error| malformed(&error))?,
+            read_only: told.read_only,
             schema,
         })
     }
 
-    fn close_statement(&self, statement_id: u64) {
-        if self.prepared().remove(&statement_id).is_some() {
-            self.tell(CloseStatement { statement_id });
+    fn close_statement(&self, statement: u64) {
+        // Rows that nobody wants are dropped, which stops the statement.
+        let known = self.statements().known.remove(&statement);
+        if let Some(Known::Prepared { driver_id, .. }) = known {
+            self.tell(CloseStatement { statement_id: driver_id });
         }
     }
 
     fn execute(
         &self,
-        statement_id: u64,
+        statement: u64,
         in_transaction: bool,
         user_sql: &str,
         patience: &Patience,
     ) -> Result<Arc<dyn BatchSource>> {
-        let schema = self
-            .prepared()
-            .remove(&statement_id)
-            .ok_or_else(|| EngineError::internal(format!("statement {statement_id} was not prepared")))?;
+        let known = self.statements().known.remove(&statement);
+        let (statement_id, schema) = match known {
+            Some(Known::Running(rows)) => return Ok(rows),
+            Some(Known::Prepared { driver_id, schema }) => (driver_id, schema),
+            None => return Err(EngineError::internal(format!("statement {statement} was not prepared"))),
+        };
         let message = ExecuteStatement {
             statement_id,
             parameters: Vec::new(),
@@ -133,23 +183,19 @@ impl RemoteSession for Session {
             close_after: true,
             user_sql: user_sql.to_string(),
         };
-        let stream = wait(patience, async {
-            let mut client = self.line.client();
-            let answer = client.do_get(with_session(Ticket::new(message.pack()), Some(&self.name))).await;
-            Ok(answer.map_err(|status| self.line.error(&status))?.into_inner())
-        })?;
-        Ok(Arc::new(Rows::receive(self.line.clone(), schema, stream)?))
+        let (line, name) = (self.line.clone(), self.name.clone());
+        let rows = wait(patience, async move { Rows::receive(get(line, &name, &message).await?, schema) })?;
+        Ok(Arc::new(rows))
     }
 
     fn end_transaction(&self, commit: bool, patience: &Patience) -> Result<()> {
-        let message = EndTransaction { commit };
-        let ended = self.line.action::<Empty>(Some(&self.name), &message);
-        if commit {
-            wait(patience, ended)?;
+        let ended = self.line.action(Some(&self.name), &EndTransaction { commit });
+        let Empty {} = if commit {
+            wait(patience, ended)?
         } else {
             let what = format!("the driver at {}", self.line.address);
-            wait_at_most(ROLLBACK_LIMIT, &what, patience, ended)?;
-        }
+            wait_at_most(ROLLBACK_LIMIT, &what, patience, ended)?
+        };
         Ok(())
     }
 

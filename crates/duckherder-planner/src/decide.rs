@@ -9,7 +9,7 @@
 //! ```
 
 use crate::plan::{Aggregate, Operator, Plan, PlanNode, Scan};
-use crate::split::{Mode, strategy};
+use crate::split::{Mode, WORTH_A_TASK, strategy};
 
 /// What becomes of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,13 +88,16 @@ fn try_distribute(plan: &Plan, workers: u64) -> Result<Distribution, String> {
         return Err("the transaction has written, and only the driver's connection sees that".into());
     }
     let (id, scan) = single_scan(&plan.root)?;
+    if scan.rows < WORTH_A_TASK {
+        return Err(format!("{} has fewer than {WORTH_A_TASK} rows", scan.name));
+    }
+    if scan.index_lookup {
+        return Err(format!("an index of {} finds the rows", scan.name));
+    }
     let (mode, tasks) = strategy(scan.rows, workers);
     if mode == Mode::Delegated {
         let node = plan.root.id;
         return Ok(Distribution { cut: Cut::Subtree, node, mode, merge: MergeStrategy::None, tasks, note: None });
-    }
-    if scan.index_lookup {
-        return Err(format!("an index of {} finds the rows", scan.name));
     }
     let (cut, node, merge, note) = cut_above_scan(&plan.root.path_to(id));
     Ok(Distribution { cut, node, mode, merge, tasks, note })

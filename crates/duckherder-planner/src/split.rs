@@ -33,6 +33,9 @@ impl Mode {
     }
 }
 
+/// Rows of a table below which a task costs more than it could save.
+pub const WORTH_A_TASK: u64 = 100;
+
 /// The mode and the number of tasks for a table of `rows` rows and at least one worker.
 pub fn strategy(rows: u64, workers: u64) -> (Mode, u64) {
     if rows < ROW_GROUP_ROWS {

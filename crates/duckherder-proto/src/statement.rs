@@ -3,6 +3,7 @@
 use crate::any::command;
 
 /// `GetFlightInfo`: prepare one statement in the session. Nothing runs yet.
+/// `DoGet`, inside a [`RunStatement`]: run it.
 ///
 /// The answer's schema is the result's, each field with its DuckDB type in the metadata; its `app_metadata` is a
 /// [`PreparedStatement`]; its one endpoint's ticket is an [`ExecuteStatement`] without parameters.
@@ -34,10 +35,22 @@ pub struct Setting {
     pub value: Option<String>,
 }
 
-/// What the driver knows of a prepared statement.
+/// `DoGet` ticket: prepare one statement and run it, in one call.
+///
+/// The first message of the rows has the schema and, as its `app_metadata`, a [`PreparedStatement`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RunStatement {
+    #[prost(message, optional, tag = "1")]
+    pub statement: Option<PrepareStatement>,
+    /// A statement that would change something is prepared and not run: its stream has no rows.
+    #[prost(bool, tag = "2")]
+    pub only_reading: bool,
+}
+
+/// What the driver knows of a statement.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct PreparedStatement {
-    /// Names the statement inside its session.
+    /// Names a prepared statement inside its session; 0 for one that runs.
     #[prost(uint64, tag = "1")]
     pub statement_id: u64,
     #[prost(enumeration = "ResultKind", tag = "2")]
@@ -105,4 +118,4 @@ pub struct IngestResult {
     pub returned: Vec<u8>,
 }
 
-command!(PrepareStatement, ExecuteStatement, IngestRows, IngestResult, PreparedStatement);
+command!(PrepareStatement, RunStatement, ExecuteStatement, IngestRows, IngestResult, PreparedStatement);

@@ -63,7 +63,7 @@ pub async fn rows(driver: &Arc<Shared>, handle: &[u8], once: bool) -> Result<Row
     }
     let parameters = prepared.bound.clone();
     let in_transaction = guard.connection.in_transaction();
-    let run = Run {
+    let run = Run::Prepared {
         statement_id: handle.statement_id,
         parameters,
         in_transaction,

@@ -16,7 +16,9 @@ use duckherder_driver::{Driver, DriverOptions};
 use duckherder_proto::actions::{Empty, EndTransaction};
 use duckherder_proto::any::Command;
 use duckherder_proto::error::ErrorDetail;
-use duckherder_proto::statement::{ExecuteStatement, IngestResult, IngestRows, PrepareStatement, PreparedStatement};
+use duckherder_proto::statement::{
+    ExecuteStatement, IngestResult, IngestRows, PrepareStatement, PreparedStatement, RunStatement,
+};
 use duckherder_proto::task::EndOfPartition;
 use duckherder_proto::{MAX_MESSAGE_BYTES, SESSION_HEADER};
 use futures::{StreamExt, TryStreamExt};
@@ -84,6 +86,19 @@ impl Client {
         let request = self.request(Ticket::new(ticket.pack()));
         let stream = self.flight.clone().do_get(request).await.map_err(detail)?.into_inner();
         Ok(Rows { decoder: FlightDataDecoder::new(stream.map_err(FlightError::from)), rows: 0, ended: false })
+    }
+
+    /// Prepares and runs in one call; the rows of what was only prepared are none.
+    pub async fn run(&self, sql: &str, only_reading: bool) -> Result<(PreparedStatement, Rows), ErrorDetail> {
+        let statement =
+            PrepareStatement { sql: sql.to_string(), in_transaction: self.in_transaction, ..Default::default() };
+        let run = RunStatement { statement: Some(statement), only_reading };
+        let request = self.request(Ticket::new(run.pack()));
+        let stream = self.flight.clone().do_get(request).await.map_err(detail)?.into_inner();
+        let mut decoder = FlightDataDecoder::new(stream.map_err(FlightError::from));
+        let first = decoder.next().await.expect("columns").expect("columns");
+        assert!(matches!(first.payload, DecodedPayload::Schema(_)));
+        Ok((unpack(&first.inner.app_metadata), Rows { decoder, rows: 0, ended: false }))
     }
 
     pub async fn query(&self, sql: &str) -> Answer {

@@ -44,9 +44,13 @@ struct DhColumnTypes {
 	size_t count;
 };
 
+//! Whether preparing a statement also starts it: never; if it changes nothing; always, as it is certain to be executed.
+enum DhStart : int { DH_START_NEVER = 0, DH_START_IF_READING = 1, DH_START_ALWAYS = 2 };
+
 //! What the driver knows of a prepared statement.
 struct DhPrepared {
-	uint64_t statement_id;
+	//! Its number in the session.
+	uint64_t statement;
 	//! As duckdb::StatementReturnType: 0 rows, 1 changed rows, 2 nothing.
 	int kind;
 	bool read_only;
@@ -113,12 +117,12 @@ struct DhClientTable {
 	void (*session_free)(void *session);
 	//! `columns`/`values`: one row with the values of the parameters, or both null; `values` is taken over.
 	bool (*session_prepare)(void *session, const DhStatementText *statement, const DhColumnTypes *columns,
-	                        ArrowArray *values, DhPatience patience, DhPrepared *prepared, ArrowSchema *schema,
-	                        DhError *error);
-	//! Forgets a statement that was not executed, without waiting.
-	void (*session_close_statement)(void *session, uint64_t statement_id);
-	//! Starts a prepared statement and forgets it.
-	bool (*session_execute)(void *session, uint64_t statement_id, bool in_transaction, DhText user_sql,
+	                        ArrowArray *values, DhStart start, DhPatience patience, DhPrepared *prepared,
+	                        ArrowSchema *schema, DhError *error);
+	//! Forgets a statement that was not executed, and stops it if it runs, without waiting.
+	void (*session_close_statement)(void *session, uint64_t statement);
+	//! Starts a prepared statement, if it does not run yet, and forgets it.
+	bool (*session_execute)(void *session, uint64_t statement, bool in_transaction, DhText user_sql,
 	                        DhPatience patience, DhSourceTable *table, void **source, DhError *error);
 	bool (*session_end_transaction)(void *session, bool commit, DhPatience patience, DhError *error);
 	bool (*session_describe)(void *session, bool known, uint64_t known_version, bool in_transaction,

@@ -24,19 +24,6 @@ static const char *const CATALOG_TYPE = "duckherder";
 static const char *const DEFAULT_HOST = "localhost";
 static constexpr uint16_t DEFAULT_PORT = 8815;
 
-//! Settings of the client's session that change what a statement means.
-static const char *const SESSION_SETTINGS[] = {"TimeZone",
-                                               "Calendar",
-                                               "default_collation",
-                                               "default_null_order",
-                                               "default_order",
-                                               "integer_division",
-                                               "order_by_non_integer_literal",
-                                               "scalar_subquery_error_on_multiple_rows",
-                                               "error_on_division_by_zero",
-                                               "ieee_floating_point_ops",
-                                               "disable_timestamptz_casts"};
-
 shared_ptr<CatalogSession> SessionRegistry::GetOrOpen(idx_t connection_id, const Driver &driver) {
 	std::lock_guard<std::mutex> guard(lock);
 	auto &session = sessions[connection_id];
@@ -144,12 +131,7 @@ RemoteStatement RemoteCatalog::MakeStatement(ClientContext &context, string sql)
 	RemoteStatement statement;
 	statement.sql = std::move(sql);
 	statement.user_sql = RunningQuery(context);
-	for (auto name : SESSION_SETTINGS) {
-		Value value;
-		auto known = context.TryGetCurrentSetting(Identifier(name), value);
-		auto text = known && !value.IsNull() ? value.ToString() : string();
-		statement.settings.push_back({name, text, !text.empty()});
-	}
+	session_settings.AddTo(context, statement.settings);
 	auto &path = *ClientData::Get(context).catalog_search_path;
 	auto &default_entry = path.GetDefault();
 	auto in_here = default_entry.GetCatalog() == GetName();
@@ -164,9 +146,7 @@ void RemoteCatalog::Run(ClientContext &context, const string &sql) {
 	auto session = transaction.GetSession();
 	auto statement = MakeStatement(context, sql);
 	PreparedRemote prepared;
-	session->session.Prepare(context, statement, transaction.InUserTransaction(context), {}, prepared);
-	auto source = session->session.Execute(context, prepared.statement_id, transaction.StartInTransaction(context),
-	                                       statement.user_sql);
+	auto source = session->session.Run(context, statement, transaction.StartInTransaction(context), {}, prepared);
 	ArrowArrayWrapper batch;
 	while (source->Wait(context, 0, batch.arrow_array)) {
 		batch.arrow_array.release(&batch.arrow_array);
@@ -181,10 +161,8 @@ Value RemoteCatalog::QueryValue(ClientContext &context, const string &sql, const
 	auto session = transaction.GetSession();
 	auto statement = MakeStatement(context, sql);
 	PreparedRemote prepared;
-	session->session.Prepare(context, statement, transaction.InUserTransaction(context), {}, prepared);
+	auto source = session->session.Run(context, statement, transaction.StartInTransaction(context), {}, prepared);
 	ArrowSourceColumns columns(context, prepared.schema.arrow_schema);
-	auto source = session->session.Execute(context, prepared.statement_id, transaction.StartInTransaction(context),
-	                                       statement.user_sql);
 	ArrowArray batch;
 	ArrowBatchReader reader(context, columns, {0});
 	DataChunk chunk;

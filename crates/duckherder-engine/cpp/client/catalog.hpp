@@ -2,6 +2,7 @@
 #pragma once
 
 #include "driver.hpp"
+#include "session_settings.hpp"
 #include "duckdb/catalog/catalog.hpp"
 #include "snapshot.hpp"
 
@@ -116,6 +117,7 @@ private:
 	const uint16_t port;
 	Driver driver;
 	duckdb::shared_ptr<SessionRegistry> sessions;
+	mutable SessionSettings session_settings;
 	std::mutex lock;
 	//! By lower-cased name.
 	duckdb::unordered_map<duckdb::string, duckdb::QualifiedName> registered_tables;

@@ -81,12 +81,12 @@ Session::~Session() {
 }
 
 void Session::Prepare(ClientContext &context, const RemoteStatement &statement, bool in_transaction,
-                      const vector<pair<string, Value>> &parameters, PreparedRemote &result) {
+                      const vector<pair<string, Value>> &parameters, DhStart start, PreparedRemote &result) {
 	BorrowedStatement borrowed(statement, in_transaction);
 	DhPrepared prepared;
 	DhError error {nullptr, nullptr};
 	if (parameters.empty()) {
-		Rust().session_prepare(handle, &borrowed.text, nullptr, nullptr, PatienceOf(context), &prepared,
+		Rust().session_prepare(handle, &borrowed.text, nullptr, nullptr, start, PatienceOf(context), &prepared,
 		                       &result.schema.arrow_schema, &error);
 	} else {
 		vector<LogicalType> types;
@@ -105,25 +105,31 @@ void Session::Prepare(ClientContext &context, const RemoteStatement &statement, 
 		auto properties = ExactArrow(context);
 		ArrowConverter::ToArrowArray(row, &values.arrow_array, properties,
 		                             ArrowTypeExtensionData::GetExtensionTypes(context, types));
-		Rust().session_prepare(handle, &borrowed.text, columns.Get(), &values.arrow_array, PatienceOf(context),
+		Rust().session_prepare(handle, &borrowed.text, columns.Get(), &values.arrow_array, start, PatienceOf(context),
 		                       &prepared, &result.schema.arrow_schema, &error);
 	}
 	ThrowIfError(error);
-	result.statement_id = prepared.statement_id;
+	result.statement = prepared.statement;
 	result.kind = static_cast<StatementReturnType>(prepared.kind);
 	result.read_only = prepared.read_only;
 }
 
-void Session::CloseStatement(uint64_t statement_id) {
-	Rust().session_close_statement(handle, statement_id);
+void Session::CloseStatement(uint64_t statement) {
+	Rust().session_close_statement(handle, statement);
 }
 
-shared_ptr<ArrowSource> Session::Execute(ClientContext &context, uint64_t statement_id, bool in_transaction,
+shared_ptr<ArrowSource> Session::Run(ClientContext &context, const RemoteStatement &statement, bool in_transaction,
+                                     const vector<pair<string, Value>> &parameters, PreparedRemote &result) {
+	Prepare(context, statement, in_transaction, parameters, DH_START_ALWAYS, result);
+	return Execute(context, result.statement, in_transaction, statement.user_sql);
+}
+
+shared_ptr<ArrowSource> Session::Execute(ClientContext &context, uint64_t statement, bool in_transaction,
                                          const string &user_sql) {
 	DhSourceTable table;
 	void *source = nullptr;
 	DhError error {nullptr, nullptr};
-	Rust().session_execute(handle, statement_id, in_transaction, ToText(user_sql), PatienceOf(context), &table, &source,
+	Rust().session_execute(handle, statement, in_transaction, ToText(user_sql), PatienceOf(context), &table, &source,
 	                       &error);
 	ThrowIfError(error);
 	return make_shared_ptr<ArrowSource>(table, source);

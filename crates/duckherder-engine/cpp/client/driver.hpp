@@ -50,7 +50,8 @@ struct RemoteStatement {
 
 //! A prepared statement and the columns that its rows will have.
 struct PreparedRemote {
-	uint64_t statement_id;
+	//! Its number in the session.
+	uint64_t statement;
 	duckdb::StatementReturnType kind;
 	bool read_only;
 	duckdb::ArrowSchemaWrapper schema;
@@ -63,14 +64,20 @@ public:
 	~Session();
 	Session(const Session &) = delete;
 
-	//! Parses and binds on the driver; nothing runs there yet. `parameters` by name.
+	//! Parses and binds on the driver, and starts there if `start` says so. `parameters` by name.
 	void Prepare(duckdb::ClientContext &context, const RemoteStatement &statement, bool in_transaction,
-	             const duckdb::vector<duckdb::pair<duckdb::string, duckdb::Value>> &parameters,
+	             const duckdb::vector<duckdb::pair<duckdb::string, duckdb::Value>> &parameters, DhStart start,
 	             PreparedRemote &result);
-	void CloseStatement(uint64_t statement_id);
-	//! Starts a prepared statement, which the driver forgets once it has run.
-	duckdb::shared_ptr<ArrowSource> Execute(duckdb::ClientContext &context, uint64_t statement_id, bool in_transaction,
+	//! Forgets a statement that was not executed; it stops if it runs.
+	void CloseStatement(uint64_t statement);
+	//! Starts a prepared statement, if it does not run yet, which the driver forgets once it has run.
+	duckdb::shared_ptr<ArrowSource> Execute(duckdb::ClientContext &context, uint64_t statement, bool in_transaction,
 	                                        const duckdb::string &user_sql);
+	//! Prepares and starts in one go, for a statement that is certain to be executed.
+	duckdb::shared_ptr<ArrowSource> Run(duckdb::ClientContext &context, const RemoteStatement &statement,
+	                                    bool in_transaction,
+	                                    const duckdb::vector<duckdb::pair<duckdb::string, duckdb::Value>> &parameters,
+	                                    PreparedRemote &result);
 	void EndTransaction(DhPatience patience, bool commit);
 	DhCatalogState Describe(duckdb::ClientContext &context, duckdb::optional_idx known_version, bool in_transaction,
 	                        DhCatalogSink sink, void *target);

@@ -49,7 +49,8 @@ static void ExplainThere(OptimizerExtensionInput &input, unique_ptr<LogicalOpera
 	}
 	ExplainStatement statement(std::move(parser.statements[0]), explain.explain_type, explain.format);
 	auto remote = data.catalog.MakeStatement(input.context, statement.ToString());
-	auto explained = BindQuery(input.context, data.catalog, std::move(remote), data.parameters, data.changes_catalog);
+	auto explained = BindQuery(input.context, data.catalog, std::move(remote), data.parameters, data.changes_catalog,
+	                           DH_START_NEVER);
 	auto types = explained->columns->types;
 	auto names = explained->columns->names;
 	auto result = make_uniq<LogicalGet>(input.optimizer.binder.GenerateTableIndex(), get->function,

@@ -16,7 +16,10 @@
 #include "duckdb/parser/parsed_data/create_view_info.hpp"
 #include "duckdb/parser/parsed_data/drop_info.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
+#include "duckdb/parser/query_node/delete_query_node.hpp"
 #include "duckdb/parser/query_node/insert_query_node.hpp"
+#include "duckdb/parser/query_node/merge_query_node.hpp"
+#include "duckdb/parser/query_node/update_query_node.hpp"
 #include "duckdb/parser/statement/alter_statement.hpp"
 #include "duckdb/parser/statement/create_statement.hpp"
 #include "duckdb/parser/statement/drop_statement.hpp"
@@ -248,11 +251,29 @@ private:
 	identifier_set_t ctes;
 };
 
+//! Whether the statement gives the count of the rows that it changed.
+static bool CountsRows(const QueryNode &node) {
+	switch (node.type) {
+	case QueryNodeType::INSERT_QUERY_NODE:
+		return node.Cast<InsertQueryNode>().returning_list.empty();
+	case QueryNodeType::UPDATE_QUERY_NODE:
+		return node.Cast<UpdateQueryNode>().returning_list.empty();
+	case QueryNodeType::DELETE_QUERY_NODE:
+		return node.Cast<DeleteQueryNode>().returning_list.empty();
+	case QueryNodeType::MERGE_QUERY_NODE:
+		return node.Cast<MergeQueryNode>().returning_list.empty();
+	default:
+		return false;
+	}
+}
+
 unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &context, unique_ptr<QueryNode> node) {
 	KeepColumnNames(context, *node);
 	StatementRewriter rewriter(context, *this);
 	rewriter.Rewrite(*node);
-	return QueryFunctionRef(GetName(), node->ToString(), rewriter.parameters, false);
+	auto info = make_shared_ptr<PushedStatement>();
+	info->counts = CountsRows(*node);
+	return QueryFunctionRef(GetName(), node->ToString(), rewriter.parameters, std::move(info));
 }
 
 unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &context, unique_ptr<SQLStatement> statement) {
@@ -264,11 +285,15 @@ unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &context, unique
 	}
 	StatementRewriter rewriter(context, *this);
 	rewriter.Rewrite(*statement);
-	return QueryFunctionRef(GetName(), statement->ToString(), rewriter.parameters, true);
+	auto info = make_shared_ptr<PushedStatement>();
+	info->changes_catalog = true;
+	return QueryFunctionRef(GetName(), statement->ToString(), rewriter.parameters, std::move(info));
 }
 
 unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &, const string &sql) {
-	return QueryFunctionRef(GetName(), sql, {}, true);
+	auto info = make_shared_ptr<PushedStatement>();
+	info->changes_catalog = true;
+	return QueryFunctionRef(GetName(), sql, {}, std::move(info));
 }
 
 static bool IsOurs(const Identifier &function) {

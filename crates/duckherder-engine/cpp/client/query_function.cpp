@@ -3,6 +3,8 @@
 #include "connection_state.hpp"
 #include "transaction.hpp"
 
+#include "duckdb/common/arrow/arrow_converter.hpp"
+#include "duckdb/common/exception/transaction_exception.hpp"
 #include "duckdb/common/string_util.hpp"
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/parser/expression/constant_expression.hpp"
@@ -11,6 +13,8 @@
 #include "duckdb/parser/tableref/table_function_ref.hpp"
 #include "duckdb/planner/binder.hpp"
 
+#include <algorithm>
+
 using namespace duckdb; // NOLINT
 
 namespace duckherder {
@@ -18,9 +22,7 @@ namespace duckherder {
 const char *const QUERY_FUNCTION = "duckherder_query";
 
 unique_ptr<TableRef> QueryFunctionRef(const Identifier &catalog, const string &sql, const vector<Identifier> &parameters,
-                                      bool changes_catalog) {
-	auto info = make_shared_ptr<PushedStatement>();
-	info->changes_catalog = changes_catalog;
+                                      shared_ptr<PushedStatement> info) {
 	vector<unique_ptr<ParsedExpression>> arguments;
 	arguments.push_back(ConstantExpression::String(catalog.GetIdentifierName()));
 	arguments.push_back(ConstantExpression::String(sql));
@@ -38,29 +40,49 @@ unique_ptr<TableRef> QueryFunctionRef(const Identifier &catalog, const string &s
 	return std::move(ref);
 }
 
-QueryData::~QueryData() {
-	if (session && !started) {
-		session->session.CloseStatement(statement_id);
-	}
-}
-
 unique_ptr<QueryData> BindQuery(ClientContext &context, RemoteCatalog &catalog, RemoteStatement statement,
-                                const vector<pair<string, Value>> &parameters, bool changes_catalog) {
-	auto data = make_uniq<QueryData>(catalog, std::move(statement));
+                                const vector<pair<string, Value>> &parameters, bool changes_catalog, DhStart start) {
 	ConnectionState::Get(context)->NoteRemote(context);
 	auto &transaction = RemoteTransaction::Get(context, catalog);
-	auto session = transaction.GetSession();
-	PreparedRemote prepared;
-	session->session.Prepare(context, data->statement, transaction.InUserTransaction(context), parameters, prepared);
+	auto data = make_uniq<QueryData>(catalog, std::move(statement), transaction.GetSession());
 	data->parameters = parameters;
-	data->session = std::move(session);
-	data->statement_id = prepared.statement_id;
+	PreparedRemote prepared;
+	auto &session = data->prepared->session->session;
+	session.Prepare(context, data->statement, transaction.InUserTransaction(context), parameters, start, prepared);
+	data->prepared->Set(prepared.statement);
 	data->kind = prepared.kind;
 	data->read_only = prepared.read_only;
 	data->columns = make_uniq<ArrowSourceColumns>(context, prepared.schema.arrow_schema);
 	ConnectionState::Get(context)->SetParameterCount(parameters.size());
 	data->changes_catalog = !data->read_only && (changes_catalog || data->kind == StatementReturnType::NOTHING);
 	return data;
+}
+
+//! A statement that only counts: what it gives is known, so the driver hears of it when it is to run.
+static unique_ptr<QueryData> BindCount(ClientContext &context, RemoteCatalog &catalog, RemoteStatement statement,
+                                       const vector<pair<string, Value>> &parameters) {
+	ConnectionState::Get(context)->NoteRemote(context);
+	auto session = RemoteTransaction::Get(context, catalog).GetSession();
+	auto data = make_uniq<QueryData>(catalog, std::move(statement), std::move(session));
+	data->parameters = parameters;
+	data->kind = StatementReturnType::CHANGED_ROWS;
+	data->read_only = false;
+	ArrowSchemaWrapper schema;
+	auto properties = ExactArrow(context);
+	ArrowConverter::ToArrowSchema(&schema.arrow_schema, {LogicalType::BIGINT}, {"Count"}, properties);
+	data->columns = make_uniq<ArrowSourceColumns>(context, schema.arrow_schema);
+	ConnectionState::Get(context)->SetParameterCount(parameters.size());
+	return data;
+}
+
+//! Whether the running statement is a query, which is executed once it is bound: no EXPLAIN, PREPARE, CREATE VIEW ...
+static bool RunsQuery(ClientContext &context) {
+	auto sql = RunningQuery(context);
+	auto begin = std::find_if_not(sql.begin(), sql.end(), StringUtil::CharacterIsSpace);
+	auto end = std::find_if_not(begin, sql.end(), StringUtil::CharacterIsAlpha);
+	auto word = StringUtil::Upper(string(begin, end));
+	return word == "SELECT" || word == "FROM" || word == "WITH" || word == "VALUES" || word == "TABLE" ||
+	       (word.empty() && begin != sql.end() && *begin == '(');
 }
 
 static unique_ptr<FunctionData> Bind(ClientContext &context, TableFunctionBindInput &input, vector<LogicalType> &types,
@@ -79,9 +101,21 @@ static unique_ptr<FunctionData> Bind(ClientContext &context, TableFunctionBindIn
 		parameters.emplace_back(std::move(name), input.inputs[i]);
 	}
 	auto statement = catalog.MakeStatement(context, StringValue::Get(input.inputs[1]));
-	// Statements that the user hands over as text may be anything.
-	auto data = BindQuery(context, catalog, std::move(statement), parameters, info ? info->changes_catalog : true);
-	RemoteTransaction::Get(context, catalog).AddOperation(context);
+	auto &transaction = RemoteTransaction::Get(context, catalog);
+	auto is_first = transaction.AddOperation(context);
+	unique_ptr<QueryData> data;
+	if (info && info->counts) {
+		data = BindCount(context, catalog, std::move(statement), parameters);
+	} else {
+		// A query that is the first, and mostly the only, part of the statement starts with the call that binds it.
+		auto start = is_first && info && RunsQuery(context) ? DH_START_IF_READING : DH_START_NEVER;
+		// Statements that the user hands over as text may be anything.
+		auto changes_catalog = info ? info->changes_catalog : true;
+		data = BindQuery(context, catalog, std::move(statement), parameters, changes_catalog, start);
+		if (start != DH_START_NEVER) {
+			transaction.StartedEarly(data->prepared);
+		}
+	}
 	types = data->columns->types;
 	names = data->columns->names;
 	if (types.empty()) {
@@ -109,8 +143,19 @@ static unique_ptr<GlobalTableFunctionState> InitGlobal(ClientContext &context, T
 		throw InvalidInputException("a statement for a driver runs once each time it is bound");
 	}
 	auto &transaction = RemoteTransaction::Get(context, data.catalog);
-	auto source = data.session->session.Execute(context, data.statement_id, transaction.StartInTransaction(context),
-	                                            data.statement.user_sql);
+	auto in_transaction = transaction.StartInTransaction(context);
+	auto &session = data.prepared->session->session;
+	auto prepared = data.prepared->Take();
+	shared_ptr<ArrowSource> source;
+	if (prepared.IsValid()) {
+		source = session.Execute(context, prepared.GetIndex(), in_transaction, data.statement.user_sql);
+	} else {
+		PreparedRemote now;
+		source = session.Run(context, data.statement, in_transaction, data.parameters, now);
+		if (ArrowSourceColumns(context, now.schema.arrow_schema).types != data.columns->types) {
+			throw TransactionException("the columns of the statement changed after it was bound; run it again");
+		}
+	}
 	auto state = make_uniq<RemoteScanGlobal>(context, std::move(source), *data.columns, input.column_ids);
 	if (!data.read_only) {
 		if (data.changes_catalog) {

@@ -172,9 +172,8 @@ static unique_ptr<GlobalTableFunctionState> InitGlobal(ClientContext &context, T
 	auto session = transaction.GetSession();
 	auto statement = catalog.MakeStatement(context, MakeSelect(data, input.column_ids)->ToString());
 	PreparedRemote prepared;
-	session->session.Prepare(context, statement, in_transaction, {}, prepared);
+	auto source = session->session.Run(context, statement, in_transaction, {}, prepared);
 	auto columns = make_uniq<ArrowSourceColumns>(context, prepared.schema.arrow_schema);
-	auto source = session->session.Execute(context, prepared.statement_id, in_transaction, statement.user_sql);
 	// The source has the wanted columns and no others, in order.
 	vector<column_t> source_columns;
 	idx_t next = 0;

@@ -1,6 +1,7 @@
 #include "transaction.hpp"
 
 #include "connection_state.hpp"
+#include "query_function.hpp"
 #include "duckdb/common/exception/transaction_exception.hpp"
 #include "duckdb/main/attached_database.hpp"
 #include "duckdb/main/client_context.hpp"
@@ -90,14 +91,27 @@ void RemoteTransaction::CatalogChanged() {
 	validated = false;
 }
 
-void RemoteTransaction::AddOperation(ClientContext &context) {
+bool RemoteTransaction::AddOperation(ClientContext &context) {
 	std::lock_guard<std::mutex> guard(lock);
 	auto query = context.transaction.GetActiveQuery();
 	if (query != counted_query) {
 		counted_query = query;
 		operations = 0;
+		started_early.reset();
 	}
-	operations++;
+	if (++operations == 1) {
+		return true;
+	}
+	auto early = started_early.lock();
+	if (early) {
+		early->Forget();
+	}
+	return false;
+}
+
+void RemoteTransaction::StartedEarly(const shared_ptr<PreparedStatement> &statement) {
+	std::lock_guard<std::mutex> guard(lock);
+	started_early = statement;
 }
 
 bool RemoteTransaction::InUserTransaction(ClientContext &context) {

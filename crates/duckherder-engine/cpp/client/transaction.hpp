@@ -9,6 +9,8 @@
 
 namespace duckherder {
 
+class PreparedStatement;
+
 class RemoteTransaction : public duckdb::Transaction {
 public:
 	RemoteTransaction(duckdb::TransactionManager &manager, duckdb::ClientContext &context, RemoteCatalog &catalog);
@@ -31,8 +33,10 @@ public:
 	//! A statement may have changed the catalog.
 	void CatalogChanged();
 
-	//! Counts the parts of the running statement that go to the driver.
-	void AddOperation(duckdb::ClientContext &context);
+	//! Counts the parts of the running statement that go to the driver; whether this is the first.
+	bool AddOperation(duckdb::ClientContext &context);
+	//! The first part runs already, on its own. Should there be another, it is stopped, so that they start together.
+	void StartedEarly(const duckdb::shared_ptr<PreparedStatement> &statement);
 	//! Whether the running statement has more than one such part.
 	bool HasSeveralOperations() const {
 		return operations > 1;
@@ -56,6 +60,7 @@ private:
 	std::atomic<duckdb::idx_t> operations {0};
 	//! The statement that `operations` counts.
 	duckdb::idx_t counted_query = 0;
+	duckdb::weak_ptr<PreparedStatement> started_early;
 	//! Whether the driver may have a transaction open for us.
 	std::atomic<bool> open_on_driver {false};
 };

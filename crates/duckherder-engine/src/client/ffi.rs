@@ -63,7 +63,7 @@ pub struct DhColumnTypes {
 /// `DhPrepared`.
 #[repr(C)]
 pub struct DhPrepared {
-    pub statement_id: u64,
+    pub statement: u64,
     pub kind: c_int,
     pub read_only: bool,
 }
@@ -136,6 +136,7 @@ pub struct DhClientTable {
         *const DhStatementText,
         *const DhColumnTypes,
         *mut FFI_ArrowArray,
+        c_int,
         DhPatience,
         *mut DhPrepared,
         *mut FFI_ArrowSchema,

@@ -46,9 +46,20 @@ pub struct StatementText {
     pub in_transaction: bool,
 }
 
+/// Whether preparing a statement also starts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    Never,
+    /// If it changes nothing: no harm is done when it is then not executed.
+    IfReading,
+    /// The statement is certain to be executed, once.
+    Always,
+}
+
 /// What a driver knows of a prepared statement.
 pub struct Prepared {
-    pub statement_id: u64,
+    /// Its number in the session.
+    pub statement: u64,
     pub kind: ResultKind,
     pub read_only: bool,
     /// The columns, each with its DuckDB type in the metadata.
@@ -123,7 +134,8 @@ pub trait RemoteDriver: Send + Sync {
 
 /// One session on a driver.
 pub trait RemoteSession: Send + Sync {
-    /// Parses and binds a statement; nothing of it runs. `parameters`: one row, columns named after the parameters.
+    /// Parses and binds a statement, and starts it if `start` says so. `parameters`: one row, columns named after the
+    /// parameters.
     ///
     /// # Errors
     /// What DuckDB says of the statement.
@@ -131,19 +143,21 @@ pub trait RemoteSession: Send + Sync {
         &self,
         statement: &StatementText,
         parameters: Option<&RecordBatch>,
+        start: Start,
         patience: &Patience,
     ) -> Result<Prepared>;
 
-    /// Forgets a statement that was not executed; does not wait.
-    fn close_statement(&self, statement_id: u64);
+    /// Forgets a statement that was not executed, and stops it if it runs; does not wait.
+    fn close_statement(&self, statement: u64);
 
-    /// Starts a prepared statement, which the driver forgets once it has run. Dropping the rows stops it.
+    /// Starts a prepared statement, if it does not run yet, which the driver forgets once it has run. Dropping the rows
+    /// stops it.
     ///
     /// # Errors
     /// What DuckDB says; what fails later comes out of the rows.
     fn execute(
         &self,
-        statement_id: u64,
+        statement: u64,
         in_transaction: bool,
         user_sql: &str,
         patience: &Patience,

@@ -1,6 +1,6 @@
 //! The functions that C++ calls: texts and Arrow in, a trait's method, errors out. No panic leaves.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
@@ -15,7 +15,7 @@ use super::ffi::{
     DhCatalogEntry, DhCatalogSink, DhCatalogState, DhClientTable, DhColumn, DhColumnTypes, DhPatience, DhPrepared,
     DhStatementText, DhStatistic, DhStatisticSink,
 };
-use super::{Herd, RemoteDriver, RemoteIngest, RemoteSession, StatementText};
+use super::{Herd, RemoteDriver, RemoteIngest, RemoteSession, Start, StatementText};
 use crate::error::{EngineError, Result};
 use crate::ffi::{DhError, DhSourceTable, DhText, dh_error_set};
 use crate::nested::plain_schema;
@@ -287,6 +287,7 @@ unsafe extern "C" fn session_prepare(
     statement: *const DhStatementText,
     columns: *const DhColumnTypes,
     values: *mut FFI_ArrowArray,
+    start: c_int,
     patience: DhPatience,
     target: *mut DhPrepared,
     schema: *mut FFI_ArrowSchema,
@@ -302,7 +303,12 @@ unsafe extern "C" fn session_prepare(
             };
             (borrow::<SessionHandle>(session), read_statement(statement), parameters)
         };
-        let prepared = session.prepare(&statement, parameters.as_ref(), &patience.into())?;
+        let start = match start {
+            0 => Start::Never,
+            1 => Start::IfReading,
+            _ => Start::Always,
+        };
+        let prepared = session.prepare(&statement, parameters.as_ref(), start, &patience.into())?;
         let exported = FFI_ArrowSchema::try_from(plain_schema(&prepared.schema).as_ref())?;
         let kind = match prepared.kind {
             ResultKind::Query => 0,
@@ -311,23 +317,23 @@ unsafe extern "C" fn session_prepare(
         };
         // SAFETY: both targets are unfilled variables of C++.
         unsafe {
-            target.write(DhPrepared { statement_id: prepared.statement_id, kind, read_only: prepared.read_only });
+            target.write(DhPrepared { statement: prepared.statement, kind, read_only: prepared.read_only });
             schema.write(exported);
         }
         Ok(true)
     })
 }
 
-unsafe extern "C" fn session_close_statement(session: *mut c_void, statement_id: u64) {
+unsafe extern "C" fn session_close_statement(session: *mut c_void, statement: u64) {
     // SAFETY: C++ keeps the handle alive during the call.
     let session = unsafe { borrow::<SessionHandle>(session) };
     // Nobody waits for the answer; a panic must not travel.
-    drop(catch_unwind(AssertUnwindSafe(|| session.close_statement(statement_id))));
+    drop(catch_unwind(AssertUnwindSafe(|| session.close_statement(statement))));
 }
 
 unsafe extern "C" fn session_execute(
     session: *mut c_void,
-    statement_id: u64,
+    statement: u64,
     in_transaction: bool,
     user_sql: DhText,
     patience: DhPatience,
@@ -340,7 +346,7 @@ unsafe extern "C" fn session_execute(
         unsafe {
             let user_sql = read(user_sql);
             let session = borrow::<SessionHandle>(session);
-            let rows = session.execute(statement_id, in_transaction, &user_sql, &patience.into())?;
+            let rows = session.execute(statement, in_transaction, &user_sql, &patience.into())?;
             give_source(rows, table, target);
         }
         Ok(true)
