@@ -1,5 +1,6 @@
 //! One run of a query: its tasks, the threads that run them, and their rows.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -24,6 +25,8 @@ pub struct TaskExchange {
 
 /// What the threads of a run share.
 pub struct Run {
+    shared: Arc<Shared>,
+    lanes: Vec<Lane>,
     pub fragment: Fragment,
     pub snapshot: Snapshot,
     pub splits: Vec<Split>,
@@ -32,6 +35,13 @@ pub struct Run {
     /// Of the tasks in other processes, if there are any.
     pub remote: Option<RemoteRun>,
     control: Mutex<Control>,
+}
+
+/// One worker's tasks. It runs one after the other, in order; but while nobody takes a task's rows, the next may run:
+/// a reader may have to see the first rows of a later task before it takes more of an earlier one's.
+struct Lane {
+    worker: Worker,
+    waiting: Mutex<VecDeque<usize>>,
 }
 
 /// How tasks are stopped.
@@ -60,7 +70,13 @@ impl TaskExchange {
             true => Some(RemoteRun::open(shared, &fragment, &snapshot, &splits)?),
             false => None,
         };
+        let lanes = workers.iter().take(tasks).enumerate().map(|(number, worker)| Lane {
+            worker: worker.clone(),
+            waiting: Mutex::new((number..tasks).step_by(workers.len()).collect()),
+        });
         let run = Arc::new(Run {
+            shared: Arc::clone(shared),
+            lanes: lanes.collect(),
             fragment,
             snapshot,
             queues: splits.iter().map(|_| TaskQueue::default()).collect(),
@@ -71,45 +87,60 @@ impl TaskExchange {
         });
         // From here on a failure stops what has been started.
         let exchange = Self { run };
-        for (number, worker) in workers.iter().enumerate().take(tasks) {
-            exchange.spawn(shared, worker.clone(), (number..tasks).step_by(workers.len()).collect())?;
-        }
+        (0..exchange.run.lanes.len()).try_for_each(|lane| exchange.run.spawn(lane))?;
         Ok(exchange)
-    }
-
-    fn spawn(&self, shared: &Arc<Shared>, worker: Worker, tasks: Vec<usize>) -> Result<(), EngineError> {
-        let (run, shared) = (Arc::clone(&self.run), Arc::clone(shared));
-        std::thread::Builder::new()
-            .name(format!("task-{}", worker.id()))
-            .spawn(move || run.work(&shared, &worker, &tasks))
-            .map(drop)
-            .map_err(|error| EngineError::new("IO", format!("cannot start a thread for tasks: {error}")))
     }
 }
 
 impl Run {
-    /// One worker's tasks, one after the other.
-    fn work(&self, shared: &Arc<Shared>, worker: &Worker, tasks: &[usize]) {
-        for &task in tasks {
-            if self.is_stopped() {
-                return;
-            }
+    /// Another thread for a lane's tasks.
+    fn spawn(self: &Arc<Self>, lane: usize) -> Result<(), EngineError> {
+        let run = Arc::clone(self);
+        std::thread::Builder::new()
+            .name(format!("task-{}", self.lanes[lane].worker.id()))
+            .spawn(move || run.work(lane))
+            .map(drop)
+            .map_err(|error| EngineError::new("IO", format!("cannot start a thread for tasks: {error}")))
+    }
+
+    /// Runs a lane's tasks until none waits.
+    fn work(self: &Arc<Self>, lane: usize) {
+        let worker = &self.lanes[lane].worker;
+        loop {
+            let next = lock(&self.lanes[lane].waiting).pop_front();
+            let Some(task) = next.filter(|_| !self.is_stopped()) else { return };
             let started = Instant::now();
             self.report.started(worker.id());
             let done = match worker {
-                Worker::Local { .. } => local::run_task(self, task, &shared.connections),
-                Worker::Remote(remote) => remote::run_task(self, task, shared, remote),
+                Worker::Local { .. } => local::run_task(self, task),
+                Worker::Remote(remote) => remote::run_task(self, task, remote),
             };
             match done {
                 Ok(TaskRows { rows, bytes }) => {
                     let (worker, split) = (worker.id().to_string(), self.splits[task]);
                     let elapsed = started.elapsed();
                     self.report.finished(TaskReport { task, worker, split, rows, bytes, elapsed });
-                    self.queues[task].push(TaskOutput::End { rows }, 0);
+                    self.push(task, TaskOutput::End { rows }, 0);
                 }
                 Err(error) => return self.fail(error),
             }
         }
+    }
+
+    /// Passes a task's rows on; waits while there are too many. Whether anybody still wants them.
+    pub fn push(self: &Arc<Self>, task: usize, output: TaskOutput, bytes: u64) -> bool {
+        self.queues[task].push(output, bytes, || {
+            let lane = task % self.lanes.len();
+            if !lock(&self.lanes[lane].waiting).is_empty()
+                && let Err(error) = self.spawn(lane)
+            {
+                self.fail(error);
+            }
+        })
+    }
+
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     pub fn is_stopped(&self) -> bool {

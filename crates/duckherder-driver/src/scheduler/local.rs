@@ -69,8 +69,8 @@ impl Drop for SnapshotConnection {
 ///
 /// # Errors
 /// DuckDB's.
-pub fn run_task(run: &Run, task: usize, connections: &Arc<ConnectionPool>) -> Result<TaskRows, EngineError> {
-    let snapshot_connection = connections.enter(&run.snapshot)?;
+pub fn run_task(run: &Arc<Run>, task: usize) -> Result<TaskRows, EngineError> {
+    let snapshot_connection = run.shared().connections.enter(&run.snapshot)?;
     let connection = snapshot_connection.get()?;
     let sql = run.fragment.task_sql(run.splits[task])?;
     let chunks = ChunkStream::open(connection, &sql)?;
@@ -81,14 +81,14 @@ pub fn run_task(run: &Run, task: usize, connections: &Arc<ConnectionPool>) -> Re
     sent
 }
 
-fn send_chunks(run: &Run, task: usize, chunks: ChunkStream) -> Result<TaskRows, EngineError> {
+fn send_chunks(run: &Arc<Run>, task: usize, chunks: ChunkStream) -> Result<TaskRows, EngineError> {
     let mut sent = TaskRows::default();
     for chunk in chunks {
         let chunk = chunk?;
         let (rows, bytes) = (chunk.rows(), chunk.bytes());
         sent.rows += rows;
         sent.bytes += bytes;
-        if !run.queues[task].push(TaskOutput::Chunk(chunk), bytes) {
+        if !run.push(task, TaskOutput::Chunk(chunk), bytes) {
             return Err(EngineError::interrupted());
         }
     }

@@ -29,11 +29,22 @@ struct State {
     closed: Option<Result<(), EngineError>>,
 }
 
+impl State {
+    fn is_full(&self) -> bool {
+        self.closed.is_none() && self.bytes >= QUEUE_BYTES
+    }
+}
+
 impl TaskQueue {
-    /// Adds rows of `bytes` bytes; waits for space. Whether anybody still wants them.
-    pub fn push(&self, output: TaskOutput, bytes: u64) -> bool {
+    /// Adds rows of `bytes` bytes; waits for space, after telling `stalls`. Whether anybody still wants them.
+    pub fn push(&self, output: TaskOutput, bytes: u64, stalls: impl FnOnce()) -> bool {
         let mut state = lock(&self.state);
-        while state.closed.is_none() && state.bytes >= QUEUE_BYTES {
+        if state.is_full() {
+            drop(state);
+            stalls();
+            state = lock(&self.state);
+        }
+        while state.is_full() {
             state = self.space.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if state.closed.is_some() {

@@ -125,7 +125,8 @@ fn read_settings(connection: &duckherder_engine::Connection) -> Result<Vec<Setti
 ///
 /// # Errors
 /// The worker's, with its name if it does not answer, or the stream was cut.
-pub fn run_task(run: &Run, task: usize, shared: &Shared, worker: &RemoteWorker) -> Result<TaskRows, EngineError> {
+pub fn run_task(run: &Arc<Run>, task: usize, worker: &RemoteWorker) -> Result<TaskRows, EngineError> {
+    let shared = run.shared();
     let remote = run.remote.as_ref().ok_or_else(|| EngineError::internal("the splits are not served"))?;
     let ticket = remote.ticket(task, driver_location(worker, shared.port)?)?;
     shared.runtime()?.block_on(async {
@@ -138,7 +139,7 @@ pub fn run_task(run: &Run, task: usize, shared: &Shared, worker: &RemoteWorker) 
 }
 
 async fn receive(
-    run: &Run,
+    run: &Arc<Run>,
     task: usize,
     remote: &RemoteRun,
     worker: &RemoteWorker,
@@ -168,7 +169,7 @@ async fn receive(
                 sent.rows += batch.num_rows() as u64;
                 sent.bytes += bytes;
                 // Blocks this task's own thread only.
-                if !run.queues[task].push(TaskOutput::Batch(batch), bytes) {
+                if !run.push(task, TaskOutput::Batch(batch), bytes) {
                     return Err(EngineError::interrupted());
                 }
             }
