@@ -31,7 +31,7 @@ const ENTRIES: [(EntryKind, &str); 8] = [
     ),
     (
         EntryKind::Sequence,
-        "SELECT schema_name, sequence_name, sql, NULL::VARCHAR, 0::BIGINT, comment \
+        "SELECT schema_name, sequence_name, '', NULL::VARCHAR, 0::BIGINT, comment \
          FROM duckdb_sequences() WHERE database_name = current_database() AND NOT temporary ORDER BY sequence_oid",
     ),
     (
@@ -76,8 +76,11 @@ pub fn describe(core: &SessionCore, known_version: Option<u64>) -> Result<Catalo
         return Ok(Catalog { version, unchanged: true, entries: Vec::new() });
     }
     let mut columns = read_columns(connection)?;
-    let definitions: HashMap<_, _> =
-        connection.definitions()?.into_iter().map(|[schema, name, sql]| ((schema, name), sql)).collect();
+    let definitions: HashMap<_, _> = connection
+        .definitions()?
+        .into_iter()
+        .map(|known| ((known.kind, known.schema, known.name), known.sql))
+        .collect();
     let mut entries = Vec::new();
     for (kind, sql) in ENTRIES {
         let mut seen = std::collections::HashSet::new();
@@ -91,11 +94,15 @@ pub fn describe(core: &SessionCore, known_version: Option<u64>) -> Result<Catalo
                 EntryKind::Table | EntryKind::View => columns.remove(&(schema.clone(), name.clone())),
                 _ => None,
             };
+            let defined = |kind: &str| {
+                definitions.get(&(kind.to_string(), schema.clone(), name.clone())).cloned().unwrap_or_default()
+            };
             let sql = match kind {
                 EntryKind::Schema => format!("CREATE SCHEMA {};", quote_identifier(&name)),
-                EntryKind::Type | EntryKind::ScalarMacro | EntryKind::TableMacro => {
-                    definitions.get(&(schema.clone(), name.clone())).cloned().unwrap_or_default()
-                }
+                EntryKind::Type => defined("Type"),
+                EntryKind::Sequence => defined("Sequence"),
+                EntryKind::ScalarMacro => defined("Macro Function"),
+                EntryKind::TableMacro => defined("Table Macro Function"),
                 _ => row.text(2)?,
             };
             entries.push(CatalogEntry {

@@ -175,9 +175,8 @@ void RemoteCatalog::Run(ClientContext &context, const string &sql) {
 	transaction.CatalogChanged();
 }
 
-Value RemoteCatalog::QueryValue(ClientContext &context, const string &sql, const LogicalType &type) {
+vector<Value> RemoteCatalog::QueryValues(ClientContext &context, const string &sql, const LogicalType &type) {
 	auto &transaction = RemoteTransaction::Get(context, *this);
-	transaction.AddOperation(context);
 	auto session = transaction.GetSession();
 	auto statement = MakeStatement(context, sql);
 	PreparedRemote prepared;
@@ -185,24 +184,20 @@ Value RemoteCatalog::QueryValue(ClientContext &context, const string &sql, const
 	ArrowSourceColumns columns(context, prepared.schema.arrow_schema);
 	auto source = session->session.Execute(context, prepared.statement_id, transaction.StartInTransaction(context),
 	                                       statement.user_sql);
-	ArrowArray batch;
 	ArrowBatchReader reader(context, columns, {0});
 	DataChunk chunk;
 	chunk.Initialize(context, {type});
-	if (!source->Wait(context, 0, batch)) {
-		throw IOException("the driver gave no value for %s", sql);
+	vector<Value> values;
+	ArrowArray batch;
+	while (source->Wait(context, 0, batch)) {
+		reader.SetBatch(batch);
+		for (; reader.Read(chunk); chunk.Reset()) {
+			for (idx_t row = 0; row < chunk.size(); row++) {
+				values.push_back(chunk.GetValue(0, row));
+			}
+		}
 	}
-	reader.SetBatch(batch);
-	if (!reader.Read(chunk) || chunk.size() != 1) {
-		throw IOException("the driver gave no single value for %s", sql);
-	}
-	auto value = chunk.GetValue(0, 0);
-	// A statement ends, and commits, when its rows have been read to the end.
-	if (source->Wait(context, 0, batch)) {
-		batch.release(&batch);
-		throw IOException("the driver gave several values for %s", sql);
-	}
-	return value;
+	return values;
 }
 
 void RemoteCatalog::RunDrop(ClientContext &context, const DropInfo &info) {

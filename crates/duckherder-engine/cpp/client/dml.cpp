@@ -81,20 +81,6 @@ static RemoteTable &CheckedTable(ClientContext &context, RemoteCatalog &catalog,
 	return table;
 }
 
-//! Whether a column's default is the next value of a sequence, which is on the driver.
-static bool AsksDriverForDefaults(const RemoteTable &table) {
-	bool asks = false;
-	for (auto &column : table.GetColumns().Physical()) {
-		if (column.HasDefaultValue()) {
-			ParsedExpressionIterator::VisitExpression<FunctionExpression>(
-			    column.DefaultValue(), [&](const FunctionExpression &call) {
-				    asks = asks || call.FunctionName() == Identifier("nextval");
-			    });
-		}
-	}
-	return asks;
-}
-
 PhysicalOperator &RemoteCatalog::PlanInsert(ClientContext &context, PhysicalPlanGenerator &planner, LogicalInsert &op,
                                             optional_ptr<PhysicalOperator> plan) {
 	auto &table = CheckedTable(context, *this, op.table);
@@ -111,9 +97,6 @@ PhysicalOperator &RemoteCatalog::PlanInsert(ClientContext &context, PhysicalPlan
 	insert.returning_list = ReturnStoredColumns(table, op.return_chunk);
 	insert.column_order = InsertColumnOrder::INSERT_BY_POSITION;
 	vector<SinkColumn> columns;
-	if (AsksDriverForDefaults(table)) {
-		RemoteTransaction::Get(context, *this).AddOperation(context);
-	}
 	for (auto &column : table.GetColumns().Physical()) {
 		insert.columns.push_back(column.Name());
 		columns.push_back({column.Physical().index, column.Name().GetIdentifierName(), column.Type()});

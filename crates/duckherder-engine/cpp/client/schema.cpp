@@ -280,10 +280,6 @@ optional_ptr<CatalogEntry> RemoteSchema::LookupEntry(CatalogTransaction transact
 	auto &context = transaction.GetContext();
 	auto &wanted = lookup.GetEntryIdentifier();
 	auto type = lookup.GetCatalogType();
-	if (type == CatalogType::SEQUENCE_ENTRY) {
-		// DuckDB's nextval() would look for its own storage behind the entry: ours asks the driver.
-		return nullptr;
-	}
 	auto own = own_functions.Find(remote_catalog, *this, type, wanted);
 	if (own) {
 		return own;
@@ -304,6 +300,12 @@ optional_ptr<CatalogEntry> RemoteSchema::LookupEntry(CatalogTransaction transact
 		if (description) {
 			return GetOrMake(context, *description);
 		}
+	}
+	if (type == CatalogType::SEQUENCE_ENTRY) {
+		auto fresh = RemoteTransaction::Get(context, remote_catalog).Validate(context);
+		auto schema = fresh.get() == &snapshot ? nullptr : fresh->FindSchema(name);
+		auto description = schema ? schema->Describe(EntryKind::SEQUENCE, wanted) : nullptr;
+		return description ? &schema->GetOrMake(context, *description) : nullptr;
 	}
 	// After `USE dh` the extension's own functions are called as main.duckherder_...
 	if (name == DEFAULT_SCHEMA && StringUtil::StartsWith(wanted.GetIdentifierName(), FUNCTION_PREFIX)) {

@@ -104,6 +104,10 @@ public:
 	void Scan(duckdb::CatalogType type, const std::function<void(duckdb::CatalogEntry &)> &callback) override;
 	duckdb::optional_ptr<duckdb::CatalogEntry> LookupEntry(duckdb::CatalogTransaction transaction,
 	                                                       const duckdb::EntryLookupInfo &lookup) override;
+	//! What keeps the entries alive.
+	Snapshot &GetSnapshot() const {
+		return snapshot;
+	}
 	//! The table or view to scan under that name, or nothing.
 	duckdb::optional_ptr<RemoteTable> FindTable(duckdb::ClientContext &context, const duckdb::Identifier &name);
 
