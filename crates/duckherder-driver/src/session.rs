@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use duckherder_engine::{Connection, Database, Statement};
 use duckherder_proto::statement::Setting;
+use duckherder_proto::transaction::TransactionMark;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::distribute::{Distributor, SessionDistributor};
@@ -48,6 +49,8 @@ pub struct Session {
     /// What `core` is used for right now.
     running: Mutex<Option<Arc<Execution>>>,
     waiting: AtomicUsize,
+    /// The client's number of the transaction that it is in, or was last.
+    transaction: AtomicU64,
     born: Instant,
     used_ms: AtomicU64,
 }
@@ -103,6 +106,7 @@ impl Session {
             live: Mutex::new(None),
             running: Mutex::new(None),
             waiting: AtomicUsize::new(0),
+            transaction: AtomicU64::new(0),
             born: Instant::now(),
             used_ms: AtomicU64::new(0),
         })
@@ -170,9 +174,28 @@ impl Session {
         self.born.elapsed().saturating_sub(Duration::from_millis(self.used_ms.load(Ordering::Relaxed)))
     }
 
-    /// Whether a transaction is open; `None` while the session is in use.
-    pub fn in_transaction(&self) -> Option<bool> {
-        self.core.try_lock().ok().map(|core| core.connection.in_transaction())
+    /// Makes the client's transaction `mark` the one that its calls are in. What is left of an earlier one, whose
+    /// end was never heard, is rolled back.
+    ///
+    /// # Errors
+    /// The driver should know the transaction and does not.
+    pub async fn enter_transaction(self: &Arc<Self>, mark: TransactionMark) -> Result<()> {
+        if self.transaction.load(Ordering::Acquire) == mark.number {
+            return Ok(());
+        }
+        if mark.begun {
+            return Err(DriverError::TransactionLost);
+        }
+        let session = Arc::clone(self);
+        self.run(move |core| {
+            // Two first calls may come at once: the later one finds the number, and the transaction, here.
+            if session.transaction.load(Ordering::Acquire) != mark.number {
+                core.end_transaction(false)?;
+                session.transaction.store(mark.number, Ordering::Release);
+            }
+            Ok(())
+        })
+        .await
     }
 
     fn touch(&self) {

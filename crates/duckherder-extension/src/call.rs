@@ -8,7 +8,7 @@ use arrow_flight::sql::Any;
 use duckherder_engine::{EngineError, Result};
 use duckherder_proto::any::Command;
 use duckherder_proto::error::ErrorDetail;
-use duckherder_proto::{MAX_MESSAGE_BYTES, SESSION_HEADER};
+use duckherder_proto::{MAX_MESSAGE_BYTES, SESSION_HEADER, TRANSACTION_HEADER};
 use prost::Message;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
@@ -75,15 +75,11 @@ impl Line {
     ///
     /// # Errors
     /// What the driver says, or that it does not answer.
-    pub async fn action<A: Command>(&self, session: Option<&SessionName>, message: &impl Command) -> Result<A> {
+    pub async fn action<A: Command>(&self, place: Option<&Place>, message: &impl Command) -> Result<A> {
         let any = Any::decode(message.pack()).map_err(|error| malformed(&error))?;
         let action = Action { r#type: any.type_url, body: message.pack() };
-        let mut answers = self
-            .client()
-            .do_action(with_session(action, session))
-            .await
-            .map_err(|status| self.error(&status))?
-            .into_inner();
+        let mut answers =
+            self.client().do_action(in_place(action, place)).await.map_err(|status| self.error(&status))?.into_inner();
         let answer = answers.message().await.map_err(|status| self.error(&status))?;
         let answer = answer.ok_or_else(|| io_error(format!("the driver at {} gave no answer", self.address)))?;
         let any = Any::decode(answer.body).map_err(|error| malformed(&error))?;
@@ -106,14 +102,26 @@ fn innermost(error: &dyn std::error::Error) -> String {
     current.to_string()
 }
 
-/// The value of the header that names a session.
-pub type SessionName = MetadataValue<Ascii>;
+/// The value of a header.
+pub type Header = MetadataValue<Ascii>;
 
-/// A request in a session.
-pub fn with_session<T>(message: T, session: Option<&SessionName>) -> Request<T> {
+/// What a call belongs to.
+#[derive(Clone)]
+pub struct Place {
+    /// The session's name.
+    pub session: Header,
+    /// The transaction's mark.
+    pub transaction: Option<Header>,
+}
+
+/// A request in a session, or in none.
+pub fn in_place<T>(message: T, place: Option<&Place>) -> Request<T> {
     let mut request = Request::new(message);
-    if let Some(session) = session {
-        request.metadata_mut().insert(SESSION_HEADER, session.clone());
+    if let Some(place) = place {
+        request.metadata_mut().insert(SESSION_HEADER, place.session.clone());
+        if let Some(transaction) = &place.transaction {
+            request.metadata_mut().insert(TRANSACTION_HEADER, transaction.clone());
+        }
     }
     request
 }

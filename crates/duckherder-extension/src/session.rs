@@ -17,11 +17,12 @@ use duckherder_proto::statement::{ExecuteStatement, PrepareStatement, PreparedSt
 use prost::Message;
 use uuid::Uuid;
 
-use crate::call::{Line, SessionName, malformed, with_session};
+use crate::call::{Header, Line, Place, in_place, malformed};
 use crate::ingest::Ingest;
 use crate::io_error;
 use crate::rows::Rows;
 use crate::runtime::{runtime, wait, wait_at_most};
+use crate::transaction::TransactionState;
 
 /// Rolling back takes no longer than this, or the driver is lost and does it by itself.
 const ROLLBACK_LIMIT: Duration = Duration::from_secs(30);
@@ -29,7 +30,8 @@ const ROLLBACK_LIMIT: Duration = Duration::from_secs(30);
 /// A session; the driver makes it when it first hears its name.
 pub struct Session {
     line: Line,
-    name: SessionName,
+    name: Header,
+    transaction: Arc<TransactionState>,
     /// The columns of statements that were prepared and not run.
     prepared: Mutex<HashMap<u64, SchemaRef>>,
 }
@@ -40,20 +42,34 @@ impl Session {
     /// # Errors
     /// The name does not make a header; it always does.
     pub fn open(line: Line) -> Result<Self> {
-        let name = SessionName::try_from(Uuid::new_v4().to_string()).map_err(|error| malformed(&error))?;
-        Ok(Self { line, name, prepared: Mutex::new(HashMap::new()) })
+        let name = Header::try_from(Uuid::new_v4().to_string()).map_err(|error| malformed(&error))?;
+        Ok(Self { line, name, transaction: Arc::default(), prepared: Mutex::new(HashMap::new()) })
     }
 
     fn prepared(&self) -> std::sync::MutexGuard<'_, HashMap<u64, SchemaRef>> {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What a call belongs to.
+    fn place(&self, in_transaction: bool) -> Place {
+        let transaction =
+            if in_transaction { Header::try_from(self.transaction.mark().to_string()).ok() } else { None };
+        Place { session: self.name.clone(), transaction }
+    }
+
+    /// The driver has answered a call.
+    fn answered(&self, in_transaction: bool) {
+        if in_transaction {
+            self.transaction.answered();
+        }
+    }
+
     /// Tells the driver something whose answer nobody waits for.
     fn tell(&self, message: impl Command + 'static) {
-        let (line, name) = (self.line.clone(), self.name.clone());
+        let (line, place) = (self.line.clone(), self.place(false));
         if let Ok(runtime) = runtime() {
             runtime.spawn(async move {
-                if let Err(error) = line.action::<Empty>(Some(&name), &message).await {
+                if let Err(error) = line.action::<Empty>(Some(&place), &message).await {
                     tracing::debug!(%error, "a driver was told something and did not like it");
                 }
             });
@@ -89,12 +105,14 @@ impl RemoteSession for Session {
             in_transaction: statement.in_transaction,
             parameters: encode_parameters(parameters)?,
         };
+        let place = self.place(statement.in_transaction);
         let info = wait(patience, async {
             let descriptor = FlightDescriptor::new_cmd(message.pack());
             let mut client = self.line.client();
-            let answer = client.get_flight_info(with_session(descriptor, Some(&self.name))).await;
+            let answer = client.get_flight_info(in_place(descriptor, Some(&place))).await;
             Ok(answer.map_err(|status| self.line.error(&status))?.into_inner())
         })?;
+        self.answered(statement.in_transaction);
         let any = Any::decode(info.app_metadata.clone()).map_err(|error| malformed(&error))?;
         let prepared = PreparedStatement::from_any(&any)
             .map_err(|error| malformed(&error))?
@@ -133,17 +151,21 @@ impl RemoteSession for Session {
             close_after: true,
             user_sql: user_sql.to_string(),
         };
+        let place = self.place(in_transaction);
         let stream = wait(patience, async {
             let mut client = self.line.client();
-            let answer = client.do_get(with_session(Ticket::new(message.pack()), Some(&self.name))).await;
+            let answer = client.do_get(in_place(Ticket::new(message.pack()), Some(&place))).await;
             Ok(answer.map_err(|status| self.line.error(&status))?.into_inner())
         })?;
+        self.answered(in_transaction);
         Ok(Arc::new(Rows::receive(self.line.clone(), schema, stream)?))
     }
 
     fn end_transaction(&self, commit: bool, patience: &Patience) -> Result<()> {
         let message = EndTransaction { commit };
-        let ended = self.line.action::<Empty>(Some(&self.name), &message);
+        let place = self.place(true);
+        self.transaction.ends();
+        let ended = self.line.action::<Empty>(Some(&place), &message);
         if commit {
             wait(patience, ended)?;
         } else {
@@ -154,7 +176,11 @@ impl RemoteSession for Session {
     }
 
     fn describe(&self, known_version: Option<u64>, in_transaction: bool, patience: &Patience) -> Result<Catalog> {
-        wait(patience, self.line.action(Some(&self.name), &DescribeCatalog { known_version, in_transaction }))
+        let place = self.place(in_transaction);
+        let described =
+            wait(patience, self.line.action(Some(&place), &DescribeCatalog { known_version, in_transaction }))?;
+        self.answered(in_transaction);
+        Ok(described)
     }
 
     fn ingest(
@@ -163,6 +189,7 @@ impl RemoteSession for Session {
         schema: SchemaRef,
         _patience: &Patience,
     ) -> Result<Box<dyn RemoteIngest>> {
-        Ok(Box::new(Ingest::begin(self.line.clone(), &self.name, statement, schema)?))
+        let place = self.place(statement.in_transaction);
+        Ok(Box::new(Ingest::begin(self.line.clone(), place, Arc::clone(&self.transaction), statement, schema)?))
     }
 }
