@@ -27,6 +27,10 @@ const STATEMENT_LIMIT: usize = 10_000;
 /// Rows that DuckDB may make ahead of the pump; its own bound is less than one of our Arrow batches.
 const STREAM_BUFFER: &str = "SET streaming_buffer_size = '16MB'";
 
+/// The client's own transaction decides which errors end it.
+const LENIENT_TRANSACTIONS: &str =
+    "SET SESSION default_transaction_invalidation_policy = 'SYNTACTIC_ERRORS_DO_NOT_INVALIDATE'";
+
 /// Who a session lives and dies with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
@@ -84,7 +88,9 @@ impl Session {
     pub fn open(id: String, owner: Owner, database: &Database, distributor: Option<&dyn Distributor>) -> Result<Self> {
         let connection = database.connect()?;
         connection.execute(STREAM_BUFFER)?;
-        if owner != Owner::Client {
+        if owner == Owner::Client {
+            connection.execute(LENIENT_TRANSACTIONS)?;
+        } else {
             // Other clients know plain Arrow types, not DuckDB's extension types.
             connection.execute("SET arrow_lossless_conversion = false")?;
         }
@@ -272,7 +278,8 @@ impl SessionCore {
     /// A name is no identifier, or DuckDB refuses name or value.
     pub fn apply_settings(&mut self, settings: &[Setting]) -> Result<()> {
         for Setting { name, value } in settings {
-            if self.settings.get(name) == Some(value) {
+            // What nobody has set yet has its default.
+            if self.settings.get(name).and_then(Option::as_ref) == value.as_ref() {
                 continue;
             }
             if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {

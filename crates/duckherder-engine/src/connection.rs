@@ -99,6 +99,20 @@ impl Connection {
         error.into_result(version)
     }
 
+    /// The value that was given to a setting, for this connection or for all; nothing if it has its default. A default
+    /// that depends on the machine counts as given.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn given_setting(&self, name: &str) -> Result<Option<String>> {
+        let mut error = DhError::none();
+        let mut texts: Vec<String> = Vec::new();
+        let sink = std::ptr::from_mut(&mut texts).cast();
+        // SAFETY: as in `definitions`.
+        unsafe { ffi::dh_connection_given_setting(self.handle, name.into(), ffi::push_text, sink, &mut error) };
+        error.into_result(texts.pop())
+    }
+
     /// Each type, macro and sequence in the default database that is not DuckDB's own.
     ///
     /// # Errors

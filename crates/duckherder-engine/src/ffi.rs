@@ -154,6 +154,13 @@ unsafe extern "C" {
     pub fn dh_result_next(result: *mut DhResult, array: *mut FFI_ArrowArray, error: *mut DhError) -> c_int;
     pub fn dh_result_free(result: *mut DhResult);
 
+    pub fn dh_connection_given_setting(
+        connection: *mut DhConnection,
+        name: DhText,
+        sink: DhTextSink,
+        target: *mut c_void,
+        error: *mut DhError,
+    ) -> bool;
     pub fn dh_connection_definitions(
         connection: *mut DhConnection,
         sink: DhTextSink,

@@ -14,6 +14,7 @@
 #include "duckdb/parser/statement/drop_statement.hpp"
 #include "duckdb/storage/database_size.hpp"
 #include "duckdb/storage/storage_extension.hpp"
+#include "settings.hpp"
 #include "transaction.hpp"
 
 using namespace duckdb; // NOLINT
@@ -23,19 +24,6 @@ namespace duckherder {
 static const char *const CATALOG_TYPE = "duckherder";
 static const char *const DEFAULT_HOST = "localhost";
 static constexpr uint16_t DEFAULT_PORT = 8815;
-
-//! Settings of the client's session that change what a statement means.
-static const char *const SESSION_SETTINGS[] = {"TimeZone",
-                                               "Calendar",
-                                               "default_collation",
-                                               "default_null_order",
-                                               "default_order",
-                                               "integer_division",
-                                               "order_by_non_integer_literal",
-                                               "scalar_subquery_error_on_multiple_rows",
-                                               "error_on_division_by_zero",
-                                               "ieee_floating_point_ops",
-                                               "disable_timestamptz_casts"};
 
 shared_ptr<CatalogSession> SessionRegistry::GetOrOpen(idx_t connection_id, const Driver &driver) {
 	std::lock_guard<std::mutex> guard(lock);
@@ -144,11 +132,9 @@ RemoteStatement RemoteCatalog::MakeStatement(ClientContext &context, string sql)
 	RemoteStatement statement;
 	statement.sql = std::move(sql);
 	statement.user_sql = RunningQuery(context);
-	for (auto name : SESSION_SETTINGS) {
-		Value value;
-		auto known = context.TryGetCurrentSetting(Identifier(name), value);
-		auto text = known && !value.IsNull() ? value.ToString() : string();
-		statement.settings.push_back({name, text, !text.empty()});
+	for (auto &name : SessionSettings()) {
+		auto value = GivenSetting(context, name);
+		statement.settings.push_back({name, value ? *value : string(), static_cast<bool>(value)});
 	}
 	auto &path = *ClientData::Get(context).catalog_search_path;
 	auto &default_entry = path.GetDefault();

@@ -18,6 +18,19 @@ void SetRust(const DhClientTable *table) {
 	rust_table = table;
 }
 
+static void AddName(void *names, DhText name) {
+	static_cast<vector<string> *>(names)->push_back(ToString(name));
+}
+
+const vector<string> &SessionSettings() {
+	static const auto names = [] {
+		vector<string> result;
+		Rust().session_settings(AddName, &result);
+		return result;
+	}();
+	return names;
+}
+
 static bool IsInterrupted(void *context) {
 	return static_cast<ClientContext *>(context)->IsInterrupted();
 }

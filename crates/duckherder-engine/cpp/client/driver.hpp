@@ -17,6 +17,9 @@ namespace duckherder {
 const DhClientTable &Rust();
 void SetRust(const DhClientTable *table);
 
+//! The settings of a connection that hold on the driver, too.
+const duckdb::vector<duckdb::string> &SessionSettings();
+
 //! Lets a blocking call look at the context's interrupt flag.
 DhPatience PatienceOf(duckdb::ClientContext &context);
 

@@ -16,6 +16,7 @@
 #include "duckdb/parser/parsed_data/create_index_info.hpp"
 #include "duckdb/parser/parsed_data/create_macro_info.hpp"
 #include "duckdb/parser/parsed_data/create_table_info.hpp"
+#include "duckdb/parser/parsed_data/create_type_info.hpp"
 #include "duckdb/parser/parsed_data/create_view_info.hpp"
 #include "duckdb/parser/parsed_data/drop_info.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
@@ -214,6 +215,13 @@ private:
 			auto &view = info.Cast<CreateViewInfo>();
 			if (view.query) {
 				Rewrite(*view.query->node);
+			}
+			return;
+		}
+		if (info.type == CatalogType::TYPE_ENTRY) {
+			auto &type = info.Cast<CreateTypeInfo>();
+			if (!type.query) {
+				Define(type.type);
 			}
 			return;
 		}

@@ -189,10 +189,9 @@ unique_ptr<CatalogEntry> RemoteSchema::Make(ClientContext &context, const EntryD
 		auto info = ParseCreate<CreateTypeInfo>(context, description);
 		info->SetQualifiedName(qualified);
 		info->comment = description.comment;
-		if (!description.columns.empty()) {
-			info->type = ParseWireType(context, description.columns[0].type_name);
+		if (info->type.id() == LogicalTypeId::UNBOUND) {
+			info->type = ParseWireType(context, info->type.ToString());
 		}
-		info->type = info->type.WithAlias(description.name.GetIdentifierName());
 		return make_uniq<TypeCatalogEntry>(remote_catalog, *this, *info);
 	}
 	case EntryKind::SCALAR_MACRO:
