@@ -161,7 +161,8 @@ void RemoteCatalog::Run(ClientContext &context, const string &sql) {
 	transaction.CatalogChanged();
 }
 
-vector<Value> RemoteCatalog::QueryValues(ClientContext &context, const string &sql, const LogicalType &type) {
+vector<vector<Value>> RemoteCatalog::QueryRows(ClientContext &context, const string &sql,
+                                               const vector<LogicalType> &types) {
 	auto &transaction = RemoteTransaction::Get(context, *this);
 	auto session = transaction.GetSession();
 	auto statement = MakeStatement(context, sql);
@@ -170,20 +171,30 @@ vector<Value> RemoteCatalog::QueryValues(ClientContext &context, const string &s
 	ArrowSourceColumns columns(context, prepared.schema.arrow_schema);
 	auto source = session->session.Execute(context, prepared.statement_id, transaction.StartInTransaction(context),
 	                                       statement.user_sql);
-	ArrowBatchReader reader(context, columns, {0});
+	if (columns.types != types) {
+		throw IOException("the driver gave other columns than expected for %s", sql);
+	}
+	vector<column_t> column_ids;
+	for (idx_t i = 0; i < types.size(); i++) {
+		column_ids.push_back(i);
+	}
+	ArrowBatchReader reader(context, columns, column_ids);
 	DataChunk chunk;
-	chunk.Initialize(context, {type});
-	vector<Value> values;
+	chunk.Initialize(context, types);
+	vector<vector<Value>> rows;
 	ArrowArray batch;
 	while (source->Wait(context, 0, batch)) {
 		reader.SetBatch(batch);
 		for (; reader.Read(chunk); chunk.Reset()) {
 			for (idx_t row = 0; row < chunk.size(); row++) {
-				values.push_back(chunk.GetValue(0, row));
+				rows.emplace_back();
+				for (auto column : column_ids) {
+					rows.back().push_back(chunk.GetValue(column, row));
+				}
 			}
 		}
 	}
-	return values;
+	return rows;
 }
 
 void RemoteCatalog::RunDrop(ClientContext &context, const DropInfo &info) {

@@ -57,9 +57,9 @@ public:
 	RemoteStatement MakeStatement(duckdb::ClientContext &context, duckdb::string sql) const;
 	//! Runs a statement whose rows nobody wants.
 	void Run(duckdb::ClientContext &context, const duckdb::string &sql);
-	//! The rows of a query with one column; short ones, they are kept.
-	duckdb::vector<duckdb::Value> QueryValues(duckdb::ClientContext &context, const duckdb::string &sql,
-	                                          const duckdb::LogicalType &type);
+	//! The rows of a query; few ones, they are kept.
+	duckdb::vector<duckdb::vector<duckdb::Value>> QueryRows(duckdb::ClientContext &context, const duckdb::string &sql,
+	                                                        const duckdb::vector<duckdb::LogicalType> &types);
 	void RunDrop(duckdb::ClientContext &context, const duckdb::DropInfo &info);
 	void RunAlter(duckdb::ClientContext &context, const duckdb::AlterInfo &info);
 

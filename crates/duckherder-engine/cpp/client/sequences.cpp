@@ -94,9 +94,9 @@ static void AskDriver(DataChunk &args, ExpressionState &state, Vector &result) {
 	auto &catalog = sequence.GetCatalog();
 	auto &context = state.GetContext();
 	auto name = call.Function().GetName();
-	vector<Value> values;
+	vector<vector<Value>> rows;
 	if (args.ColumnCount() == 1) {
-		values = catalog.QueryValues(context, SequenceQuery(name, sequence, {}, args.size()), LogicalType::BIGINT);
+		rows = catalog.QueryRows(context, SequenceQuery(name, sequence, {}, args.size()), {LogicalType::BIGINT});
 	} else {
 		for (idx_t row = 0; row < args.size(); row++) {
 			vector<Value> arguments;
@@ -104,15 +104,15 @@ static void AskDriver(DataChunk &args, ExpressionState &state, Vector &result) {
 				arguments.push_back(args.GetValue(column, row));
 			}
 			auto sql = SequenceQuery(name, sequence, arguments, 1);
-			auto value = catalog.QueryValues(context, sql, LogicalType::BIGINT);
-			values.insert(values.end(), value.begin(), value.end());
+			auto value = catalog.QueryRows(context, sql, {LogicalType::BIGINT});
+			rows.insert(rows.end(), value.begin(), value.end());
 		}
 	}
-	if (values.size() != args.size()) {
-		throw IOException("the driver gave %d values of a sequence, not %d", values.size(), args.size());
+	if (rows.size() != args.size()) {
+		throw IOException("the driver gave %d values of a sequence, not %d", rows.size(), args.size());
 	}
-	for (auto &value : values) {
-		result.Append(value);
+	for (auto &row : rows) {
+		result.Append(row[0]);
 	}
 }
 

@@ -83,8 +83,17 @@ public:
 	const EntryDescription &Description() const {
 		return description;
 	}
+	//! What DESCRIBE shows of a scan: of a view, the keys and defaults of the columns that it passes on.
+	RemoteTable &Shown() {
+		return shown ? *shown : *this;
+	}
 
 private:
+	//! Asks the driver once what is `Shown` of a view.
+	void Show(duckdb::ClientContext &context);
+
+	std::mutex lock;
+	duckdb::unique_ptr<RemoteTable> shown;
 	RemoteCatalog &remote_catalog;
 	Snapshot &snapshot;
 	const EntryDescription &description;
