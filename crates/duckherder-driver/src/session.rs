@@ -278,12 +278,12 @@ impl SessionCore {
     /// A name is no identifier, or DuckDB refuses name or value.
     pub fn apply_settings(&mut self, settings: &[Setting]) -> Result<()> {
         for Setting { name, value } in settings {
+            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+                return Err(DriverError::Invalid(format!("'{name}' is not the name of a setting")));
+            }
             // What nobody has set yet has its default.
             if self.settings.get(name).and_then(Option::as_ref) == value.as_ref() {
                 continue;
-            }
-            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-                return Err(DriverError::Invalid(format!("'{name}' is not the name of a setting")));
             }
             let name_sql = quote_identifier(name);
             match value {

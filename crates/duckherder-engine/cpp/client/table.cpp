@@ -1,5 +1,6 @@
 // Tables and views of a driver as DuckDB binds them.
 #include "catalog.hpp"
+#include "connection_state.hpp"
 #include "scan.hpp"
 #include "snapshot.hpp"
 #include "transaction.hpp"
@@ -59,6 +60,7 @@ void RemoteTable::Show(ClientContext &context) {
 TableFunction RemoteTable::GetScanFunction(ClientContext &context, unique_ptr<FunctionData> &bind_data) {
 	auto &transaction = RemoteTransaction::Get(context, remote_catalog);
 	transaction.CheckCurrent(context, *this);
+	ConnectionState::Get(context)->WithoutMacros(context);
 	transaction.AddOperation(context);
 	if (description.kind == EntryKind::VIEW) {
 		Show(context);
