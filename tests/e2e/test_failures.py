@@ -131,6 +131,42 @@ def test_a_restarted_driver_can_be_attached_again():
     con.close()
 
 
+@pytest.mark.parametrize(
+    "later",
+    [
+        "SELECT count(*) FROM dh.t",
+        "INSERT INTO dh.t VALUES (3)",
+        "INSERT INTO dh.t SELECT a FROM here",
+        "CREATE TABLE dh.u AS SELECT 1 AS a",
+        "SHOW TABLES FROM dh",
+        "COMMIT",
+    ],
+)
+def test_a_driver_that_restarts_in_a_transaction_has_lost_it(later, tmp_path):
+    """What comes later in the transaction must not become a transaction of its own."""
+    database = tmp_path / "driver.duckdb"
+    command = [BINARY, "driver", "--listen", f"127.0.0.1:{free_port()}", "--workers", "0", "--database", database]
+    with loaded() as con:
+        con.execute("CREATE TABLE here AS SELECT 9 AS a")
+        with ServerProcess(command) as driver:
+            attach(con, driver)
+            con.execute("CREATE TABLE dh.t AS SELECT 1 AS a")
+            con.execute("BEGIN")
+            con.execute("INSERT INTO dh.t VALUES (2)")
+            driver.kill()
+        with ServerProcess(command) as driver:
+            with pytest.raises(duckdb.TransactionException, match="lost the transaction.*roll back"):
+                con.execute(later).fetchall()
+            if later != "COMMIT":
+                con.execute("ROLLBACK")
+            assert con.execute("FROM dh.t").fetchall() == [(1,)]
+            assert con.execute("SHOW TABLES FROM dh").fetchall() == [("t",)]
+            con.execute("BEGIN")
+            con.execute("INSERT INTO dh.t VALUES (4)")
+            con.execute("COMMIT")
+            assert con.execute("FROM dh.t ORDER BY a").fetchall() == [(1,), (4,)]
+
+
 @pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("kind", ["driver", "worker"])
 def test_a_clean_stop(kind, with_signal):

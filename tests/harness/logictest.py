@@ -4,6 +4,7 @@
     statement error [connection]           SQL, then `----` and a text that the error contains
     query TYPES [sort mode] [connection]   SQL, then optionally `----` and the expected rows, values separated by tabs
     require driver [WORKERS]               a driver of this file's own, attached as `dh`
+    require remote WORKERS                 ... with so many workers in processes of their own
     require duckherder                     the extension alone
     onlyif duckherder | duckdb             the next record runs on that side only
     skipif duckherder | duckdb             the next record does not run on that side

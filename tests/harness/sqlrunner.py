@@ -19,7 +19,7 @@ from pathlib import Path
 import duckdb
 
 from harness.client import attach, loaded
-from harness.cluster import Driver, free_port
+from harness.cluster import Driver, ServerProcess, Worker, free_port
 from harness.compare import Result, difference
 from harness.logictest import Record, parse
 
@@ -49,7 +49,7 @@ class FileRun:
         self.oracle_only = oracle_only
         self.failures: list[str] = []
         self.passed = 0
-        self.drivers: list[Driver] = []
+        self.drivers: list[ServerProcess] = []
         self.variables = {"free_port": str(free_port())}
         self.scratch = tempfile.TemporaryDirectory(prefix="duckherder-sql-")
         self.mirror = Side(duckdb.connect(), self._folder("duckdb"))
@@ -92,6 +92,8 @@ class FileRun:
                     self.product.connection("").execute("ATTACH ':memory:' AS dh")
                 else:
                     attach(self.product.connection(""), driver)
+            case ["require", "remote", workers]:
+                self._require_workers(int(workers))
             case ["set", name, "driver", *workers]:
                 self._start_driver(name, workers)
             case ["sleep", count, "milliseconds"]:
@@ -107,6 +109,16 @@ class FileRun:
         self.drivers.append(driver)
         self.variables[f"{name}_port"] = str(driver.port)
         return driver
+
+    def _require_workers(self, count: int) -> None:
+        """Workers in processes of their own, for the driver that is attached."""
+        if self.oracle_only:
+            return
+        for number in range(count):
+            worker = Worker(f"remote-{number + 1}")
+            self.drivers.append(worker)
+            registered = "SELECT duckherder_register_worker(?, ?)"
+            self.product.connection("").execute(registered, [worker.worker_id, f"grpc://{worker.location}"]).fetchall()
 
     def _filled(self, text: str, side: Side | None = None) -> str:
         for name, value in self.variables.items():

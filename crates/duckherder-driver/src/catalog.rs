@@ -15,53 +15,53 @@ const COLUMNS: &str = "\
     SELECT schema_name, table_name, column_name, data_type, NOT is_nullable, \
            CASE WHEN is_generated THEN generation_expression ELSE column_default END, comment, is_generated \
     FROM duckdb_columns() WHERE database_name = current_database() AND NOT internal \
-    ORDER BY table_oid, column_index";
+    ORDER BY table_oid ASC, column_index ASC";
 
 /// One query for each kind of entry: schema, name, sql, table, estimated rows, comment.
 const ENTRIES: [(EntryKind, &str); 8] = [
     (
         EntryKind::Schema,
         "SELECT schema_name, schema_name, '', NULL::VARCHAR, 0::BIGINT, comment \
-         FROM duckdb_schemas() WHERE database_name = current_database() AND NOT internal ORDER BY oid",
+         FROM duckdb_schemas() WHERE database_name = current_database() AND NOT internal ORDER BY oid ASC",
     ),
     (
         EntryKind::Type,
         "SELECT schema_name, type_name, '', NULL::VARCHAR, 0::BIGINT, comment \
-         FROM duckdb_types() WHERE database_name = current_database() AND NOT internal ORDER BY type_oid",
+         FROM duckdb_types() WHERE database_name = current_database() AND NOT internal ORDER BY type_oid ASC",
     ),
     (
         EntryKind::Sequence,
-        "SELECT schema_name, sequence_name, sql, NULL::VARCHAR, 0::BIGINT, comment \
-         FROM duckdb_sequences() WHERE database_name = current_database() AND NOT temporary ORDER BY sequence_oid",
+        "SELECT schema_name, sequence_name, '', NULL::VARCHAR, 0::BIGINT, comment \
+         FROM duckdb_sequences() WHERE database_name = current_database() AND NOT temporary ORDER BY sequence_oid ASC",
     ),
     (
         EntryKind::Table,
         "SELECT schema_name, table_name, sql, NULL::VARCHAR, estimated_size::BIGINT, comment \
          FROM duckdb_tables() WHERE database_name = current_database() AND NOT internal AND NOT temporary \
-         ORDER BY table_oid",
+         ORDER BY table_oid ASC",
     ),
     (
         EntryKind::View,
         "SELECT schema_name, view_name, sql, NULL::VARCHAR, 0::BIGINT, comment \
          FROM duckdb_views() WHERE database_name = current_database() AND NOT internal AND NOT temporary \
-         ORDER BY view_oid",
+         ORDER BY view_oid ASC",
     ),
     (
         EntryKind::Index,
         "SELECT schema_name, index_name, sql, table_name, 0::BIGINT, comment \
-         FROM duckdb_indexes() WHERE database_name = current_database() ORDER BY index_oid",
+         FROM duckdb_indexes() WHERE database_name = current_database() ORDER BY index_oid ASC",
     ),
     (
         EntryKind::ScalarMacro,
         "SELECT schema_name, function_name, '', NULL::VARCHAR, 0::BIGINT, comment \
          FROM duckdb_functions() WHERE database_name = current_database() AND NOT internal \
-         AND function_type = 'macro' ORDER BY function_oid",
+         AND function_type = 'macro' ORDER BY function_oid ASC",
     ),
     (
         EntryKind::TableMacro,
         "SELECT schema_name, function_name, '', NULL::VARCHAR, 0::BIGINT, comment \
          FROM duckdb_functions() WHERE database_name = current_database() AND NOT internal \
-         AND function_type = 'table_macro' ORDER BY function_oid",
+         AND function_type = 'table_macro' ORDER BY function_oid ASC",
     ),
 ];
 
@@ -76,8 +76,11 @@ pub fn describe(core: &SessionCore, known_version: Option<u64>) -> Result<Catalo
         return Ok(Catalog { version, unchanged: true, entries: Vec::new() });
     }
     let mut columns = read_columns(connection)?;
-    let definitions: HashMap<_, _> =
-        connection.definitions()?.into_iter().map(|[schema, name, sql]| ((schema, name), sql)).collect();
+    let definitions: HashMap<_, _> = connection
+        .definitions()?
+        .into_iter()
+        .map(|known| ((known.kind, known.schema, known.name), known.sql))
+        .collect();
     let mut entries = Vec::new();
     for (kind, sql) in ENTRIES {
         let mut seen = std::collections::HashSet::new();
@@ -91,11 +94,15 @@ pub fn describe(core: &SessionCore, known_version: Option<u64>) -> Result<Catalo
                 EntryKind::Table | EntryKind::View => columns.remove(&(schema.clone(), name.clone())),
                 _ => None,
             };
+            let defined = |kind: &str| {
+                definitions.get(&(kind.to_string(), schema.clone(), name.clone())).cloned().unwrap_or_default()
+            };
             let sql = match kind {
                 EntryKind::Schema => format!("CREATE SCHEMA {};", quote_identifier(&name)),
-                EntryKind::Type | EntryKind::ScalarMacro | EntryKind::TableMacro => {
-                    definitions.get(&(schema.clone(), name.clone())).cloned().unwrap_or_default()
-                }
+                EntryKind::Type => defined("Type"),
+                EntryKind::Sequence => defined("Sequence"),
+                EntryKind::ScalarMacro => defined("Macro Function"),
+                EntryKind::TableMacro => defined("Table Macro Function"),
                 _ => row.text(2)?,
             };
             entries.push(CatalogEntry {

@@ -22,8 +22,11 @@ pub enum DriverError {
     UnknownStatement(u64),
     #[error("session is closed")]
     SessionClosed,
-    #[error("the session expired while it was in a transaction, which was rolled back")]
-    TransactionExpired,
+    #[error(
+        "the driver has lost the transaction: it was restarted, or the session expired; what the transaction did is \
+         undone: roll back and begin again"
+    )]
+    TransactionLost,
     #[error("cannot commit: no transaction is active in this session on the driver")]
     NoTransaction,
     #[error("an autocommit statement arrived while the session's transaction is open: end the transaction first")]
@@ -56,7 +59,7 @@ impl DriverError {
             Self::TooManySessions { .. } | Self::TooManyStatements { .. } => "Out of Memory",
             Self::UnknownStatement(_) | Self::Invalid(_) | Self::SessionClosed => "Invalid Input",
             Self::NotFound(_) => "Catalog",
-            Self::TransactionExpired | Self::NoTransaction | Self::TransactionOpen => "TransactionContext",
+            Self::TransactionLost | Self::NoTransaction | Self::TransactionOpen => "TransactionContext",
             Self::Arrow(_) | Self::Task(_) => "INTERNAL",
         };
         ErrorDetail::new(exception_type, self.to_string())

@@ -35,7 +35,7 @@ fn unknown(any: &Any, place: &str) -> Status {
     .into_status()
 }
 
-/// The session of a call that belongs to one, told if it has lost a transaction that the call counts on.
+/// The session of a call that belongs to one, in the transaction that the call counts on.
 ///
 /// # Errors
 /// The call has no session header, or its transaction is gone.
@@ -43,8 +43,9 @@ pub async fn session(driver: &Shared, metadata: &MetadataMap, in_transaction: bo
     let Some(session) = driver.sessions.of_call(metadata).await? else {
         return Err(DriverError::Invalid(format!("this command needs a {} header", duckherder_proto::SESSION_HEADER)));
     };
-    if in_transaction && driver.sessions.take_lost_transaction(&session.id) {
-        return Err(DriverError::TransactionExpired);
+    if in_transaction && let Some(value) = metadata.get(duckherder_proto::TRANSACTION_HEADER) {
+        let mark = value.to_str().map_err(|error| error.to_string()).and_then(str::parse);
+        session.enter_transaction(mark.map_err(DriverError::Invalid)?).await?;
     }
     Ok(session)
 }

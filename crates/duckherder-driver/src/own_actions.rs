@@ -86,7 +86,6 @@ async fn own(driver: &Arc<Shared>, metadata: &MetadataMap, any: &Any) -> Result<
     if let Some(EndTransaction { commit }) = decode(any)? {
         let session = session(driver, metadata, commit).await?;
         session.run(move |core| core.end_transaction(commit)).await?;
-        driver.sessions.take_lost_transaction(&session.id);
     } else if let Some(CloseStatement { statement_id }) = decode(any)? {
         let session = session(driver, metadata, false).await?;
         session

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use duckherder_engine::{Connection, Database, Statement};
 use duckherder_proto::statement::Setting;
+use duckherder_proto::transaction::TransactionMark;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::distribute::{Distributor, SessionDistributor};
@@ -25,6 +26,10 @@ const STATEMENT_LIMIT: usize = 10_000;
 
 /// Rows that DuckDB may make ahead of the pump; its own bound is less than one of our Arrow batches.
 const STREAM_BUFFER: &str = "SET streaming_buffer_size = '16MB'";
+
+/// The client's own transaction decides which errors end it.
+const LENIENT_TRANSACTIONS: &str =
+    "SET SESSION default_transaction_invalidation_policy = 'SYNTACTIC_ERRORS_DO_NOT_INVALIDATE'";
 
 /// Who a session lives and dies with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +53,8 @@ pub struct Session {
     /// What `core` is used for right now.
     running: Mutex<Option<Arc<Execution>>>,
     waiting: AtomicUsize,
+    /// The client's number of the transaction that it is in, or was last.
+    transaction: AtomicU64,
     born: Instant,
     used_ms: AtomicU64,
 }
@@ -81,7 +88,9 @@ impl Session {
     pub fn open(id: String, owner: Owner, database: &Database, distributor: Option<&dyn Distributor>) -> Result<Self> {
         let connection = database.connect()?;
         connection.execute(STREAM_BUFFER)?;
-        if owner != Owner::Client {
+        if owner == Owner::Client {
+            connection.execute(LENIENT_TRANSACTIONS)?;
+        } else {
             // Other clients know plain Arrow types, not DuckDB's extension types.
             connection.execute("SET arrow_lossless_conversion = false")?;
         }
@@ -103,6 +112,7 @@ impl Session {
             live: Mutex::new(None),
             running: Mutex::new(None),
             waiting: AtomicUsize::new(0),
+            transaction: AtomicU64::new(0),
             born: Instant::now(),
             used_ms: AtomicU64::new(0),
         })
@@ -170,9 +180,28 @@ impl Session {
         self.born.elapsed().saturating_sub(Duration::from_millis(self.used_ms.load(Ordering::Relaxed)))
     }
 
-    /// Whether a transaction is open; `None` while the session is in use.
-    pub fn in_transaction(&self) -> Option<bool> {
-        self.core.try_lock().ok().map(|core| core.connection.in_transaction())
+    /// Makes the client's transaction `mark` the one that its calls are in. What is left of an earlier one, whose
+    /// end was never heard, is rolled back.
+    ///
+    /// # Errors
+    /// The driver should know the transaction and does not.
+    pub async fn enter_transaction(self: &Arc<Self>, mark: TransactionMark) -> Result<()> {
+        if self.transaction.load(Ordering::Acquire) == mark.number {
+            return Ok(());
+        }
+        if mark.begun {
+            return Err(DriverError::TransactionLost);
+        }
+        let session = Arc::clone(self);
+        self.run(move |core| {
+            // Two first calls may come at once: the later one finds the number, and the transaction, here.
+            if session.transaction.load(Ordering::Acquire) != mark.number {
+                core.end_transaction(false)?;
+                session.transaction.store(mark.number, Ordering::Release);
+            }
+            Ok(())
+        })
+        .await
     }
 
     fn touch(&self) {
@@ -249,11 +278,12 @@ impl SessionCore {
     /// A name is no identifier, or DuckDB refuses name or value.
     pub fn apply_settings(&mut self, settings: &[Setting]) -> Result<()> {
         for Setting { name, value } in settings {
-            if self.settings.get(name) == Some(value) {
-                continue;
-            }
             if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
                 return Err(DriverError::Invalid(format!("'{name}' is not the name of a setting")));
+            }
+            // What nobody has set yet has its default.
+            if self.settings.get(name).and_then(Option::as_ref) == value.as_ref() {
+                continue;
             }
             let name_sql = quote_identifier(name);
             match value {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use duckherder_engine::Database;
 use duckherder_proto::SESSION_HEADER;
@@ -40,8 +40,6 @@ struct State {
     open: HashMap<String, Arc<Session>>,
     /// Sessions that end with the stream that uses them, kept findable to cancel them.
     forgotten: HashMap<String, Weak<Session>>,
-    /// Sessions that expired inside a transaction: the client must hear of it before it goes on.
-    lost_transactions: HashMap<String, Instant>,
 }
 
 impl Sessions {
@@ -120,21 +118,12 @@ impl Sessions {
         if lock(&self.state).open.len() < limit { Ok(()) } else { Err(DriverError::TooManySessions { limit }) }
     }
 
-    /// Whether the session expired inside a transaction; told once.
-    pub fn take_lost_transaction(&self, id: &str) -> bool {
-        lock(&self.state).lost_transactions.remove(id).is_some()
-    }
-
     /// Forgets a session and frees what it holds.
     ///
     /// # Errors
     /// DuckDB can't roll back.
     pub async fn end(&self, id: &str) -> Result<()> {
-        let session = {
-            let mut state = lock(&self.state);
-            state.lost_transactions.remove(id);
-            state.open.remove(id)
-        };
+        let session = lock(&self.state).open.remove(id);
         match session {
             Some(session) => session.close().await,
             None => Ok(()),
@@ -157,7 +146,6 @@ impl Sessions {
         let mut expired = Vec::new();
         {
             let mut state = lock(&self.state);
-            state.lost_transactions.retain(|_, since| since.elapsed() < idle * 24);
             let names: Vec<String> = state
                 .open
                 .iter()
@@ -165,11 +153,7 @@ impl Sessions {
                 .map(|(name, _)| name.clone())
                 .collect();
             for name in names {
-                let Some(session) = state.open.remove(&name) else { continue };
-                if session.in_transaction() != Some(false) && state.lost_transactions.len() < self.limits.sessions {
-                    state.lost_transactions.insert(name, Instant::now());
-                }
-                expired.push(session);
+                expired.extend(state.open.remove(&name));
             }
         }
         if !expired.is_empty() {

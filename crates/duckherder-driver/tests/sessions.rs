@@ -11,8 +11,11 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow_flight::error::FlightError;
 use common::{Client, driver, within};
 use duckherder_driver::{Driver, DriverOptions, SessionLimits};
-use duckherder_proto::actions::{Catalog, DescribeCatalog, EntryKind, ListStatistics, QueryStatistics};
+use duckherder_proto::actions::{
+    Catalog, DescribeCatalog, Empty, EndSession, EntryKind, ListStatistics, QueryStatistics,
+};
 use duckherder_proto::statement::{PrepareStatement, ResultKind, Setting};
+use duckherder_proto::transaction::TransactionMark;
 use futures::StreamExt;
 
 fn numbers(from: i64, to: i64) -> RecordBatch {
@@ -110,6 +113,33 @@ async fn transactions_belong_to_their_session() {
     one.query("DELETE FROM t").await.unwrap();
     one.in_transaction = false;
     assert_eq!(one.query("SELECT 1").await.unwrap_err().exception_type, "TransactionContext");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_is_lost_is_not_begun_again() {
+    let driver = driver();
+    let mut client = Client::connect(&driver).await;
+    client.query("CREATE TABLE t(v BIGINT)").await.unwrap();
+    client.in_transaction = true;
+    client.mark = Some(TransactionMark { number: 1, begun: false });
+    client.query("INSERT INTO t VALUES (1)").await.unwrap();
+    client.mark = Some(TransactionMark { number: 1, begun: true });
+    client.query("INSERT INTO t VALUES (2)").await.unwrap();
+    client.act::<Empty>(EndSession {}).await.unwrap();
+    for _ in 0..2 {
+        let error = client.query("INSERT INTO t VALUES (3)").await.unwrap_err();
+        assert_eq!(error.exception_type, "TransactionContext");
+        assert!(error.message.contains("lost the transaction"), "{}", error.message);
+    }
+    assert_eq!(client.end(true).await.unwrap_err().exception_type, "TransactionContext");
+    client.end(false).await.unwrap();
+
+    // An end that was never heard: the next transaction is another one.
+    client.mark = Some(TransactionMark { number: 2, begun: false });
+    client.query("INSERT INTO t VALUES (4)").await.unwrap();
+    client.mark = Some(TransactionMark { number: 3, begun: false });
+    assert_eq!(client.number("SELECT count(*) FROM t").await, 0);
+    client.end(true).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,13 @@
-// The statements that would create what DuckDB's system views show without one: types and macros; for
-// src/connection.rs.
+// The statements that would create what DuckDB's system views show without one, or, for a sequence, with the next
+// value in place of the first; for src/connection.rs.
 #include "connection.hpp"
 
 #include "duckdb/catalog/catalog.hpp"
 #include "duckdb/catalog/catalog_entry/schema_catalog_entry.hpp"
+#include "duckdb/catalog/catalog_entry/sequence_catalog_entry.hpp"
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/main/database_manager.hpp"
-#include "duckdb/parser/parsed_data/create_info.hpp"
+#include "duckdb/parser/parsed_data/create_sequence_info.hpp"
 
 using namespace duckdb; // NOLINT
 using duckherder::Guard;
@@ -14,7 +15,8 @@ using duckherder::ToText;
 
 extern "C" {
 
-//! Three texts for each type and macro of the user's in the default database: schema, name, CREATE statement.
+//! Four texts for each type, macro and sequence of the user's in the default database: DuckDB's name of its kind,
+//! schema, name, CREATE statement.
 bool dh_connection_definitions(DhConnection *connection, DhTextSink sink, void *target, DhError *error) {
 	return Guard(error, false, [&]() {
 		auto &context = *connection->context;
@@ -25,13 +27,19 @@ bool dh_connection_definitions(DhConnection *connection, DhTextSink sink, void *
 					if (entry.internal) {
 						return;
 					}
+					sink(target, ToText(CatalogTypeToString(entry.type)));
 					sink(target, ToText(schema.get().name.GetIdentifierName()));
 					sink(target, ToText(entry.name.GetIdentifierName()));
 					auto info = entry.GetInfo();
+					if (entry.type == CatalogType::SEQUENCE_ENTRY) {
+						info->Cast<CreateSequenceInfo>().start_value =
+						    entry.Cast<SequenceCatalogEntry>().GetData().start_value;
+					}
 					info->StripCatalogQualification();
 					sink(target, ToText(info->ToString()));
 				};
-				for (auto kind : {CatalogType::TYPE_ENTRY, CatalogType::MACRO_ENTRY, CatalogType::TABLE_MACRO_ENTRY}) {
+				for (auto kind : {CatalogType::TYPE_ENTRY, CatalogType::MACRO_ENTRY, CatalogType::TABLE_MACRO_ENTRY,
+				                  CatalogType::SEQUENCE_ENTRY}) {
 					schema.get().Scan(context, kind, tell);
 				}
 			}

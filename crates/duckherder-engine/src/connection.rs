@@ -10,6 +10,16 @@ use crate::ffi::{self, DhError};
 use crate::source::{self, BatchSource};
 use crate::statement::{ResultStream, Statement};
 
+/// A catalog entry and the statement that would create it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// DuckDB's name of the kind: `Type`, `Sequence`, `Macro Function`, `Table Macro Function`.
+    pub kind: String,
+    pub schema: String,
+    pub name: String,
+    pub sql: String,
+}
+
 /// One connection: one transaction, one running statement at a time.
 ///
 /// It may move between threads but is used by one at a time.
@@ -103,11 +113,25 @@ impl Connection {
         error.into_result(version)
     }
 
-    /// Schema, name and CREATE statement of each type and macro in the default database that is not DuckDB's own.
+    /// The value that was given to a setting, for this connection or for all; nothing if it has its default. A default
+    /// that depends on the machine counts as given.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn given_setting(&self, name: &str) -> Result<Option<String>> {
+        let mut error = DhError::none();
+        let mut texts: Vec<String> = Vec::new();
+        let sink = std::ptr::from_mut(&mut texts).cast();
+        // SAFETY: as in `definitions`.
+        unsafe { ffi::dh_connection_given_setting(self.handle, name.into(), ffi::push_text, sink, &mut error) };
+        error.into_result(texts.pop())
+    }
+
+    /// Each type, macro and sequence in the default database that is not DuckDB's own.
     ///
     /// # Errors
     /// The transaction was aborted.
-    pub fn definitions(&self) -> Result<Vec<[String; 3]>> {
+    pub fn definitions(&self) -> Result<Vec<Definition>> {
         let mut error = DhError::none();
         let mut texts: Vec<String> = Vec::new();
         let sink = std::ptr::from_mut(&mut texts).cast();
@@ -115,7 +139,9 @@ impl Connection {
         unsafe { ffi::dh_connection_definitions(self.handle, ffi::push_text, sink, &mut error) };
         error.into_result(())?;
         let mut texts = texts.into_iter();
-        Ok(std::iter::from_fn(|| Some([texts.next()?, texts.next()?, texts.next()?])).collect())
+        let next =
+            || Some(Definition { kind: texts.next()?, schema: texts.next()?, name: texts.next()?, sql: texts.next()? });
+        Ok(std::iter::from_fn(next).collect())
     }
 
     /// Makes `source` the relation `name` in this connection's SQL, until [`unregister_input`](Self::unregister_input).

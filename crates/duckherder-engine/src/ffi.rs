@@ -169,6 +169,13 @@ unsafe extern "C" {
     ) -> c_int;
     pub fn dh_result_free(result: *mut DhResult);
 
+    pub fn dh_connection_given_setting(
+        connection: *mut DhConnection,
+        name: DhText,
+        sink: DhTextSink,
+        target: *mut c_void,
+        error: *mut DhError,
+    ) -> bool;
     pub fn dh_connection_definitions(
         connection: *mut DhConnection,
         sink: DhTextSink,

@@ -22,7 +22,7 @@ mod nested;
 pub mod source;
 pub mod statement;
 
-pub use connection::{Connection, Interrupter};
+pub use connection::{Connection, Definition, Interrupter};
 pub use database::Database;
 pub use error::{EngineError, Result};
 pub use source::BatchSource;

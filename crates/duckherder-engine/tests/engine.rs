@@ -197,7 +197,7 @@ impl BatchSource for Hasty {
     }
     fn poll_next(&self, _: usize, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, EngineError>>> {
         let polled = self.0.fetch_add(1, Ordering::SeqCst);
-        if polled % 2 == 0 {
+        if polled.is_multiple_of(2) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }

@@ -9,7 +9,7 @@ use arrow_flight::sql::Any;
 use duckherder_engine::{EngineError, Result};
 use duckherder_proto::any::Command;
 use duckherder_proto::error::ErrorDetail;
-use duckherder_proto::{MAX_MESSAGE_BYTES, SESSION_HEADER};
+use duckherder_proto::{MAX_MESSAGE_BYTES, SESSION_HEADER, TRANSACTION_HEADER};
 use prost::Message;
 use prost::bytes::Buf;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -79,12 +79,12 @@ impl Line {
     /// What the driver says, or that it does not answer.
     pub fn action<A: Command, M: Command>(
         &self,
-        session: Option<&SessionName>,
+        place: Option<&Place>,
         message: &M,
     ) -> impl Future<Output = Result<A>> + Send + use<A, M> {
         let (line, body) = (self.clone(), message.pack());
         let action = Action { r#type: M::TYPE_URL.to_string(), body };
-        let request = with_session(action, session);
+        let request = in_place(action, place);
         async move {
             let answer = line.client().do_action(request).await.map_err(|status| line.error(&status))?;
             let answer = answer.into_inner().message().await.map_err(|status| line.error(&status))?;
@@ -118,14 +118,26 @@ fn innermost(error: &dyn std::error::Error) -> String {
     current.to_string()
 }
 
-/// The value of the header that names a session.
-pub type SessionName = MetadataValue<Ascii>;
+/// The value of a header.
+pub type Header = MetadataValue<Ascii>;
 
-/// A request in a session.
-pub fn with_session<T>(message: T, session: Option<&SessionName>) -> Request<T> {
+/// What a call belongs to.
+#[derive(Clone)]
+pub struct Place {
+    /// The session's name.
+    pub session: Header,
+    /// The transaction's mark.
+    pub transaction: Option<Header>,
+}
+
+/// A request in a session, or in none.
+pub fn in_place<T>(message: T, place: Option<&Place>) -> Request<T> {
     let mut request = Request::new(message);
-    if let Some(session) = session {
-        request.metadata_mut().insert(SESSION_HEADER, session.clone());
+    if let Some(place) = place {
+        request.metadata_mut().insert(SESSION_HEADER, place.session.clone());
+        if let Some(transaction) = &place.transaction {
+            request.metadata_mut().insert(TRANSACTION_HEADER, transaction.clone());
+        }
     }
     request
 }

@@ -14,10 +14,11 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinHandle;
 
-use crate::call::{Line, SessionName, with_session};
+use crate::call::{Line, Place, in_place};
 use crate::io_error;
 use crate::rows::StoredRows;
 use crate::runtime::{runtime, wait};
+use crate::transaction::TransactionState;
 
 /// Messages (of about 3 MiB) that wait for the network.
 const WAITING_MESSAGES: usize = 4;
@@ -26,6 +27,8 @@ const WAITING_MESSAGES: usize = 4;
 pub struct Ingest {
     schema: SchemaRef,
     encoder: BatchEncoder,
+    /// What to tell once the driver has answered, if the rows are part of a transaction.
+    transaction: Option<Arc<TransactionState>>,
     messages: Option<mpsc::Sender<FlightData>>,
     answer: Option<JoinHandle<Result<IngestResult>>>,
 }
@@ -35,7 +38,13 @@ impl Ingest {
     ///
     /// # Errors
     /// There are no threads to do it; what the driver says comes out later.
-    pub fn begin(line: Line, session: &SessionName, statement: &StatementText, schema: SchemaRef) -> Result<Self> {
+    pub fn begin(
+        line: Line,
+        place: Place,
+        transaction: Arc<TransactionState>,
+        statement: &StatementText,
+        schema: SchemaRef,
+    ) -> Result<Self> {
         let command = IngestRows {
             sql: statement.sql.clone(),
             user_sql: statement.user_sql.clone(),
@@ -47,9 +56,9 @@ impl Ingest {
         let (messages, waiting) = mpsc::channel(WAITING_MESSAGES);
         // An empty channel takes the first message.
         messages.try_send(first).map_err(|_| EngineError::internal("an empty channel is full"))?;
-        let session = session.clone();
-        let answer = runtime()?.spawn(async move { put(&line, &session, waiting).await });
-        Ok(Self { schema, encoder, messages: Some(messages), answer: Some(answer) })
+        let answer = runtime()?.spawn(async move { put(&line, &place, waiting).await });
+        let transaction = statement.in_transaction.then_some(transaction);
+        Ok(Self { schema, encoder, transaction, messages: Some(messages), answer: Some(answer) })
     }
 
     fn send(&mut self, messages: Vec<FlightData>, patience: &Patience) -> Result<()> {
@@ -88,13 +97,13 @@ impl Ingest {
     }
 }
 
-async fn put(line: &Line, session: &SessionName, waiting: mpsc::Receiver<FlightData>) -> Result<IngestResult> {
+async fn put(line: &Line, place: &Place, waiting: mpsc::Receiver<FlightData>) -> Result<IngestResult> {
     let stream = futures::stream::unfold(waiting, |mut waiting| async {
         let message = waiting.recv().await?;
         Some((message, waiting))
     });
     let mut client = line.client();
-    let answer = client.do_put(with_session(stream, Some(session))).await.map_err(|status| line.error(&status))?;
+    let answer = client.do_put(in_place(stream, Some(place))).await.map_err(|status| line.error(&status))?;
     let mut answers = answer.into_inner();
     let result = answers.message().await.map_err(|status| line.error(&status))?;
     let result = result.ok_or_else(|| io_error(format!("the driver at {} gave no answer", line.address)))?;
@@ -125,6 +134,9 @@ impl RemoteIngest for Ingest {
         let last = self.encoder.finish()?;
         self.send(vec![last], patience)?;
         let result = self.take_answer(patience)?;
+        if let Some(transaction) = &self.transaction {
+            transaction.answered();
+        }
         if result.returned.is_empty() {
             return Ok((result.changed_rows, None));
         }

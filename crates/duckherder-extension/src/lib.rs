@@ -13,6 +13,7 @@ mod local;
 mod rows;
 mod runtime;
 mod session;
+mod transaction;
 
 use std::ffi::c_void;
 use std::sync::Arc;

@@ -15,10 +15,11 @@ use duckherder_proto::any::Command;
 use duckherder_proto::statement::{ExecuteStatement, PrepareStatement, PreparedStatement, ResultKind, RunStatement};
 use uuid::Uuid;
 
-use crate::call::{Line, SessionName, malformed, with_session};
+use crate::call::{Header, Line, Place, in_place, malformed};
 use crate::ingest::Ingest;
 use crate::rows::{Incoming, Rows};
 use crate::runtime::{runtime, wait, wait_at_most};
+use crate::transaction::TransactionState;
 
 /// Rolling back takes no longer than this, or the driver is lost and does it by itself.
 const ROLLBACK_LIMIT: Duration = Duration::from_secs(30);
@@ -26,7 +27,8 @@ const ROLLBACK_LIMIT: Duration = Duration::from_secs(30);
 /// A session; the driver makes it when it first hears its name.
 pub struct Session {
     line: Line,
-    name: SessionName,
+    name: Header,
+    transaction: Arc<TransactionState>,
     statements: Mutex<Statements>,
 }
 
@@ -50,8 +52,8 @@ impl Session {
     /// # Errors
     /// The name does not make a header; it always does.
     pub fn open(line: Line) -> Result<Self> {
-        let name = SessionName::try_from(Uuid::new_v4().to_string()).map_err(|error| malformed(&error))?;
-        Ok(Self { line, name, statements: Mutex::default() })
+        let name = Header::try_from(Uuid::new_v4().to_string()).map_err(|error| malformed(&error))?;
+        Ok(Self { line, name, transaction: Arc::default(), statements: Mutex::default() })
     }
 
     fn statements(&self) -> MutexGuard<'_, Statements> {
@@ -66,9 +68,23 @@ impl Session {
         number
     }
 
+    /// What a call belongs to.
+    fn place(&self, in_transaction: bool) -> Place {
+        let transaction =
+            if in_transaction { Header::try_from(self.transaction.mark().to_string()).ok() } else { None };
+        Place { session: self.name.clone(), transaction }
+    }
+
+    /// The driver has answered a call.
+    fn answered(&self, in_transaction: bool) {
+        if in_transaction {
+            self.transaction.answered();
+        }
+    }
+
     /// Tells the driver something whose answer nobody waits for.
     fn tell(&self, message: impl Command + 'static) {
-        let told = self.line.action(Some(&self.name), &message);
+        let told = self.line.action(Some(&self.place(false)), &message);
         if let Ok(runtime) = runtime() {
             runtime.spawn(async move {
                 if let Err::<Empty, _>(error) = told.await {
@@ -88,16 +104,16 @@ impl Drop for Session {
 /// What the driver tells of a statement, and its rows, if it runs.
 type Told = (SchemaRef, PreparedStatement, Option<Rows>);
 
-async fn prepare(line: Line, session: SessionName, message: PrepareStatement) -> Result<Told> {
+async fn prepare(line: Line, place: Place, message: PrepareStatement) -> Result<Told> {
     let descriptor = FlightDescriptor::new_cmd(message.pack());
-    let answer = line.client().get_flight_info(with_session(descriptor, Some(&session))).await;
+    let answer = line.client().get_flight_info(in_place(descriptor, Some(&place))).await;
     let info = answer.map_err(|status| line.error(&status))?.into_inner();
     let told = line.unpack(info.app_metadata.clone())?;
     Ok((Arc::new(info.try_decode_schema()?), told, None))
 }
 
-async fn run_statement(line: Line, session: SessionName, message: RunStatement) -> Result<Told> {
-    let mut incoming = get(line, &session, &message).await?;
+async fn run_statement(line: Line, place: Place, message: RunStatement) -> Result<Told> {
+    let mut incoming = get(line, &place, &message).await?;
     let (schema, told) = incoming.head().await?;
     let rows = match told.statement_id {
         0 => Some(Rows::receive(incoming, Arc::clone(&schema))?),
@@ -106,8 +122,8 @@ async fn run_statement(line: Line, session: SessionName, message: RunStatement) 
     Ok((schema, told, rows))
 }
 
-async fn get(line: Line, session: &SessionName, message: &impl Command) -> Result<Incoming> {
-    let answer = line.client().do_get(with_session(Ticket::new(message.pack()), Some(session))).await;
+async fn get(line: Line, place: &Place, message: &impl Command) -> Result<Incoming> {
+    let answer = line.client().do_get(in_place(Ticket::new(message.pack()), Some(place))).await;
     let stream = answer.map_err(|status| line.error(&status))?.into_inner();
     Ok(Incoming::new(line, stream))
 }
@@ -135,14 +151,16 @@ impl RemoteSession for Session {
             in_transaction: statement.in_transaction,
             parameters: encode_parameters(parameters)?,
         };
+        let (line, place) = (self.line.clone(), self.place(statement.in_transaction));
         let (schema, told, rows) = match start {
-            Start::Never => wait(patience, prepare(self.line.clone(), self.name.clone(), message))?,
+            Start::Never => wait(patience, prepare(line, place, message))?,
             Start::IfReading | Start::Always => {
                 let only_reading = matches!(start, Start::IfReading);
                 let run = RunStatement { statement: Some(message), only_reading };
-                wait(patience, run_statement(self.line.clone(), self.name.clone(), run))?
+                wait(patience, run_statement(line, place, run))?
             }
         };
+        self.answered(statement.in_transaction);
         let statement = match rows {
             Some(rows) => self.remember(Known::Running(Arc::new(rows))),
             None => self.remember(Known::Prepared { driver_id: told.statement_id, schema: Arc::clone(&schema) }),
@@ -183,13 +201,16 @@ impl RemoteSession for Session {
             close_after: true,
             user_sql: user_sql.to_string(),
         };
-        let (line, name) = (self.line.clone(), self.name.clone());
-        let rows = wait(patience, async move { Rows::receive(get(line, &name, &message).await?, schema) })?;
+        let (line, place) = (self.line.clone(), self.place(in_transaction));
+        let rows = wait(patience, async move { Rows::receive(get(line, &place, &message).await?, schema) })?;
+        self.answered(in_transaction);
         Ok(Arc::new(rows))
     }
 
     fn end_transaction(&self, commit: bool, patience: &Patience) -> Result<()> {
-        let ended = self.line.action(Some(&self.name), &EndTransaction { commit });
+        let place = self.place(true);
+        self.transaction.ends();
+        let ended = self.line.action(Some(&place), &EndTransaction { commit });
         let Empty {} = if commit {
             wait(patience, ended)?
         } else {
@@ -200,7 +221,11 @@ impl RemoteSession for Session {
     }
 
     fn describe(&self, known_version: Option<u64>, in_transaction: bool, patience: &Patience) -> Result<Catalog> {
-        wait(patience, self.line.action(Some(&self.name), &DescribeCatalog { known_version, in_transaction }))
+        let place = self.place(in_transaction);
+        let described =
+            wait(patience, self.line.action(Some(&place), &DescribeCatalog { known_version, in_transaction }))?;
+        self.answered(in_transaction);
+        Ok(described)
     }
 
     fn ingest(
@@ -209,6 +234,7 @@ impl RemoteSession for Session {
         schema: SchemaRef,
         _patience: &Patience,
     ) -> Result<Box<dyn RemoteIngest>> {
-        Ok(Box::new(Ingest::begin(self.line.clone(), &self.name, statement, schema)?))
+        let place = self.place(statement.in_transaction);
+        Ok(Box::new(Ingest::begin(self.line.clone(), place, Arc::clone(&self.transaction), statement, schema)?))
     }
 }

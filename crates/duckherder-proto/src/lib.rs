@@ -17,8 +17,10 @@ pub mod any;
 pub mod decode;
 pub mod encode;
 pub mod error;
+pub mod settings;
 pub mod statement;
 pub mod task;
+pub mod transaction;
 
 /// Where a driver listens unless told otherwise.
 pub const DEFAULT_DRIVER_PORT: u16 = 8815;
@@ -26,6 +28,8 @@ pub const DEFAULT_DRIVER_PORT: u16 = 8815;
 pub const DEFAULT_WORKER_PORT: u16 = 8816;
 /// gRPC header that names the client's session (a UUID that the client makes); without it every call is its own.
 pub const SESSION_HEADER: &str = "x-duckherder-session";
+/// gRPC header of a call inside a transaction: a [`transaction::TransactionMark`].
+pub const TRANSACTION_HEADER: &str = "x-duckherder-transaction";
 /// gRPC trailer with the encoded [`error::ErrorDetail`] of a failed call.
 pub const ERROR_HEADER: &str = "x-duckherder-error-bin";
 /// Arrow field metadata with the column's DuckDB type as SQL text, e.g. `ENUM('a', 'b')` or `DECIMAL(18,3)`.

@@ -15,7 +15,7 @@ pub struct PrepareStatement {
     /// What the user wrote, for the history and the statistics; empty if the same as `sql`.
     #[prost(string, tag = "2")]
     pub user_sql: String,
-    /// Session settings that must hold on the driver (TimeZone, Calendar, default_collation, schema ...).
+    /// Session settings that must hold on the driver: [`SESSION_SETTINGS`](crate::settings::SESSION_SETTINGS), schema.
     #[prost(message, repeated, tag = "3")]
     pub settings: Vec<Setting>,
     /// Whether the statement belongs to a transaction that the client opened; the driver begins one if there is none.

@@ -14,6 +14,7 @@ use duckherder_proto::any::Command;
 use duckherder_proto::decode::{BatchStream, Received};
 use duckherder_proto::encode::schema_bytes;
 use duckherder_proto::error::ErrorDetail;
+use duckherder_proto::settings::SESSION_SETTINGS;
 use duckherder_proto::statement::Setting;
 use duckherder_proto::task::{ReadSplit, RunTask, TaskInput};
 use tokio::sync::watch;
@@ -22,11 +23,6 @@ use super::Shared;
 use super::exchange::{Run, TaskRows};
 use super::splits::RunningSplits;
 use crate::cluster::RemoteWorker;
-use crate::rows;
-
-/// Settings of a session that change what an expression gives.
-const SETTINGS: [&str; 5] =
-    ["TimeZone", "Calendar", "default_collation", "integer_division", "ieee_floating_point_ops"];
 
 /// What the remote tasks of a run share.
 pub struct RemoteRun {
@@ -109,15 +105,12 @@ impl RemoteRun {
 }
 
 fn read_settings(connection: &duckherder_engine::Connection) -> Result<Vec<Setting>, EngineError> {
-    let names = SETTINGS.map(|name| format!("'{name}'")).join(", ");
-    let sql = format!("SELECT name, value FROM duckdb_settings() WHERE name IN ({names})");
     let mut settings = Vec::new();
-    let batches = rows::query(connection, &sql).map_err(crate::error::DriverError::into_engine)?;
-    rows::each(&batches, |row| {
-        settings.push(Setting { name: row.text(0)?, value: row.optional_text(1)? });
-        Ok(())
-    })
-    .map_err(crate::error::DriverError::into_engine)?;
+    for name in SESSION_SETTINGS {
+        if let Some(value) = connection.given_setting(name)? {
+            settings.push(Setting { name: name.to_string(), value: Some(value) });
+        }
+    }
     Ok(settings)
 }
 

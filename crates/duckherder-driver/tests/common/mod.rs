@@ -20,7 +20,8 @@ use duckherder_proto::statement::{
     ExecuteStatement, IngestResult, IngestRows, PrepareStatement, PreparedStatement, RunStatement,
 };
 use duckherder_proto::task::EndOfPartition;
-use duckherder_proto::{MAX_MESSAGE_BYTES, SESSION_HEADER};
+use duckherder_proto::transaction::TransactionMark;
+use duckherder_proto::{MAX_MESSAGE_BYTES, SESSION_HEADER, TRANSACTION_HEADER};
 use futures::{StreamExt, TryStreamExt};
 use prost::Message;
 use tonic::transport::Channel;
@@ -36,6 +37,8 @@ pub struct Client {
     flight: FlightServiceClient<Channel>,
     session: String,
     pub in_transaction: bool,
+    /// Sent with calls inside a transaction.
+    pub mark: Option<TransactionMark>,
 }
 
 /// What a statement gave: its batches.
@@ -46,7 +49,7 @@ impl Client {
         let endpoint = Channel::from_shared(format!("http://{}", driver.address())).unwrap();
         let channel = endpoint.tcp_nodelay(true).connect().await.unwrap();
         let flight = FlightServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Self { flight, session: uuid::Uuid::new_v4().to_string(), in_transaction: false }
+        Self { flight, session: uuid::Uuid::new_v4().to_string(), in_transaction: false, mark: None }
     }
 
     pub fn with_session(&self, session: &str) -> Self {
@@ -56,6 +59,9 @@ impl Client {
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.metadata_mut().insert(SESSION_HEADER, self.session.parse().unwrap());
+        if let Some(mark) = self.mark {
+            request.metadata_mut().insert(TRANSACTION_HEADER, mark.to_string().parse().unwrap());
+        }
         request
     }
 

@@ -112,6 +112,8 @@ struct DhClientTable {
 	bool (*driver_statistics)(void *driver, bool clear, DhStatisticSink sink, void *target, DhPatience patience,
 	                          DhError *error);
 
+	//! The names of the settings that go with every statement.
+	void (*session_settings)(DhTextSink sink, void *target);
 	void *(*session_open)(void *driver, DhError *error);
 	//! Ends the session on the driver, without waiting for it.
 	void (*session_free)(void *session);

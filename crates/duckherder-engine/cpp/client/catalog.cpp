@@ -155,32 +155,38 @@ void RemoteCatalog::Run(ClientContext &context, const string &sql) {
 	transaction.CatalogChanged();
 }
 
-Value RemoteCatalog::QueryValue(ClientContext &context, const string &sql, const LogicalType &type) {
+vector<vector<Value>> RemoteCatalog::QueryRows(ClientContext &context, const string &sql,
+                                               const vector<LogicalType> &types) {
 	auto &transaction = RemoteTransaction::Get(context, *this);
-	transaction.AddOperation(context);
 	auto session = transaction.GetSession();
 	auto statement = MakeStatement(context, sql);
 	PreparedRemote prepared;
 	auto source = session->session.Run(context, statement, transaction.StartInTransaction(context), {}, prepared);
 	ArrowSourceColumns columns(context, prepared.schema.arrow_schema);
-	ArrowArray batch;
-	ArrowBatchReader reader(context, columns, {0});
+	if (columns.types != types) {
+		throw IOException("the driver gave other columns than expected for %s", sql);
+	}
+	vector<column_t> column_ids;
+	for (idx_t i = 0; i < types.size(); i++) {
+		column_ids.push_back(i);
+	}
+	ArrowBatchReader reader(context, columns, column_ids);
 	DataChunk chunk;
-	chunk.Initialize(context, {type});
-	if (!source->Wait(context, 0, batch)) {
-		throw IOException("the driver gave no value for %s", sql);
+	chunk.Initialize(context, types);
+	vector<vector<Value>> rows;
+	ArrowArray batch;
+	while (source->Wait(context, 0, batch)) {
+		reader.SetBatch(batch);
+		for (; reader.Read(chunk); chunk.Reset()) {
+			for (idx_t row = 0; row < chunk.size(); row++) {
+				rows.emplace_back();
+				for (auto column : column_ids) {
+					rows.back().push_back(chunk.GetValue(column, row));
+				}
+			}
+		}
 	}
-	reader.SetBatch(batch);
-	if (!reader.Read(chunk) || chunk.size() != 1) {
-		throw IOException("the driver gave no single value for %s", sql);
-	}
-	auto value = chunk.GetValue(0, 0);
-	// A statement ends, and commits, when its rows have been read to the end.
-	if (source->Wait(context, 0, batch)) {
-		batch.release(&batch);
-		throw IOException("the driver gave several values for %s", sql);
-	}
-	return value;
+	return rows;
 }
 
 void RemoteCatalog::RunDrop(ClientContext &context, const DropInfo &info) {

@@ -58,9 +58,9 @@ public:
 	RemoteStatement MakeStatement(duckdb::ClientContext &context, duckdb::string sql) const;
 	//! Runs a statement whose rows nobody wants.
 	void Run(duckdb::ClientContext &context, const duckdb::string &sql);
-	//! The one value that a query gives.
-	duckdb::Value QueryValue(duckdb::ClientContext &context, const duckdb::string &sql,
-	                         const duckdb::LogicalType &type);
+	//! The rows of a query; few ones, they are kept.
+	duckdb::vector<duckdb::vector<duckdb::Value>> QueryRows(duckdb::ClientContext &context, const duckdb::string &sql,
+	                                                        const duckdb::vector<duckdb::LogicalType> &types);
 	void RunDrop(duckdb::ClientContext &context, const duckdb::DropInfo &info);
 	void RunAlter(duckdb::ClientContext &context, const duckdb::AlterInfo &info);
 
@@ -102,6 +102,9 @@ public:
 	                                     duckdb::LogicalDelete &op, duckdb::PhysicalOperator &plan) override;
 	duckdb::PhysicalOperator &PlanUpdate(duckdb::ClientContext &context, duckdb::PhysicalPlanGenerator &planner,
 	                                     duckdb::LogicalUpdate &op, duckdb::PhysicalOperator &plan) override;
+
+	duckdb::PhysicalOperator &PlanMergeInto(duckdb::ClientContext &context, duckdb::PhysicalPlanGenerator &planner,
+	                                        duckdb::LogicalMergeInto &op, duckdb::PhysicalOperator &plan) override;
 
 	duckdb::DatabaseSize GetDatabaseSize(duckdb::ClientContext &context) override;
 	bool InMemory() override {

@@ -53,8 +53,7 @@ static optional_ptr<SelectNode> NamingSelect(SQLStatement &statement) {
 	}
 }
 
-//! Whether the expression stands for exactly one column, whose name is its text.
-static bool IsNamedByText(const ParsedExpression &expression) {
+bool IsNamedByText(const ParsedExpression &expression) {
 	if (!expression.GetAlias().empty()) {
 		return false;
 	}

@@ -2,7 +2,9 @@
 
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/main/prepared_statement_data.hpp"
+#include "duckdb/parser/parser.hpp"
 #include "history.hpp"
+#include "macros.hpp"
 
 using namespace duckdb; // NOLINT
 
@@ -47,10 +49,12 @@ void ConnectionState::QueryBegin(ClientContext &) {
 	begun = std::chrono::steady_clock::now();
 	remote = false;
 	parameter_count = 0;
+	looked_for_macros = false;
 }
 
 void ConnectionState::QueryEnd(ClientContext &context, optional_ptr<ErrorData> error) {
 	rebind = false;
+	expand_macros = false;
 	if (!remote) {
 		return;
 	}
@@ -62,11 +66,35 @@ void ConnectionState::QueryEnd(ClientContext &context, optional_ptr<ErrorData> e
 	QueryHistory::Get().Record(query, std::chrono::duration_cast<std::chrono::microseconds>(elapsed).count());
 }
 
-RebindQueryInfo ConnectionState::OnPlanningError(ClientContext &, SQLStatement &, ErrorData &) {
+void ConnectionState::WithoutMacros(ClientContext &context) {
+	if (looked_for_macros) {
+		return;
+	}
+	looked_for_macros = true;
+	auto text = RunningQuery(context);
+	if (text.empty()) {
+		return;
+	}
+	Parser parser(context);
+	parser.ParseQuery(text);
+	// DuckDB does not ask us for the number of parameters of a statement that it binds once more.
+	if (parser.statements.size() == 1 && parser.statements[0]->named_param_map.empty() &&
+	    ExpandBuiltInMacros(context, *parser.statements[0])) {
+		rebind = true;
+		expand_macros = true;
+		throw BinderException("the statement is bound once more with its macros written out");
+	}
+}
+
+RebindQueryInfo ConnectionState::OnPlanningError(ClientContext &context, SQLStatement &statement, ErrorData &) {
 	if (!rebind) {
 		return RebindQueryInfo::DO_NOT_REBIND;
 	}
 	rebind = false;
+	if (expand_macros) {
+		expand_macros = false;
+		ExpandBuiltInMacros(context, statement);
+	}
 	return RebindQueryInfo::ATTEMPT_TO_REBIND;
 }
 

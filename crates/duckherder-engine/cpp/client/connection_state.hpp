@@ -28,6 +28,10 @@ public:
 		rebind = true;
 	}
 
+	//! The statement that is being bound reads a driver's table by a scan, so it did not go whole. If built-in macros
+	//! may be why, it is bound once more without them.
+	void WithoutMacros(duckdb::ClientContext &context);
+
 	//! A whole statement that is handed to a driver takes so many parameters.
 	void SetParameterCount(duckdb::idx_t count) {
 		parameter_count = count;
@@ -51,6 +55,8 @@ private:
 	duckdb::string query;
 	bool remote = false;
 	bool rebind = false;
+	bool expand_macros = false;
+	bool looked_for_macros = false;
 	duckdb::idx_t parameter_count = 0;
 };
 

@@ -8,6 +8,7 @@
 #include "duckdb/parallel/task_scheduler.hpp"
 #include "duckdb/parser/expression/columnref_expression.hpp"
 #include "duckdb/parser/expression/comparison_expression.hpp"
+#include "duckdb/parser/expression/constant_expression.hpp"
 #include "duckdb/parser/expression/function_expression.hpp"
 #include "duckdb/parser/expression/star_expression.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
@@ -81,20 +82,6 @@ static RemoteTable &CheckedTable(ClientContext &context, RemoteCatalog &catalog,
 	return table;
 }
 
-//! Whether a column's default is the next value of a sequence, which is on the driver.
-static bool AsksDriverForDefaults(const RemoteTable &table) {
-	bool asks = false;
-	for (auto &column : table.GetColumns().Physical()) {
-		if (column.HasDefaultValue()) {
-			ParsedExpressionIterator::VisitExpression<FunctionExpression>(
-			    column.DefaultValue(), [&](const FunctionExpression &call) {
-				    asks = asks || call.FunctionName() == Identifier("nextval");
-			    });
-		}
-	}
-	return asks;
-}
-
 PhysicalOperator &RemoteCatalog::PlanInsert(ClientContext &context, PhysicalPlanGenerator &planner, LogicalInsert &op,
                                             optional_ptr<PhysicalOperator> plan) {
 	auto &table = CheckedTable(context, *this, op.table);
@@ -111,9 +98,6 @@ PhysicalOperator &RemoteCatalog::PlanInsert(ClientContext &context, PhysicalPlan
 	insert.returning_list = ReturnStoredColumns(table, op.return_chunk);
 	insert.column_order = InsertColumnOrder::INSERT_BY_POSITION;
 	vector<SinkColumn> columns;
-	if (AsksDriverForDefaults(table)) {
-		RemoteTransaction::Get(context, *this).AddOperation(context);
-	}
 	for (auto &column : table.GetColumns().Physical()) {
 		insert.columns.push_back(column.Name());
 		columns.push_back({column.Physical().index, column.Name().GetIdentifierName(), column.Type()});
@@ -147,12 +131,17 @@ PhysicalOperator &RemoteCatalog::PlanCreateTableAs(ClientContext &context, Physi
 PhysicalOperator &RemoteCatalog::PlanDelete(ClientContext &context, PhysicalPlanGenerator &planner, LogicalDelete &op,
                                             PhysicalOperator &plan) {
 	auto &table = CheckedTable(context, *this, op.table);
-	if (op.return_chunk) {
-		throw NotImplementedException("DELETE ... RETURNING from a driver's table cannot read from outside of the "
-		                              "driver");
-	}
 	DeleteQueryNode node;
 	node.table = TargetRef(table);
+	node.returning_list = ReturnStoredColumns(table, op.return_chunk);
+	if (op.return_chunk) {
+		// What DuckDB asks for after them, in this order.
+		for (auto &column : table.GetVirtualColumns()) {
+			auto row_id = column.first == COLUMN_IDENTIFIER_ROW_ID;
+			node.returning_list.push_back(row_id ? make_uniq<ColumnRefExpression>(Identifier(ROWID))
+			                                     : ConstantExpression::FromValue(Value(column.second.type)));
+		}
+	}
 	auto in = make_uniq<SubqueryExpression>();
 	in->GetSubqueryTypeMutable() = SubqueryType::ANY;
 	in->SubqueryMutable() = SelectInput(make_uniq<ColumnRefExpression>(Identifier(INPUT_ROWID)));
@@ -161,8 +150,8 @@ PhysicalOperator &RemoteCatalog::PlanDelete(ClientContext &context, PhysicalPlan
 	node.condition = std::move(in);
 	auto row_id = op.expressions[0]->Cast<BoundReferenceExpression>().Index();
 	vector<SinkColumn> columns {{row_id, INPUT_ROWID, LogicalType::BIGINT}};
-	auto &sink = planner.Make<RemoteSink>(*this, node.ToString(), std::move(columns), op.types, false, false, false,
-	                                      op.estimated_cardinality);
+	auto &sink = planner.Make<RemoteSink>(*this, node.ToString(), std::move(columns), op.types, op.return_chunk, false,
+	                                      false, op.estimated_cardinality);
 	sink.children.push_back(plan);
 	return sink;
 }

@@ -4,6 +4,7 @@
 #include "column_names.hpp"
 #include "connection_state.hpp"
 #include "functions.hpp"
+#include "sequences.hpp"
 
 #include "duckdb/main/config.hpp"
 #include "duckdb/main/connection_manager.hpp"
@@ -45,6 +46,7 @@ void dh_client_load(ExtensionLoader *loader, const DhClientTable *rust) {
 	duckherder::RegisterColumnNames(config);
 	duckherder::RegisterScalarFunctions(*loader);
 	duckherder::RegisterTableFunctions(*loader);
+	duckherder::RegisterSequenceFunctions(*loader);
 	duckherder::RegisterPragmas(*loader);
 }
 

@@ -1,11 +1,9 @@
-// Functions that are found in a driver's schemas only, and listed nowhere: the one that runs whole statements, and
-// those of sequences, which live on the driver.
+// The function that runs whole statements: found in a driver's schemas only, and listed nowhere.
 #pragma once
 
 #include "duckdb/catalog/catalog_entry.hpp"
 #include "duckdb/common/optional_ptr.hpp"
 
-#include <map>
 #include <mutex>
 
 namespace duckdb {
@@ -24,7 +22,7 @@ public:
 
 private:
 	std::mutex lock;
-	std::map<duckdb::string, duckdb::unique_ptr<duckdb::CatalogEntry>> entries;
+	duckdb::unique_ptr<duckdb::CatalogEntry> query_function;
 };
 
 } // namespace duckherder

@@ -2,9 +2,11 @@
 #include "catalog.hpp"
 #include "column_names.hpp"
 #include "query_function.hpp"
+#include "sequences.hpp"
 
 #include "duckdb/catalog/catalog_entry/type_catalog_entry.hpp"
 #include "duckdb/common/string_util.hpp"
+#include "duckdb/function/scalar_macro_function.hpp"
 #include "duckdb/parser/expression/cast_expression.hpp"
 #include "duckdb/parser/expression/function_expression.hpp"
 #include "duckdb/parser/expression/parameter_expression.hpp"
@@ -12,7 +14,9 @@
 #include "duckdb/parser/expression/type_expression.hpp"
 #include "duckdb/parser/parsed_data/alter_table_info.hpp"
 #include "duckdb/parser/parsed_data/create_index_info.hpp"
+#include "duckdb/parser/parsed_data/create_macro_info.hpp"
 #include "duckdb/parser/parsed_data/create_table_info.hpp"
+#include "duckdb/parser/parsed_data/create_type_info.hpp"
 #include "duckdb/parser/parsed_data/create_view_info.hpp"
 #include "duckdb/parser/parsed_data/drop_info.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
@@ -126,6 +130,9 @@ private:
 			}
 			break;
 		}
+		case ExpressionClass::FUNCTION:
+			NameSequenceForDriver(context, catalog, expression.Cast<FunctionExpression>());
+			break;
 		case ExpressionClass::SUBQUERY:
 			Rewrite(*expression.Cast<SubqueryExpression>().SubqueryMutable()->node);
 			break;
@@ -186,10 +193,15 @@ private:
 		}
 	}
 
-	void Define(ColumnDefinition &column) {
+	void Rewrite(ColumnDefinition &column) {
 		auto type = column.Type();
 		Define(type);
 		column.SetType(type);
+		if (!column.Generated() && column.HasDefaultValue()) {
+			auto value = column.DefaultValue().Copy();
+			Rewrite(*value);
+			column.SetDefaultValue(std::move(value));
+		}
 	}
 
 	void Rewrite(CreateInfo &info) {
@@ -209,6 +221,19 @@ private:
 			}
 			return;
 		}
+		if (info.type == CatalogType::TYPE_ENTRY) {
+			auto &type = info.Cast<CreateTypeInfo>();
+			if (!type.query) {
+				Define(type.type);
+			}
+			return;
+		}
+		if (info.type == CatalogType::MACRO_ENTRY) {
+			for (auto &macro : info.Cast<CreateMacroInfo>().macros) {
+				Rewrite(*macro->Cast<ScalarMacroFunction>().expression);
+			}
+			return;
+		}
 		if (info.type != CatalogType::TABLE_ENTRY) {
 			return;
 		}
@@ -216,7 +241,7 @@ private:
 		ColumnList columns;
 		for (auto &column : table.columns.Logical()) {
 			auto copy = column.Copy();
-			Define(copy);
+			Rewrite(copy);
 			columns.AddColumn(std::move(copy));
 		}
 		table.columns = std::move(columns);
@@ -236,7 +261,12 @@ private:
 		RenameTable(info.GetQualifiedNameMutable());
 		auto &table = info.Cast<AlterTableInfo>();
 		if (table.alter_table_type == AlterTableType::ADD_COLUMN) {
-			Define(table.Cast<AddColumnInfo>().new_column);
+			Rewrite(table.Cast<AddColumnInfo>().new_column);
+		} else if (table.alter_table_type == AlterTableType::SET_DEFAULT) {
+			auto &change = table.Cast<SetDefaultInfo>();
+			if (change.expression) {
+				Rewrite(*change.expression);
+			}
 		} else if (table.alter_table_type == AlterTableType::ALTER_COLUMN_TYPE) {
 			auto &change = table.Cast<ChangeColumnTypeInfo>();
 			Define(change.target_type);
@@ -301,6 +331,9 @@ static bool IsOurs(const Identifier &function) {
 }
 
 bool RemoteCatalog::SupportsPushdown(const ParsedExpression &expression) {
+	if (MayConcernOtherSequence(expression, *this)) {
+		return false;
+	}
 	// What the extension offers runs in the client.
 	return expression.GetExpressionClass() != ExpressionClass::FUNCTION ||
 	       !IsOurs(expression.Cast<FunctionExpression>().FunctionName());

@@ -232,7 +232,7 @@ static vector<column_t> RowIdColumns(ClientContext &, optional_ptr<FunctionData>
 }
 
 static optional_ptr<TableCatalogEntry> TableOf(optional_ptr<const FunctionData> bind_data) {
-	return bind_data->Cast<ScanData>().table;
+	return bind_data->Cast<ScanData>().table.Shown();
 }
 
 TableFunction ScanFunction() {

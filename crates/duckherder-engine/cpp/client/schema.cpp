@@ -189,10 +189,9 @@ unique_ptr<CatalogEntry> RemoteSchema::Make(ClientContext &context, const EntryD
 		auto info = ParseCreate<CreateTypeInfo>(context, description);
 		info->SetQualifiedName(qualified);
 		info->comment = description.comment;
-		if (!description.columns.empty()) {
-			info->type = ParseWireType(context, description.columns[0].type_name);
+		if (info->type.id() == LogicalTypeId::UNBOUND) {
+			info->type = ParseWireType(context, info->type.ToString());
 		}
-		info->type = info->type.WithAlias(description.name.GetIdentifierName());
 		return make_uniq<TypeCatalogEntry>(remote_catalog, *this, *info);
 	}
 	case EntryKind::SCALAR_MACRO:
@@ -280,10 +279,6 @@ optional_ptr<CatalogEntry> RemoteSchema::LookupEntry(CatalogTransaction transact
 	auto &context = transaction.GetContext();
 	auto &wanted = lookup.GetEntryIdentifier();
 	auto type = lookup.GetCatalogType();
-	if (type == CatalogType::SEQUENCE_ENTRY) {
-		// DuckDB's nextval() would look for its own storage behind the entry: ours asks the driver.
-		return nullptr;
-	}
 	auto own = own_functions.Find(remote_catalog, *this, type, wanted);
 	if (own) {
 		return own;
@@ -304,6 +299,12 @@ optional_ptr<CatalogEntry> RemoteSchema::LookupEntry(CatalogTransaction transact
 		if (description) {
 			return GetOrMake(context, *description);
 		}
+	}
+	if (type == CatalogType::SEQUENCE_ENTRY) {
+		auto fresh = RemoteTransaction::Get(context, remote_catalog).Validate(context);
+		auto schema = fresh.get() == &snapshot ? nullptr : fresh->FindSchema(name);
+		auto description = schema ? schema->Describe(EntryKind::SEQUENCE, wanted) : nullptr;
+		return description ? &schema->GetOrMake(context, *description) : nullptr;
 	}
 	// After `USE dh` the extension's own functions are called as main.duckherder_...
 	if (name == DEFAULT_SCHEMA && StringUtil::StartsWith(wanted.GetIdentifierName(), FUNCTION_PREFIX)) {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "driver.hpp"
-#include "duckdb/common/identifier.hpp"
+#include "settings.hpp"
 
 #include <mutex>
 
@@ -15,16 +15,8 @@ public:
 	void AddTo(duckdb::ClientContext &context, duckdb::vector<Setting> &settings);
 
 private:
-	//! Where DuckDB keeps a setting: looking that up costs more than reading it.
-	struct Known {
-		duckdb::Identifier name;
-		duckdb::optional_idx index;
-		duckdb::Value default_value;
-	};
-	void Resolve(duckdb::ClientContext &context, Known &setting);
-
 	std::mutex lock;
-	duckdb::vector<Known> known;
+	duckdb::vector<NamedSetting> known;
 };
 
 } // namespace duckherder

@@ -83,8 +83,17 @@ public:
 	const EntryDescription &Description() const {
 		return description;
 	}
+	//! What DESCRIBE shows of a scan: of a view, the keys and defaults of the columns that it passes on.
+	RemoteTable &Shown() {
+		return shown ? *shown : *this;
+	}
 
 private:
+	//! Asks the driver once what is `Shown` of a view.
+	void Show(duckdb::ClientContext &context);
+
+	std::mutex lock;
+	duckdb::unique_ptr<RemoteTable> shown;
 	RemoteCatalog &remote_catalog;
 	Snapshot &snapshot;
 	const EntryDescription &description;
@@ -104,6 +113,10 @@ public:
 	void Scan(duckdb::CatalogType type, const std::function<void(duckdb::CatalogEntry &)> &callback) override;
 	duckdb::optional_ptr<duckdb::CatalogEntry> LookupEntry(duckdb::CatalogTransaction transaction,
 	                                                       const duckdb::EntryLookupInfo &lookup) override;
+	//! What keeps the entries alive.
+	Snapshot &GetSnapshot() const {
+		return snapshot;
+	}
 	//! The table or view to scan under that name, or nothing.
 	duckdb::optional_ptr<RemoteTable> FindTable(duckdb::ClientContext &context, const duckdb::Identifier &name);
 

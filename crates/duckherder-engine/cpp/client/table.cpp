@@ -1,10 +1,13 @@
 // Tables and views of a driver as DuckDB binds them.
 #include "catalog.hpp"
+#include "connection_state.hpp"
 #include "scan.hpp"
 #include "snapshot.hpp"
 #include "transaction.hpp"
 
+#include "duckdb/parser/constraints/not_null_constraint.hpp"
 #include "duckdb/parser/constraints/unique_constraint.hpp"
+#include "duckdb/parser/parser.hpp"
 #include "duckdb/parser/parsed_data/create_table_info.hpp"
 #include "duckdb/storage/statistics/base_statistics.hpp"
 #include "duckdb/storage/table_storage_info.hpp"
@@ -23,10 +26,45 @@ QualifiedName RemoteTable::RemoteName() const {
 	return QualifiedName(Identifier(), description.schema, description.name);
 }
 
+void RemoteTable::Show(ClientContext &context) {
+	std::lock_guard<std::mutex> guard(lock);
+	if (shown) {
+		return;
+	}
+	vector<LogicalType> texts(6, LogicalType::VARCHAR);
+	auto rows = remote_catalog.QueryRows(context, "DESCRIBE SELECT * FROM " + RemoteName().ToString(), texts);
+	if (rows.size() != columns.LogicalColumnCount()) {
+		throw IOException("the driver describes %d columns of \"%s\", not %d", rows.size(), name.GetIdentifierName(),
+		                  columns.LogicalColumnCount());
+	}
+	CreateTableInfo info(schema, name);
+	for (idx_t i = 0; i < rows.size(); i++) {
+		auto &is_null = rows[i][2], &key = rows[i][3], &default_value = rows[i][4];
+		LogicalIndex index(i);
+		auto column = columns.GetColumn(index).Copy();
+		if (!default_value.IsNull()) {
+			Parser parser(context);
+			column.SetDefaultValue(parser.ParseSingleExpression(default_value.ToString()));
+		}
+		if (is_null.ToString() == "NO") {
+			info.constraints.push_back(make_uniq<NotNullConstraint>(index));
+		}
+		if (!key.IsNull()) {
+			info.constraints.push_back(make_uniq<UniqueConstraint>(index, column.Name(), key.ToString() == "PRI"));
+		}
+		info.columns.AddColumn(std::move(column));
+	}
+	shown = make_uniq<RemoteTable>(remote_catalog, snapshot, schema, description, info);
+}
+
 TableFunction RemoteTable::GetScanFunction(ClientContext &context, unique_ptr<FunctionData> &bind_data) {
 	auto &transaction = RemoteTransaction::Get(context, remote_catalog);
 	transaction.CheckCurrent(context, *this);
+	ConnectionState::Get(context)->WithoutMacros(context);
 	transaction.AddOperation(context);
+	if (description.kind == EntryKind::VIEW) {
+		Show(context);
+	}
 	bind_data = make_uniq<ScanData>(*this);
 	return ScanFunction();
 }

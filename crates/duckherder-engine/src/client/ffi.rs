@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_void};
 use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 
 use super::Patience;
-use crate::ffi::{DhError, DhSourceTable, DhText};
+use crate::ffi::{DhError, DhSourceTable, DhText, DhTextSink};
 
 /// `DhPatience`.
 #[derive(Clone, Copy)]
@@ -129,6 +129,7 @@ pub struct DhClientTable {
     pub driver_statistics:
         unsafe extern "C" fn(Handle, bool, DhStatisticSink, *mut c_void, DhPatience, *mut DhError) -> bool,
 
+    pub session_settings: unsafe extern "C" fn(DhTextSink, *mut c_void),
     pub session_open: unsafe extern "C" fn(Handle, *mut DhError) -> Handle,
     pub session_free: unsafe extern "C" fn(Handle),
     pub session_prepare: unsafe extern "C" fn(

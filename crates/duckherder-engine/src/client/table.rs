@@ -9,6 +9,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use duckherder_proto::DUCKDB_TYPE_METADATA;
 use duckherder_proto::actions::CatalogEntry;
+use duckherder_proto::settings::SESSION_SETTINGS;
 use duckherder_proto::statement::{ResultKind, Setting};
 
 use super::ffi::{
@@ -17,7 +18,7 @@ use super::ffi::{
 };
 use super::{Herd, RemoteDriver, RemoteIngest, RemoteSession, Start, StatementText};
 use crate::error::{EngineError, Result};
-use crate::ffi::{DhError, DhSourceTable, DhText, dh_error_set};
+use crate::ffi::{DhError, DhSourceTable, DhText, DhTextSink, dh_error_set};
 use crate::nested::plain_schema;
 use crate::source::{self, BatchSource};
 use crate::statement::import_batch;
@@ -34,6 +35,7 @@ pub static TABLE: DhClientTable = DhClientTable {
     driver_worker_count,
     driver_load_extension,
     driver_statistics,
+    session_settings,
     session_open,
     session_free,
     session_prepare,
@@ -267,6 +269,13 @@ unsafe extern "C" fn driver_statistics(
         }
         Ok(true)
     })
+}
+
+unsafe extern "C" fn session_settings(sink: DhTextSink, target: *mut c_void) {
+    for name in SESSION_SETTINGS {
+        // SAFETY: sink and target belong together; the text is alive for ever.
+        unsafe { sink(target, name.into()) };
+    }
 }
 
 unsafe extern "C" fn session_open(driver: *mut c_void, error: *mut DhError) -> *mut c_void {

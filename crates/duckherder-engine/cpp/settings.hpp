@@ -1,0 +1,26 @@
+// Settings that somebody changed.
+#pragma once
+
+#include "duckdb/common/identifier.hpp"
+#include "duckdb/common/optional.hpp"
+#include "duckdb/common/optional_idx.hpp"
+#include "duckdb/main/client_context.hpp"
+
+namespace duckherder {
+
+//! A setting. Where DuckDB keeps it is looked up once, for one database: that costs more than reading it.
+class NamedSetting {
+public:
+	explicit NamedSetting(const duckdb::string &name) : name(name) {
+	}
+	//! The value that was given to it, for the connection or for all; nothing if it has its default. A default that
+	//! depends on the machine counts as given.
+	duckdb::optional<duckdb::string> Given(duckdb::ClientContext &context);
+
+	const duckdb::Identifier name;
+
+private:
+	duckdb::optional_idx index;
+};
+
+} // namespace duckherder

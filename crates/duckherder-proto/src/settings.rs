@@ -1,0 +1,31 @@
+//! The settings of a client's session that hold wherever its statements run.
+
+/// What can change an answer, or whether a statement is allowed: these go with every statement, from the client to the
+/// driver and on to workers in other processes. Nothing that is about resources or files; nor what a client's parser
+/// has done its work with when DuckDB renders the statement (`current_dialect`, `preserve_identifier_case`).
+pub const SESSION_SETTINGS: [&str; 24] = [
+    "Calendar",
+    "TimeZone",
+    "default_collation",
+    "default_null_order",
+    "default_order",
+    "dialect_compatibility_mode",
+    "disable_timestamptz_casts",
+    "enable_macro_dependencies",
+    "enable_view_dependencies",
+    "error_on_division_by_zero",
+    "explain_output",
+    "ieee_floating_point_ops",
+    "ignore_unknown_crs",
+    "integer_division",
+    "lambda_syntax",
+    "legacy_disable_null_type",
+    "max_expression_depth",
+    "old_implicit_casting",
+    "order_by_non_integer_literal",
+    "pivot_limit",
+    "preserve_insertion_order",
+    "regex_match_operator_semantics",
+    "scalar_subquery_error_on_multiple_rows",
+    "table_function_identifier_conversion",
+];
