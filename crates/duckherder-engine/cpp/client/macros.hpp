@@ -1,5 +1,5 @@
-// Built-in macros (list_sum, nullif, fdiv ...), which keep DuckDB from handing a statement over as a whole: it takes them
-// for something of the client's own.
+// Built-in macros (list_sum, nullif, fdiv ...), which keep DuckDB from handing a statement over as a whole: it takes
+// them for something of the client's own.
 #pragma once
 
 #include "duckdb/main/client_context.hpp"
