@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use duckherder_engine::Database;
-use duckherder_proto::MAX_MESSAGE_BYTES;
+use duckherder_proto::{MAX_FRAME_BYTES, MAX_MESSAGE_BYTES};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tonic::transport::Server;
@@ -177,6 +177,7 @@ async fn serve(
     let served = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(MAX_FRAME_BYTES)
         .max_frame_size(FRAME_BYTES)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))

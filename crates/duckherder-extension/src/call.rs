@@ -9,7 +9,7 @@ use arrow_flight::sql::Any;
 use duckherder_engine::{EngineError, Result};
 use duckherder_proto::any::Command;
 use duckherder_proto::error::ErrorDetail;
-use duckherder_proto::{MAX_MESSAGE_BYTES, SESSION_HEADER, TRANSACTION_HEADER};
+use duckherder_proto::{MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, SESSION_HEADER, TRANSACTION_HEADER};
 use prost::Message;
 use prost::bytes::Buf;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -52,7 +52,8 @@ impl Line {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE_LIMIT)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(MAX_FRAME_BYTES);
         let channel = endpoint.connect().await.map_err(|error| unreachable(&error))?;
         let client = FlightServiceClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)

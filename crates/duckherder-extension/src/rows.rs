@@ -45,7 +45,7 @@ struct State {
     batches: VecDeque<Result<RecordBatch>>,
     bytes: usize,
     ended: bool,
-    /// All threads that found nothing: any of them may be the next to ask.
+    /// The threads that found nothing and wait; one is woken for each batch, all of them at the end.
     wakers: Vec<Waker>,
 }
 
@@ -63,7 +63,8 @@ impl Queue {
                 state.bytes += next.as_ref().map_or(0, RecordBatch::get_array_memory_size);
                 state.batches.push_back(next);
             }
-            (std::mem::take(&mut state.wakers), state.ended)
+            let woken = if state.ended { 0 } else { state.wakers.len().saturating_sub(1) };
+            (state.wakers.split_off(woken), state.ended)
         };
         wakers.into_iter().for_each(Waker::wake);
         ended

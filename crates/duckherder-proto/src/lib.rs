@@ -34,5 +34,8 @@ pub const TRANSACTION_HEADER: &str = "x-duckherder-transaction";
 pub const ERROR_HEADER: &str = "x-duckherder-error-bin";
 /// Arrow field metadata with the column's DuckDB type as SQL text, e.g. `ENUM('a', 'b')` or `DECIMAL(18,3)`.
 pub const DUCKDB_TYPE_METADATA: &str = "duckdb.type";
+/// The largest HTTP/2 frame either side takes, in bytes: rows come in messages of about 3 MiB, and a frame costs a call
+/// of the system on either side.
+pub const MAX_FRAME_BYTES: u32 = 1 << 20;
 /// The largest gRPC message either side takes, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 256 << 20;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use duckherder_engine::Database;
-use duckherder_proto::MAX_MESSAGE_BYTES;
+use duckherder_proto::{MAX_FRAME_BYTES, MAX_MESSAGE_BYTES};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tonic::transport::Server;
@@ -90,6 +90,7 @@ impl Worker {
             let served = Server::builder()
                 .initial_stream_window_size(STREAM_WINDOW_BYTES)
                 .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+                .max_frame_size(MAX_FRAME_BYTES)
                 .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
                 .add_service(service)
                 .serve_with_incoming_shutdown(incoming, async {

@@ -11,6 +11,7 @@ use arrow_flight::{
     PollInfo, PutResult, Result as ActionResult, SchemaResult, Ticket,
 };
 use duckherder_engine::Database;
+use duckherder_proto::MAX_FRAME_BYTES;
 use duckherder_proto::actions::{Empty as Done, LoadExtension};
 use duckherder_proto::any::Command;
 use duckherder_proto::task::RunTask;
@@ -54,6 +55,7 @@ impl Drivers {
             .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(MAX_FRAME_BYTES)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .connect_lazy();
         channels.insert(location.to_string(), channel.clone());
