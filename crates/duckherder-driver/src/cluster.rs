@@ -58,6 +58,12 @@ impl Cluster {
         lock(&self.state).remote.values().cloned().collect()
     }
 
+    /// How many workers there are, by kind.
+    pub fn workers(&self) -> duckherder_planner::Workers {
+        let remote = lock(&self.state).remote.len() as u64;
+        duckherder_planner::Workers { local: self.local_workers as u64, remote }
+    }
+
     /// All workers.
     pub fn count(&self) -> usize {
         self.local_workers + lock(&self.state).remote.len()

@@ -3,10 +3,6 @@
 
 mod herd;
 
-use std::time::Duration;
-
-use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
 use herd::{Herd, rows_of};
 
 const T: &str = "CREATE TABLE t AS SELECT i AS id, i % 7 AS g, (i * 37) % 1000 AS v,
@@ -107,28 +103,4 @@ fn explain_tells_stages_and_reasons() {
     let local = text("EXPLAIN SELECT random() FROM t");
     assert!(local.contains("LOCAL") && local.contains("another value"), "{local}");
     assert!(text("EXPLAIN ANALYZE SELECT random() FROM t").contains("LOCAL"));
-}
-
-/// One worker runs its tasks one after the other, while DuckDB takes little of one before it has seen the next begin.
-#[test]
-fn parts_larger_than_every_buffer_come_in_order() {
-    let (done, told) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let herd = Herd::new(1);
-        let make = "CREATE TABLE wide AS SELECT range AS id, repeat('x', 300) || range AS s FROM range(500_000)";
-        herd.plain.execute(make).unwrap();
-        let mut session = herd.session();
-        session.distributor.statement_starts("");
-        let mut next = 0;
-        for batch in session.connection.query("SELECT id, s FROM wide").unwrap() {
-            let batch = batch.unwrap();
-            let ids = batch.column(0).as_primitive::<Int64Type>();
-            assert!(ids.values().iter().zip(next..).all(|(id, expected)| *id == expected));
-            next += batch.num_rows() as i64;
-        }
-        done.send((next, session.distributor.statement_ended())).unwrap();
-    });
-    let (rows, outcome) = told.recv_timeout(Duration::from_secs(60)).expect("an end");
-    assert_eq!(rows, 500_000);
-    assert_eq!((outcome.mode.as_str(), outcome.tasks > 1, outcome.workers_used), ("ROW_GROUP_PARTITION", true, 1));
 }

@@ -9,7 +9,7 @@
 //! ```
 
 use crate::plan::{Aggregate, Operator, Plan, PlanNode, Scan};
-use crate::split::{Mode, WORTH_A_TASK, strategy};
+use crate::split::{Mode, WORTH_A_TASK, Workers, strategy};
 
 /// What becomes of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,16 +72,16 @@ impl MergeStrategy {
     }
 }
 
-/// Decides for a cluster of `workers` workers.
-pub fn decide(plan: &Plan, workers: u64) -> Decision {
+/// Decides for a cluster of `workers`.
+pub fn decide(plan: &Plan, workers: Workers) -> Decision {
     match try_distribute(plan, workers) {
         Ok(distribution) => Decision::Distributed(distribution),
         Err(reason) => Decision::Local { reason },
     }
 }
 
-fn try_distribute(plan: &Plan, workers: u64) -> Result<Distribution, String> {
-    if workers == 0 {
+fn try_distribute(plan: &Plan, workers: Workers) -> Result<Distribution, String> {
+    if workers.count() == 0 {
         return Err("there is no worker".into());
     }
     if plan.has_written {
@@ -206,14 +206,14 @@ mod tests {
     }
 
     fn distributed(top: &str, rows: u64) -> Distribution {
-        match decide(&over(top, rows), 4) {
+        match decide(&over(top, rows), Workers { local: 4, remote: 0 }) {
             Decision::Distributed(distribution) => distribution,
             Decision::Local { reason } => panic!("local: {reason}"),
         }
     }
 
     fn reason(plan: &Plan, workers: u64) -> String {
-        match decide(plan, workers) {
+        match decide(plan, Workers { local: workers, remote: 0 }) {
             Decision::Local { reason } => reason,
             Decision::Distributed(distribution) => panic!("{distribution:?}"),
         }

@@ -12,4 +12,4 @@ pub mod split;
 
 pub use decide::{Cut, Decision, Distribution, MergeStrategy, decide};
 pub use plan::{Aggregate, AggregateCall, Limit, Operator, Plan, PlanNode, Scan};
-pub use split::{Mode, RowGroup, Split, split};
+pub use split::{Mode, RowGroup, Split, Workers, split};

@@ -6,8 +6,28 @@ pub const ROW_GROUP_ROWS: u64 = 122_880;
 const ROWS_A_THREAD: u64 = 2 * ROW_GROUP_ROWS;
 /// Fewer rows a worker than this are not worth ranges.
 const MIN_ROWS_A_WORKER: u64 = 100;
-/// More tasks a worker than this cost more than they balance.
-const MAX_TASKS_A_WORKER: u64 = 4;
+/// More tasks a worker in another process than this cost more than they balance. Workers in the driver's process share
+/// its threads, all of which run each task: more than one a worker balances nothing.
+const MAX_TASKS_A_REMOTE_WORKER: u64 = 4;
+
+/// Who can run tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workers {
+    /// In the driver's process.
+    pub local: u64,
+    /// In processes of their own.
+    pub remote: u64,
+}
+
+impl Workers {
+    pub fn count(self) -> u64 {
+        self.local + self.remote
+    }
+
+    fn most_tasks(self) -> u64 {
+        if self.remote == 0 { self.local } else { self.count() * MAX_TASKS_A_REMOTE_WORKER }
+    }
+}
 
 /// How a query ran, by the name that the statistics show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,12 +57,12 @@ impl Mode {
 pub const WORTH_A_TASK: u64 = 100;
 
 /// The mode and the number of tasks for a table of `rows` rows and at least one worker.
-pub fn strategy(rows: u64, workers: u64) -> (Mode, u64) {
+pub fn strategy(rows: u64, workers: Workers) -> (Mode, u64) {
     if rows < ROW_GROUP_ROWS {
         return (Mode::Delegated, 1);
     }
     let threads = (rows / ROWS_A_THREAD).max(1);
-    let tasks = threads.clamp(workers, workers * MAX_TASKS_A_WORKER);
+    let tasks = threads.clamp(workers.count(), workers.most_tasks());
     let mode = if rows.div_ceil(ROW_GROUP_ROWS) >= tasks { Mode::RowGroupPartition } else { Mode::NaturalPartition };
     (mode, tasks)
 }
@@ -124,17 +144,21 @@ mod tests {
     }
 
     #[test]
-    fn modes_by_rows_with_four_workers() {
-        for rows in [0, 1, 100, 10_000, 122_879] {
-            assert_eq!(strategy(rows, 4), (Mode::Delegated, 1));
+    fn modes_by_rows() {
+        let (local, remote) = (|local| Workers { local, remote: 0 }, |remote| Workers { local: 0, remote });
+        for four in [local(4), remote(4)] {
+            for rows in [0, 1, 100, 10_000, 122_879] {
+                assert_eq!(strategy(rows, four), (Mode::Delegated, 1));
+            }
+            assert_eq!(strategy(122_880, four), (Mode::NaturalPartition, 4));
+            assert_eq!(strategy(200_000, four), (Mode::NaturalPartition, 4));
+            assert_eq!(strategy(250_000, four), (Mode::NaturalPartition, 4));
+            assert_eq!(strategy(500_000, four), (Mode::RowGroupPartition, 4));
         }
-        assert_eq!(strategy(122_880, 4), (Mode::NaturalPartition, 4));
-        assert_eq!(strategy(200_000, 4), (Mode::NaturalPartition, 4));
-        assert_eq!(strategy(250_000, 4), (Mode::NaturalPartition, 4));
-        assert_eq!(strategy(500_000, 4), (Mode::RowGroupPartition, 4));
-        assert_eq!(strategy(6_000_000, 4), (Mode::RowGroupPartition, 16));
-        assert_eq!(strategy(6_000_000, 2), (Mode::RowGroupPartition, 8));
-        assert_eq!(strategy(6_000_000, 64), (Mode::NaturalPartition, 64));
+        assert_eq!(strategy(6_000_000, local(4)), (Mode::RowGroupPartition, 4));
+        assert_eq!(strategy(6_000_000, remote(4)), (Mode::RowGroupPartition, 16));
+        assert_eq!(strategy(6_000_000, Workers { local: 1, remote: 1 }), (Mode::RowGroupPartition, 8));
+        assert_eq!(strategy(6_000_000, remote(64)), (Mode::NaturalPartition, 64));
     }
 
     /// Every row id, also beyond what the row groups tell, belongs to exactly one split.
@@ -142,7 +166,7 @@ mod tests {
     fn splits_cover_every_row_once() {
         for rows in [122_880, 200_000, 500_000, 3_000_001] {
             for workers in [1, 2, 3, 4, 7, 40] {
-                let (mode, tasks) = strategy(rows, workers);
+                let (mode, tasks) = strategy(rows, Workers { local: 0, remote: workers });
                 let splits = split(mode, tasks, workers, &groups(rows));
                 assert_eq!(splits.len() as u64, tasks, "{rows} rows, {workers} workers");
                 let owners = |row: u64| {

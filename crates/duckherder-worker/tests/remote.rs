@@ -5,7 +5,10 @@
 mod herd;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use duckherder_driver::distribute::Distributor;
 use duckherder_driver::scheduler::Scheduler;
 use duckherder_driver::{Driver, DriverOptions};
@@ -101,4 +104,29 @@ fn errors_name_their_kind_and_the_worker() {
     remote.workers[1].stop();
     let error = session.query("SELECT sum(id) FROM t WHERE id > 3").unwrap_err();
     assert!(error.exception_type == "IO" && error.message.contains("w1"), "{error}");
+}
+
+/// One worker runs its tasks one after the other, while DuckDB takes little of one before it has seen the next begin.
+#[test]
+fn parts_larger_than_every_buffer_come_in_order() {
+    let (done, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let remote = remote(1);
+        let herd = &remote.herd;
+        let make = "CREATE TABLE wide AS SELECT range AS id, repeat('x', 150) || range AS s FROM range(1_000_000)";
+        herd.plain.execute(make).unwrap();
+        let mut session = herd.session();
+        session.distributor.statement_starts("");
+        let mut next = 0;
+        for batch in session.connection.query("SELECT id, s FROM wide").unwrap() {
+            let batch = batch.unwrap();
+            let ids = batch.column(0).as_primitive::<Int64Type>();
+            assert!(ids.values().iter().zip(next..).all(|(id, expected)| *id == expected));
+            next += batch.num_rows() as i64;
+        }
+        done.send((next, session.distributor.statement_ended())).unwrap();
+    });
+    let (rows, outcome) = told.recv_timeout(Duration::from_secs(60)).expect("an end");
+    assert_eq!(rows, 1_000_000);
+    assert_eq!((outcome.mode.as_str(), outcome.tasks > 1, outcome.workers_used), ("ROW_GROUP_PARTITION", true, 1));
 }

@@ -31,7 +31,7 @@ impl SessionScheduler {
 
 impl distribute::Distributor for SessionScheduler {
     fn decide(&self, plan: &Plan) -> Option<(Distribution, Arc<dyn DistributedQuery>)> {
-        match decide(plan, self.shared.cluster.count() as u64) {
+        match decide(plan, self.shared.cluster.workers()) {
             Decision::Local { reason } => {
                 tracing::debug!(reason, "not distributed");
                 *lock(&self.last) = Last { query: None, reason: Some(reason) };

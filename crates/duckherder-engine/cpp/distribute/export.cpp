@@ -2,8 +2,11 @@
 #include "fragment.hpp"
 
 #include "duckdb/common/exception.hpp"
+#include "duckdb/common/string_util.hpp"
+#include "duckdb/parser/expression/cast_expression.hpp"
 #include "duckdb/parser/expression/columnref_expression.hpp"
 #include "duckdb/parser/expression/function_expression.hpp"
+#include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/query_node/select_node.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
 #include "duckdb/parser/tableref/subqueryref.hpp"
@@ -42,6 +45,55 @@ static LogicalPlanSQLExportRelation Export(ClientContext &context, LogicalOperat
 	return relation;
 }
 
+static void NarrowConstants(ParsedExpression &expression);
+
+static void NarrowConstants(QueryNode &node) {
+	ParsedExpressionIterator::EnumerateQueryNodeChildren(
+	    node, [](unique_ptr<ParsedExpression> &child) { NarrowConstants(*child); },
+	    [](TableRef &ref) {
+		    if (ref.type == TableReferenceType::SUBQUERY) {
+			    NarrowConstants(*ref.Cast<SubqueryRef>().subquery->node);
+		    }
+	    });
+}
+
+//! `CAST(1.00 AS DECIMAL(16, 2))`: a literal that has the scale of its type already.
+static bool IsDecimalLiteral(const ParsedExpression &expression) {
+	if (expression.GetExpressionClass() != ExpressionClass::CAST) {
+		return false;
+	}
+	auto &cast = expression.Cast<CastExpression>();
+	if (cast.Child().GetExpressionClass() != ExpressionClass::CONSTANT) {
+		return false;
+	}
+	auto type = cast.TargetType().ToString();
+	auto text = cast.Child().ToString();
+	auto point = text.find('.');
+	auto digits = text.find_first_not_of("-0123456789.") == string::npos;
+	auto scale = ", " + to_string(text.size() - point - 1) + ")";
+	return point != string::npos && digits && StringUtil::StartsWith(type, "DECIMAL(") &&
+	       StringUtil::EndsWith(type, scale);
+}
+
+//! The exporter writes an addend of a DECIMAL sum in the sum's type, `CAST(1.00 AS DECIMAL(16, 2)) + tax`. Bound again,
+//! that makes the sum one digit wider, which a checked cast takes back for each row. A literal has the width it needs.
+static void NarrowConstants(ParsedExpression &expression) {
+	if (expression.GetExpressionClass() == ExpressionClass::FUNCTION) {
+		auto &function = expression.Cast<FunctionExpression>();
+		auto &name = function.FunctionName().GetIdentifierName();
+		if ((name == "+" || name == "-") && function.GetArguments().size() == 2) {
+			for (auto &argument : function.GetArgumentsMutable()) {
+				auto &addend = argument.GetExpressionMutable();
+				if (IsDecimalLiteral(*addend)) {
+					addend = std::move(addend->Cast<CastExpression>().ChildMutable());
+				}
+			}
+		}
+	}
+	ParsedExpressionIterator::EnumerateChildren(
+	    expression, [](unique_ptr<ParsedExpression> &child) { NarrowConstants(*child); });
+}
+
 ExportedPlan ExportSubtree(ClientContext &context, LogicalOperator &op) {
 	auto relation = Export(context, op);
 	ExportedPlan result;
@@ -50,6 +102,7 @@ ExportedPlan ExportSubtree(ClientContext &context, LogicalOperator &op) {
 		result.types.push_back(field.type);
 	}
 	result.query = std::move(relation.query);
+	NarrowConstants(*result.query);
 	return result;
 }
 
@@ -127,6 +180,7 @@ ExportedPlan ExportPartialAggregate(ClientContext &context, LogicalAggregate &ag
 	}
 
 	ExportedPlan result;
+	NarrowConstants(*node);
 	result.query = std::move(node);
 	result.bindings = aggregate.GetColumnBindings();
 	result.types = aggregate.types;
