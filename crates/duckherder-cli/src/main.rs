@@ -12,11 +12,6 @@ use std::process::ExitCode;
 use arguments::{Call, LogFormat};
 use tracing_subscriber::EnvFilter;
 
-/// For Rust and, by its `override` feature, for DuckDB: statements and batches allocate a lot on many threads. (DuckDB's
-/// own builds bring jemalloc for the same reason.)
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let call = Call::parse(std::env::args_os());
     start_logging(call.log_format);
