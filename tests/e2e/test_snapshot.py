@@ -100,3 +100,34 @@ def test_rows_come_and_go_by_whole_batches(any_cluster):
         stop.set()
         writer.join()
     assert not failures, failures[:3]
+
+
+def test_the_parts_of_a_statement_read_one_snapshot(any_cluster):
+    """What a statement that also reads local rows asks the driver for: the first part must not run ahead."""
+    with attached(any_cluster) as con:
+        con.execute("CREATE OR REPLACE TABLE dh.counters AS SELECT range AS id, 0 AS v FROM range(150_000)")
+    stop = threading.Event()
+
+    def count() -> None:
+        with attached(any_cluster) as con:
+            while not stop.is_set():
+                con.execute("UPDATE dh.counters SET v = v + 1")
+
+    writer = threading.Thread(target=count)
+    writer.start()
+    seen = set()
+    try:
+        with attached(any_cluster) as con:
+            con.execute("CREATE TABLE here AS SELECT 1 AS one")
+            deadline = time.monotonic() + SECONDS
+            while time.monotonic() < deadline:
+                first, second = con.execute(
+                    "SELECT a.total, b.total FROM (SELECT sum(v) AS total FROM dh.counters) a, "
+                    "(SELECT sum(v) AS total FROM dh.counters WHERE id >= 0) b, here"
+                ).fetchone()
+                assert first == second
+                seen.add(first)
+    finally:
+        stop.set()
+        writer.join()
+    assert len(seen) > 1

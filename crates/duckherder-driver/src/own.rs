@@ -1,4 +1,4 @@
-//! The driver's own commands in `GetFlightInfo`, `DoGet` and `DoPut`: prepare, execute, ingest, read a split.
+//! The driver's own commands in `GetFlightInfo`, `DoGet` and `DoPut`: prepare, run, execute, ingest, read a split.
 
 use std::sync::Arc;
 

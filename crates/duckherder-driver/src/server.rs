@@ -30,8 +30,6 @@ pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long it may take to answer.
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Largest HTTP/2 frame taken, in bytes.
-const FRAME_BYTES: u32 = 1 << 20;
 /// Statements that may run or wait at once, each on a thread of its own.
 const BLOCKING_THREADS: usize = 4096;
 /// How long running calls may take to end when the driver stops.
@@ -178,7 +176,6 @@ async fn serve(
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(MAX_FRAME_BYTES)
-        .max_frame_size(FRAME_BYTES)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .add_service(service)

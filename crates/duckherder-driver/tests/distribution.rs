@@ -52,7 +52,7 @@ fn shapes_of_queries() {
         ("SELECT g, count(DISTINCT s), sum(v) FROM t GROUP BY g", ""),
         ("SELECT g, s, sum(v) FROM t GROUP BY ROLLUP (g, s)", ""),
         ("SELECT g, s, sum(v), grouping(g) FROM t GROUP BY CUBE (g, s)", ""),
-        ("SELECT mode(g), sum(v) FROM t", "CONCATENATE"),
+        ("SELECT mode(CASE WHEN v < 500 THEN g ELSE 3 END), sum(v) FROM t", "CONCATENATE"),
         ("SELECT id, s FROM t WHERE v = 37", "CONCATENATE"),
         ("SELECT count(*) FROM (SELECT id FROM t WHERE v > 3 LIMIT 1000 OFFSET 10)", "CONCATENATE"),
         ("SELECT id, row_number() OVER (PARTITION BY g ORDER BY id) FROM t WHERE v = 5", "CONCATENATE"),

@@ -6,9 +6,9 @@ pub const ROW_GROUP_ROWS: u64 = 122_880;
 const ROWS_A_THREAD: u64 = 2 * ROW_GROUP_ROWS;
 /// Fewer rows a worker than this are not worth ranges.
 const MIN_ROWS_A_WORKER: u64 = 100;
-/// More tasks a worker in another process than this cost more than they balance. Workers in the driver's process share
-/// its threads, all of which run each task: more than one a worker balances nothing.
-const MAX_TASKS_A_REMOTE_WORKER: u64 = 4;
+/// More tasks a worker than this cost more than they balance. Where all workers are in the driver's process, one is
+/// enough: they share its threads, all of which run each task.
+const MAX_TASKS_A_WORKER: u64 = 4;
 
 /// Who can run tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Workers {
     }
 
     fn most_tasks(self) -> u64 {
-        if self.remote == 0 { self.local } else { self.count() * MAX_TASKS_A_REMOTE_WORKER }
+        if self.remote == 0 { self.local } else { self.count() * MAX_TASKS_A_WORKER }
     }
 }
 

@@ -75,14 +75,31 @@ static unique_ptr<QueryData> BindCount(ClientContext &context, RemoteCatalog &ca
 	return data;
 }
 
-//! Whether the running statement is a query, which is executed once it is bound: no EXPLAIN, PREPARE, CREATE VIEW ...
-static bool RunsQuery(ClientContext &context) {
+//! The word that the running statement begins with, "(" for a bracket; nothing if none runs.
+static string FirstWord(ClientContext &context) {
 	auto sql = RunningQuery(context);
 	auto begin = std::find_if_not(sql.begin(), sql.end(), StringUtil::CharacterIsSpace);
 	auto end = std::find_if_not(begin, sql.end(), StringUtil::CharacterIsAlpha);
-	auto word = StringUtil::Upper(string(begin, end));
-	return word == "SELECT" || word == "FROM" || word == "WITH" || word == "VALUES" || word == "TABLE" ||
-	       (word.empty() && begin != sql.end() && *begin == '(');
+	if (begin == end && begin != sql.end() && *begin == '(') {
+		return "(";
+	}
+	return StringUtil::Upper(string(begin, end));
+}
+
+//! Whether the running statement is a query that is executed once it is bound, and nobody minds if it then is not:
+//! stopped half-way, it would abort the user's transaction.
+static bool MayStartEarly(ClientContext &context) {
+	if (!context.transaction.IsAutoCommit()) {
+		return false;
+	}
+	auto word = FirstWord(context);
+	return word == "SELECT" || word == "FROM" || word == "WITH" || word == "VALUES" || word == "TABLE" || word == "(";
+}
+
+//! Whether the statement is only bound, so that what is wrong with it must come out now.
+static bool IsOnlyBound(ClientContext &context) {
+	auto word = FirstWord(context);
+	return word.empty() || word == "PREPARE" || word == "EXPLAIN";
 }
 
 static unique_ptr<FunctionData> Bind(ClientContext &context, TableFunctionBindInput &input, vector<LogicalType> &types,
@@ -104,11 +121,11 @@ static unique_ptr<FunctionData> Bind(ClientContext &context, TableFunctionBindIn
 	auto &transaction = RemoteTransaction::Get(context, catalog);
 	auto is_first = transaction.AddOperation(context);
 	unique_ptr<QueryData> data;
-	if (info && info->counts) {
+	if (info && info->counts && !IsOnlyBound(context)) {
 		data = BindCount(context, catalog, std::move(statement), parameters);
 	} else {
 		// A query that is the first, and mostly the only, part of the statement starts with the call that binds it.
-		auto start = is_first && info && RunsQuery(context) ? DH_START_IF_READING : DH_START_NEVER;
+		auto start = is_first && info && MayStartEarly(context) ? DH_START_IF_READING : DH_START_NEVER;
 		// Statements that the user hands over as text may be anything.
 		auto changes_catalog = info ? info->changes_catalog : true;
 		data = BindQuery(context, catalog, std::move(statement), parameters, changes_catalog, start);

@@ -34,8 +34,9 @@ void RemoteTable::Show(ClientContext &context) {
 	vector<LogicalType> texts(6, LogicalType::VARCHAR);
 	auto rows = remote_catalog.QueryRows(context, "DESCRIBE SELECT * FROM " + RemoteName().ToString(), texts);
 	if (rows.size() != columns.LogicalColumnCount()) {
-		throw IOException("the driver describes %d columns of \"%s\", not %d", rows.size(), name.GetIdentifierName(),
-		                  columns.LogicalColumnCount());
+		ConnectionState::Get(context)->RequestRebind();
+		throw TransactionException("\"%s\" was changed on the driver while the statement was being bound",
+		                           name.GetIdentifierName());
 	}
 	CreateTableInfo info(schema, name);
 	for (idx_t i = 0; i < rows.size(); i++) {

@@ -39,6 +39,7 @@ shared_ptr<Snapshot> RemoteTransaction::Validate(ClientContext &context) {
 	if (validated && !session->stale) {
 		return session->snapshot;
 	}
+	ForgetEarly();
 	auto fresh = Snapshot::Fetch(context, catalog, session->session, session->snapshot, InUserTransaction(context));
 	session->snapshot = fresh;
 	session->stale = false;
@@ -57,6 +58,7 @@ shared_ptr<Snapshot> RemoteTransaction::Refresh(ClientContext &context) {
 	if (known && !session->stale && session->snapshot) {
 		return session->snapshot;
 	}
+	ForgetEarly();
 	auto fresh = Snapshot::Fetch(context, catalog, session->session, nullptr, InUserTransaction(context));
 	session->snapshot = fresh;
 	session->stale = false;
@@ -102,11 +104,15 @@ bool RemoteTransaction::AddOperation(ClientContext &context) {
 	if (++operations == 1) {
 		return true;
 	}
+	ForgetEarly();
+	return false;
+}
+
+void RemoteTransaction::ForgetEarly() {
 	auto early = started_early.lock();
 	if (early) {
 		early->Forget();
 	}
-	return false;
 }
 
 void RemoteTransaction::StartedEarly(const shared_ptr<PreparedStatement> &statement) {

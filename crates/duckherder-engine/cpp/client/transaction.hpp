@@ -35,7 +35,8 @@ public:
 
 	//! Counts the parts of the running statement that go to the driver; whether this is the first.
 	bool AddOperation(duckdb::ClientContext &context);
-	//! The first part runs already, on its own. Should there be another, it is stopped, so that they start together.
+	//! The first part runs already, on its own. Should the driver be asked for anything else while the statement is bound,
+	//! it is stopped: the parts start together, and the session runs one at a time.
 	void StartedEarly(const duckdb::shared_ptr<PreparedStatement> &statement);
 	//! Whether the running statement has more than one such part.
 	bool HasSeveralOperations() const {
@@ -49,6 +50,9 @@ public:
 	void End(DhPatience patience, bool commit);
 
 private:
+	//! With `lock` held.
+	void ForgetEarly();
+
 	const duckdb::shared_ptr<CatalogSession> session;
 	RemoteCatalog &catalog;
 	std::mutex lock;

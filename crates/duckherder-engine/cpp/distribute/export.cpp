@@ -48,13 +48,9 @@ static LogicalPlanSQLExportRelation Export(ClientContext &context, LogicalOperat
 static void NarrowConstants(ParsedExpression &expression);
 
 static void NarrowConstants(QueryNode &node) {
+	// Subqueries in FROM are walked, too.
 	ParsedExpressionIterator::EnumerateQueryNodeChildren(
-	    node, [](unique_ptr<ParsedExpression> &child) { NarrowConstants(*child); },
-	    [](TableRef &ref) {
-		    if (ref.type == TableReferenceType::SUBQUERY) {
-			    NarrowConstants(*ref.Cast<SubqueryRef>().subquery->node);
-		    }
-	    });
+	    node, [](unique_ptr<ParsedExpression> &child) { NarrowConstants(*child); }, [](TableRef &) {});
 }
 
 //! `CAST(1.00 AS DECIMAL(16, 2))`: a literal that has the scale of its type already.

@@ -50,7 +50,7 @@ pub struct StatementText {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     Never,
-    /// If it changes nothing: no harm is done when it is then not executed.
+    /// If it changes nothing: outside of a transaction no harm is done when it is then not executed.
     IfReading,
     /// The statement is certain to be executed, once.
     Always,
