@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
 import subprocess
 import sys
+import termios
 import threading
 import time
 
@@ -131,6 +135,25 @@ def test_a_client_that_disappears(cluster, sql):
         time.sleep(1.0)
         client.kill()
         client.wait()
+    assert wait_until_idle(cluster, 5) < 1.5
+
+
+@pytest.mark.parametrize("sql", [LONG_LOCAL, LONG_SPLIT], ids=["local", "split"])
+def test_control_c_at_a_terminal(cluster, sql):
+    command = [sys.executable, "-c", CLIENT, str(EXTENSION), str(cluster.port), sql, "plain"]
+    keyboard, terminal = pty.openpty()
+    take_terminal = lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # noqa: E731
+    streams = {"stdin": terminal, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **streams, start_new_session=True, preexec_fn=take_terminal) as client:
+        assert client.stdout.readline() == b"running\n"
+        time.sleep(1.0)
+        os.write(keyboard, b"\x03")
+        began = time.monotonic()
+        _, errors = client.communicate(timeout=10)
+        assert time.monotonic() - began < 5
+        assert client.returncode != 0 and b"nterrupt" in errors, errors
+    os.close(keyboard)
+    os.close(terminal)
     assert wait_until_idle(cluster, 5) < 1.5
 
 
