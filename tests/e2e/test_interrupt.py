@@ -149,7 +149,10 @@ def test_control_c_at_a_terminal(cluster, sql):
         time.sleep(1.0)
         os.write(keyboard, b"\x03")
         began = time.monotonic()
-        _, errors = client.communicate(timeout=10)
+        try:
+            _, errors = client.communicate(timeout=10)
+        finally:
+            client.kill()
         assert time.monotonic() - began < 5
         assert client.returncode != 0 and b"nterrupt" in errors, errors
     os.close(keyboard)

@@ -25,7 +25,7 @@ use crate::sync::Execution;
 
 /// Bytes of a spooled stream that stay in memory.
 pub const SPOOL_MEMORY_BYTES: usize = 64 << 20;
-/// How long columns or rows wait for the rows after them, or the end, to travel with those.
+/// How long rows wait for those after them, or the end, to travel with them; a slice of the query's work may exceed it.
 const NEXT_ROWS: Duration = Duration::from_millis(1);
 
 /// What is to run.
@@ -158,8 +158,8 @@ impl Pump<'_> {
     fn stream_new(&mut self, stream: ResultStream) -> Result<()> {
         let description = stream.description().clone();
         let (mut encoder, schema) = BatchEncoder::new(Arc::clone(&description.schema));
-        let schema = schema.with_app_metadata(prepared_message(0, &description).pack());
-        let mut messages = self.send_rows(stream, &mut encoder, vec![schema])?;
+        self.outlet.hold(schema.with_app_metadata(prepared_message(0, &description).pack()));
+        let mut messages = self.send_rows(stream, &mut encoder, Vec::new())?;
         messages.push(encoder.finish()?);
         self.last = messages;
         Ok(())

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use arrow_flight::FlightData;
 use futures::Stream;
@@ -20,6 +21,10 @@ use crate::sync::{Execution, lock};
 /// Bytes that wait for one slow client before DuckDB is held back.
 const QUEUE_BYTES: usize = 16 << 20;
 
+/// How long what is held waits for company: at first, and at most.
+const FIRST_PATIENCE: Duration = Duration::from_millis(2);
+const LAST_PATIENCE: Duration = Duration::from_millis(50);
+
 /// The producing end; shared by the pump and by whoever wants the pump's connection.
 pub struct Outlet {
     state: Mutex<State>,
@@ -28,6 +33,8 @@ pub struct Outlet {
 
 #[derive(Default)]
 struct State {
+    /// Goes before everything else, with it, or by itself once [`OutletStream::started`] loses patience.
+    held: Vec<FlightData>,
     queue: VecDeque<FlightData>,
     queued_bytes: usize,
     end: Option<Result<(), Status>>,
@@ -45,12 +52,32 @@ pub enum Sent {
     Wanted(VecDeque<FlightData>),
 }
 
+impl State {
+    fn push(&mut self, message: FlightData) {
+        self.queued_bytes += message_bytes(&message);
+        self.queue.push_back(message);
+    }
+
+    /// Whether there was anything held.
+    fn release(&mut self) -> bool {
+        let held = std::mem::take(&mut self.held);
+        let any = !held.is_empty();
+        held.into_iter().for_each(|message| self.push(message));
+        any
+    }
+}
+
 impl Outlet {
     /// Both ends of a stream whose statement, if it is one, runs as `execution`.
     pub fn new(execution: Option<Arc<Execution>>) -> (Arc<Self>, OutletStream) {
         let outlet = Arc::new(Self { state: Mutex::default(), room: Condvar::new() });
         let stream = OutletStream { outlet: Arc::clone(&outlet), execution };
         (outlet, stream)
+    }
+
+    /// Keeps the stream's first message for the ones after it, so that they travel together.
+    pub fn hold(&self, message: FlightData) {
+        lock(&self.state).held.push(message);
     }
 
     /// Queues messages; waits for room as long as nobody wants the connection (or, with `wait`, whoever wants it).
@@ -62,14 +89,14 @@ impl Outlet {
             if state.cancelled {
                 return Sent::Cancelled;
             }
+            state.release();
             while let Some(message) = messages.pop_front() {
                 let bytes = message_bytes(&message);
                 if state.queued_bytes > 0 && state.queued_bytes + bytes > QUEUE_BYTES {
                     messages.push_front(message);
                     break;
                 }
-                state.queued_bytes += bytes;
-                state.queue.push_back(message);
+                state.push(message);
             }
             let waker = state.waker.take();
             if messages.is_empty() || (state.wanted && !wait) {
@@ -92,8 +119,8 @@ impl Outlet {
             let mut state = lock(&self.state);
             match result {
                 Ok(last) if !state.cancelled && state.end.is_none() => {
-                    state.queued_bytes += last.iter().map(message_bytes).sum::<usize>();
-                    state.queue.extend(last);
+                    state.release();
+                    last.into_iter().for_each(|message| state.push(message));
                     state.end = Some(Ok(()));
                 }
                 result => {
@@ -120,6 +147,7 @@ impl Outlet {
     fn cancel(&self) {
         let mut state = lock(&self.state);
         state.cancelled = true;
+        state.held.clear();
         state.queue.clear();
         drop(state);
         self.room.notify_all();
@@ -142,7 +170,21 @@ impl OutletStream {
     /// # Errors
     /// The statement failed before it gave anything.
     pub async fn started(self) -> Result<Self, Status> {
-        let failed = std::future::poll_fn(|context| {
+        let mut patience = FIRST_PATIENCE;
+        loop {
+            match tokio::time::timeout(patience, self.first()).await {
+                Ok(Some(status)) => return Err(status),
+                Ok(None) => return Ok(self),
+                // The client must know the columns to go on, and to listen to an interrupt, however long the rows take.
+                Err(_) if lock(&self.outlet.state).release() => return Ok(self),
+                Err(_) => patience = (patience * 2).min(LAST_PATIENCE),
+            }
+        }
+    }
+
+    /// Waits for a first message or the end; what failed.
+    async fn first(&self) -> Option<Status> {
+        std::future::poll_fn(|context| {
             let mut state = lock(&self.outlet.state);
             match &state.end {
                 _ if !state.queue.is_empty() => Poll::Ready(None),
@@ -154,11 +196,7 @@ impl OutletStream {
                 }
             }
         })
-        .await;
-        match failed {
-            Some(status) => Err(status),
-            None => Ok(self),
-        }
+        .await
     }
 }
 

@@ -86,6 +86,18 @@ async fn a_statement_is_prepared_and_run_in_one_call() {
     assert_eq!(client.number("SELECT 1::BIGINT").await, 1);
 }
 
+/// DuckDB may work for hours before it looks up.
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_come_however_long_the_rows_take() {
+    let driver = driver();
+    let client = Client::connect(&driver).await;
+    let endless = "SELECT count(*) FROM range(1_000_000_000) a, range(1_000_000_000) b WHERE a.range + b.range < 0";
+    let (told, rows) = within(5.0, client.run(endless, true)).await.unwrap();
+    assert!(told.read_only);
+    drop(rows);
+    assert_eq!(within(5.0, client.number("SELECT 1::BIGINT")).await, 1);
+}
+
 fn parameter(value: i64) -> RecordBatch {
     RecordBatch::try_from_iter([("1", Arc::new(Int64Array::from_iter_values([value])) as _)]).unwrap()
 }
