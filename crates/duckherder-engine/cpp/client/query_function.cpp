@@ -75,7 +75,7 @@ static unique_ptr<QueryData> BindCount(ClientContext &context, RemoteCatalog &ca
 	return data;
 }
 
-//! The word that the running statement begins with, "(" for a bracket; nothing if none runs.
+//! The word that the running statement begins with, "(" for a bracket; nothing if none runs, or it begins otherwise.
 static string FirstWord(ClientContext &context) {
 	auto sql = RunningQuery(context);
 	auto begin = std::find_if_not(sql.begin(), sql.end(), StringUtil::CharacterIsSpace);
