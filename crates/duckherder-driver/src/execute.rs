@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +52,9 @@ pub fn start(mut guard: SessionGuard, run: Run, statistics: Arc<Statistics>) -> 
     guard.stream_to(&outlet);
     tokio::task::spawn_blocking(move || {
         let mut pump = Pump { outlet: &outlet, execution, spool: None, last: Vec::new() };
-        let result = pump.run(&mut guard, run, &statistics);
+        // Without an end, or an error in its place, the client would wait for ever.
+        let result = catch_unwind(AssertUnwindSafe(|| pump.run(&mut guard, run, &statistics)))
+            .unwrap_or_else(|_| Err(DriverError::Task("it panicked".to_string())));
         let Pump { spool, last, .. } = pump;
         // The connection is free from here on.
         drop(guard);

@@ -1,5 +1,6 @@
 //! Serving the rows of a split to a worker in another process.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_flight::FlightData;
@@ -22,7 +23,10 @@ pub async fn rows(driver: &Shared, split: ReadSplit) -> Result<OutletStream, Sta
     };
     let (outlet, stream) = Outlet::new(None);
     tokio::task::spawn_blocking(move || {
-        let result = distributor.read_split(&split).map_err(DriverError::from).and_then(|rows| pump(&outlet, rows));
+        let read = || distributor.read_split(&split).map_err(DriverError::from).and_then(|rows| pump(&outlet, rows));
+        // As in `execute::start`.
+        let result =
+            catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(DriverError::Task("it panicked".to_string())));
         outlet.end(result.map_err(Status::from));
     });
     stream.started().await

@@ -1,6 +1,7 @@
 //! One run of a query: its tasks, the threads that run them, and their rows.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -111,10 +112,12 @@ impl Run {
             let Some(task) = next.filter(|_| !self.is_stopped()) else { return };
             let started = Instant::now();
             self.report.started(worker.id());
-            let done = match worker {
+            // Without an end, or an error in its place, the query would wait for ever.
+            let done = catch_unwind(AssertUnwindSafe(|| match worker {
                 Worker::Local { .. } => local::run_task(self, task),
                 Worker::Remote(remote) => remote::run_task(self, task, remote),
-            };
+            }))
+            .unwrap_or_else(|_| Err(EngineError::internal(format!("task {task} panicked"))));
             match done {
                 Ok(TaskRows { rows, bytes }) => {
                     let (worker, split) = (worker.id().to_string(), self.splits[task]);
