@@ -145,7 +145,7 @@ impl Driver {
             // Whatever does not end even now is left behind.
             let _ = running.stopped.recv_timeout(STOP_GRACE);
         }
-        running.runtime.shutdown_background();
+        end_threads(running.runtime);
         tracing::info!(address = %self.address, "driver stopped");
     }
 }
@@ -153,6 +153,15 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Waits until the threads have let go of the database: a process must not exit while one still closes it.
+fn end_threads(runtime: Runtime) {
+    // On a thread of its own, since waiting inside an asynchronous task panics.
+    let ended = std::thread::spawn(move || runtime.shutdown_timeout(STOP_GRACE)).join();
+    if ended.is_err() {
+        tracing::error!("the driver's threads did not end");
     }
 }
 

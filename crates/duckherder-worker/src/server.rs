@@ -121,7 +121,7 @@ impl Worker {
         let _ = running.stop.send(());
         // Whatever does not end is left behind; its streams are cut, which the driver notices.
         let _ = running.stopped.recv_timeout(STOP_GRACE);
-        running.runtime.shutdown_background();
+        end_threads(running.runtime);
         tracing::info!(address = %self.address, "worker stopped");
     }
 }
@@ -129,5 +129,14 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Waits until the threads have let go of the database: a process must not exit while one still closes it.
+fn end_threads(runtime: Runtime) {
+    // On a thread of its own, since waiting inside an asynchronous task panics.
+    let ended = std::thread::spawn(move || runtime.shutdown_timeout(STOP_GRACE)).join();
+    if ended.is_err() {
+        tracing::error!("the worker's threads did not end");
     }
 }

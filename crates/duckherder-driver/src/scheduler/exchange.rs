@@ -97,11 +97,7 @@ impl Run {
     /// Another thread for a lane's tasks.
     fn spawn(self: &Arc<Self>, lane: usize) -> Result<(), EngineError> {
         let run = Arc::clone(self);
-        std::thread::Builder::new()
-            .name(format!("task-{}", self.lanes[lane].worker.id()))
-            .spawn(move || run.work(lane))
-            .map(drop)
-            .map_err(|error| EngineError::new("IO", format!("cannot start a thread for tasks: {error}")))
+        self.shared.threads.spawn(self.lanes[lane].worker.id(), move || run.work(lane))
     }
 
     /// Runs a lane's tasks until none waits.

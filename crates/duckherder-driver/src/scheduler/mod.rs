@@ -16,9 +16,11 @@ mod remote;
 mod report;
 mod session;
 mod splits;
+mod threads;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use duckherder_engine::{Connection, Database, EngineError};
 use duckherder_proto::task::ReadSplit;
@@ -29,6 +31,10 @@ use crate::sync::lock;
 use local::ConnectionPool;
 use session::SessionScheduler;
 use splits::RunningSplits;
+use threads::TaskThreads;
+
+/// How long the threads of tasks may take to end after their queries have.
+const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// The distributor of a driver.
 pub struct Scheduler {
@@ -45,6 +51,7 @@ pub struct Shared {
     /// Threads of the calls to workers in other processes; made with the first of them.
     runtime: Mutex<Option<Arc<tokio::runtime::Runtime>>>,
     next_worker: AtomicUsize,
+    threads: Arc<TaskThreads>,
 }
 
 impl Scheduler {
@@ -62,8 +69,17 @@ impl Scheduler {
         let connections = Arc::new(ConnectionPool::new(database));
         let splits = Arc::new(RunningSplits::new(Arc::clone(&connections)));
         let runtime = Mutex::new(None);
-        let shared = Shared { cluster, connections, splits, port, runtime, next_worker: AtomicUsize::new(0) };
+        let (next_worker, threads) = (AtomicUsize::new(0), Arc::default());
+        let shared = Shared { cluster, connections, splits, port, runtime, next_worker, threads };
         Ok(Self { shared: Arc::new(shared) })
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        if !self.shared.threads.wait(STOP_GRACE) {
+            tracing::warn!("tasks still run after their scheduler has gone");
+        }
     }
 }
 
