@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use duckherder_engine::{Connection, Database, EngineError};
 use duckherder_proto::task::ReadSplit;
+use duckherder_worker::shuffle::ShuffleStore;
 
 use crate::cluster::Cluster;
 
@@ -23,6 +24,9 @@ pub trait Distributor: Send + Sync {
     /// # Errors
     /// There is no such query, stage, task or input.
     fn read_split(&self, split: &ReadSplit) -> Result<SplitRows, EngineError>;
+
+    /// Rows of tasks in this process that workers in others fetch.
+    fn shuffle_store(&self) -> Arc<ShuffleStore>;
 }
 
 /// A split's columns and rows.

@@ -7,7 +7,7 @@ use arrow_flight::sql::server::PeekableFlightDataStream;
 use arrow_flight::{FlightDescriptor, FlightInfo, PutResult};
 use duckherder_proto::any::Command;
 use duckherder_proto::statement::{ExecuteStatement, IngestRows, PrepareStatement, PreparedStatement, RunStatement};
-use duckherder_proto::task::ReadSplit;
+use duckherder_proto::task::{ReadPartition, ReadSplit};
 use futures::StreamExt;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
@@ -96,6 +96,10 @@ pub async fn rows(driver: &Shared, metadata: &MetadataMap, ticket: &Any) -> Resu
     }
     if let Some(split) = decode::<ReadSplit>(ticket)? {
         return Ok(split::rows(driver, split).await?.boxed());
+    }
+    if let Some(wanted) = decode::<ReadPartition>(ticket)? {
+        let distributor = split::distributor(driver)?;
+        return Ok(duckherder_worker::serve::partition(distributor.shuffle_store(), wanted).boxed());
     }
     Err(unknown(ticket, "DoGet"))
 }

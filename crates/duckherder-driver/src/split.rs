@@ -8,6 +8,7 @@ use duckherder_engine::EngineError;
 use duckherder_proto::task::ReadSplit;
 use tonic::Status;
 
+use crate::distribute::Distributor;
 use crate::encode::BatchEncoder;
 use crate::error::{DriverError, Result};
 use crate::outlet::{Outlet, OutletStream, Sent};
@@ -18,9 +19,7 @@ use crate::service::Shared;
 /// # Errors
 /// This driver distributes nothing, or knows no such split.
 pub async fn rows(driver: &Shared, split: ReadSplit) -> Result<OutletStream, Status> {
-    let Some(distributor) = driver.distributor.clone() else {
-        return Err(DriverError::Invalid("this driver distributes no queries".to_string()).into());
-    };
+    let distributor = distributor(driver)?;
     let (outlet, stream) = Outlet::new(None);
     tokio::task::spawn_blocking(move || {
         let read = || distributor.read_split(&split).map_err(DriverError::from).and_then(|rows| pump(&outlet, rows));
@@ -30,6 +29,15 @@ pub async fn rows(driver: &Shared, split: ReadSplit) -> Result<OutletStream, Sta
         outlet.end(result.map_err(Status::from));
     });
     stream.started().await
+}
+
+/// Who knows the rows of running queries.
+///
+/// # Errors
+/// This driver distributes nothing.
+pub fn distributor(driver: &Shared) -> Result<Arc<dyn Distributor>> {
+    let none = || DriverError::Invalid("this driver distributes no queries".to_string());
+    driver.distributor.clone().ok_or_else(none)
 }
 
 /// Sends all but the last messages.

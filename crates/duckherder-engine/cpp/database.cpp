@@ -2,6 +2,7 @@
 #include "connection.hpp"
 
 #include "arrow_source.hpp"
+#include "settings.hpp"
 #include "duckdb/catalog/catalog.hpp"
 #include "duckdb/main/client_config.hpp"
 #include "duckdb/main/client_context.hpp"
@@ -22,6 +23,7 @@ DhDatabase *dh_database_open(DhText path, const DhText *names, const DhText *val
 		}
 		auto database = make_uniq<DhDatabase>(ToString(path), &config);
 		duckherder::RegisterExchangeScan(*database->instance);
+		duckherder::RegisterDistributionSetting(DBConfig::GetConfig(*database->instance));
 		return database.release();
 	});
 }

@@ -28,6 +28,22 @@ optional<string> NamedSetting::Given(ClientContext &context) {
 	return value.ToString();
 }
 
+static void CheckDistribution(ClientContext &, SetScope, Value &value) {
+	auto text = StringUtil::Lower(value.ToString());
+	if (text != "auto" && text != "always" && text != "never") {
+		throw InvalidInputException("Invalid value '%s' for %s: expected 'auto', 'always' or 'never'", value.ToString(),
+		                            DISTRIBUTION_SETTING);
+	}
+	value = Value(text);
+}
+
+void RegisterDistributionSetting(DBConfig &config) {
+	config.AddExtensionOption(DISTRIBUTION_SETTING,
+	                          "Which queries run on Duckherder's workers: 'auto' decides by cost, 'always' takes all "
+	                          "that can, 'never' leaves them on the driver",
+	                          LogicalType::VARCHAR, Value("auto"), CheckDistribution);
+}
+
 } // namespace duckherder
 
 extern "C" {

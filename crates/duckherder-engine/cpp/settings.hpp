@@ -23,4 +23,8 @@ private:
 	duckdb::optional_idx index;
 };
 
+//! Which queries are put on workers: 'auto', 'always' or 'never'.
+constexpr const char *DISTRIBUTION_SETTING = "duckherder_distribution";
+void RegisterDistributionSetting(duckdb::DBConfig &config);
+
 } // namespace duckherder

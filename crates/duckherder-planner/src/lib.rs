@@ -1,15 +1,22 @@
 //! What to distribute, and how: pure functions over plain data. Knows neither DuckDB nor sockets.
 //!
 //! ```text
-//!   Plan (described by the engine) + Cluster --decide()--> Local { reason }
-//!                                                     \--> Distribution: cut, merge, split strategy, tasks
+//!   Plan (described by the engine) + Workers --decide()--> Local { reason }
+//!                                                     \--> Distribution: stages, and what is left on the driver
+//!        place   where each operator runs               join   which side of a join moves
 //!   row groups at the query's snapshot ----split()----> one Split a task
 //! ```
 
 pub mod decide;
+mod join;
+mod place;
 pub mod plan;
 pub mod split;
+pub mod stage;
+#[cfg(test)]
+mod tests;
 
-pub use decide::{Cut, Decision, Distribution, MergeStrategy, decide};
+pub use decide::decide;
 pub use plan::{Aggregate, AggregateCall, Limit, Operator, Plan, PlanNode, Scan};
 pub use split::{Mode, RowGroup, Split, Workers, split};
+pub use stage::{Cut, Decision, Distribution, Exchange, MergeStrategy, ScanUse, Stage};

@@ -9,6 +9,24 @@ pub struct Plan {
     pub root: PlanNode,
     /// The transaction has changed something: only its own connection sees that.
     pub has_written: bool,
+    /// What the session asks for.
+    #[serde(default)]
+    pub distribution: Distributed,
+    /// Operators, by id, at which a cut was tried and DuckDB could not write the SQL.
+    #[serde(default)]
+    pub not_written: Vec<u64>,
+}
+
+/// The setting `duckherder_distribution`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Distributed {
+    /// Where it costs less.
+    #[default]
+    Auto,
+    /// Wherever it is possible.
+    Always,
+    Never,
 }
 
 /// One operator.
@@ -31,6 +49,20 @@ pub struct PlanNode {
     /// DISTINCT ON rather than DISTINCT.
     #[serde(default)]
     pub distinct_on: bool,
+    /// DuckDB's estimate of the rows that it gives.
+    #[serde(default)]
+    pub estimated_rows: Option<u64>,
+    #[serde(default)]
+    pub join: Option<Join>,
+    /// UNION ALL rather than UNION, and so on.
+    #[serde(default)]
+    pub all: bool,
+    /// By how many keys all windows of the operator are partitioned; 0 if not all by the same.
+    #[serde(default)]
+    pub partition_keys: u64,
+    /// Which CTE it defines or reads.
+    #[serde(default)]
+    pub cte: Option<u64>,
 }
 
 /// DuckDB's operator types, as far as the planner knows what to do with them.
@@ -47,32 +79,18 @@ pub enum Operator {
     Limit,
     Window,
     Unnest,
-    /// Anything else that only reads: joins, set operations, constants.
+    /// Also a cross product and what has no equality; see [`PlanNode::join`].
+    Join,
+    Union,
+    /// Rows that are written in the query.
+    Constants,
+    /// Anything else that only reads.
     Relational,
-    /// What is not part of a query, or runs several times; by DuckDB's name.
+    /// Its second child runs several times.
+    RecursiveCte,
+    /// What is not part of a query; by DuckDB's name.
     Other(String),
 }
-
-/// DuckDB's names of the operators that are [`Operator::Relational`].
-const RELATIONAL: [&str; 17] = [
-    "ANY_JOIN",
-    "ASOF_JOIN",
-    "CHUNK_GET",
-    "COMPARISON_JOIN",
-    "CROSS_PRODUCT",
-    "CTE",
-    "CTE_SCAN",
-    "DELIM_GET",
-    "DELIM_JOIN",
-    "DUMMY_SCAN",
-    "EMPTY_RESULT",
-    "EXCEPT",
-    "EXPRESSION_GET",
-    "INTERSECT",
-    "JOIN",
-    "POSITIONAL_JOIN",
-    "UNION",
-];
 
 impl From<String> for Operator {
     fn from(name: String) -> Self {
@@ -87,10 +105,48 @@ impl From<String> for Operator {
             "LIMIT" => Self::Limit,
             "WINDOW" => Self::Window,
             "UNNEST" => Self::Unnest,
-            _ if RELATIONAL.contains(&name.as_str()) => Self::Relational,
+            "ANY_JOIN" | "ASOF_JOIN" | "COMPARISON_JOIN" | "CROSS_PRODUCT" => Self::Join,
+            "UNION" => Self::Union,
+            "DUMMY_SCAN" | "EMPTY_RESULT" | "EXPRESSION_GET" => Self::Constants,
+            "CHUNK_GET" | "CTE" | "CTE_SCAN" | "DELIM_GET" | "DELIM_JOIN" | "EXCEPT" | "INTERSECT" | "JOIN"
+            | "PIVOT" | "POSITIONAL_JOIN" => Self::Relational,
+            "REC_CTE" => Self::RecursiveCte,
             _ => Self::Other(name),
         }
     }
+}
+
+/// How the two children of a join meet.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Join {
+    #[serde(rename = "type")]
+    pub kind: JoinKind,
+    /// Conditions `left = right`, NULLs equal or not.
+    pub equalities: u64,
+    /// Each left row meets the nearest right one only.
+    #[serde(default)]
+    pub asof: bool,
+}
+
+/// DuckDB's join types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum JoinKind {
+    Inner,
+    Left,
+    Right,
+    #[serde(rename = "FULL")]
+    Outer,
+    Semi,
+    Anti,
+    /// Each left row, and whether the right side has its key (TRUE, FALSE or NULL).
+    Mark,
+    /// Each left row with its one partner.
+    Single,
+    RightSemi,
+    RightAnti,
+    #[serde(other)]
+    Invalid,
 }
 
 /// What a scan reads.
@@ -100,6 +156,9 @@ pub struct Scan {
     pub name: String,
     /// A table of the driver's database that every connection sees (not a temporary one, not a function).
     pub shared_table: bool,
+    /// The database that the table is in.
+    #[serde(default)]
+    pub database: String,
     /// Rows of the table before any filter.
     pub rows: u64,
     /// A row id, or another column that is not the table's own, is read.
@@ -150,18 +209,10 @@ impl PlanNode {
         found
     }
 
-    /// The operators from here down to the node `id`, both included; empty if it is not below.
-    pub fn path_to(&self, id: u64) -> Vec<&PlanNode> {
-        if self.id == id {
-            return vec![self];
-        }
-        for child in &self.children {
-            let mut path = child.path_to(id);
-            if !path.is_empty() {
-                path.insert(0, self);
-                return path;
-            }
-        }
-        Vec::new()
+    /// The scans from here down, with their nodes' ids, in preorder: the order of their numbers.
+    pub fn preorder_scans(&self) -> Vec<(u64, &Scan)> {
+        let mut found: Vec<_> = self.scan.iter().map(|scan| (self.id, scan)).collect();
+        found.extend(self.children.iter().flat_map(Self::preorder_scans));
+        found
     }
 }

@@ -40,6 +40,8 @@ pub enum Mode {
     NaturalPartition,
     /// Whole row groups.
     RowGroupPartition,
+    /// Rows of other stages, by the hash of their keys.
+    HashPartition,
 }
 
 impl Mode {
@@ -49,6 +51,7 @@ impl Mode {
             Self::Delegated => "DELEGATED",
             Self::NaturalPartition => "NATURAL_PARTITION",
             Self::RowGroupPartition => "ROW_GROUP_PARTITION",
+            Self::HashPartition => "HASH_PARTITION",
         }
     }
 }
@@ -91,7 +94,7 @@ impl Split {
 /// Divides a table among at most `tasks` tasks, in the order of its rows.
 pub fn split(mode: Mode, tasks: u64, workers: u64, row_groups: &[RowGroup]) -> Vec<Split> {
     match mode {
-        Mode::Local | Mode::Delegated => vec![Split::WHOLE],
+        Mode::Local | Mode::Delegated | Mode::HashPartition => vec![Split::WHOLE],
         Mode::RowGroupPartition => ranges(&row_group_starts(tasks, row_groups)),
         Mode::NaturalPartition => {
             let end = row_groups.iter().map(|group| group.start + group.rows).max().unwrap_or(0);

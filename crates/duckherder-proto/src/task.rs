@@ -3,10 +3,11 @@
 use crate::any::command;
 use crate::statement::Setting;
 
-/// `DoGet` ticket at a worker: run a fragment over its splits and stream the rows.
+/// `DoGet` ticket at a worker: run a fragment over its inputs and stream the rows, or keep them for other tasks to
+/// fetch. Dropping the stream ends the task and forgets its rows.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct RunTask {
-    /// Unique in the driver's life.
+    /// Unique in the lives of all drivers that share a worker, but for chance.
     #[prost(uint64, tag = "1")]
     pub query_id: u64,
     #[prost(uint32, tag = "2")]
@@ -22,6 +23,11 @@ pub struct RunTask {
     pub inputs: Vec<TaskInput>,
     #[prost(message, repeated, tag = "7")]
     pub settings: Vec<Setting>,
+    /// 0: the rows come in the answer. Otherwise the last column is a hash that divides them among so many partitions,
+    /// which stay here until [`ReadPartition`] fetches them; the answer has no rows and ends once all are fetched or
+    /// nobody wants them any more.
+    #[prost(uint32, tag = "8")]
+    pub partitions: u32,
 }
 
 /// What a name in a fragment means in one task.
@@ -30,15 +36,36 @@ pub struct TaskInput {
     /// For example `split_0`.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// Where the rows come from, `grpc://host:port`.
-    #[prost(string, tag = "2")]
-    pub location: String,
-    /// The packed [`ReadSplit`] to ask that place for.
-    #[prost(bytes = "vec", tag = "3")]
-    pub ticket: Vec<u8>,
+    /// Where the rows come from; those of one source come in order.
+    #[prost(message, repeated, tag = "2")]
+    pub sources: Vec<InputSource>,
     /// The Arrow schema of the rows, IPC-encoded.
-    #[prost(bytes = "vec", tag = "4")]
+    #[prost(bytes = "vec", tag = "3")]
     pub schema: Vec<u8>,
+}
+
+/// One stream of rows of an input.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct InputSource {
+    /// `grpc://host:port`
+    #[prost(string, tag = "1")]
+    pub location: String,
+    /// The packed [`ReadSplit`] or [`ReadPartition`] to ask that place for.
+    #[prost(bytes = "vec", tag = "2")]
+    pub ticket: Vec<u8>,
+}
+
+/// `DoGet` ticket where a task has run or will: its rows for one task of the next stage, once.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ReadPartition {
+    #[prost(uint64, tag = "1")]
+    pub query_id: u64,
+    #[prost(uint32, tag = "2")]
+    pub stage: u32,
+    #[prost(uint32, tag = "3")]
+    pub task: u32,
+    #[prost(uint32, tag = "4")]
+    pub partition: u32,
 }
 
 /// `DoGet` ticket at the driver: the rows of one split of a running query, at the query's snapshot.
@@ -62,4 +89,13 @@ pub struct EndOfPartition {
     pub rows: u64,
 }
 
-command!(RunTask, ReadSplit, EndOfPartition);
+/// `app_metadata` of the last message of the answer to a [`RunTask`] with partitions: what others have fetched.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TaskMoved {
+    #[prost(uint64, tag = "1")]
+    pub rows: u64,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+}
+
+command!(RunTask, ReadSplit, ReadPartition, EndOfPartition, TaskMoved);

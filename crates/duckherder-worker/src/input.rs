@@ -1,9 +1,9 @@
-//! The rows of a split on their way from the driver into DuckDB.
+//! Rows on their way from other processes, or other tasks of this one, into DuckDB.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{IpcMessage, Ticket};
@@ -11,62 +11,129 @@ use duckherder_engine::{BatchSource, EngineError};
 use duckherder_proto::MAX_MESSAGE_BYTES;
 use duckherder_proto::decode::{BatchStream, Received};
 use duckherder_proto::error::ErrorDetail;
-use duckherder_proto::task::TaskInput;
+use duckherder_proto::task::{InputSource, ReadPartition, TaskInput};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tonic::transport::Channel;
 
 use crate::error::Result;
-use crate::service::Drivers;
+use crate::peers::Peers;
+use crate::shuffle::{PartitionReader, ShuffleStore};
 
-/// Batches that may wait.
+/// Batches of one source that may wait.
 const QUEUE_BATCHES: usize = 4;
 
-/// A split that arrives.
-pub struct RemoteInput {
+/// A relation that arrives from several sources at once.
+pub struct Input {
     schema: SchemaRef,
-    batches: Mutex<mpsc::Receiver<Item>>,
+    sources: Vec<Mutex<Source>>,
 }
 
-enum Item {
+/// Where a part of the rows comes from.
+pub enum Source {
+    /// Another process.
+    Remote(mpsc::Receiver<Item>),
+    /// A task of this process that may not have begun.
+    Waiting(BoxFuture<'static, Result<PartitionReader, EngineError>>),
+    Local(PartitionReader),
+    Failed(EngineError),
+    /// All rows were read: nobody waits for more.
+    Ended,
+}
+
+pub enum Item {
     Batch(RecordBatch),
     End,
     Failed(EngineError),
 }
 
-impl RemoteInput {
-    /// Asks the driver for the split; its rows come as DuckDB reads them.
+impl Input {
+    pub fn new(schema: SchemaRef, sources: Vec<Source>) -> Arc<Self> {
+        Arc::new(Self { schema, sources: sources.into_iter().map(Mutex::new).collect() })
+    }
+
+    /// Asks all sources of a task's input for their rows, which come as DuckDB reads them.
     ///
     /// # Errors
-    /// The schema or the location is malformed.
-    pub fn open(input: &TaskInput, drivers: &Drivers, runtime: &tokio::runtime::Handle) -> Result<Arc<Self>> {
-        let schema = arrow::datatypes::Schema::try_from(IpcMessage(input.schema.clone().into()))?;
-        let schema: SchemaRef = Arc::new(schema);
+    /// The schema or a location is malformed.
+    pub fn open(input: &TaskInput, peers: &Peers, runtime: &Handle) -> Result<Arc<Self>> {
+        let schema: SchemaRef = Arc::new(Schema::try_from(IpcMessage(input.schema.clone().into()))?);
+        let sources = input.sources.iter().map(|source| Source::remote(source, &schema, peers, runtime));
+        Ok(Self::new(Arc::clone(&schema), sources.collect::<Result<Vec<_>>>()?))
+    }
+}
+
+impl Source {
+    /// Asks another process for rows of `schema`.
+    ///
+    /// # Errors
+    /// The location is malformed.
+    pub fn remote(source: &InputSource, schema: &SchemaRef, peers: &Peers, runtime: &Handle) -> Result<Self> {
         let channel = {
             let _inside = runtime.enter();
-            drivers.channel(&input.location)?
+            peers.channel(&source.location)?
         };
         let (sender, receiver) = mpsc::channel(QUEUE_BATCHES);
-        let (ticket, location) = (Ticket::new(input.ticket.clone()), input.location.clone());
-        let expected = Arc::clone(&schema);
+        let (ticket, location) = (Ticket::new(source.ticket.clone()), source.location.clone());
+        let expected = Arc::clone(schema);
         runtime.spawn(async move {
-            let last = match receive(channel, ticket, &expected, &sender).await {
+            let client = FlightServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+            let received = tokio::select! {
+                received = receive(client, ticket, &expected, &sender) => received,
+                // Nobody reads any more: the call is dropped, which the other side sees.
+                () = sender.closed() => return,
+            };
+            let last = match received {
                 Ok(()) => Item::End,
-                Err(detail) => Item::Failed(name_driver(&location, detail)),
+                Err(detail) => Item::Failed(name_peer(&location, detail)),
             };
             // Nobody reads any more if this fails.
             let _ = sender.send(last).await;
         });
-        Ok(Arc::new(Self { schema, batches: Mutex::new(receiver) }))
+        Ok(Self::Remote(receiver))
+    }
+
+    /// The rows of a task of this process.
+    pub fn local(store: &Arc<ShuffleStore>, wanted: ReadPartition) -> Self {
+        let store = Arc::clone(store);
+        Self::Waiting(async move { store.read(&wanted).await }.boxed())
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, EngineError>>> {
+        loop {
+            let polled = match self {
+                Self::Remote(batches) => batches.poll_recv(cx).map(|item| match item {
+                    Some(Item::Batch(batch)) => Some(Ok(batch)),
+                    Some(Item::End) => None,
+                    Some(Item::Failed(error)) => Some(Err(error)),
+                    None => Some(Err(EngineError::new("IO", "the rows of an input ended without an end"))),
+                }),
+                Self::Waiting(reader) => match reader.poll_unpin(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(found) => {
+                        *self = found.map_or_else(Self::Failed, Self::Local);
+                        continue;
+                    }
+                },
+                Self::Local(reader) => reader.poll_next(cx),
+                Self::Failed(error) => Poll::Ready(Some(Err(error.clone()))),
+                Self::Ended => Poll::Ready(None),
+            };
+            if let Poll::Ready(None) = polled {
+                *self = Self::Ended;
+            }
+            return polled;
+        }
     }
 }
 
 async fn receive(
-    channel: Channel,
+    mut client: FlightServiceClient<tonic::transport::Channel>,
     ticket: Ticket,
     expected: &SchemaRef,
     sender: &mpsc::Sender<Item>,
 ) -> Result<(), ErrorDetail> {
-    let mut client = FlightServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let answer = client.do_get(ticket).await.map_err(|status| ErrorDetail::from_status(&status))?;
     let mut stream = BatchStream::new(answer.into_inner());
     while let Some(received) = stream.next().await? {
@@ -76,7 +143,7 @@ async fn receive(
                     schema.fields().iter().map(|field| field.data_type().clone()).collect()
                 };
                 if types(&schema) != types(expected) {
-                    return Err(ErrorDetail::new("IO", "a split has other columns than the driver announced"));
+                    return Err(ErrorDetail::new("IO", "an input has other columns than the driver announced"));
                 }
             }
             Received::Batch(batch) => {
@@ -90,27 +157,28 @@ async fn receive(
     Ok(())
 }
 
-/// Names the driver in errors that are not the query's own.
-fn name_driver(location: &str, detail: ErrorDetail) -> EngineError {
+/// Names the other side in errors that are not the query's own.
+fn name_peer(location: &str, detail: ErrorDetail) -> EngineError {
     let error = EngineError::from(detail);
     if error.exception_type != "IO" {
         return error;
     }
-    EngineError::new("IO", format!("reading a split from the driver at {location}: {}", error.message))
+    EngineError::new("IO", format!("reading rows from {location}: {}", error.message))
 }
 
-impl BatchSource for RemoteInput {
+impl BatchSource for Input {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
 
-    fn poll_next(&self, _partition: usize, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, EngineError>>> {
-        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
-        batches.poll_recv(cx).map(|item| match item {
-            Some(Item::Batch(batch)) => Some(Ok(batch)),
-            Some(Item::End) => None,
-            Some(Item::Failed(error)) => Some(Err(error)),
-            None => Some(Err(EngineError::new("IO", "the rows of a split ended without an end"))),
-        })
+    fn partitions(&self) -> usize {
+        self.sources.len()
+    }
+
+    fn poll_next(&self, partition: usize, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, EngineError>>> {
+        match self.sources.get(partition) {
+            Some(source) => source.lock().unwrap_or_else(PoisonError::into_inner).poll_next(cx),
+            None => Poll::Ready(None),
+        }
     }
 }

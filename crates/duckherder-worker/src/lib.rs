@@ -1,18 +1,24 @@
-//! A worker in a process of its own: runs fragments over rows that it fetches from the driver.
+//! A worker in a process of its own: runs fragments over rows that it fetches from the driver and from other workers.
 //!
 //! ```text
-//!  driver --DoGet(RunTask)--> service --> task      fragment over registered inputs, rows back
-//!                                          ^
-//!  driver <--DoGet(ReadSplit)-- input -----'        rows of a split, parked while none have come
+//!  driver --DoGet(RunTask)--> service --> task      fragment over registered inputs, rows back to the driver, or
+//!                                         ^  |
+//!  driver <--DoGet(ReadSplit)-- input ----'  v      kept in
+//!  worker <--DoGet(ReadPartition)-'       shuffle   until the next stage's tasks have fetched them
 //! ```
+//!
+//! The driver runs the tasks of its local workers itself; what it needs of the exchange is public here.
 
 // tonic's `Status` is what its service traits return; boxing it would only move the cost.
 #![allow(clippy::result_large_err)]
 
 mod error;
-mod input;
+pub mod input;
+pub mod peers;
+pub mod serve;
 mod server;
 mod service;
+pub mod shuffle;
 mod task;
 
 pub use error::{Result, WorkerError};

@@ -1,8 +1,7 @@
 //! The calls that a worker answers.
 
-use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::sql::Any;
@@ -11,61 +10,30 @@ use arrow_flight::{
     PollInfo, PutResult, Result as ActionResult, SchemaResult, Ticket,
 };
 use duckherder_engine::Database;
-use duckherder_proto::MAX_FRAME_BYTES;
 use duckherder_proto::actions::{Empty as Done, LoadExtension};
 use duckherder_proto::any::Command;
-use duckherder_proto::task::RunTask;
+use duckherder_proto::task::{ReadPartition, RunTask};
 use futures::{Stream, StreamExt, stream};
 use prost::Message;
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::error::{Result, WorkerError};
-use crate::server::{CONNECTION_WINDOW_BYTES, KEEP_ALIVE_INTERVAL, STREAM_WINDOW_BYTES};
-use crate::task;
+use crate::peers::Peers;
+use crate::shuffle::ShuffleStore;
+use crate::{serve, task};
 
 type Rows<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// The worker's database and its connections to drivers.
+/// The worker's database, its connections to other processes, and the rows that those fetch.
 pub struct WorkerService {
     database: Database,
-    drivers: Arc<Drivers>,
-}
-
-/// Connections to drivers, one a location.
-#[derive(Default)]
-pub struct Drivers {
-    channels: Mutex<HashMap<String, Channel>>,
-}
-
-impl Drivers {
-    /// A connection to `grpc://host:port`, made when it is first used.
-    ///
-    /// # Errors
-    /// The location is malformed.
-    pub fn channel(&self, location: &str) -> Result<Channel> {
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = channels.get(location) {
-            return Ok(channel.clone());
-        }
-        let malformed = || WorkerError::Invalid(format!("'{location}' is not of the form grpc://host:port"));
-        let authority = location.strip_prefix("grpc://").ok_or_else(malformed)?;
-        let endpoint = Endpoint::from_shared(format!("http://{authority}")).map_err(|_| malformed())?;
-        let channel = endpoint
-            .tcp_nodelay(true)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_frame_size(MAX_FRAME_BYTES)
-            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-            .connect_lazy();
-        channels.insert(location.to_string(), channel.clone());
-        Ok(channel)
-    }
+    peers: Arc<Peers>,
+    store: Arc<ShuffleStore>,
 }
 
 impl WorkerService {
     pub fn new(database: Database) -> Self {
-        Self { database, drivers: Arc::default() }
+        Self { database, peers: Arc::default(), store: Arc::default() }
     }
 
     async fn load_extension(&self, name: String) -> Result<()> {
@@ -101,11 +69,14 @@ impl FlightService for WorkerService {
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
         let malformed = |error| WorkerError::Invalid(format!("malformed ticket: {error}"));
         let any = Any::decode(request.into_inner().ticket).map_err(malformed)?;
+        if let Some(wanted) = ReadPartition::from_any(&any).map_err(malformed)? {
+            return Ok(Response::new(serve::partition(Arc::clone(&self.store), wanted).boxed()));
+        }
         let Some(run) = RunTask::from_any(&any).map_err(malformed)? else {
             return Err(WorkerError::Invalid(format!("a worker runs tasks, not {}", any.type_url)).into());
         };
-        let rows = task::run(self.database.clone(), Arc::clone(&self.drivers), run);
-        Ok(Response::new(rows.boxed()))
+        let place = task::Place { peers: Arc::clone(&self.peers), store: Arc::clone(&self.store) };
+        Ok(Response::new(task::run(self.database.clone(), place, run).boxed()))
     }
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {

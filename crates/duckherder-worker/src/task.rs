@@ -1,11 +1,14 @@
 //! One task: a fragment over its inputs.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow::datatypes::Schema;
 use arrow_flight::FlightData;
-use duckherder_engine::{Connection, Database, EngineError, Interrupter};
+use duckherder_engine::{Connection, Database, EngineError, Interrupter, ResultStream};
+use duckherder_proto::any::Command;
 use duckherder_proto::encode::BatchEncoder;
-use duckherder_proto::task::RunTask;
+use duckherder_proto::task::{RunTask, TaskMoved};
 use futures::{Stream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -13,16 +16,23 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::error::Result;
-use crate::input::RemoteInput;
-use crate::service::Drivers;
+use crate::input::Input;
+use crate::peers::Peers;
+use crate::shuffle::{self, Partitions, ShuffleStore, TaskKey};
 
 /// Messages that may wait to be sent.
 const QUEUE_MESSAGES: usize = 4;
 
+/// Where a task gets rows from, and where its own wait.
+pub struct Place {
+    pub peers: Arc<Peers>,
+    pub store: Arc<ShuffleStore>,
+}
+
 /// Runs a task; dropping the stream stops it. To be called inside the runtime.
 pub fn run(
     database: Database,
-    drivers: Arc<Drivers>,
+    place: Place,
     task: RunTask,
 ) -> impl Stream<Item = Result<FlightData, Status>> + Send + 'static {
     let (sender, receiver) = mpsc::channel(QUEUE_MESSAGES);
@@ -30,10 +40,16 @@ pub fn run(
     let on_drop = CancelOnDrop(Arc::clone(&cancel));
     let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
-        let sent = send_rows(&database, &drivers, &task, &cancel, &runtime, &sender);
+        let run = || match task.partitions {
+            0 => send_rows(&database, &place, &task, &cancel, &runtime, &sender),
+            _ => keep_rows(&database, &place, &task, &cancel, &runtime, &sender),
+        };
+        // Whoever waits for rows would wait for ever.
+        let sent = catch_unwind(AssertUnwindSafe(run))
+            .unwrap_or_else(|_| Err(EngineError::internal(format!("task {} panicked", task.task)).into()));
         cancel.finish();
         if let Err(error) = sent {
-            tracing::debug!(query = task.query_id, task = task.task, %error, "task failed");
+            tracing::debug!(query = task.query_id, stage = task.stage, task = task.task, %error, "task failed");
             // The driver has gone if this fails.
             let _ = sender.blocking_send(Err(error.into()));
         }
@@ -44,24 +60,36 @@ pub fn run(
     })
 }
 
+/// Starts the task's fragment over its inputs.
+fn start(
+    connection: &Connection,
+    place: &Place,
+    task: &RunTask,
+    cancel: &Cancel,
+    runtime: &Handle,
+) -> Result<ResultStream> {
+    apply_settings(connection, task)?;
+    for input in &task.inputs {
+        connection.register_input(&input.name, Input::open(input, &place.peers, runtime)?)?;
+    }
+    let rows = connection.query(&task.fragment)?;
+    // DuckDB forgets an interrupt that comes before the statement starts.
+    match cancel.arm(Stop::Statement(connection.interrupter())) {
+        true => Ok(rows),
+        false => Err(EngineError::interrupted().into()),
+    }
+}
+
 fn send_rows(
     database: &Database,
-    drivers: &Drivers,
+    place: &Place,
     task: &RunTask,
     cancel: &Cancel,
     runtime: &Handle,
     sender: &mpsc::Sender<Result<FlightData, Status>>,
 ) -> Result<()> {
     let connection = database.connect()?;
-    apply_settings(&connection, task)?;
-    for input in &task.inputs {
-        connection.register_input(&input.name, RemoteInput::open(input, drivers, runtime)?)?;
-    }
-    let rows = connection.query(&task.fragment)?;
-    // DuckDB forgets an interrupt that comes before the statement starts.
-    if !cancel.arm(connection.interrupter()) {
-        return Err(EngineError::interrupted().into());
-    }
+    let rows = start(&connection, place, task, cancel, runtime)?;
     let (mut encoder, schema) = BatchEncoder::new(rows.schema());
     let mut messages = vec![schema];
     let send = |messages: &mut Vec<FlightData>| -> Result<()> {
@@ -80,6 +108,33 @@ fn send_rows(
     send(&mut messages)
 }
 
+/// Runs a task whose rows others fetch; ends once they have.
+fn keep_rows(
+    database: &Database,
+    place: &Place,
+    task: &RunTask,
+    cancel: &Cancel,
+    runtime: &Handle,
+    sender: &mpsc::Sender<Result<FlightData, Status>>,
+) -> Result<()> {
+    let connection = database.connect()?;
+    let rows = start(&connection, place, task, cancel, runtime)?;
+    let key = TaskKey { query: task.query_id, stage: task.stage, task: task.task };
+    let stop = |partitions: &Arc<Partitions>| match cancel.arm(Stop::Rows(Arc::clone(partitions))) {
+        true => Ok(()),
+        false => Err(EngineError::interrupted()),
+    };
+    let sent = shuffle::keep(&place.store, key, rows, task.partitions as usize, stop)?;
+    // No rows, but how many there were: that the driver knows that all is well, and what was moved.
+    let (mut encoder, schema) = BatchEncoder::new(Arc::new(Schema::empty()));
+    let moved = TaskMoved { rows: sent.rows, bytes: sent.bytes };
+    for message in [schema, encoder.finish()?.with_app_metadata(moved.pack())] {
+        // The driver has gone if this fails.
+        let _ = sender.blocking_send(Ok(message));
+    }
+    Ok(())
+}
+
 fn apply_settings(connection: &Connection, task: &RunTask) -> Result<()> {
     for setting in &task.settings {
         let Some(value) = &setting.value else { continue };
@@ -89,7 +144,7 @@ fn apply_settings(connection: &Connection, task: &RunTask) -> Result<()> {
     Ok(())
 }
 
-/// Interrupts a task from another thread.
+/// Stops a task from another thread.
 #[derive(Default)]
 struct Cancel {
     state: Mutex<CancelState>,
@@ -98,27 +153,41 @@ struct Cancel {
 #[derive(Default)]
 struct CancelState {
     cancelled: bool,
-    interrupter: Option<Interrupter>,
+    stops: Vec<Stop>,
+}
+
+/// What keeps a task busy.
+enum Stop {
+    Statement(Interrupter),
+    /// Rows that wait for their readers.
+    Rows(Arc<Partitions>),
+}
+
+impl Stop {
+    fn stop(&self) {
+        match self {
+            Self::Statement(interrupter) => interrupter.interrupt(),
+            Self::Rows(partitions) => partitions.fail(EngineError::interrupted()),
+        }
+    }
 }
 
 impl Cancel {
-    /// From here on the statement can be interrupted; whether it may go on.
-    fn arm(&self, interrupter: Interrupter) -> bool {
+    /// From here on this can be stopped; whether it may go on.
+    fn arm(&self, stop: Stop) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.interrupter = Some(interrupter);
+        state.stops.push(stop);
         !state.cancelled
     }
 
     fn finish(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).interrupter = None;
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).stops.clear();
     }
 
     fn cancel(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.cancelled = true;
-        if let Some(interrupter) = &state.interrupter {
-            interrupter.interrupt();
-        }
+        state.stops.iter().for_each(Stop::stop);
     }
 }
 

@@ -13,7 +13,7 @@ use duckherder_driver::distribute::Distributor;
 use duckherder_driver::scheduler::Scheduler;
 use duckherder_driver::{Driver, DriverOptions};
 use duckherder_worker::{Worker, WorkerOptions};
-use herd::{Herd, battery};
+use herd::{Herd, battery, stages};
 use tokio::runtime::Runtime;
 
 struct Remote {
@@ -129,4 +129,11 @@ fn parts_larger_than_every_buffer_come_in_order() {
     let (rows, outcome) = told.recv_timeout(Duration::from_secs(60)).expect("an end");
     assert_eq!(rows, 1_000_000);
     assert_eq!((outcome.mode.as_str(), outcome.tasks > 1, outcome.workers_used), ("ROW_GROUP_PARTITION", true, 1));
+}
+
+#[test]
+fn stages_that_shuffle_between_workers() {
+    let remote = remote(3);
+    stages::make_tables(&remote.herd);
+    stages::check(&remote.herd, &mut remote.herd.session(), 35);
 }

@@ -1,4 +1,4 @@
-//! One run of a query: its tasks, the threads that run them, and their rows.
+//! One run of a query: the tasks of its stages, the threads that run them, and the rows of the last stage.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use arrow::datatypes::SchemaRef;
-use duckherder_engine::distribute::{Exchange, Fragment, QueryRun, Snapshot, TaskOutput};
+use duckherder_engine::distribute::{Exchange, Snapshot, TaskOutput};
 use duckherder_engine::{EngineError, Interrupter};
-use duckherder_planner::Split;
+use duckherder_worker::shuffle::Partitions;
 
 use super::Shared;
 use super::local;
@@ -17,6 +17,7 @@ use super::query::Worker;
 use super::queue::TaskQueue;
 use super::remote::{self, RemoteRun};
 use super::report::{RunReport, TaskReport};
+use super::stages::RunningStage;
 use crate::sync::lock;
 
 /// The rows of a run's tasks; dropping it stops them.
@@ -27,10 +28,13 @@ pub struct TaskExchange {
 /// What the threads of a run share.
 pub struct Run {
     shared: Arc<Shared>,
+    /// Unique in the lives of all drivers that share a worker, but for chance.
+    pub query_id: u64,
+    /// Those first whose rows others read; the driver reads the last.
+    pub stages: Vec<RunningStage>,
     lanes: Vec<Lane>,
-    pub fragment: Fragment,
     pub snapshot: Snapshot,
-    pub splits: Vec<Split>,
+    /// The rows of the last stage's tasks.
     pub queues: Vec<TaskQueue>,
     pub report: Arc<RunReport>,
     /// Of the tasks in other processes, if there are any.
@@ -38,59 +42,93 @@ pub struct Run {
     control: Mutex<Control>,
 }
 
-/// One worker's tasks. It runs one after the other, in order; but while nobody takes a task's rows, the next may run:
-/// a reader may have to see the first rows of a later task before it takes more of an earlier one's.
+/// Which task: the stage by its place in the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskId {
+    pub stage: usize,
+    pub task: usize,
+}
+
+/// One worker's tasks of a stage. It runs one after the other, in order; but while nobody takes a task's rows, the next
+/// may run: a reader may have to see the first rows of a later task before it takes more of an earlier one's.
+///
+/// Where rows are shuffled, every task is alone in its lane: each may wait for any other.
 struct Lane {
     worker: Worker,
-    waiting: Mutex<VecDeque<usize>>,
+    waiting: Mutex<VecDeque<TaskId>>,
 }
 
 /// How tasks are stopped.
 #[derive(Default)]
 struct Control {
     stopped: bool,
-    running: Vec<Option<Interrupter>>,
+    running: Vec<(TaskId, Stop)>,
+}
+
+/// What keeps a task busy.
+pub enum Stop {
+    Statement(Interrupter),
+    /// Rows that wait for their readers.
+    Rows(Arc<Partitions>),
+}
+
+impl Stop {
+    fn stop(&self, error: &EngineError) {
+        match self {
+            Self::Statement(interrupter) => interrupter.interrupt(),
+            Self::Rows(partitions) => partitions.fail(error.clone()),
+        }
+    }
 }
 
 impl TaskExchange {
-    /// Starts a thread for every worker that has a task.
+    /// Starts a thread for every worker that has a task of the one stage, or for every task of several.
     ///
     /// # Errors
     /// There are no threads left, or the splits can't be served.
     pub fn start(
         shared: &Arc<Shared>,
-        run: QueryRun,
-        splits: Vec<Split>,
-        workers: Vec<Worker>,
+        stages: Vec<RunningStage>,
+        snapshot: Snapshot,
         report: Arc<RunReport>,
     ) -> Result<Self, EngineError> {
-        let QueryRun { fragment, snapshot, .. } = run;
-        let tasks = splits.len();
-        let needs_remote = workers.iter().take(tasks).any(|worker| matches!(worker, Worker::Remote(_)));
-        let remote = match needs_remote {
-            true => Some(RemoteRun::open(shared, &fragment, &snapshot, &splits)?),
+        let query_id = shared.splits.next_query();
+        let lanes = lanes(&stages);
+        let remote = match lanes.iter().any(|lane| matches!(lane.worker, Worker::Remote(_))) {
+            true => Some(RemoteRun::open(shared, query_id, &snapshot, &stages)?),
             false => None,
         };
-        let lanes = workers.iter().take(tasks).enumerate().map(|(number, worker)| Lane {
-            worker: worker.clone(),
-            waiting: Mutex::new((number..tasks).step_by(workers.len()).collect()),
-        });
+        let queues = stages.last().map_or(0, RunningStage::tasks);
         let run = Arc::new(Run {
             shared: Arc::clone(shared),
-            lanes: lanes.collect(),
-            fragment,
+            query_id,
+            lanes,
+            stages,
             snapshot,
-            queues: splits.iter().map(|_| TaskQueue::default()).collect(),
-            splits,
+            queues: std::iter::repeat_with(TaskQueue::default).take(queues).collect(),
             report,
             remote,
-            control: Mutex::new(Control { stopped: false, running: vec![None; tasks] }),
+            control: Mutex::default(),
         });
         // From here on a failure stops what has been started.
         let exchange = Self { run };
         (0..exchange.run.lanes.len()).try_for_each(|lane| exchange.run.spawn(lane))?;
         Ok(exchange)
     }
+}
+
+fn lanes(stages: &[RunningStage]) -> Vec<Lane> {
+    let mut lanes = Vec::new();
+    for (place, stage) in stages.iter().enumerate() {
+        let count = if stages.len() == 1 { stage.workers.len().min(stage.tasks()) } else { stage.tasks() };
+        lanes.extend((0..count).map(|first| Lane {
+            worker: stage.worker(first).clone(),
+            waiting: Mutex::new(
+                (first..stage.tasks()).step_by(count).map(|task| TaskId { stage: place, task }).collect(),
+            ),
+        }));
+    }
+    lanes
 }
 
 impl Run {
@@ -105,32 +143,48 @@ impl Run {
         let worker = &self.lanes[lane].worker;
         loop {
             let next = lock(&self.lanes[lane].waiting).pop_front();
-            let Some(task) = next.filter(|_| !self.is_stopped()) else { return };
+            let Some(id) = next.filter(|_| !self.is_stopped()) else { return };
             let started = Instant::now();
             self.report.started(worker.id());
             // Without an end, or an error in its place, the query would wait for ever.
             let done = catch_unwind(AssertUnwindSafe(|| match worker {
-                Worker::Local { .. } => local::run_task(self, task),
-                Worker::Remote(remote) => remote::run_task(self, task, remote),
+                Worker::Local { .. } => local::run_task(self, id),
+                Worker::Remote(remote) => remote::run_task(self, id, remote),
             }))
-            .unwrap_or_else(|_| Err(EngineError::internal(format!("task {task} panicked"))));
+            .unwrap_or_else(|_| Err(EngineError::internal(format!("task {} panicked", id.task))));
             match done {
                 Ok(TaskRows { rows, bytes }) => {
-                    let (worker, split) = (worker.id().to_string(), self.splits[task]);
-                    let elapsed = started.elapsed();
-                    self.report.finished(TaskReport { task, worker, split, rows, bytes, elapsed });
-                    self.push(task, TaskOutput::End { rows }, 0);
+                    let stage = &self.stages[id.stage];
+                    self.report.finished(TaskReport {
+                        stage: stage.number,
+                        task: id.task,
+                        worker: worker.id().to_string(),
+                        split: stage.divided(id.task),
+                        rows,
+                        bytes,
+                        elapsed: started.elapsed(),
+                    });
+                    if self.is_last(id) {
+                        self.push(id.task, TaskOutput::End { rows }, 0);
+                    }
                 }
                 Err(error) => return self.fail(error),
             }
         }
     }
 
-    /// Passes a task's rows on; waits while there are too many. Whether anybody still wants them.
+    fn is_last(&self, id: TaskId) -> bool {
+        id.stage + 1 == self.stages.len()
+    }
+
+    /// Passes the rows of a task of the last stage on; waits while there are too many. Whether anybody still wants
+    /// them.
     pub fn push(self: &Arc<Self>, task: usize, output: TaskOutput, bytes: u64) -> bool {
         self.queues[task].push(output, bytes, || {
-            let lane = task % self.lanes.len();
-            if !lock(&self.lanes[lane].waiting).is_empty()
+            let waits = |lane: &&Lane| lock(&lane.waiting).front().is_some_and(|next| self.is_last(*next));
+            let behind = |index: &usize| self.stages.len() == 1 && *index == task % self.lanes.len();
+            let lane = self.lanes.iter().enumerate().find(|(index, lane)| behind(index) && waits(lane));
+            if let Some((lane, _)) = lane
                 && let Err(error) = self.spawn(lane)
             {
                 self.fail(error);
@@ -146,16 +200,16 @@ impl Run {
         lock(&self.control).stopped
     }
 
-    /// The statement that `task` runs can be interrupted, from after it was submitted. Whether it may go on.
-    pub fn interruptible(&self, task: usize, interrupter: Interrupter) -> bool {
+    /// What `id` is busy with can be stopped, a statement from after it was submitted. Whether it may go on.
+    pub fn stoppable(&self, id: TaskId, stop: Stop) -> bool {
         let mut control = lock(&self.control);
-        control.running[task] = Some(interrupter);
+        control.running.push((id, stop));
         !control.stopped
     }
 
     /// No interrupt reaches the task's connection from here on.
-    pub fn uninterruptible(&self, task: usize) {
-        lock(&self.control).running[task] = None;
+    pub fn unstoppable(&self, id: TaskId) {
+        lock(&self.control).running.retain(|(running, _)| *running != id);
     }
 
     /// The query fails with the first error of a task.
@@ -164,14 +218,15 @@ impl Run {
     }
 
     fn end(&self, error: Option<&EngineError>) {
+        let interrupted = EngineError::interrupted();
         {
             let mut control = lock(&self.control);
             if control.stopped {
                 return;
             }
             control.stopped = true;
-            for interrupter in control.running.iter().flatten() {
-                interrupter.interrupt();
+            for (_, stop) in &control.running {
+                stop.stop(error.unwrap_or(&interrupted));
             }
         }
         for queue in &self.queues {

@@ -3,7 +3,8 @@
 //! ```text
 //!   SessionScheduler   decides about the plans of one connection, remembers how they ran
 //!   ScheduledQuery     a plan that was cut; each run of it is a
-//!   TaskExchange       rows of tasks, in bounded queues, read by the driver's query
+//!   TaskExchange       rows of the last stage's tasks, in bounded queues, read by the driver's query
+//!     stages           what the tasks of each stage read, and who runs them
 //!     local            a task on the driver's instance, at the query's snapshot
 //!     remote           a task in another process, its split read back from the driver
 //! ```
@@ -16,6 +17,7 @@ mod remote;
 mod report;
 mod session;
 mod splits;
+mod stages;
 mod threads;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,6 +26,8 @@ use std::time::Duration;
 
 use duckherder_engine::{Connection, Database, EngineError};
 use duckherder_proto::task::ReadSplit;
+use duckherder_worker::peers::Peers;
+use duckherder_worker::shuffle::ShuffleStore;
 
 use crate::cluster::Cluster;
 use crate::distribute::{Distributor, DistributorFactory, SessionDistributor, SplitRows};
@@ -52,6 +56,10 @@ pub struct Shared {
     runtime: Mutex<Option<Arc<tokio::runtime::Runtime>>>,
     next_worker: AtomicUsize,
     threads: Arc<TaskThreads>,
+    /// Rows of the tasks in this process that wait for the next stage's.
+    store: Arc<ShuffleStore>,
+    /// Connections to workers in other processes, for the rows of theirs.
+    peers: Peers,
 }
 
 impl Scheduler {
@@ -68,9 +76,17 @@ impl Scheduler {
         database.allow_distribution()?;
         let connections = Arc::new(ConnectionPool::new(database));
         let splits = Arc::new(RunningSplits::new(Arc::clone(&connections)));
-        let runtime = Mutex::new(None);
-        let (next_worker, threads) = (AtomicUsize::new(0), Arc::default());
-        let shared = Shared { cluster, connections, splits, port, runtime, next_worker, threads };
+        let shared = Shared {
+            cluster,
+            connections,
+            splits,
+            port,
+            runtime: Mutex::new(None),
+            next_worker: AtomicUsize::new(0),
+            threads: Arc::default(),
+            store: Arc::default(),
+            peers: Peers::default(),
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 }
@@ -122,5 +138,9 @@ impl Distributor for Scheduler {
 
     fn read_split(&self, split: &ReadSplit) -> Result<SplitRows, EngineError> {
         self.shared.splits.read(split)
+    }
+
+    fn shuffle_store(&self) -> Arc<ShuffleStore> {
+        Arc::clone(&self.shared.store)
     }
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use duckherder_engine::EngineError;
-use duckherder_engine::distribute::{DistributedQuery, Exchange, QueryRun};
-use duckherder_planner::{Cut, Distribution, MergeStrategy, Mode, split};
+use duckherder_engine::distribute::{DistributedQuery, QueryRun};
+use duckherder_planner::{Cut, Distribution, Exchange, MergeStrategy};
 
 use super::Shared;
 use super::exchange::TaskExchange;
 use super::report::RunReport;
+use super::stages::{needed, prepare};
 use crate::cluster::RemoteWorker;
 use crate::distribute::ExecutionOutcome;
 
@@ -46,21 +47,23 @@ impl ScheduledQuery {
     /// How the query ran; `None` if it never did.
     pub fn outcome(&self) -> Option<ExecutionOutcome> {
         let (tasks, workers_used) = self.report.counts();
-        (tasks > 0).then(|| ExecutionOutcome {
-            mode: self.distribution.mode.name().to_string(),
-            merge_strategy: self.distribution.merge.name().to_string(),
+        let stage = self.distribution.main_stage().filter(|_| tasks > 0)?;
+        Some(ExecutionOutcome {
+            mode: stage.mode.name().to_string(),
+            merge_strategy: stage.merge.name().to_string(),
             workers_used: workers_used as i64,
             tasks: tasks as i64,
         })
     }
 
     /// The workers in the order in which they get tasks. A query of one task prefers one that needs no network.
-    fn workers(&self) -> Vec<Worker> {
+    fn workers(&self, top: usize) -> Vec<Worker> {
         let cluster = &self.shared.cluster;
         let local = (0..cluster.local_workers()).map(|number| Worker::Local { id: format!("local-{number}") });
         let remote = cluster.remote_workers().into_iter().map(Worker::Remote);
-        let mut workers: Vec<Worker> = match self.distribution.mode {
-            Mode::Delegated if cluster.local_workers() > 0 => local.collect(),
+        let single = |number: &usize| self.distribution.stages.get(*number).is_some_and(|stage| stage.tasks == 1);
+        let mut workers: Vec<Worker> = match needed(&self.distribution.stages, top).iter().all(single) {
+            true if cluster.local_workers() > 0 => local.collect(),
             _ => local.chain(remote).collect(),
         };
         if !workers.is_empty() {
@@ -72,35 +75,54 @@ impl ScheduledQuery {
 }
 
 impl DistributedQuery for ScheduledQuery {
-    fn describe(&self, fragment: &str) -> Vec<(String, String)> {
-        let distribution = &self.distribution;
-        let on_driver = match (distribution.merge, distribution.cut) {
+    fn describe(&self, top: usize, fragments: &[String]) -> Vec<(String, String)> {
+        let stages = &self.distribution.stages;
+        let Some(last) = stages.get(top) else { return Vec::new() };
+        let mut lines = vec![("Mode".to_string(), last.mode.name().to_string())];
+        let numbers = needed(stages, top);
+        for number in &numbers {
+            let stage = &stages[*number];
+            let shuffled = match stage.exchange {
+                Exchange::Gather => "",
+                Exchange::Hash { .. } => ", rows shuffled by the hash of their keys",
+            };
+            lines.push((format!("Stage {number}"), format!("up to {} tasks on workers{shuffled}", stage.tasks)));
+        }
+        let on_driver = match (last.merge, last.cut) {
             (MergeStrategy::None, _) => "passes the rows on".to_string(),
             (merge, Cut::PartialAggregate) => format!("combines and finalizes the states ({})", merge.name()),
             (merge, _) => format!("merges the rows ({})", merge.name()),
         };
-        let mut lines = vec![
-            ("Mode".to_string(), distribution.mode.name().to_string()),
-            ("Stage 0".to_string(), format!("up to {} tasks on workers", distribution.tasks)),
-            ("Stage 1".to_string(), format!("the driver {on_driver}")),
-            ("Fragment".to_string(), fragment.to_string()),
-        ];
-        if let Some(note) = &distribution.note {
-            lines.push(("Note".to_string(), note.clone()));
+        lines.push((format!("Stage {}", stages.len()), format!("the driver {on_driver}")));
+        for number in &numbers {
+            let name = if numbers.len() == 1 { "Fragment".to_string() } else { format!("Fragment {number}") };
+            lines.push((name, fragments.get(*number).cloned().unwrap_or_default()));
         }
-        lines.extend(self.report.lines());
+        lines.extend(self.distribution.notes.iter().map(|note| ("Note".to_string(), note.clone())));
+        for number in &numbers {
+            let task_name = |task| match numbers.len() {
+                1 => format!("Task {task}"),
+                _ => format!("Task {number}.{task}"),
+            };
+            lines.extend(self.report.lines(*number).into_iter().map(|(task, line)| (task_name(task), line)));
+        }
         lines
     }
 
-    fn start(&self, run: QueryRun) -> Result<Arc<dyn Exchange>, EngineError> {
-        let workers = self.workers();
+    fn start(
+        &self,
+        top: usize,
+        run: QueryRun,
+    ) -> Result<Arc<dyn duckherder_engine::distribute::Exchange>, EngineError> {
+        let workers = self.workers(top);
         if workers.is_empty() {
             return Err(EngineError::new("IO", "the last worker has left since the query was planned"));
         }
-        let distribution = &self.distribution;
-        let splits = split(distribution.mode, distribution.tasks, workers.len() as u64, &run.row_groups);
-        self.report.planned(splits.len());
-        let exchange = TaskExchange::start(&self.shared, run, splits, workers, Arc::clone(&self.report))?;
+        let (stages, snapshot) = prepare(&self.shared, &self.distribution, top, run, &workers)?;
+        for stage in &stages {
+            self.report.planned(stage.number, stage.tasks());
+        }
+        let exchange = TaskExchange::start(&self.shared, stages, snapshot, Arc::clone(&self.report))?;
         Ok(Arc::new(exchange))
     }
 }

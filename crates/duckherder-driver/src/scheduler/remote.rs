@@ -6,8 +6,9 @@ use std::sync::{Arc, OnceLock};
 use arrow::datatypes::SchemaRef;
 use arrow_flight::Ticket;
 use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::sql::Any;
 use duckherder_engine::EngineError;
-use duckherder_engine::distribute::{Fragment, Snapshot, TaskOutput};
+use duckherder_engine::distribute::{FragmentInput, Snapshot, TaskOutput};
 use duckherder_planner::Split;
 use duckherder_proto::MAX_MESSAGE_BYTES;
 use duckherder_proto::any::Command;
@@ -16,23 +17,32 @@ use duckherder_proto::encode::schema_bytes;
 use duckherder_proto::error::ErrorDetail;
 use duckherder_proto::settings::SESSION_SETTINGS;
 use duckherder_proto::statement::Setting;
-use duckherder_proto::task::{ReadSplit, RunTask, TaskInput};
+use duckherder_proto::task::{InputSource, ReadPartition, ReadSplit, RunTask, TaskInput, TaskMoved};
+use prost::Message;
 use tokio::sync::watch;
 
 use super::Shared;
-use super::exchange::{Run, TaskRows};
-use super::splits::RunningSplits;
+use super::exchange::{Run, TaskId, TaskRows};
+use super::query::Worker;
+use super::splits::{RunningSplits, SplitSql};
+use super::stages::{RunningStage, exchange_schema};
 use crate::cluster::RemoteWorker;
 
 /// What the remote tasks of a run share.
 pub struct RemoteRun {
     query_id: u64,
     splits: Arc<RunningSplits>,
-    fragment: String,
-    split_schema: Vec<u8>,
+    stages: Vec<RemoteStage>,
     settings: Vec<Setting>,
     result_schema: OnceLock<SchemaRef>,
     stop: watch::Sender<bool>,
+}
+
+/// What the remote tasks of a stage share.
+struct RemoteStage {
+    fragment: String,
+    /// Of each input, IPC-encoded.
+    schemas: Vec<Vec<u8>>,
 }
 
 impl Drop for RemoteRun {
@@ -48,23 +58,40 @@ impl RemoteRun {
     /// DuckDB's.
     pub fn open(
         shared: &Shared,
-        fragment: &Fragment,
+        query_id: u64,
         snapshot: &Snapshot,
-        splits: &[Split],
+        stages: &[RunningStage],
     ) -> Result<Self, EngineError> {
-        let sql = splits.iter().map(|split| fragment.split_sql(*split)).collect::<Result<Vec<_>, _>>()?;
-        let connection = shared.connections.enter(snapshot)?;
-        let schema = match sql.first() {
-            Some(sql) => connection.get()?.prepare(sql, None)?.schema(),
-            None => return Err(EngineError::internal("a query without tasks")),
-        };
-        let settings = read_settings(connection.get()?)?;
-        drop(connection);
+        let snapshot_connection = shared.connections.enter(snapshot)?;
+        let connection = snapshot_connection.get()?;
+        let mut sql = SplitSql::new();
+        let mut remote = Vec::new();
+        for stage in stages {
+            for (task, splits) in stage.splits.iter().enumerate() {
+                for (input, split) in splits.iter().enumerate() {
+                    let key = (stage.number as u32, task as u32, input as u32);
+                    sql.insert(key, stage.fragment.split_sql(input, *split)?);
+                }
+            }
+            let schema = |(number, input): (usize, &FragmentInput)| -> Result<Vec<u8>, EngineError> {
+                let schema = match input {
+                    FragmentInput::Split { .. } => {
+                        connection.prepare(&stage.fragment.split_sql(number, Split::WHOLE)?, None)?.schema()
+                    }
+                    FragmentInput::Exchange { stage } => exchange_schema(stages, *stage)?,
+                };
+                Ok(schema_bytes(&schema)?.to_vec())
+            };
+            let schemas = stage.inputs.iter().enumerate().map(schema).collect::<Result<_, _>>()?;
+            remote.push(RemoteStage { fragment: stage.fragment.remote_sql()?, schemas });
+        }
+        let settings = read_settings(connection)?;
+        drop(snapshot_connection);
+        shared.splits.add(query_id, snapshot.clone(), sql);
         Ok(Self {
-            query_id: shared.splits.add(snapshot.clone(), sql),
+            query_id,
             splits: Arc::clone(&shared.splits),
-            fragment: fragment.remote_sql()?,
-            split_schema: schema_bytes(&schema)?.to_vec(),
+            stages: remote,
             settings,
             result_schema: OnceLock::new(),
             stop: watch::Sender::new(false),
@@ -82,25 +109,63 @@ impl RemoteRun {
         self.splits.remove(self.query_id);
     }
 
-    fn ticket(&self, task: usize, location: String) -> Result<Ticket, EngineError> {
-        let number = u32::try_from(task).map_err(|_| EngineError::internal("too many tasks"))?;
-        let split = ReadSplit { query_id: self.query_id, stage: 0, task: number, input: 0 };
-        let input = TaskInput {
-            name: "split_0".to_string(),
-            location,
-            ticket: split.pack().to_vec(),
-            schema: self.split_schema.clone(),
-        };
-        let run = RunTask {
+    /// `driver`: where the worker finds the driver.
+    fn ticket(&self, run: &Run, id: TaskId, driver: &str) -> Ticket {
+        let (stage, remote) = (&run.stages[id.stage], &self.stages[id.stage]);
+        let inputs = stage.inputs.iter().zip(&remote.schemas).enumerate().map(|(number, (input, schema))| {
+            let sources = match input {
+                FragmentInput::Split { .. } => vec![self.split_source(stage, id, number, driver)],
+                FragmentInput::Exchange { stage } => self.exchange_sources(run, id, *stage, driver),
+            };
+            TaskInput { name: input.name(), sources, schema: schema.clone() }
+        });
+        let mut settings = self.settings.clone();
+        if stage.reads_exchanges() {
+            // As for a task in the driver's process.
+            settings.retain(|setting| setting.name != "preserve_insertion_order");
+            settings.push(Setting { name: "preserve_insertion_order".into(), value: Some("false".into()) });
+        }
+        let task = RunTask {
             query_id: self.query_id,
-            stage: 0,
-            task: number,
+            stage: stage.number as u32,
+            task: id.task as u32,
             attempt: 0,
-            fragment: self.fragment.clone(),
-            inputs: vec![input],
-            settings: self.settings.clone(),
+            fragment: remote.fragment.clone(),
+            inputs: inputs.collect(),
+            settings,
+            partitions: stage.partitions as u32,
         };
-        Ok(Ticket::new(run.pack()))
+        Ticket::new(task.pack())
+    }
+
+    fn split_source(&self, stage: &RunningStage, id: TaskId, input: usize, driver: &str) -> InputSource {
+        let split = ReadSplit {
+            query_id: self.query_id,
+            stage: stage.number as u32,
+            task: id.task as u32,
+            input: input as u32,
+        };
+        InputSource { location: driver.to_string(), ticket: split.pack().to_vec() }
+    }
+
+    /// A source for each task of the stage `number`.
+    fn exchange_sources(&self, run: &Run, id: TaskId, number: usize, driver: &str) -> Vec<InputSource> {
+        let producer = run.stages.iter().find(|stage| stage.number == number);
+        let tasks = producer.into_iter().flat_map(|stage| (0..stage.tasks()).map(move |task| (stage, task)));
+        let source = |(stage, task): (&RunningStage, usize)| {
+            let partition = ReadPartition {
+                query_id: self.query_id,
+                stage: number as u32,
+                task: task as u32,
+                partition: id.task as u32,
+            };
+            let location = match stage.worker(task) {
+                Worker::Local { .. } => driver.to_string(),
+                Worker::Remote(worker) => worker.location.clone(),
+            };
+            InputSource { location, ticket: partition.pack().to_vec() }
+        };
+        tasks.map(source).collect()
     }
 }
 
@@ -114,21 +179,49 @@ fn read_settings(connection: &duckherder_engine::Connection) -> Result<Vec<Setti
     Ok(settings)
 }
 
-/// Runs a task on a worker and passes its rows on.
+/// Runs a task on a worker and passes its rows on, or waits until others have fetched them.
 ///
 /// # Errors
 /// The worker's, with its name if it does not answer, or the stream was cut.
-pub fn run_task(run: &Arc<Run>, task: usize, worker: &RemoteWorker) -> Result<TaskRows, EngineError> {
+pub fn run_task(run: &Arc<Run>, id: TaskId, worker: &RemoteWorker) -> Result<TaskRows, EngineError> {
     let shared = run.shared();
     let remote = run.remote.as_ref().ok_or_else(|| EngineError::internal("the splits are not served"))?;
-    let ticket = remote.ticket(task, driver_location(worker, shared.port)?)?;
+    let ticket = remote.ticket(run, id, &driver_location(worker, shared.port)?);
+    let keeps = run.stages[id.stage].partitions > 0;
     shared.runtime()?.block_on(async {
         let mut stopped = remote.stop.subscribe();
+        let work = async {
+            match keeps {
+                true => wait_for_others(worker, ticket).await,
+                false => receive(run, id.task, remote, worker, ticket).await,
+            }
+        };
         tokio::select! {
-            sent = receive(run, task, remote, worker, ticket) => sent,
+            sent = work => sent,
             _ = stopped.wait_for(|stopped| *stopped) => Err(EngineError::interrupted()),
         }
     })
+}
+
+/// Runs a task whose rows go to other tasks.
+async fn wait_for_others(worker: &RemoteWorker, ticket: Ticket) -> Result<TaskRows, EngineError> {
+    let failed = |status: tonic::Status| name_worker(worker, ErrorDetail::from_status(&status));
+    let mut client = FlightServiceClient::new(worker.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let mut messages = client.do_get(ticket).await.map_err(failed)?.into_inner();
+    let mut moved = None;
+    while let Some(message) = messages.message().await.map_err(failed)? {
+        if !message.app_metadata.is_empty() {
+            let any = Any::decode(message.app_metadata).and_then(|any| TaskMoved::from_any(&any));
+            moved = any.map_err(|error| EngineError::new("IO", format!("a worker sends broken metadata: {error}")))?;
+        }
+    }
+    match moved {
+        Some(TaskMoved { rows, bytes }) => Ok(TaskRows { rows, bytes }),
+        None => {
+            let cut = ErrorDetail::new("IO", "its answer was cut before the task had ended");
+            Err(name_worker(worker, cut))
+        }
+    }
 }
 
 async fn receive(

@@ -1,6 +1,6 @@
 //! What the tasks of one run did, for EXPLAIN ANALYZE and the statistics.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use crate::sync::lock;
 /// One task that ran to its end.
 #[derive(Clone, Debug)]
 pub struct TaskReport {
+    pub stage: usize,
     pub task: usize,
     pub worker: String,
     pub split: Split,
@@ -27,15 +28,19 @@ pub struct RunReport {
 
 #[derive(Clone, Default)]
 struct State {
-    tasks: usize,
+    /// By stage.
+    tasks: BTreeMap<usize, usize>,
     /// Workers that began a task.
     workers: BTreeSet<String>,
     finished: Vec<TaskReport>,
 }
 
 impl RunReport {
-    pub fn planned(&self, tasks: usize) {
-        *lock(&self.state) = State { tasks, ..State::default() };
+    /// A stage begins, perhaps once more.
+    pub fn planned(&self, stage: usize, tasks: usize) {
+        let mut state = lock(&self.state);
+        state.tasks.insert(stage, tasks);
+        state.finished.retain(|report| report.stage != stage);
     }
 
     pub fn started(&self, worker: &str) {
@@ -52,14 +57,15 @@ impl RunReport {
     /// Tasks and workers of the run; zeros if it never began.
     pub fn counts(&self) -> (usize, usize) {
         let state = lock(&self.state);
-        (state.tasks, state.workers.len())
+        (state.tasks.values().sum(), state.workers.len())
     }
 
-    /// A line a finished task, in order.
-    pub fn lines(&self) -> Vec<(String, String)> {
+    /// A line a finished task of the stage, in order.
+    pub fn lines(&self, stage: usize) -> Vec<(usize, String)> {
         let mut finished = lock(&self.state).finished.clone();
+        finished.retain(|report| report.stage == stage);
         finished.sort_by_key(|report| report.task);
-        finished.iter().map(|report| (format!("Task {}", report.task), line(report))).collect()
+        finished.iter().map(|report| (report.task, line(report))).collect()
     }
 }
 

@@ -1,6 +1,8 @@
 //! Splits of running queries that workers in other processes ask for.
 
 use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -23,20 +25,27 @@ pub struct RunningSplits {
 #[derive(Clone)]
 struct QuerySplits {
     snapshot: Snapshot,
-    /// The SQL of each task's split.
-    sql: Arc<Vec<String>>,
+    sql: Arc<SplitSql>,
 }
+
+/// The SQL of each split, by stage, task and input.
+pub type SplitSql = HashMap<(u32, u32, u32), String>;
 
 impl RunningSplits {
     pub fn new(connections: Arc<ConnectionPool>) -> Self {
-        Self { connections, next_query: AtomicU64::new(1), queries: Mutex::default() }
+        // Drivers that share a worker must not meet there; the low bits count.
+        let first = (u64::from(RandomState::new().hash_one(0_u64) as u32) << 32) | 1;
+        Self { connections, next_query: AtomicU64::new(first), queries: Mutex::default() }
     }
 
-    /// Offers the splits of a query until it is [`remove`](Self::remove)d; the query's number.
-    pub fn add(&self, snapshot: Snapshot, sql: Vec<String>) -> u64 {
-        let query = self.next_query.fetch_add(1, Ordering::Relaxed);
+    /// A number for a new query.
+    pub fn next_query(&self) -> u64 {
+        self.next_query.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Offers the splits of a query until it is [`remove`](Self::remove)d.
+    pub fn add(&self, query: u64, snapshot: Snapshot, sql: SplitSql) {
         lock(&self.queries).insert(query, QuerySplits { snapshot, sql: Arc::new(sql) });
-        query
     }
 
     pub fn remove(&self, query: u64) {
@@ -50,7 +59,7 @@ impl RunningSplits {
     pub fn read(&self, split: &ReadSplit) -> Result<SplitRows, EngineError> {
         let unknown = || EngineError::new("Invalid Input", format!("there is no split {split:?}: its query has ended"));
         let query = lock(&self.queries).get(&split.query_id).cloned().ok_or_else(unknown)?;
-        let sql = query.sql.get(split.task as usize).ok_or_else(unknown)?;
+        let sql = query.sql.get(&(split.stage, split.task, split.input)).ok_or_else(unknown)?;
         let connection = self.connections.enter(&query.snapshot)?;
         let stream = connection.get()?.query(sql)?;
         let schema = stream.schema();

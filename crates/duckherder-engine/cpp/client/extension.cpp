@@ -5,6 +5,7 @@
 #include "connection_state.hpp"
 #include "functions.hpp"
 #include "sequences.hpp"
+#include "settings.hpp"
 
 #include "duckdb/main/config.hpp"
 #include "duckdb/main/connection_manager.hpp"
@@ -41,6 +42,7 @@ void dh_client_load(ExtensionLoader *loader, const DhClientTable *rust) {
 	loader->SetDescription("Runs SQL on a herd of machines: attach a Duckherder driver");
 	auto &config = DBConfig::GetConfig(loader->GetDatabaseInstance());
 	duckherder::WatchConnections(loader->GetDatabaseInstance());
+	duckherder::RegisterDistributionSetting(config);
 	duckherder::RegisterAttach(config);
 	duckherder::RegisterExplain(config);
 	duckherder::RegisterColumnNames(config);

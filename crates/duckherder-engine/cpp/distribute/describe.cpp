@@ -2,6 +2,7 @@
 
 #include "duckdb/catalog/catalog.hpp"
 #include "duckdb/catalog/catalog_entry/duck_table_entry.hpp"
+#include "duckdb/common/enum_util.hpp"
 #include "duckdb/common/enums/logical_operator_type.hpp"
 #include "duckdb/main/attached_database.hpp"
 #include "duckdb/planner/expression/bound_aggregate_expression.hpp"
@@ -9,12 +10,19 @@
 #include "duckdb/planner/expression_iterator.hpp"
 #include "duckdb/planner/logical_operator_visitor.hpp"
 #include "duckdb/planner/operator/logical_aggregate.hpp"
+#include "duckdb/planner/expression/bound_window_expression.hpp"
+#include "duckdb/planner/operator/logical_comparison_join.hpp"
+#include "duckdb/planner/operator/logical_cteref.hpp"
 #include "duckdb/planner/operator/logical_distinct.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
 #include "duckdb/planner/operator/logical_limit.hpp"
+#include "duckdb/planner/operator/logical_materialized_cte.hpp"
+#include "duckdb/planner/operator/logical_set_operation.hpp"
 #include "duckdb/planner/operator/logical_top_n.hpp"
+#include "duckdb/planner/operator/logical_window.hpp"
 #include "duckdb/storage/data_table.hpp"
 #include "duckdb/storage/table/data_table_info.hpp"
+#include "settings.hpp"
 #include "snapshot.hpp"
 
 using namespace duckdb; // NOLINT
@@ -111,7 +119,9 @@ static string DescribeScan(LogicalGet &get) {
 	for (auto &index : get.GetColumnIds()) {
 		virtual_columns |= index.IsVirtualColumn() && !index.IsEmptyColumn();
 	}
+	auto database = table ? table->ParentCatalog().GetAttached().GetName().GetIdentifierName() : string();
 	return scan.Bool("shared_table", shared)
+	    .Text("database", database)
 	    .Number("rows", rows)
 	    .Bool("virtual_columns", virtual_columns)
 	    .Bool("sampled", get.extra_info.sample_options != nullptr)
@@ -154,6 +164,33 @@ static string DescribeLimit(const BoundLimitNode &limit, const BoundLimitNode &o
 	    .End();
 }
 
+static string DescribeJoin(LogicalJoin &join) {
+	idx_t equalities = 0;
+	if (join.type == LogicalOperatorType::LOGICAL_COMPARISON_JOIN) {
+		for (auto &condition : join.Cast<LogicalComparisonJoin>().conditions) {
+			equalities += condition.IsComparison() &&
+			              (condition.GetComparisonType() == ExpressionType::COMPARE_EQUAL ||
+			               condition.GetComparisonType() == ExpressionType::COMPARE_NOT_DISTINCT_FROM);
+		}
+	}
+	return JsonObject()
+	    .Text("type", EnumUtil::ToString(join.join_type))
+	    .Number("equalities", equalities)
+	    .Bool("asof", join.type == LogicalOperatorType::LOGICAL_ASOF_JOIN)
+	    .End();
+}
+
+//! How many keys all windows of the operator are partitioned by; 0 if not by the same.
+static idx_t PartitionKeys(LogicalWindow &window) {
+	auto &first = window.expressions[0]->Cast<BoundWindowExpression>();
+	for (auto &expression : window.expressions) {
+		if (!first.PartitionsAreEquivalent(expression->Cast<BoundWindowExpression>())) {
+			return 0;
+		}
+	}
+	return first.Partitions().size();
+}
+
 static bool HasVolatileExpression(LogicalOperator &op) {
 	bool found = false;
 	LogicalOperatorVisitor::EnumerateExpressions(
@@ -166,6 +203,9 @@ static string DescribeOperator(LogicalOperator &op, uint64_t &number) {
 	node.Number("id", number++);
 	node.Text("operator", LogicalOperatorToString(op.type));
 	node.Bool("volatile", HasVolatileExpression(op));
+	if (op.has_estimated_cardinality) {
+		node.Number("estimated_rows", op.estimated_cardinality);
+	}
 	switch (op.type) {
 	case LogicalOperatorType::LOGICAL_GET:
 		node.Raw("scan", DescribeScan(op.Cast<LogicalGet>()));
@@ -175,6 +215,26 @@ static string DescribeOperator(LogicalOperator &op, uint64_t &number) {
 		break;
 	case LogicalOperatorType::LOGICAL_DISTINCT:
 		node.Bool("distinct_on", op.Cast<LogicalDistinct>().distinct_type == DistinctType::DISTINCT_ON);
+		break;
+	case LogicalOperatorType::LOGICAL_COMPARISON_JOIN:
+	case LogicalOperatorType::LOGICAL_ANY_JOIN:
+	case LogicalOperatorType::LOGICAL_ASOF_JOIN:
+	case LogicalOperatorType::LOGICAL_DELIM_JOIN:
+		node.Raw("join", DescribeJoin(op.Cast<LogicalJoin>()));
+		break;
+	case LogicalOperatorType::LOGICAL_UNION:
+	case LogicalOperatorType::LOGICAL_EXCEPT:
+	case LogicalOperatorType::LOGICAL_INTERSECT:
+		node.Bool("all", op.Cast<LogicalSetOperation>().setop_all);
+		break;
+	case LogicalOperatorType::LOGICAL_WINDOW:
+		node.Number("partition_keys", PartitionKeys(op.Cast<LogicalWindow>()));
+		break;
+	case LogicalOperatorType::LOGICAL_MATERIALIZED_CTE:
+		node.Number("cte", op.Cast<LogicalMaterializedCTE>().table_index.index);
+		break;
+	case LogicalOperatorType::LOGICAL_CTE_REF:
+		node.Number("cte", op.Cast<LogicalCTERef>().cte_index.index);
 		break;
 	case LogicalOperatorType::LOGICAL_LIMIT: {
 		auto &limit = op.Cast<LogicalLimit>();
@@ -196,30 +256,20 @@ static string DescribeOperator(LogicalOperator &op, uint64_t &number) {
 	return node.Raw("children", List(children)).End();
 }
 
-string DescribePlan(ClientContext &context, LogicalOperator &root) {
+string DescribePlan(ClientContext &context, LogicalOperator &root, const vector<uint64_t> &not_written) {
 	uint64_t number = 0;
+	vector<string> numbers;
+	for (auto node : not_written) {
+		numbers.push_back(to_string(node));
+	}
+	Value distribution;
+	context.TryGetCurrentSetting(DISTRIBUTION_SETTING, distribution);
 	return JsonObject()
 	    .Bool("has_written", HasWritten(context))
+	    .Text("distribution", distribution.IsNull() ? "auto" : distribution.ToString())
+	    .Raw("not_written", List(numbers))
 	    .Raw("root", DescribeOperator(root, number))
 	    .End();
-}
-
-static unique_ptr<LogicalOperator> *FindBelow(unique_ptr<LogicalOperator> &op, uint64_t &left) {
-	if (left == 0) {
-		return &op;
-	}
-	for (auto &child : op->children) {
-		left--;
-		auto found = FindBelow(child, left);
-		if (found) {
-			return found;
-		}
-	}
-	return nullptr;
-}
-
-unique_ptr<LogicalOperator> *FindOperator(unique_ptr<LogicalOperator> &root, uint64_t number) {
-	return FindBelow(root, number);
 }
 
 } // namespace duckherder

@@ -5,11 +5,10 @@
 
 namespace duckherder {
 
-//! The plan as JSON; the fields are documented in the planner (`plan.rs`).
-duckdb::string DescribePlan(duckdb::ClientContext &context, duckdb::LogicalOperator &root);
-//! The operator with this preorder number, as the place that owns it.
-duckdb::unique_ptr<duckdb::LogicalOperator> *FindOperator(duckdb::unique_ptr<duckdb::LogicalOperator> &root,
-                                                          uint64_t number);
+//! The plan as JSON; the fields are documented in the planner (`plan.rs`). `not_written`: operators that were to be
+//! cut, by number, and can't be written as SQL.
+duckdb::string DescribePlan(duckdb::ClientContext &context, duckdb::LogicalOperator &root,
+                            const duckdb::vector<uint64_t> &not_written);
 //! Undoes compressed materialization, so that every column has the type that SQL gives it.
 void UndoCompression(duckdb::LogicalOperator &root);
 

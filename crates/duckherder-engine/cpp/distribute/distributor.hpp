@@ -11,41 +11,62 @@ class Snapshot;
 
 extern "C" {
 
-//! How the operator at the cut is divided; `Cut` in the planner.
-enum DhCut : int { DH_CUT_NOTHING = 0, DH_CUT_SUBTREE = 1, DH_CUT_COPY = 2, DH_CUT_PARTIAL_AGGREGATE = 3 };
+//! How the operator at a cut is divided; `Cut` in the planner.
+enum DhCutKind : int { DH_CUT_SUBTREE = 1, DH_CUT_COPY = 2, DH_CUT_PARTIAL_AGGREGATE = 3 };
+//! Where the rows of a stage go; `Exchange` in the planner.
+enum DhExchangeKind : int { DH_EXCHANGE_GATHER = 0, DH_EXCHANGE_HASH = 1 };
 
-struct DhDecision {
-	int cut;
+//! One stage.
+struct DhCut {
+	int kind;
+	int exchange;
 	//! Preorder number of the operator.
 	uint64_t node;
-	//! Rust's record of the query; ends with release_query. Null if nothing is cut.
-	void *query;
+	//! For a hash shuffle: the operator whose keys decide, and which of its children this is.
+	uint64_t consumer;
+	uint64_t side;
 };
+typedef void (*DhCutSink)(void *target, DhCut cut);
 
 //! One poll of an exchange: as DhPoll, and a DuckDB chunk of a task in this process.
 enum DhExchangePoll : int { DH_EXCHANGE_CHUNK = 3 };
 
 struct DhRowGroup {
+	//! The number of the scan.
+	uint64_t scan;
 	uint64_t start;
 	uint64_t rows;
 };
 
+//! What one run works on; fragments and snapshot become Rust's.
+struct DhRun {
+	//! One a stage of the query.
+	duckherder::Fragment *const *fragments;
+	uint64_t fragment_count;
+	duckherder::Snapshot *snapshot;
+	//! Of all tables, each table's in order.
+	const DhRowGroup *row_groups;
+	uint64_t row_group_count;
+};
+
 //! The Rust side of distribution. All of it may be called from any thread.
 struct DhDistributorTable {
-	//! Decides about a plan, described as JSON.
-	void (*decide)(void *self, DhText plan, DhDecision *decision, DhError *error);
+	//! Decides about a plan, described as JSON: its stages, and Rust's record of the query, which ends with
+	//! release_query; null if nothing is cut.
+	void *(*decide)(void *self, DhText plan, void *sink_target, DhCutSink sink, DhError *error);
 	//! The plan turned out not to be expressible: it stays on the driver, for this reason.
 	void (*stay)(void *self, DhText reason);
 	//! Why the last plan of this connection stays on the driver; nothing is sent if it does not.
 	void (*reason)(void *self, void *sink_target, DhTextSink sink);
 	void (*release)(void *self);
 
-	//! Lines for EXPLAIN, each "key=value", before and after running.
-	void (*describe)(void *query, DhText fragment, void *sink_target, DhTextSink sink);
+	//! Lines for EXPLAIN about the stage `top` and those that it reads, each "key=value", before and after running;
+	//! a fragment for each stage of the query.
+	void (*describe)(void *query, uint64_t top, const DhText *fragments, uint64_t count, void *sink_target,
+	                 DhTextSink sink);
 	void (*release_query)(void *query);
-	//! Starts the tasks; fragment and snapshot become Rust's. The answer is an exchange.
-	void *(*start)(void *query, duckherder::Fragment *fragment, duckherder::Snapshot *snapshot,
-	               const DhRowGroup *row_groups, uint64_t count, DhError *error);
+	//! Starts the tasks of the stage `top` and of those that it reads. The answer is an exchange.
+	void *(*start)(void *query, uint64_t top, DhRun run, DhError *error);
 
 	uint64_t (*partitions)(void *exchange);
 	//! `waker` becomes Rust's. Fills `chunk` (a DataChunk, now the caller's) or `array`; at the end `rows`, which is

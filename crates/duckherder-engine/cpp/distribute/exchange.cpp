@@ -21,7 +21,8 @@ namespace duckherder {
 //! The tasks of one execution.
 class RunningExchange : public GlobalSourceState {
 public:
-	explicit RunningExchange(shared_ptr<DistributedQuery> query_p) : query(std::move(query_p)) {
+	RunningExchange(shared_ptr<DistributedQuery> query_p, idx_t stage_p)
+	    : query(std::move(query_p)), stage(stage_p) {
 	}
 	~RunningExchange() override {
 		if (exchange) {
@@ -38,17 +39,33 @@ public:
 		if (HasWritten(context)) {
 			throw TransactionException("the plan was made before the transaction wrote; run the statement again");
 		}
-		auto &storage = query->table->Cast<DuckTableEntry>().GetStorage();
-		auto snapshot = make_uniq<Snapshot>(context, storage.GetAttached());
+		unique_ptr<Snapshot> snapshot;
 		vector<DhRowGroup> row_groups;
-		for (auto &partition : storage.GetPartitionStats(context)) {
-			if (partition.row_start.IsValid()) {
-				row_groups.push_back(DhRowGroup {partition.row_start.GetIndex(), partition.count});
+		for (idx_t scan = 0; scan < query->tables.size(); scan++) {
+			auto table = query->tables[scan];
+			if (!table || !table->IsDuckTable()) {
+				continue;
+			}
+			auto &storage = table->Cast<DuckTableEntry>().GetStorage();
+			if (!snapshot && query->Reads(scan)) {
+				snapshot = make_uniq<Snapshot>(context, storage.GetAttached());
+			}
+			for (auto &partition : storage.GetPartitionStats(context)) {
+				if (partition.row_start.IsValid()) {
+					row_groups.push_back(DhRowGroup {scan, partition.row_start.GetIndex(), partition.count});
+				}
 			}
 		}
+		if (!snapshot) {
+			throw InternalException("a query of tasks reads no table");
+		}
+		vector<Fragment *> fragments;
+		for (auto &other : query->stages) {
+			fragments.push_back(other.fragment->Copy().release());
+		}
 		DhError error {nullptr, nullptr};
-		exchange = query->functions.start(query->query, query->fragment->Copy().release(), snapshot.release(),
-		                                  row_groups.data(), row_groups.size(), &error);
+		DhRun run {fragments.data(), fragments.size(), snapshot.release(), row_groups.data(), row_groups.size()};
+		exchange = query->functions.start(query->query, stage, run, &error);
 		ThrowIfError(error);
 		partitions = query->functions.partitions(exchange);
 	}
@@ -67,14 +84,19 @@ public:
 			query->functions.schema(exchange, &schema.arrow_schema, &error);
 			ThrowIfError(error);
 			columns = make_uniq<ArrowSourceColumns>(context, schema.arrow_schema);
-			if (columns->types.size() != query->types.size()) {
-				throw IOException("a worker sends %d columns, not %d", columns->types.size(), query->types.size());
+			if (columns->types.size() != Types().size()) {
+				throw IOException("a worker sends %d columns, not %d", columns->types.size(), Types().size());
 			}
 		}
 		return *columns;
 	}
 
+	const vector<LogicalType> &Types() const {
+		return query->stages[stage].types;
+	}
+
 	shared_ptr<DistributedQuery> query;
+	idx_t stage;
 	std::atomic<idx_t> next_partition {0};
 	idx_t partitions = 0;
 	void *exchange = nullptr;
@@ -120,8 +142,8 @@ public:
 			auto &columns = global.Columns(context);
 			vector<LogicalType> types;
 			vector<column_t> ids;
-			for (idx_t i = 0; i < global.query->types.size(); i++) {
-				types.push_back(WithoutState(global.query->types[i]));
+			for (idx_t i = 0; i < global.Types().size(); i++) {
+				types.push_back(WithoutState(global.Types()[i]));
 				ids.push_back(i);
 			}
 			received.Initialize(context, types);
@@ -133,8 +155,10 @@ public:
 
 class PhysicalExchange : public PhysicalOperator {
 public:
-	PhysicalExchange(PhysicalPlan &plan, shared_ptr<DistributedQuery> query_p, vector<LogicalType> types, idx_t rows)
-	    : PhysicalOperator(plan, PhysicalOperatorType::EXTENSION, std::move(types), rows), query(std::move(query_p)) {
+	PhysicalExchange(PhysicalPlan &plan, shared_ptr<DistributedQuery> query_p, idx_t stage_p,
+	                 vector<LogicalType> types, idx_t rows)
+	    : PhysicalOperator(plan, PhysicalOperatorType::EXTENSION, std::move(types), rows), query(std::move(query_p)),
+	      stage(stage_p) {
 	}
 
 	string GetName() const override {
@@ -156,13 +180,14 @@ public:
 		return OperatorPartitionData(local.Cast<ExchangeReader>().partition.GetIndex());
 	}
 	unique_ptr<GlobalSourceState> GetGlobalSourceState(ClientContext &) const override {
-		return make_uniq<RunningExchange>(query);
+		return make_uniq<RunningExchange>(query, stage);
 	}
 	unique_ptr<LocalSourceState> GetLocalSourceState(ExecutionContext &, GlobalSourceState &) const override {
 		return make_uniq<ExchangeReader>();
 	}
 
 	shared_ptr<DistributedQuery> query;
+	idx_t stage;
 
 protected:
 	//! EXPLAIN ANALYZE took its lines before the tasks ran.
@@ -239,24 +264,47 @@ static void AddLine(void *target, DhText text) {
 	}
 }
 
-static InsertionOrderPreservingMap<string> Describe(const DistributedQuery &query) {
+static InsertionOrderPreservingMap<string> Describe(const DistributedQuery &query, idx_t stage) {
 	InsertionOrderPreservingMap<string> result;
-	auto fragment = query.fragment->ToString();
-	query.functions.describe(query.query, ToText(fragment), &result, AddLine);
+	vector<string> fragments;
+	vector<DhText> texts;
+	for (auto &other : query.stages) {
+		fragments.push_back(other.fragment->ToString());
+	}
+	for (auto &fragment : fragments) {
+		texts.push_back(ToText(fragment));
+	}
+	query.functions.describe(query.query, stage, texts.data(), texts.size(), &result, AddLine);
 	return result;
 }
 
 InsertionOrderPreservingMap<string> PhysicalExchange::ParamsToString() const {
-	auto result = Describe(*query);
+	auto result = Describe(*query, stage);
 	SetEstimatedCardinality(result, estimated_cardinality);
 	return result;
 }
 
+idx_t DistributedQuery::AddStage(unique_ptr<Fragment> fragment, vector<LogicalType> types) {
+	stages.push_back(Stage {std::move(fragment), std::move(types)});
+	return LastStage();
+}
+
+bool DistributedQuery::Reads(idx_t scan) const {
+	for (auto &stage : stages) {
+		for (auto &split : stage.fragment->Splits()) {
+			if (split.scan == scan) {
+				return true;
+			}
+		}
+	}
+	return false;
+}
+
 static const string EXCHANGE_IDENTIFIER = "duckherder.exchange";
 
-LogicalExchange::LogicalExchange(shared_ptr<DistributedQuery> query_p, vector<ColumnBinding> bindings_p,
-                                 vector<LogicalType> types_p, idx_t estimated_rows)
-    : query(std::move(query_p)), bindings(std::move(bindings_p)), column_types(std::move(types_p)) {
+LogicalExchange::LogicalExchange(shared_ptr<DistributedQuery> query_p, idx_t stage_p,
+                                 vector<ColumnBinding> bindings_p, vector<LogicalType> types_p, idx_t estimated_rows)
+    : query(std::move(query_p)), stage(stage_p), bindings(std::move(bindings_p)), column_types(std::move(types_p)) {
 	types = column_types;
 	SetEstimatedCardinality(estimated_rows);
 }
@@ -266,11 +314,11 @@ optional_ptr<const string> LogicalExchange::GetTypeBindingVerificationIdentifier
 }
 
 InsertionOrderPreservingMap<string> LogicalExchange::ParamsToString() const {
-	return Describe(*query);
+	return Describe(*query, stage);
 }
 
 PhysicalOperator &LogicalExchange::CreatePlan(ClientContext &, PhysicalPlanGenerator &generator) {
-	return generator.Make<PhysicalExchange>(query, column_types, estimated_cardinality);
+	return generator.Make<PhysicalExchange>(query, stage, column_types, estimated_cardinality);
 }
 
 } // namespace duckherder

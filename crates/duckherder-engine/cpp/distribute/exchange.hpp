@@ -5,11 +5,18 @@
 #include "fragment.hpp"
 
 #include "duckdb/catalog/catalog_entry/table_catalog_entry.hpp"
+#include "duckdb/planner/logical_plan_sql_exporter.hpp"
 #include "duckdb/planner/operator/logical_extension_operator.hpp"
 
 namespace duckherder {
 
-//! What a plan has that was cut: Rust's record of it, and the fragment.
+//! The tasks of one stage run this and give rows of these types.
+struct Stage {
+	duckdb::unique_ptr<Fragment> fragment;
+	duckdb::vector<duckdb::LogicalType> types;
+};
+
+//! What a plan has that was cut: Rust's record of it, and its stages.
 struct DistributedQuery {
 	DistributedQuery(const DhDistributorTable &functions_p, void *query_p) : functions(functions_p), query(query_p) {
 	}
@@ -18,19 +25,37 @@ struct DistributedQuery {
 	}
 	DistributedQuery(const DistributedQuery &) = delete;
 
+	//! The number of the new stage.
+	duckdb::idx_t AddStage(duckdb::unique_ptr<Fragment> fragment, duckdb::vector<duckdb::LogicalType> types);
+	duckdb::idx_t LastStage() const {
+		return stages.size() - 1;
+	}
+
+	//! Whether a stage reads this scan.
+	bool Reads(duckdb::idx_t scan) const;
+
 	DhDistributorTable functions;
 	void *query;
-	duckdb::unique_ptr<Fragment> fragment;
-	//! The types of the fragment's columns.
-	duckdb::vector<duckdb::LogicalType> types;
-	duckdb::optional_ptr<duckdb::TableCatalogEntry> table;
+	//! In the order in which they were cut: those first whose rows others read.
+	duckdb::vector<Stage> stages;
+	//! By the numbers of the scans; null where a scan is none of a table.
+	duckdb::vector<duckdb::optional_ptr<duckdb::TableCatalogEntry>> tables;
 };
 
-//! Stands where the subtree was that the tasks run: same bindings, same types.
+//! Stands where the subtree was that the tasks of a stage run: same bindings, same types.
 class LogicalExchange : public duckdb::LogicalExtensionOperator {
 public:
-	LogicalExchange(duckdb::shared_ptr<DistributedQuery> query, duckdb::vector<duckdb::ColumnBinding> bindings,
-	                duckdb::vector<duckdb::LogicalType> types, duckdb::idx_t estimated_rows);
+	LogicalExchange(duckdb::shared_ptr<DistributedQuery> query, duckdb::idx_t stage,
+	                duckdb::vector<duckdb::ColumnBinding> bindings, duckdb::vector<duckdb::LogicalType> types,
+	                duckdb::idx_t estimated_rows);
+
+	//! The stage whose rows these are.
+	duckdb::idx_t Stage() const {
+		return stage;
+	}
+	//! Inside another stage's fragment: the rows of the input `exchange_<stage>`.
+	duckdb::LogicalPlanSQLExportResult ToSQL(duckdb::LogicalPlanSQLExportContext &context,
+	                                         const duckdb::LogicalPlanVerificationPath &path) override;
 
 	duckdb::vector<duckdb::ColumnBinding> GetColumnBindings() override {
 		return bindings;
@@ -59,6 +84,36 @@ protected:
 
 private:
 	duckdb::shared_ptr<DistributedQuery> query;
+	duckdb::idx_t stage;
+	duckdb::vector<duckdb::ColumnBinding> bindings;
+	duckdb::vector<duckdb::LogicalType> column_types;
+};
+
+//! Stands for a scan while what is above it is written as SQL.
+class LogicalInput : public duckdb::LogicalExtensionOperator {
+public:
+	//! `relation` is `scan` as SQL.
+	LogicalInput(duckdb::LogicalPlanSQLExportRelation relation, duckdb::LogicalOperator &scan);
+
+	duckdb::vector<duckdb::ColumnBinding> GetColumnBindings() override {
+		return bindings;
+	}
+	bool SupportSerialization() const override {
+		return false;
+	}
+	duckdb::optional_ptr<const duckdb::string> GetTypeBindingVerificationIdentifier() const noexcept override;
+	duckdb::LogicalPlanSQLExportResult ToSQL(duckdb::LogicalPlanSQLExportContext &context,
+	                                         const duckdb::LogicalPlanVerificationPath &path) override;
+	duckdb::PhysicalOperator &CreatePlan(duckdb::ClientContext &context,
+	                                     duckdb::PhysicalPlanGenerator &generator) override;
+
+protected:
+	void ResolveTypes() override {
+		types = column_types;
+	}
+
+private:
+	duckdb::LogicalPlanSQLExportRelation relation;
 	duckdb::vector<duckdb::ColumnBinding> bindings;
 	duckdb::vector<duckdb::LogicalType> column_types;
 };

@@ -1,6 +1,9 @@
 // Subtrees of a plan as SQL; aggregates as SQL that exports their states.
-#include "fragment.hpp"
+#include "export.hpp"
+#include "exchange.hpp"
 
+#include "duckdb/catalog/catalog_entry/schema_catalog_entry.hpp"
+#include "duckdb/catalog/catalog_entry/table_catalog_entry.hpp"
 #include "duckdb/common/exception.hpp"
 #include "duckdb/common/string_util.hpp"
 #include "duckdb/parser/expression/cast_expression.hpp"
@@ -9,11 +12,13 @@
 #include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/query_node/select_node.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
+#include "duckdb/parser/tableref/basetableref.hpp"
 #include "duckdb/parser/tableref/subqueryref.hpp"
 #include "duckdb/planner/bound_expression_sql_exporter.hpp"
 #include "duckdb/planner/expression/bound_aggregate_expression.hpp"
 #include "duckdb/planner/logical_plan_sql_exporter.hpp"
 #include "duckdb/planner/operator/logical_aggregate.hpp"
+#include "duckdb/planner/operator/logical_get.hpp"
 
 using namespace duckdb; // NOLINT
 
@@ -90,20 +95,93 @@ static void NarrowConstants(ParsedExpression &expression) {
 	    expression, [](unique_ptr<ParsedExpression> &child) { NarrowConstants(*child); });
 }
 
-ExportedPlan ExportSubtree(ClientContext &context, LogicalOperator &op) {
-	auto relation = Export(context, op);
-	ExportedPlan result;
-	for (auto &field : relation.fields) {
-		result.bindings.push_back(field.source_binding);
-		result.types.push_back(field.type);
+//! The scan's table under its name as an input, with the columns that are needed.
+static SplitInput RenameTable(QueryNode &query, LogicalGet &scan, idx_t number) {
+	auto entry = scan.GetTable();
+	SplitInput input {number, entry->schema.GetQualifiedName(entry->name), {}};
+	set<idx_t> needed;
+	for (auto &index : scan.GetColumnIds()) {
+		if (!index.IsVirtualColumn()) {
+			needed.insert(index.GetPrimaryIndex());
+		}
 	}
-	result.query = std::move(relation.query);
-	NarrowConstants(*result.query);
-	return result;
+	for (auto index : needed) {
+		input.columns.push_back(scan.names[index]);
+	}
+	idx_t renamed = 0;
+	auto rename = [&](TableRef &ref) {
+		if (ref.type != TableReferenceType::BASE_TABLE) {
+			return;
+		}
+		auto &base = ref.Cast<BaseTableRef>();
+		if (base.GetQualifiedName() != input.table) {
+			return;
+		}
+		base.SetQualifiedName(QualifiedName(Identifier(), Identifier(), SplitName(number)));
+		renamed++;
+		if (base.column_name_alias.empty()) {
+			return;
+		}
+		// The split has only the columns that are needed.
+		if (base.column_name_alias.size() != scan.names.size()) {
+			throw NotImplementedException("its SQL names %d of %d columns of %s", base.column_name_alias.size(),
+			                              scan.names.size(), input.table.Name());
+		}
+		vector<Identifier> aliases;
+		for (auto index : needed) {
+			aliases.push_back(base.column_name_alias[index]);
+		}
+		base.column_name_alias = std::move(aliases);
+	};
+	ParsedExpressionIterator::EnumerateQueryNodeChildren(query, [](unique_ptr<ParsedExpression> &) {}, rename);
+	if (renamed != 1) {
+		throw NotImplementedException("its SQL reads %s %d times", entry->name, renamed);
+	}
+	return input;
 }
 
-static Identifier Column(idx_t index) {
-	return Identifier("c" + to_string(index));
+//! Replaces the scans below `op` by inputs, and collects all inputs.
+static void ReplaceScans(ClientContext &context, unique_ptr<LogicalOperator> &op, const Scans &scans,
+                         vector<SplitInput> &splits, vector<ExchangeInput> &exchanges, Undo &undo) {
+	if (op->type == LogicalOperatorType::LOGICAL_EXTENSION_OPERATOR) {
+		auto exchange = dynamic_cast<LogicalExchange *>(op.get());
+		if (!exchange) {
+			throw NotImplementedException("it has an operator that is not DuckDB's");
+		}
+		exchanges.push_back(ExchangeInput {exchange->Stage(), exchange->types});
+		return;
+	}
+	for (auto &child : op->children) {
+		ReplaceScans(context, child, scans, splits, exchanges, undo);
+	}
+	for (idx_t number = 0; number < scans.size(); number++) {
+		if (&scans[number].get() != op.get()) {
+			continue;
+		}
+		auto relation = Export(context, *op);
+		splits.push_back(RenameTable(*relation.query, op->Cast<LogicalGet>(), number));
+		unique_ptr<LogicalOperator> input = make_uniq<LogicalInput>(std::move(relation), *op);
+		std::swap(op, input);
+		// Shared, since a step can be copied.
+		auto scan = make_shared_ptr<unique_ptr<LogicalOperator>>(std::move(input));
+		undo.Add([&op, scan]() { std::swap(op, *scan); });
+		return;
+	}
+}
+
+struct Exported {
+	LogicalPlanSQLExportRelation relation;
+	vector<SplitInput> splits;
+	vector<ExchangeInput> exchanges;
+};
+
+static Exported ExportOverInputs(ClientContext &context, unique_ptr<LogicalOperator> &op, const Scans &scans,
+                                 Undo &undo) {
+	Exported result;
+	ReplaceScans(context, op, scans, result.splits, result.exchanges, undo);
+	op->ResolveOperatorTypes();
+	result.relation = Export(context, *op);
+	return result;
 }
 
 //! `query` as a relation with columns c0, c1 ...
@@ -112,27 +190,73 @@ static unique_ptr<TableRef> AsInput(unique_ptr<QueryNode> query, idx_t columns) 
 	statement->node = std::move(query);
 	auto input = make_uniq<SubqueryRef>(std::move(statement), Identifier(INPUT_NAME));
 	for (idx_t i = 0; i < columns; i++) {
-		input->column_name_alias.push_back(Column(i));
+		input->column_name_alias.push_back(ColumnName(i));
 	}
 	return std::move(input);
 }
 
-ExportedPlan ExportPartialAggregate(ClientContext &context, LogicalAggregate &aggregate) {
-	auto relation = Export(context, *aggregate.children[0]);
-	auto fields = relation.fields;
+//! How expressions over `fields` are written over `AsInput`.
+static BoundExpressionSQLExportContext OverInput(ClientContext &context, vector<LogicalPlanSQLExportField> fields) {
 	BoundExpressionSQLExportContext names;
 	names.client_context = &context;
 	names.discard_optimizer_metadata = true;
 	names.resolve_binding = [fields](const ColumnBinding &binding) -> optional<ResolvedSQLColumnReference> {
 		for (idx_t i = 0; i < fields.size(); i++) {
 			if (fields[i].source_binding == binding) {
-				return ResolvedSQLColumnReference {{Identifier(INPUT_NAME), Column(i)}, fields[i].type, {}};
+				return ResolvedSQLColumnReference {{Identifier(INPUT_NAME), ColumnName(i)}, fields[i].type, {}};
 			}
 		}
 		return {};
 	};
+	return names;
+}
+
+//! Adds `hash(keys)` as the last column: DuckDB's own equality decides which rows meet.
+static void AddHash(ClientContext &context, LogicalPlanSQLExportRelation &relation, const ShuffleKeys &keys) {
+	auto names = OverInput(context, relation.fields);
+	auto node = make_uniq<SelectNode>();
+	for (idx_t i = 0; i < relation.fields.size(); i++) {
+		node->select_list.push_back(make_uniq<ColumnRefExpression>(ColumnName(i), Identifier(INPUT_NAME)));
+	}
+	vector<unique_ptr<ParsedExpression>> arguments;
+	for (auto &key : keys) {
+		arguments.push_back(Take(BoundExpressionSQLExporter::Export(key.get(), names)));
+	}
+	node->select_list.push_back(make_uniq<FunctionExpression>(Identifier("hash"), std::move(arguments)));
+	node->from_table = AsInput(std::move(relation.query), MaxValue<idx_t>(relation.fields.size(), 1));
+	relation.query = std::move(node);
+}
+
+static ExportedPlan MakeFragment(Exported exported, unique_ptr<QueryNode> query, vector<ColumnBinding> bindings) {
+	NarrowConstants(*query);
+	ExportedPlan result;
+	result.fragment =
+	    make_uniq<Fragment>(std::move(query), std::move(exported.splits), std::move(exported.exchanges));
+	result.bindings = std::move(bindings);
+	return result;
+}
+
+ExportedPlan ExportSubtree(ClientContext &context, unique_ptr<LogicalOperator> &op, const Scans &scans,
+                           const ShuffleKeys &keys, Undo &undo) {
+	auto exported = ExportOverInputs(context, op, scans, undo);
+	vector<ColumnBinding> bindings;
+	for (auto &field : exported.relation.fields) {
+		bindings.push_back(field.source_binding);
+	}
+	if (!keys.empty()) {
+		AddHash(context, exported.relation, keys);
+	}
+	auto query = std::move(exported.relation.query);
+	return MakeFragment(std::move(exported), std::move(query), std::move(bindings));
+}
+
+ExportedPlan ExportPartialAggregate(ClientContext &context, LogicalAggregate &aggregate, const Scans &scans,
+                                    Undo &undo) {
+	auto exported = ExportOverInputs(context, aggregate.children[0], scans, undo);
+	auto &relation = exported.relation;
+	auto names = OverInput(context, relation.fields);
 	// A relation without columns has one that stands for them.
-	auto columns = MaxValue<idx_t>(fields.size(), 1);
+	auto columns = MaxValue<idx_t>(relation.fields.size(), 1);
 
 	auto node = make_uniq<SelectNode>();
 	auto input = AsInput(std::move(relation.query), columns);
@@ -143,7 +267,7 @@ ExportedPlan ExportPartialAggregate(ClientContext &context, LogicalAggregate &ag
 		// Keys become columns first: a constant among them would be a position to GROUP BY.
 		auto keys = make_uniq<SelectNode>();
 		for (idx_t i = 0; i < columns; i++) {
-			keys->select_list.push_back(make_uniq<ColumnRefExpression>(Column(i), Identifier(INPUT_NAME)));
+			keys->select_list.push_back(make_uniq<ColumnRefExpression>(ColumnName(i), Identifier(INPUT_NAME)));
 		}
 		for (auto &group : aggregate.groups) {
 			keys->select_list.push_back(Take(BoundExpressionSQLExporter::Export(*group, names)));
@@ -158,7 +282,7 @@ ExportedPlan ExportPartialAggregate(ClientContext &context, LogicalAggregate &ag
 		if (plain_keys) {
 			key = Take(BoundExpressionSQLExporter::Export(*aggregate.groups[i], names));
 		} else {
-			key = make_uniq<ColumnRefExpression>(Column(columns + i), Identifier(INPUT_NAME));
+			key = make_uniq<ColumnRefExpression>(ColumnName(columns + i), Identifier(INPUT_NAME));
 		}
 		node->groups.group_expressions.push_back(key->Copy());
 		all_keys.insert(ProjectionIndex(i));
@@ -175,12 +299,7 @@ ExportedPlan ExportPartialAggregate(ClientContext &context, LogicalAggregate &ag
 		node->select_list.push_back(std::move(call));
 	}
 
-	ExportedPlan result;
-	NarrowConstants(*node);
-	result.query = std::move(node);
-	result.bindings = aggregate.GetColumnBindings();
-	result.types = aggregate.types;
-	return result;
+	return MakeFragment(std::move(exported), std::move(node), aggregate.GetColumnBindings());
 }
 
 } // namespace duckherder

@@ -4,77 +4,44 @@
 #include "duckdb/common/extension_type_info.hpp"
 #include "duckdb/common/types/value.hpp"
 #include "duckdb/parser/common_table_expression_info.hpp"
+#include "duckdb/parser/expression/cast_expression.hpp"
 #include "duckdb/parser/expression/columnref_expression.hpp"
 #include "duckdb/parser/expression/comparison_expression.hpp"
 #include "duckdb/parser/expression/conjunction_expression.hpp"
 #include "duckdb/parser/expression/constant_expression.hpp"
 #include "duckdb/parser/expression/function_expression.hpp"
-#include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/query_node/select_node.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
 #include "duckdb/parser/tableref/basetableref.hpp"
+#include "duckdb/parser/tableref/emptytableref.hpp"
 #include "duckdb/parser/tableref/subqueryref.hpp"
-#include "duckdb/catalog/catalog_entry/schema_catalog_entry.hpp"
-#include "duckdb/catalog/catalog_entry/table_catalog_entry.hpp"
 #include "duckdb/planner/binder.hpp"
-#include "duckdb/planner/operator/logical_get.hpp"
 
 using namespace duckdb; // NOLINT
 
 namespace duckherder {
 
-static const char *const SPLIT_NAME = "split_0";
 //! The column of a split of which no column is needed.
 static const char *const EMPTY_COLUMN = "no_column";
 
-Fragment::Fragment(unique_ptr<QueryNode> query_p, const LogicalGet &scan) : query(std::move(query_p)) {
-	auto entry = scan.GetTable();
-	table = entry->schema.GetQualifiedName(entry->name);
-	set<idx_t> needed;
-	for (auto &index : scan.GetColumnIds()) {
-		if (!index.IsVirtualColumn()) {
-			needed.insert(index.GetPrimaryIndex());
-		}
-	}
-	for (auto index : needed) {
-		columns.push_back(scan.names[index]);
-	}
-	idx_t renamed = 0;
-	auto rename = [&](TableRef &ref) {
-		if (ref.type != TableReferenceType::BASE_TABLE) {
-			return;
-		}
-		auto &base = ref.Cast<BaseTableRef>();
-		if (base.GetQualifiedName() != table) {
-			return;
-		}
-		base.SetQualifiedName(QualifiedName(Identifier(), Identifier(), Identifier(SPLIT_NAME)));
-		renamed++;
-		if (base.column_name_alias.empty()) {
-			return;
-		}
-		// The split has only the columns that are needed.
-		if (base.column_name_alias.size() != scan.names.size()) {
-			throw NotImplementedException("its SQL names %d of %d columns of %s", base.column_name_alias.size(),
-			                              scan.names.size(), table.Name());
-		}
-		vector<Identifier> aliases;
-		for (auto index : needed) {
-			aliases.push_back(base.column_name_alias[index]);
-		}
-		base.column_name_alias = std::move(aliases);
-	};
-	ParsedExpressionIterator::EnumerateQueryNodeChildren(*query, [](unique_ptr<ParsedExpression> &) {}, rename);
-	if (renamed != 1) {
-		throw NotImplementedException("its SQL reads %s %d times", entry->name, renamed);
-	}
+Identifier SplitName(idx_t scan) {
+	return Identifier("split_" + to_string(scan));
+}
+
+Identifier ExchangeName(idx_t stage) {
+	return Identifier("exchange_" + to_string(stage));
+}
+
+Identifier ColumnName(idx_t index) {
+	return Identifier("c" + to_string(index));
+}
+
+Fragment::Fragment(unique_ptr<QueryNode> query_p, vector<SplitInput> splits_p, vector<ExchangeInput> exchanges_p)
+    : query(std::move(query_p)), splits(std::move(splits_p)), exchanges(std::move(exchanges_p)) {
 }
 
 unique_ptr<Fragment> Fragment::Copy() const {
-	unique_ptr<Fragment> copy(new Fragment());
-	copy->query = query->Copy();
-	copy->table = table;
-	copy->columns = columns;
+	auto copy = make_uniq<Fragment>(query->Copy(), splits, exchanges);
 	copy->types = types;
 	return copy;
 }
@@ -91,18 +58,19 @@ static unique_ptr<ParsedExpression> Compare(ExpressionType type, unique_ptr<Pars
 	return make_uniq<ComparisonExpression>(type, std::move(left), ConstantExpression::FromValue(Value::BIGINT(right)));
 }
 
-unique_ptr<QueryNode> Fragment::SplitQuery(const DhSplit &split) const {
+unique_ptr<QueryNode> Fragment::SplitQuery(idx_t number, const DhSplit &split) const {
+	auto &input = splits.at(number);
 	auto node = make_uniq<SelectNode>();
-	for (auto &column : columns) {
+	for (auto &column : input.columns) {
 		node->select_list.push_back(make_uniq<ColumnRefExpression>(column));
 	}
-	if (columns.empty()) {
+	if (input.columns.empty()) {
 		auto nothing = ConstantExpression::FromValue(Value::BOOLEAN(true));
 		nothing->SetAlias(Identifier(EMPTY_COLUMN));
 		node->select_list.push_back(std::move(nothing));
 	}
 	auto reference = make_uniq<BaseTableRef>();
-	reference->SetQualifiedName(table);
+	reference->SetQualifiedName(input.table);
 	node->from_table = std::move(reference);
 	vector<unique_ptr<ParsedExpression>> conditions;
 	if (split.divisor > 0) {
@@ -127,19 +95,44 @@ unique_ptr<QueryNode> Fragment::SplitQuery(const DhSplit &split) const {
 	return std::move(node);
 }
 
-unique_ptr<QueryNode> Fragment::TaskQuery(const DhSplit &split) const {
-	auto task = query->Copy();
-	auto definition = make_uniq<CommonTableExpressionInfo>();
-	definition->query_node = SplitQuery(split);
-	definition->materialized = CTEMaterialize::CTE_MATERIALIZE_NEVER;
-	// The split comes first: the fragment's own CTEs read it.
-	auto own = std::move(task->cte_map.map);
-	task->cte_map.map = decltype(own)();
-	task->cte_map.map.insert(Identifier(SPLIT_NAME), std::move(definition));
-	for (auto &entry : own) {
-		task->cte_map.map.insert(entry.first, std::move(entry.second));
+//! `query` reads `name`, which comes before its own CTEs: they may read it, too.
+static void Define(QueryNode &query, vector<pair<Identifier, unique_ptr<QueryNode>>> definitions) {
+	auto own = std::move(query.cte_map.map);
+	query.cte_map.map = decltype(own)();
+	for (auto &entry : definitions) {
+		auto definition = make_uniq<CommonTableExpressionInfo>();
+		definition->query_node = std::move(entry.second);
+		definition->materialized = CTEMaterialize::CTE_MATERIALIZE_NEVER;
+		query.cte_map.map.insert(entry.first, std::move(definition));
 	}
-	return task;
+	for (auto &entry : own) {
+		query.cte_map.map.insert(entry.first, std::move(entry.second));
+	}
+}
+
+unique_ptr<QueryNode> Fragment::TaskQuery(const vector<DhSplit> &task) const {
+	vector<pair<Identifier, unique_ptr<QueryNode>>> definitions;
+	for (idx_t i = 0; i < splits.size(); i++) {
+		definitions.emplace_back(SplitName(splits[i].scan), SplitQuery(i, task.at(i)));
+	}
+	auto result = query->Copy();
+	Define(*result, std::move(definitions));
+	return result;
+}
+
+//! A relation without rows that has these columns.
+static unique_ptr<QueryNode> NoRows(const vector<LogicalType> &types) {
+	auto node = make_uniq<SelectNode>();
+	for (idx_t i = 0; i < types.size(); i++) {
+		auto column = make_uniq<CastExpression>(types[i], ConstantExpression::FromValue(Value()));
+		column->SetAlias(ColumnName(i));
+		node->select_list.push_back(std::move(column));
+	}
+	if (types.empty()) {
+		node->select_list.push_back(ConstantExpression::FromValue(Value()));
+	}
+	node->from_table = make_uniq<EmptyTableRef>();
+	return std::move(node);
 }
 
 LogicalType WithoutState(const LogicalType &type) {
@@ -157,7 +150,7 @@ unique_ptr<QueryNode> Fragment::RemoteQuery() const {
 	statement->node = query->Copy();
 	auto states = make_uniq<SubqueryRef>(std::move(statement), Identifier("states"));
 	for (idx_t i = 0; i < types.size(); i++) {
-		Identifier name("c" + to_string(i));
+		auto name = ColumnName(i);
 		states->column_name_alias.push_back(name);
 		unique_ptr<ParsedExpression> column = make_uniq<ColumnRefExpression>(name);
 		if (types[i].IsAggregateState()) {
@@ -173,7 +166,12 @@ unique_ptr<QueryNode> Fragment::RemoteQuery() const {
 
 const vector<LogicalType> &Fragment::BindTypes(ClientContext &context) {
 	SelectStatement statement;
-	statement.node = TaskQuery(DhSplit {-1, -1, 0, 0});
+	statement.node = TaskQuery(vector<DhSplit>(splits.size(), DhSplit {-1, -1, 0, 0}));
+	vector<pair<Identifier, unique_ptr<QueryNode>>> arriving;
+	for (auto &exchange : exchanges) {
+		arriving.emplace_back(ExchangeName(exchange.stage), NoRows(exchange.types));
+	}
+	Define(*statement.node, std::move(arriving));
 	auto binder = Binder::CreateBinder(context);
 	types = binder->Bind(statement.Cast<SQLStatement>()).types;
 	return types;
@@ -189,7 +187,17 @@ void dh_fragment_free(Fragment *fragment) {
 	delete fragment;
 }
 
-//! The SQL of every task elsewhere, over `split_0`.
+//! What the fragment reads, in the order in which its splits are given.
+void dh_fragment_inputs(const Fragment *fragment, DhInputSink sink, void *target) {
+	for (auto &split : fragment->Splits()) {
+		sink(target, DH_INPUT_SPLIT, split.scan);
+	}
+	for (auto &exchange : fragment->Exchanges()) {
+		sink(target, DH_INPUT_EXCHANGE, exchange.stage);
+	}
+}
+
+//! The SQL of every task elsewhere, over the names of its inputs.
 void dh_fragment_remote_sql(const Fragment *fragment, DhTextSink sink, void *target, DhError *error) {
 	duckherder::Guard(error, false, [&]() {
 		sink(target, duckherder::ToText(fragment->RemoteQuery()->ToString()));
@@ -197,18 +205,21 @@ void dh_fragment_remote_sql(const Fragment *fragment, DhTextSink sink, void *tar
 	});
 }
 
-//! The SQL of one task on the instance that has the table.
-void dh_fragment_task_sql(const Fragment *fragment, DhSplit split, DhTextSink sink, void *target, DhError *error) {
+//! The SQL of one task on the instance that has the tables; a split an input.
+void dh_fragment_task_sql(const Fragment *fragment, const DhSplit *splits, uint64_t count, DhTextSink sink,
+                          void *target, DhError *error) {
 	duckherder::Guard(error, false, [&]() {
-		sink(target, duckherder::ToText(fragment->TaskQuery(split)->ToString()));
+		vector<DhSplit> task(splits, splits + count);
+		sink(target, duckherder::ToText(fragment->TaskQuery(task)->ToString()));
 		return true;
 	});
 }
 
-//! The SQL of the rows that `split_0` stands for in one task.
-void dh_fragment_split_sql(const Fragment *fragment, DhSplit split, DhTextSink sink, void *target, DhError *error) {
+//! The SQL of the rows that a split input stands for in one task.
+void dh_fragment_split_sql(const Fragment *fragment, uint64_t input, DhSplit split, DhTextSink sink, void *target,
+                           DhError *error) {
 	duckherder::Guard(error, false, [&]() {
-		sink(target, duckherder::ToText(fragment->SplitQuery(split)->ToString()));
+		sink(target, duckherder::ToText(fragment->SplitQuery(input, split)->ToString()));
 		return true;
 	});
 }

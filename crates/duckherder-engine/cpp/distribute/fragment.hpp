@@ -1,4 +1,4 @@
-// The part of a plan that tasks run: SQL over the name `split_0`, kept as a syntax tree.
+// The part of a plan that the tasks of one stage run: SQL over the names of its inputs, kept as a syntax tree.
 #pragma once
 
 #include "duckdb/parser/query_node.hpp"
@@ -22,34 +22,64 @@ struct DhSplit {
 	int64_t divisor;
 	int64_t remainder;
 };
+
+//! What an input of a fragment is.
+enum DhInputKind : int { DH_INPUT_SPLIT = 0, DH_INPUT_EXCHANGE = 1 };
+//! Called for each input, in order: a split and the number of its scan, or an exchange and the stage that it comes
+//! from.
+typedef void (*DhInputSink)(void *target, int kind, uint64_t number);
 }
 
 namespace duckherder {
 
+//! A table of which each task reads a split, under the name `split_<scan>`.
+struct SplitInput {
+	duckdb::idx_t scan;
+	duckdb::QualifiedName table;
+	//! Those that are needed.
+	duckdb::vector<duckdb::Identifier> columns;
+};
+
+//! Rows of another stage, under the name `exchange_<stage>`, with columns c0, c1 ...
+struct ExchangeInput {
+	duckdb::idx_t stage;
+	duckdb::vector<duckdb::LogicalType> types;
+};
+
+duckdb::Identifier SplitName(duckdb::idx_t scan);
+duckdb::Identifier ExchangeName(duckdb::idx_t stage);
+//! c0, c1 ...: the columns of a relation that has no names of its own.
+duckdb::Identifier ColumnName(duckdb::idx_t index);
+
 class Fragment {
 public:
-	//! `query` reads the table of `scan` under its own name; from here on it is called split_0.
-	Fragment(duckdb::unique_ptr<duckdb::QueryNode> query, const duckdb::LogicalGet &scan);
+	Fragment(duckdb::unique_ptr<duckdb::QueryNode> query, duckdb::vector<SplitInput> splits,
+	         duckdb::vector<ExchangeInput> exchanges);
 
-	//! The SQL that every task runs, over `split_0`.
+	//! The SQL that every task runs, over the names of its inputs.
 	duckdb::string ToString() const;
 	//! The same for a task elsewhere: states, which Arrow doesn't know, travel as the plain values that they are.
 	duckdb::unique_ptr<duckdb::QueryNode> RemoteQuery() const;
-	//! The rows of one split, as a query of the driver's database.
-	duckdb::unique_ptr<duckdb::QueryNode> SplitQuery(const DhSplit &split) const;
-	//! The SQL of one task where the table itself can be read.
-	duckdb::unique_ptr<duckdb::QueryNode> TaskQuery(const DhSplit &split) const;
+	//! The rows of one split of an input, as a query of the driver's database.
+	duckdb::unique_ptr<duckdb::QueryNode> SplitQuery(duckdb::idx_t input, const DhSplit &split) const;
+	//! The SQL of one task where the tables themselves can be read; a split an input.
+	duckdb::unique_ptr<duckdb::QueryNode> TaskQuery(const duckdb::vector<DhSplit> &splits) const;
 	//! The types that the fragment's columns have. Binds it.
 	const duckdb::vector<duckdb::LogicalType> &BindTypes(duckdb::ClientContext &context);
+
+	const duckdb::vector<SplitInput> &Splits() const {
+		return splits;
+	}
+	const duckdb::vector<ExchangeInput> &Exchanges() const {
+		return exchanges;
+	}
 
 	duckdb::unique_ptr<Fragment> Copy() const;
 
 private:
-	Fragment() = default;
-
 	duckdb::unique_ptr<duckdb::QueryNode> query;
-	duckdb::QualifiedName table;
-	duckdb::vector<duckdb::Identifier> columns;
+	duckdb::vector<SplitInput> splits;
+	duckdb::vector<ExchangeInput> exchanges;
 	//! Known once bound.
 	duckdb::vector<duckdb::LogicalType> types;
 };
@@ -60,17 +90,5 @@ duckdb::LogicalType WithoutState(const duckdb::LogicalType &type);
 //! SQL name of the function that takes the name off a state.
 constexpr const char *STATE_VALUE_FUNCTION = "duckherder_state_value";
 void RegisterStateValue(duckdb::ExtensionLoader &loader);
-
-//! A fragment and what its columns are in the plan.
-struct ExportedPlan {
-	duckdb::unique_ptr<duckdb::QueryNode> query;
-	duckdb::vector<duckdb::ColumnBinding> bindings;
-	duckdb::vector<duckdb::LogicalType> types;
-};
-
-//! `op` as SQL. Throws NotImplementedException if DuckDB can't write it.
-ExportedPlan ExportSubtree(duckdb::ClientContext &context, duckdb::LogicalOperator &op);
-//! `aggregate` as SQL that exports states: its groups, then a state an aggregate. The bindings are those of `aggregate`.
-ExportedPlan ExportPartialAggregate(duckdb::ClientContext &context, duckdb::LogicalAggregate &aggregate);
 
 } // namespace duckherder

@@ -1,4 +1,5 @@
-#include "merge.hpp"
+// Aggregates in two steps: states from the tasks, combined and finalized on the driver.
+#include "cut.hpp"
 
 #include "duckdb/function/builtin_function_lookup.hpp"
 #include "duckdb/function/function_binder.hpp"
@@ -8,7 +9,6 @@
 #include "duckdb/planner/expression/bound_cast_expression.hpp"
 #include "duckdb/planner/expression/bound_columnref_expression.hpp"
 #include "duckdb/planner/operator/logical_aggregate.hpp"
-#include "duckdb/planner/operator/logical_get.hpp"
 #include "duckdb/planner/operator/logical_projection.hpp"
 
 using namespace duckdb; // NOLINT
@@ -39,25 +39,12 @@ static unique_ptr<Expression> BindFinalize(ClientContext &context, unique_ptr<Ex
 	return BoundCastExpression::AddCastToType(context, std::move(value), type);
 }
 
-void CutAggregate(Optimizer &optimizer, shared_ptr<DistributedQuery> query, unique_ptr<LogicalOperator> &root,
-                  unique_ptr<LogicalOperator> &place, LogicalGet &scan) {
+void MergeStates(Optimizer &optimizer, unique_ptr<LogicalOperator> &root, unique_ptr<LogicalOperator> &place,
+                 shared_ptr<DistributedQuery> query, const vector<LogicalType> &types, Undo &undo) {
 	auto &context = optimizer.context;
 	auto &aggregate = place->Cast<LogicalAggregate>();
-	auto exported = ExportPartialAggregate(context, aggregate);
-	query->table = scan.GetTable();
-	query->fragment = make_uniq<Fragment>(std::move(exported.query), scan);
-	query->types = query->fragment->BindTypes(context);
-	auto &types = query->types;
 	auto groups = aggregate.groups.size();
-	if (types.size() != groups + aggregate.expressions.size()) {
-		throw NotImplementedException("its SQL gives other columns than the plan");
-	}
-	for (idx_t i = 0; i < types.size(); i++) {
-		if (i < groups ? types[i] != aggregate.groups[i]->GetReturnType() : !types[i].IsAggregateState()) {
-			throw NotImplementedException("its SQL gives a column the type %s", types[i].ToString());
-		}
-	}
-
+	auto stage = query->LastStage();
 	auto &binder = optimizer.binder;
 	auto source = binder.GenerateTableIndex();
 	vector<ColumnBinding> source_bindings;
@@ -87,7 +74,7 @@ void CutAggregate(Optimizer &optimizer, shared_ptr<DistributedQuery> query, uniq
 	}
 	auto rows = aggregate.has_estimated_cardinality ? aggregate.estimated_cardinality : 1;
 	merged->SetEstimatedCardinality(rows);
-	merged->children.push_back(make_uniq<LogicalExchange>(query, std::move(source_bindings), types, rows));
+	merged->children.push_back(make_uniq<LogicalExchange>(std::move(query), stage, std::move(source_bindings), types, rows));
 
 	auto projection = make_uniq<LogicalProjection>(binder.GenerateTableIndex(), std::move(columns));
 	projection->SetEstimatedCardinality(rows);
@@ -95,12 +82,16 @@ void CutAggregate(Optimizer &optimizer, shared_ptr<DistributedQuery> query, uniq
 	projection->ResolveOperatorTypes();
 	auto new_bindings = projection->GetColumnBindings();
 	auto &replaced = *projection;
-	place = std::move(projection);
+	ReplaceUntilUndone(place, std::move(projection), undo);
 
-	ColumnBindingReplacer replacer;
-	replacer.AddReplacements(old_bindings, new_bindings);
-	replacer.stop_operator = &replaced;
-	replacer.VisitOperator(*root);
+	auto rebind = [&root](const vector<ColumnBinding> &from, const vector<ColumnBinding> &to, LogicalOperator &below) {
+		ColumnBindingReplacer replacer;
+		replacer.AddReplacements(from, to);
+		replacer.stop_operator = &below;
+		replacer.VisitOperator(*root);
+	};
+	rebind(old_bindings, new_bindings, replaced);
+	undo.Add([=, &replaced]() { rebind(new_bindings, old_bindings, replaced); });
 }
 
 } // namespace duckherder

@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 
 use arrow::array::{Array, StructArray};
 use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
-use duckherder_planner::{Cut, Plan, RowGroup};
+use duckherder_planner::{self as planner, Cut, Plan, RowGroup, Stage};
 
-use super::ffi::{DhDecision, DhDistributorTable, DhFragment, DhRowGroup, DhSnapshot};
+use super::ffi::{DhCut, DhCutSink, DhDistributorTable, DhRun};
 use super::{DistributedQuery, Distributor, Exchange, Fragment, QueryRun, Snapshot, TaskOutput};
 use crate::error::{EngineError, Result};
 use crate::ffi::{DhError, DhText, DhTextSink, dh_error_set};
@@ -61,7 +61,26 @@ unsafe fn set_error(error: *mut DhError, problem: &EngineError) {
     unsafe { dh_error_set(error, problem.exception_type.as_str().into(), problem.message.as_str().into()) }
 }
 
-unsafe extern "C" fn decide(this: *mut c_void, plan: DhText, decision: *mut DhDecision, error: *mut DhError) {
+fn cut_to_ffi(stage: &Stage) -> DhCut {
+    let kind = match stage.cut {
+        Cut::Subtree => 1,
+        Cut::Copy => 2,
+        Cut::PartialAggregate => 3,
+    };
+    let (exchange, consumer, side) = match stage.exchange {
+        planner::Exchange::Gather => (0, 0, 0),
+        planner::Exchange::Hash { consumer, side } => (1, consumer, side),
+    };
+    DhCut { kind, exchange, node: stage.node, consumer, side }
+}
+
+unsafe extern "C" fn decide(
+    this: *mut c_void,
+    plan: DhText,
+    target: *mut c_void,
+    sink: DhCutSink,
+    error: *mut DhError,
+) -> *mut c_void {
     // SAFETY: C++ calls with what `into_raw` gave it, and a text that is alive.
     let (distributor, text) = unsafe { (borrow::<Arc<dyn Distributor>>(this), plan.to_string_lossy()) };
     let decided = guard(|| {
@@ -70,19 +89,19 @@ unsafe extern "C" fn decide(this: *mut c_void, plan: DhText, decision: *mut DhDe
         Ok(distributor.decide(&plan))
     });
     match decided {
-        Ok(None) => {}
+        Ok(None) => std::ptr::null_mut(),
         Ok(Some((distribution, query))) => {
-            let cut = match distribution.cut {
-                Cut::Subtree => 1,
-                Cut::Copy => 2,
-                Cut::PartialAggregate => 3,
-            };
-            let query = Box::into_raw(Box::new(query)).cast();
-            // SAFETY: `decision` is a struct of C++, which takes over the query.
-            unsafe { decision.write(DhDecision { cut, node: distribution.node, query }) };
+            for stage in &distribution.stages {
+                // SAFETY: the sink takes a plain struct.
+                unsafe { sink(target, cut_to_ffi(stage)) };
+            }
+            Box::into_raw(Box::new(query)).cast()
         }
-        // SAFETY: C++ gave an empty error.
-        Err(problem) => unsafe { set_error(error, &problem) },
+        Err(problem) => {
+            // SAFETY: C++ gave an empty error.
+            unsafe { set_error(error, &problem) };
+            std::ptr::null_mut()
+        }
     }
 }
 
@@ -101,35 +120,54 @@ unsafe extern "C" fn reason(this: *mut c_void, target: *mut c_void, sink: DhText
     }
 }
 
-unsafe extern "C" fn describe(query: *mut c_void, fragment: DhText, target: *mut c_void, sink: DhTextSink) {
-    // SAFETY: C++ calls with what `decide` gave it, and a text that is alive.
-    let (query, fragment) = unsafe { (borrow::<Arc<dyn DistributedQuery>>(query), fragment.to_string_lossy()) };
-    let lines = catch_unwind(AssertUnwindSafe(|| query.describe(&fragment))).unwrap_or_default();
+/// # Safety
+/// `count` elements at `items` that outlive the result; `items` may be null if there are none.
+unsafe fn slice<'a, T>(items: *const T, count: u64) -> &'a [T] {
+    match count {
+        0 => &[],
+        // SAFETY: as the caller says.
+        _ => unsafe { std::slice::from_raw_parts(items, count as usize) },
+    }
+}
+
+unsafe extern "C" fn describe(
+    query: *mut c_void,
+    top: u64,
+    fragments: *const DhText,
+    count: u64,
+    target: *mut c_void,
+    sink: DhTextSink,
+) {
+    // SAFETY: C++ calls with what `decide` gave it, and texts that are alive.
+    let (query, fragments) = unsafe { (borrow::<Arc<dyn DistributedQuery>>(query), slice(fragments, count)) };
+    // SAFETY: as above.
+    let fragments: Vec<String> = fragments.iter().map(|text| unsafe { text.to_string_lossy() }).collect();
+    let lines = catch_unwind(AssertUnwindSafe(|| query.describe(top as usize, &fragments))).unwrap_or_default();
     for (key, value) in lines {
         // SAFETY: the sink takes a text that outlives the call.
         unsafe { sink(target, format!("{key}={value}").as_str().into()) };
     }
 }
 
-unsafe extern "C" fn start(
-    query: *mut c_void,
-    fragment: *mut DhFragment,
-    snapshot: *mut DhSnapshot,
-    row_groups: *const DhRowGroup,
-    count: u64,
-    error: *mut DhError,
-) -> *mut c_void {
-    // SAFETY: C++ hands over fragment and snapshot and gives what `decide` gave it.
-    let (query, fragment, snapshot) = unsafe {
-        (borrow::<Arc<dyn DistributedQuery>>(query), Fragment::from_raw(fragment), Snapshot::from_raw(snapshot))
+unsafe extern "C" fn start(query: *mut c_void, top: u64, run: DhRun, error: *mut DhError) -> *mut c_void {
+    // SAFETY: C++ gives what `decide` gave it, hands over fragments and snapshot, and its arrays outlive the call.
+    let (query, fragments, snapshot, groups) = unsafe {
+        (
+            borrow::<Arc<dyn DistributedQuery>>(query),
+            slice(run.fragments, run.fragment_count).iter().map(|fragment| Fragment::from_raw(*fragment)).collect(),
+            Snapshot::from_raw(run.snapshot),
+            slice(run.row_groups, run.row_group_count),
+        )
     };
-    let groups = match count {
-        0 => &[],
-        // SAFETY: C++ gives `count` elements that outlive the call.
-        _ => unsafe { std::slice::from_raw_parts(row_groups, count as usize) },
-    };
-    let row_groups = groups.iter().map(|group| RowGroup { start: group.start, rows: group.rows }).collect();
-    match guard(|| query.start(QueryRun { fragment, snapshot, row_groups })) {
+    let mut row_groups: Vec<Vec<RowGroup>> = Vec::new();
+    for group in groups {
+        let scan = group.scan as usize;
+        if row_groups.len() <= scan {
+            row_groups.resize(scan + 1, Vec::new());
+        }
+        row_groups[scan].push(RowGroup { start: group.start, rows: group.rows });
+    }
+    match guard(|| query.start(top as usize, QueryRun { fragments, snapshot, row_groups })) {
         Ok(exchange) => Box::into_raw(Box::new(exchange)).cast(),
         Err(problem) => {
             // SAFETY: C++ gave an empty error.

@@ -11,18 +11,32 @@ macro_rules! opaque {
 }
 opaque!(DhFragment, DhSnapshot, DhChunkStream, DhChunk);
 
-/// `DhDecision` in cpp/distribute/distributor.hpp.
+/// `DhCut` in cpp/distribute/distributor.hpp.
 #[repr(C)]
-pub struct DhDecision {
-    pub cut: c_int,
+pub struct DhCut {
+    pub kind: c_int,
+    pub exchange: c_int,
     pub node: u64,
-    pub query: *mut c_void,
+    pub consumer: u64,
+    pub side: u64,
 }
+pub type DhCutSink = unsafe extern "C" fn(*mut c_void, DhCut);
 
 #[repr(C)]
 pub struct DhRowGroup {
+    pub scan: u64,
     pub start: u64,
     pub rows: u64,
+}
+
+/// `DhRun` in cpp/distribute/distributor.hpp.
+#[repr(C)]
+pub struct DhRun {
+    pub fragments: *const *mut DhFragment,
+    pub fragment_count: u64,
+    pub snapshot: *mut DhSnapshot,
+    pub row_groups: *const DhRowGroup,
+    pub row_group_count: u64,
 }
 
 /// `DhSplit` in cpp/distribute/fragment.hpp.
@@ -35,23 +49,19 @@ pub struct DhSplit {
     pub remainder: i64,
 }
 
+/// `DhInputSink` in cpp/distribute/fragment.hpp: 0 is a split of a scan, 1 the exchange of a stage.
+pub type DhInputSink = unsafe extern "C" fn(*mut c_void, c_int, u64);
+
 /// `DhDistributorTable` in cpp/distribute/distributor.hpp.
 #[repr(C)]
 pub struct DhDistributorTable {
-    pub decide: unsafe extern "C" fn(*mut c_void, DhText, *mut DhDecision, *mut DhError),
+    pub decide: unsafe extern "C" fn(*mut c_void, DhText, *mut c_void, DhCutSink, *mut DhError) -> *mut c_void,
     pub stay: unsafe extern "C" fn(*mut c_void, DhText),
     pub reason: unsafe extern "C" fn(*mut c_void, *mut c_void, DhTextSink),
     pub release: unsafe extern "C" fn(*mut c_void),
-    pub describe: unsafe extern "C" fn(*mut c_void, DhText, *mut c_void, DhTextSink),
+    pub describe: unsafe extern "C" fn(*mut c_void, u64, *const DhText, u64, *mut c_void, DhTextSink),
     pub release_query: unsafe extern "C" fn(*mut c_void),
-    pub start: unsafe extern "C" fn(
-        *mut c_void,
-        *mut DhFragment,
-        *mut DhSnapshot,
-        *const DhRowGroup,
-        u64,
-        *mut DhError,
-    ) -> *mut c_void,
+    pub start: unsafe extern "C" fn(*mut c_void, u64, DhRun, *mut DhError) -> *mut c_void,
     pub partitions: unsafe extern "C" fn(*mut c_void) -> u64,
     pub poll: unsafe extern "C" fn(
         *mut c_void,
@@ -76,6 +86,7 @@ unsafe extern "C" {
     ) -> bool;
 
     pub fn dh_fragment_free(fragment: *mut DhFragment);
+    pub fn dh_fragment_inputs(fragment: *const DhFragment, sink: DhInputSink, target: *mut c_void);
     pub fn dh_fragment_remote_sql(
         fragment: *const DhFragment,
         sink: DhTextSink,
@@ -84,13 +95,15 @@ unsafe extern "C" {
     );
     pub fn dh_fragment_task_sql(
         fragment: *const DhFragment,
-        split: DhSplit,
+        splits: *const DhSplit,
+        count: u64,
         sink: DhTextSink,
         target: *mut c_void,
         error: *mut DhError,
     );
     pub fn dh_fragment_split_sql(
         fragment: *const DhFragment,
+        input: u64,
         split: DhSplit,
         sink: DhTextSink,
         target: *mut c_void,

@@ -1,6 +1,6 @@
 //! What tasks run, and the state of the database that they run on.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 
 use duckherder_planner::Split;
@@ -10,7 +10,7 @@ use crate::connection::Connection;
 use crate::error::Result;
 use crate::ffi::{DhError, DhTextSink, push_text};
 
-/// The part of a plan that every task runs, over the name `split_0`.
+/// The part of a plan that the tasks of a stage run, over the names of its inputs.
 pub struct Fragment(*mut DhFragment);
 
 // SAFETY: a syntax tree that is never changed.
@@ -23,6 +23,35 @@ impl Drop for Fragment {
         // SAFETY: ours since `from_raw`, freed once.
         unsafe { ffi::dh_fragment_free(self.0) }
     }
+}
+
+/// What a fragment reads, and under which name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FragmentInput {
+    /// A split of this scan's table, as `split_<scan>`.
+    Split { scan: usize },
+    /// The rows of this stage, as `exchange_<stage>`.
+    Exchange { stage: usize },
+}
+
+impl FragmentInput {
+    /// The name in the fragment's SQL.
+    pub fn name(self) -> String {
+        match self {
+            Self::Split { scan } => format!("split_{scan}"),
+            Self::Exchange { stage } => format!("exchange_{stage}"),
+        }
+    }
+}
+
+unsafe extern "C" fn push_input(target: *mut c_void, kind: c_int, number: u64) {
+    // SAFETY: `inputs` gave its list.
+    let inputs = unsafe { &mut *target.cast::<Vec<FragmentInput>>() };
+    let number = number as usize;
+    inputs.push(match kind {
+        0 => FragmentInput::Split { scan: number },
+        _ => FragmentInput::Exchange { stage: number },
+    });
 }
 
 impl Fragment {
@@ -39,7 +68,15 @@ impl Fragment {
         error.into_result(texts.pop().unwrap_or_default())
     }
 
-    /// The SQL over `split_0` for a task elsewhere: states of aggregates come as the plain values that they are.
+    /// What it reads: first the splits, in the order in which [`task_sql`](Self::task_sql) takes them.
+    pub fn inputs(&self) -> Vec<FragmentInput> {
+        let mut inputs = Vec::new();
+        // SAFETY: the fragment is alive; the sink gets the list it expects.
+        unsafe { ffi::dh_fragment_inputs(self.0, push_input, std::ptr::from_mut(&mut inputs).cast()) };
+        inputs
+    }
+
+    /// The SQL over the names of its inputs for a task elsewhere: states of aggregates come as the plain values that they are.
     ///
     /// # Errors
     /// Out of memory.
@@ -48,24 +85,29 @@ impl Fragment {
         self.text(|this, sink, target, error| unsafe { ffi::dh_fragment_remote_sql(this, sink, target, error) })
     }
 
-    /// The SQL of one task where the table itself can be read.
+    /// The SQL of one task where the tables themselves can be read: a split a split input.
     ///
     /// # Errors
-    /// Out of memory.
-    pub fn task_sql(&self, split: Split) -> Result<String> {
-        let split = split_to_ffi(split);
-        // SAFETY: as above.
-        self.text(|this, sink, target, error| unsafe { ffi::dh_fragment_task_sql(this, split, sink, target, error) })
+    /// There are fewer splits than inputs.
+    pub fn task_sql(&self, splits: &[Split]) -> Result<String> {
+        let splits: Vec<DhSplit> = splits.iter().copied().map(split_to_ffi).collect();
+        let count = splits.len() as u64;
+        // SAFETY: as above; the splits outlive the call.
+        self.text(|this, sink, target, error| unsafe {
+            ffi::dh_fragment_task_sql(this, splits.as_ptr(), count, sink, target, error);
+        })
     }
 
-    /// The SQL of the rows of one split.
+    /// The SQL of the rows of one split of its `input`, counted among the splits.
     ///
     /// # Errors
-    /// Out of memory.
-    pub fn split_sql(&self, split: Split) -> Result<String> {
+    /// There is no such input.
+    pub fn split_sql(&self, input: usize, split: Split) -> Result<String> {
         let split = split_to_ffi(split);
         // SAFETY: as above.
-        self.text(|this, sink, target, error| unsafe { ffi::dh_fragment_split_sql(this, split, sink, target, error) })
+        self.text(|this, sink, target, error| unsafe {
+            ffi::dh_fragment_split_sql(this, input as u64, split, sink, target, error);
+        })
     }
 }
 

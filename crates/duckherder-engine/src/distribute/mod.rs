@@ -20,7 +20,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use duckherder_planner::{Distribution, Plan, RowGroup};
 
-pub use fragment::{Fragment, Snapshot};
+pub use fragment::{Fragment, FragmentInput, Snapshot};
 pub use task::{Chunk, ChunkStream};
 
 use crate::connection::Connection;
@@ -42,22 +42,24 @@ pub trait Distributor: Send + Sync {
 
 /// A query that was cut; it may run several times, or never.
 pub trait DistributedQuery: Send + Sync {
-    /// What EXPLAIN shows, in order; after a run also what the tasks did.
-    fn describe(&self, fragment: &str) -> Vec<(String, String)>;
+    /// What EXPLAIN shows of the stage `top` and of those that it reads, in order; after a run also what the tasks did.
+    /// `fragments` has one a stage of the query.
+    fn describe(&self, top: usize, fragments: &[String]) -> Vec<(String, String)>;
 
-    /// Starts its tasks.
+    /// Starts the tasks of the stage `top`, and of those that it reads.
     ///
     /// # Errors
     /// Become the query's.
-    fn start(&self, run: QueryRun) -> Result<Arc<dyn Exchange>>;
+    fn start(&self, top: usize, run: QueryRun) -> Result<Arc<dyn Exchange>>;
 }
 
 /// What one run of a query works on.
 pub struct QueryRun {
-    pub fragment: Fragment,
+    /// One a stage of the query.
+    pub fragments: Vec<Fragment>,
     pub snapshot: Snapshot,
-    /// Of the table, in order, at the snapshot.
-    pub row_groups: Vec<RowGroup>,
+    /// Of each scan's table, in order, at the snapshot.
+    pub row_groups: Vec<Vec<RowGroup>>,
 }
 
 /// The rows of a query's tasks: a partition a task. Dropping it stops the tasks.

@@ -1,0 +1,188 @@
+//! The stages of one run: what each of their tasks reads, and who runs it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use duckherder_engine::distribute::{Fragment, FragmentInput, QueryRun, Snapshot};
+use duckherder_engine::{BatchSource, Connection, EngineError};
+use duckherder_planner::{Distribution, Exchange, RowGroup, Split, Stage, split};
+
+use super::Shared;
+use super::query::Worker;
+
+/// One stage that runs.
+pub struct RunningStage {
+    pub number: usize,
+    pub fragment: Fragment,
+    pub inputs: Vec<FragmentInput>,
+    /// By task: a split for each split input of the fragment.
+    pub splits: Vec<Vec<Split>>,
+    /// In the order in which they get tasks.
+    pub workers: Vec<Worker>,
+    /// Tasks of the stage that the rows are shuffled to; 0 if the driver reads them.
+    pub partitions: usize,
+    /// Of the rows that are shuffled, without their hash.
+    pub schema: Option<SchemaRef>,
+}
+
+impl RunningStage {
+    pub fn tasks(&self) -> usize {
+        self.splits.len()
+    }
+
+    pub fn worker(&self, task: usize) -> &Worker {
+        &self.workers[task % self.workers.len()]
+    }
+
+    /// The splits of a task that are read whole, as the fragment's SQL takes them.
+    pub fn whole(&self) -> Vec<Split> {
+        let splits = self.inputs.iter().filter(|input| matches!(input, FragmentInput::Split { .. }));
+        splits.map(|_| Split::WHOLE).collect()
+    }
+
+    /// What the task reads of the table that is divided; all of it, if none is.
+    pub fn divided(&self, task: usize) -> Split {
+        self.splits[task].iter().copied().find(|split| *split != Split::WHOLE).unwrap_or(Split::WHOLE)
+    }
+
+    pub fn reads_exchanges(&self) -> bool {
+        self.inputs.iter().any(|input| matches!(input, FragmentInput::Exchange { .. }))
+    }
+}
+
+/// The stage `top` and those that it reads, these first.
+pub fn needed(stages: &[Stage], top: usize) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut waiting = vec![top];
+    while let Some(number) = waiting.pop() {
+        if !found.contains(&number) {
+            found.push(number);
+            waiting.extend(stages.get(number).map(|stage| stage.inputs.clone()).unwrap_or_default());
+        }
+    }
+    // A stage stands behind those that it reads.
+    found.sort_unstable();
+    found
+}
+
+/// What runs for the stage `top`.
+///
+/// # Errors
+/// DuckDB's, when it is asked for the columns that a stage gives.
+pub fn prepare(
+    shared: &Shared,
+    distribution: &Distribution,
+    top: usize,
+    run: QueryRun,
+    workers: &[Worker],
+) -> Result<(Vec<RunningStage>, Snapshot), EngineError> {
+    let QueryRun { fragments, snapshot, row_groups } = run;
+    let numbers = needed(&distribution.stages, top);
+    let mut prepared: Vec<RunningStage> = Vec::new();
+    for (number, fragment) in fragments.into_iter().enumerate().filter(|(number, _)| numbers.contains(number)) {
+        let Some(stage) = distribution.stages.get(number) else {
+            return Err(EngineError::internal(format!("there is no stage {number}")));
+        };
+        let inputs = fragment.inputs();
+        let splits = task_splits(stage, &inputs, workers.len() as u64, &row_groups)?;
+        let workers = workers.to_vec();
+        prepared.push(RunningStage { number, fragment, inputs, splits, workers, partitions: 0, schema: None });
+    }
+    shuffle(&distribution.stages, &mut prepared);
+    if prepared.len() > 1 {
+        let connection = shared.connections.enter(&snapshot)?;
+        for index in 0..prepared.len() {
+            if prepared[index].partitions > 0 {
+                prepared[index].schema = Some(shuffled_schema(connection.get()?, &prepared, index)?);
+            }
+        }
+    }
+    Ok((prepared, snapshot))
+}
+
+/// How many tasks read each shuffled stage.
+fn shuffle(stages: &[Stage], prepared: &mut [RunningStage]) {
+    let tasks: HashMap<usize, usize> = prepared.iter().map(|stage| (stage.number, stage.tasks())).collect();
+    for stage in prepared {
+        let reader = stages.iter().position(|other| other.inputs.contains(&stage.number));
+        let shuffled = matches!(stages[stage.number].exchange, Exchange::Hash { .. });
+        stage.partitions = reader.filter(|_| shuffled).and_then(|reader| tasks.get(&reader)).copied().unwrap_or(0);
+    }
+}
+
+/// A list for each task: what it reads of each split input.
+fn task_splits(
+    stage: &Stage,
+    inputs: &[FragmentInput],
+    workers: u64,
+    row_groups: &[Vec<RowGroup>],
+) -> Result<Vec<Vec<Split>>, EngineError> {
+    let scans = inputs.iter().filter_map(|input| match input {
+        FragmentInput::Split { scan } => Some(*scan),
+        FragmentInput::Exchange { .. } => None,
+    });
+    let mut columns = Vec::new();
+    let mut tasks = None;
+    for scan in scans {
+        let planned = stage.scans.iter().find(|planned| planned.scan == scan);
+        let planned = planned.ok_or_else(|| EngineError::internal(format!("scan {scan} was not planned")))?;
+        if planned.whole {
+            columns.push(None);
+            continue;
+        }
+        let groups = row_groups.get(scan).map_or(&[][..], Vec::as_slice);
+        let splits = split(stage.mode, stage.tasks, workers, groups);
+        if tasks.replace(splits.len()).is_some() {
+            return Err(EngineError::internal("two tables of a stage are divided"));
+        }
+        columns.push(Some(splits));
+    }
+    let tasks = tasks.unwrap_or(stage.tasks as usize);
+    let of_task =
+        |task: usize| columns.iter().map(|splits| splits.as_ref().map_or(Split::WHOLE, |s| s[task])).collect();
+    Ok((0..tasks).map(of_task).collect())
+}
+
+/// The columns of the rows that a stage shuffles, without the hash.
+fn shuffled_schema(connection: &Connection, prepared: &[RunningStage], index: usize) -> Result<SchemaRef, EngineError> {
+    let stage = &prepared[index];
+    for input in &stage.inputs {
+        if let FragmentInput::Exchange { stage } = input {
+            let schema = exchange_schema(prepared, *stage)?;
+            connection.register_input(&input.name(), Arc::new(NoRows(schema)))?;
+        }
+    }
+    let schema = connection.prepare(&stage.fragment.task_sql(&stage.whole())?, None)?.schema();
+    for input in &stage.inputs {
+        connection.unregister_input(&input.name())?;
+    }
+    let kept = schema.fields().len().saturating_sub(1);
+    Ok(Arc::new(Schema::new(schema.fields()[..kept].to_vec())))
+}
+
+/// The columns of what the stage `number` shuffles.
+///
+/// # Errors
+/// It shuffles nothing.
+pub fn exchange_schema(prepared: &[RunningStage], number: usize) -> Result<SchemaRef, EngineError> {
+    let stage = prepared.iter().find(|stage| stage.number == number);
+    stage
+        .and_then(|stage| stage.schema.clone())
+        .ok_or_else(|| EngineError::internal(format!("stage {number} shuffles nothing")))
+}
+
+/// A relation of which only the columns are asked.
+struct NoRows(SchemaRef);
+
+impl BatchSource for NoRows {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.0)
+    }
+
+    fn poll_next(&self, _: usize, _: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, EngineError>>> {
+        Poll::Ready(None)
+    }
+}

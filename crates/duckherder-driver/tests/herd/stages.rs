@@ -1,0 +1,81 @@
+//! Queries over several tables, that make several stages.
+
+use super::{Herd, Session};
+
+/// Two large tables, a small one and an empty one, with NULLs and repeated keys.
+pub fn make_tables(herd: &Herd) {
+    herd.plain
+        .execute(
+            "CREATE TABLE a AS SELECT i AS id, i % 1000 AS k, CASE WHEN i % 11 = 0 THEN NULL ELSE i % 5000 END AS n,
+                 'name ' || (i % 97) AS s, (i / 8)::DECIMAL(12, 3) AS d FROM range(300000) r(i);
+             CREATE TABLE b AS SELECT i AS id, (i * 7) % 1500 AS k, CASE WHEN i % 13 = 0 THEN NULL ELSE i % 6000 END AS n,
+                 'name ' || (i % 89) AS s, [i, i + 1] AS l FROM range(200000) r(i);
+             CREATE TABLE c AS SELECT i AS k, CASE WHEN i % 3 = 0 THEN NULL ELSE 'tag ' || i END AS tag
+                 FROM range(700) r(i);
+             CREATE TABLE nothing (k BIGINT, s VARCHAR);",
+        )
+        .unwrap();
+}
+
+/// Each is compared with the same query on one machine.
+pub const QUERIES: &[&str] = &[
+    "SELECT count(*), sum(a.id), sum(b.id) FROM a JOIN b ON a.id = b.id",
+    "SELECT a.id, b.id, a.s FROM a JOIN b ON a.n = b.id WHERE a.id % 50 = 0",
+    "SELECT count(*), sum(a.id), count(tag) FROM a JOIN c USING (k)",
+    "SELECT count(*), sum(a.id), count(tag) FROM a LEFT JOIN c USING (k)",
+    "SELECT count(*), count(a.id), count(tag) FROM a RIGHT JOIN c ON a.n = c.k",
+    "SELECT count(*), count(a.id), count(tag), sum(c.k) FROM a FULL JOIN c ON a.n = c.k + 600",
+    "SELECT count(*), count(a.id), count(b.id), sum(b.k) FROM a FULL JOIN b ON a.n = b.n AND a.s = b.s",
+    "SELECT count(*), sum(id) FROM a WHERE k IN (SELECT k FROM c WHERE tag IS NOT NULL)",
+    "SELECT count(*), sum(id) FROM a WHERE n NOT IN (SELECT n FROM b WHERE n IS NOT NULL AND n < 100)",
+    "SELECT count(*), sum(id) FROM a WHERE n NOT IN (SELECT n FROM b)",
+    "SELECT count(*), sum(id) FROM a WHERE n NOT IN (SELECT k FROM nothing)",
+    "SELECT count(*), sum(id) FROM a WHERE EXISTS (SELECT 1 FROM b WHERE b.n = a.n AND b.k > a.k)",
+    "SELECT count(*), sum(id) FROM a WHERE NOT EXISTS (SELECT 1 FROM b WHERE b.n = a.n)",
+    "SELECT count(*), sum(x) FROM (SELECT (SELECT max(b.id) FROM b WHERE b.n = a.n) AS x FROM a WHERE id < 5000)",
+    "SELECT count(*) FROM a WHERE d > (SELECT avg(d) FROM a)",
+    "SELECT count(*) FROM c x JOIN c y ON x.k < y.k",
+    "SELECT count(*) FROM c x, nothing y",
+    "SELECT count(*), sum(k) FROM nothing RIGHT JOIN c USING (k)",
+    "SELECT x.id, y.id FROM a x JOIN a y ON x.id = y.n WHERE x.id < 300 AND y.id < 6000",
+    "SELECT tag, count(*), sum(a.d), avg(b.k) FROM a JOIN b ON a.id = b.id JOIN c ON c.k = b.k GROUP BY tag",
+    "SELECT s, count(DISTINCT n), mode(k) FILTER (k = 3) FROM a GROUP BY s",
+    "SELECT id, sum(k), list(s) FROM a GROUP BY id HAVING sum(k) > 998",
+    "SELECT k, id, row_number() OVER (PARTITION BY k ORDER BY id), sum(n) OVER (PARTITION BY k ORDER BY id) FROM a",
+    "SELECT id FROM b QUALIFY rank() OVER (PARTITION BY n, s ORDER BY id DESC) = 1",
+    "SELECT k, s, count(*) FROM a GROUP BY GROUPING SETS ((k), (s), ())",
+    "SELECT k FROM a UNION SELECT k FROM b UNION ALL SELECT k FROM c",
+    "SELECT k FROM a INTERSECT SELECT k FROM c",
+    "SELECT n FROM b EXCEPT SELECT n FROM a",
+    "WITH t AS (SELECT k, count(*) AS n FROM a GROUP BY k) SELECT x.k, x.n, y.n FROM t x JOIN t y ON x.k = y.k + 1",
+    "WITH t AS MATERIALIZED (SELECT * FROM b WHERE k < 10) SELECT count(*) FROM t x JOIN a ON a.id = x.id, t y",
+    "WITH RECURSIVE r AS (SELECT 1 AS k UNION ALL SELECT r.k + 1 FROM r JOIN c ON c.k = r.k) SELECT max(k) FROM r",
+    "SELECT count(*), sum(u) FROM (SELECT unnest(l) AS u FROM b)",
+    "SELECT a.id, v.x FROM a JOIN (VALUES (1, 'x'), (2, 'y')) v(id, x) ON a.id = v.id",
+    "SELECT s, random() < 2, id FROM a WHERE id < 10",
+    "SELECT b.l, c.tag FROM b JOIN c ON b.k = c.k WHERE b.id < 3000",
+    "SELECT count(*), sum(b.id) FROM a ASOF JOIN b ON a.k = b.k AND a.id >= b.id WHERE a.id < 2000",
+    "SELECT a.s, b.s FROM a POSITIONAL JOIN b WHERE a.id < 10",
+    "SELECT DISTINCT ON (k) k, id FROM a ORDER BY k, id DESC",
+    "SELECT DISTINCT a.s, b.s FROM a JOIN b ON a.id = b.id",
+    "SELECT count(*) FROM (SELECT * FROM a JOIN b ON a.id = b.id LIMIT 777)",
+];
+
+/// The answers do not depend on `duckherder_distribution`.
+pub fn check(herd: &Herd, session: &mut Session, least_distributed: usize) {
+    let mut distributed = 0;
+    for sql in QUERIES {
+        for setting in ["always", "auto", "never"] {
+            session.connection.execute(&format!("SET duckherder_distribution = '{setting}'")).unwrap();
+            let outcome = herd.same(session, sql);
+            if setting == "never" {
+                assert_eq!(outcome.mode, "LOCAL", "{sql}");
+            }
+            if setting == "always" {
+                println!("{:>20} {:>12} {:>2} tasks: {sql}", outcome.mode, outcome.merge_strategy, outcome.tasks);
+                distributed += usize::from(outcome.mode != "LOCAL");
+            }
+        }
+    }
+    assert!(distributed >= least_distributed, "{distributed} queries were distributed");
+}

@@ -1,0 +1,15 @@
+//! Queries of several stages, through workers in this process, against DuckDB itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod herd;
+
+use herd::{Herd, stages};
+
+#[test]
+fn stages_on_local_workers() {
+    for workers in [1, 4] {
+        let herd = Herd::new(workers);
+        stages::make_tables(&herd);
+        stages::check(&herd, &mut herd.session(), 35);
+    }
+}

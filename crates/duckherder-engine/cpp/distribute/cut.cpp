@@ -1,0 +1,214 @@
+#include "cut.hpp"
+
+#include "duckdb/planner/operator/logical_aggregate.hpp"
+#include "duckdb/planner/operator/logical_comparison_join.hpp"
+#include "duckdb/planner/operator/logical_distinct.hpp"
+#include "duckdb/planner/operator/logical_get.hpp"
+#include "duckdb/planner/operator/logical_limit.hpp"
+#include "duckdb/planner/operator/logical_top_n.hpp"
+#include "duckdb/planner/operator/logical_window.hpp"
+#include "duckdb/planner/expression/bound_window_expression.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+void ReplaceUntilUndone(unique_ptr<LogicalOperator> &place, unique_ptr<LogicalOperator> made, Undo &undo) {
+	std::swap(place, made);
+	// Shared, since a step can be copied.
+	auto old = make_shared_ptr<unique_ptr<LogicalOperator>>(std::move(made));
+	undo.Add([&place, old]() { std::swap(place, *old); });
+}
+
+PlanCutter::PlanCutter(Optimizer &optimizer_p, unique_ptr<LogicalOperator> &root_p)
+    : optimizer(optimizer_p), root(root_p) {
+	std::function<void(Place &)> visit = [&](Place &place) {
+		places.push_back(place);
+		if (place->type == LogicalOperatorType::LOGICAL_GET) {
+			scans.push_back(*place);
+		}
+		for (auto &child : place->children) {
+			visit(child);
+		}
+	};
+	visit(root);
+}
+
+unique_ptr<LogicalOperator> &PlanCutter::Find(uint64_t number) {
+	if (number >= places.size()) {
+		throw InternalException("the planner cuts at operator %d of %d", number, places.size());
+	}
+	return places[number].get();
+}
+
+void PlanCutter::Cut(shared_ptr<DistributedQuery> query, const vector<DhCut> &cuts, uint64_t &failed) {
+	Undo undo;
+	for (auto &scan : scans) {
+		query->tables.push_back(scan.get().Cast<LogicalGet>().GetTable());
+	}
+	for (auto &cut : cuts) {
+		failed = cut.node;
+		root->ResolveOperatorTypes();
+		switch (cut.kind) {
+		case DH_CUT_SUBTREE:
+			CutSubtree(query, cut, undo);
+			break;
+		case DH_CUT_COPY:
+			CutCopy(query, cut, undo);
+			break;
+		case DH_CUT_PARTIAL_AGGREGATE:
+			CutAggregate(query, cut, undo);
+			break;
+		default:
+			throw InternalException("unknown cut %d", cut.kind);
+		}
+	}
+	root->ResolveOperatorTypes();
+	undo.Forget();
+}
+
+void PlanCutter::Replace(shared_ptr<DistributedQuery> query, Place &place, ExportedPlan exported, bool hashed,
+                         Undo &undo) {
+	auto types = exported.fragment->BindTypes(optimizer.context);
+	auto bindings = place->GetColumnBindings();
+	auto &wanted = place->types;
+	// What has no columns is given one.
+	auto columns = hashed ? types.size() - 1 : types.size();
+	if (exported.bindings != bindings || columns < wanted.size()) {
+		throw NotImplementedException("its SQL gives other columns than the plan");
+	}
+	for (idx_t i = 0; i < wanted.size(); i++) {
+		if (types[i] != wanted[i]) {
+			throw NotImplementedException("its SQL gives a column the type %s, not %s", types[i].ToString(),
+			                              wanted[i].ToString());
+		}
+	}
+	if (!hashed) {
+		types.resize(wanted.size());
+	}
+	auto stage = query->AddStage(std::move(exported.fragment), types);
+	auto rows = place->has_estimated_cardinality ? place->estimated_cardinality : 1;
+	ReplaceUntilUndone(place, make_uniq<LogicalExchange>(query, stage, std::move(bindings), wanted, rows), undo);
+}
+
+void PlanCutter::CutSubtree(shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo) {
+	auto &place = Find(cut.node);
+	auto keys = KeysOf(cut);
+	auto exported = ExportSubtree(optimizer.context, place, scans, keys, undo);
+	Replace(std::move(query), place, std::move(exported), !keys.empty(), undo);
+}
+
+//! The operator as each task runs it: a limit takes the rows that the offset skips as well.
+class TaskLimit {
+public:
+	explicit TaskLimit(LogicalOperator &op_p) : op(op_p) {
+		if (op.type == LogicalOperatorType::LOGICAL_TOP_N) {
+			auto &top_n = op.Cast<LogicalTopN>();
+			limit = top_n.limit;
+			offset = top_n.offset;
+			Set(AddSaturating(limit, offset), 0);
+		} else if (op.type == LogicalOperatorType::LOGICAL_LIMIT) {
+			auto &node = op.Cast<LogicalLimit>();
+			limit = node.limit_val.GetConstantValue();
+			has_offset = node.offset_val.Type() == LimitNodeType::CONSTANT_VALUE;
+			offset = has_offset ? node.offset_val.GetConstantValue() : 0;
+			Set(AddSaturating(limit, offset), 0);
+		}
+	}
+	~TaskLimit() {
+		Set(limit, offset);
+	}
+
+private:
+	static idx_t AddSaturating(idx_t a, idx_t b) {
+		idx_t most = NumericLimits<int64_t>::Maximum();
+		return a > most - MinValue(b, most) ? most : a + b;
+	}
+
+	void Set(idx_t new_limit, idx_t new_offset) {
+		if (op.type == LogicalOperatorType::LOGICAL_TOP_N) {
+			op.Cast<LogicalTopN>().limit = new_limit;
+			op.Cast<LogicalTopN>().offset = new_offset;
+		} else if (op.type == LogicalOperatorType::LOGICAL_LIMIT) {
+			auto &node = op.Cast<LogicalLimit>();
+			node.limit_val = BoundLimitNode::ConstantValue(NumericCast<int64_t>(new_limit));
+			if (has_offset) {
+				node.offset_val = BoundLimitNode::ConstantValue(NumericCast<int64_t>(new_offset));
+			}
+		}
+	}
+
+	LogicalOperator &op;
+	idx_t limit = 0;
+	idx_t offset = 0;
+	bool has_offset = false;
+};
+
+void PlanCutter::CutCopy(shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo) {
+	auto &place = Find(cut.node);
+	ExportedPlan exported;
+	{
+		TaskLimit task_limit(*place);
+		exported = ExportSubtree(optimizer.context, place, scans, {}, undo);
+	}
+	Replace(std::move(query), place->children[0], std::move(exported), false, undo);
+}
+
+void PlanCutter::CutAggregate(shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo) {
+	auto &place = Find(cut.node);
+	auto &aggregate = place->Cast<LogicalAggregate>();
+	auto exported = ExportPartialAggregate(optimizer.context, aggregate, scans, undo);
+	auto types = exported.fragment->BindTypes(optimizer.context);
+	auto groups = aggregate.groups.size();
+	if (types.size() != groups + aggregate.expressions.size()) {
+		throw NotImplementedException("its SQL gives other columns than the plan");
+	}
+	for (idx_t i = 0; i < types.size(); i++) {
+		if (i < groups ? types[i] != aggregate.groups[i]->GetReturnType() : !types[i].IsAggregateState()) {
+			throw NotImplementedException("its SQL gives a column the type %s", types[i].ToString());
+		}
+	}
+	query->AddStage(std::move(exported.fragment), types);
+	MergeStates(optimizer, root, place, std::move(query), types, undo);
+}
+
+ShuffleKeys PlanCutter::KeysOf(const DhCut &cut) {
+	ShuffleKeys keys;
+	if (cut.exchange != DH_EXCHANGE_HASH) {
+		return keys;
+	}
+	auto &consumer = *Find(cut.consumer);
+	switch (consumer.type) {
+	case LogicalOperatorType::LOGICAL_COMPARISON_JOIN:
+		for (auto &condition : consumer.Cast<LogicalComparisonJoin>().conditions) {
+			if (condition.IsComparison() && (condition.GetComparisonType() == ExpressionType::COMPARE_EQUAL ||
+			                                 condition.GetComparisonType() == ExpressionType::COMPARE_NOT_DISTINCT_FROM)) {
+				keys.push_back(cut.side == 0 ? condition.GetLHS() : condition.GetRHS());
+			}
+		}
+		break;
+	case LogicalOperatorType::LOGICAL_AGGREGATE_AND_GROUP_BY:
+		for (auto &group : consumer.Cast<LogicalAggregate>().groups) {
+			keys.push_back(*group);
+		}
+		break;
+	case LogicalOperatorType::LOGICAL_WINDOW:
+		for (auto &partition : consumer.expressions.at(0)->Cast<BoundWindowExpression>().Partitions()) {
+			keys.push_back(*partition);
+		}
+		break;
+	case LogicalOperatorType::LOGICAL_DISTINCT:
+		for (auto &target : consumer.Cast<LogicalDistinct>().distinct_targets) {
+			keys.push_back(*target);
+		}
+		break;
+	default:
+		break;
+	}
+	if (keys.empty()) {
+		throw InternalException("the planner shuffles for operator %d, which has no keys", cut.consumer);
+	}
+	return keys;
+}
+
+} // namespace duckherder

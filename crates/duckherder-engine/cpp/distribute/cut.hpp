@@ -1,0 +1,50 @@
+// Carrying out what the planner decided about a plan.
+#pragma once
+
+#include "distributor.hpp"
+#include "exchange.hpp"
+#include "export.hpp"
+
+#include "duckdb/optimizer/optimizer.hpp"
+
+namespace duckherder {
+
+//! A plan that is being cut: where its operators are, and how to take everything back.
+class PlanCutter {
+public:
+	PlanCutter(duckdb::Optimizer &optimizer, duckdb::unique_ptr<duckdb::LogicalOperator> &root);
+
+	//! Makes the stages of `query`, those first whose rows others read. Throws NotImplementedException if DuckDB can't
+	//! write one of them as SQL; the plan is then as it was, and `failed` the operator at which that stage was cut.
+	void Cut(duckdb::shared_ptr<DistributedQuery> query, const duckdb::vector<DhCut> &cuts, uint64_t &failed);
+
+private:
+	using Place = duckdb::unique_ptr<duckdb::LogicalOperator>;
+
+	void CutSubtree(duckdb::shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo);
+	void CutCopy(duckdb::shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo);
+	void CutAggregate(duckdb::shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo);
+	//! Puts the rows of the stage that is made of `exported` in the place of the operator.
+	void Replace(duckdb::shared_ptr<DistributedQuery> query, Place &place, ExportedPlan exported, bool hashed,
+	             Undo &undo);
+	ShuffleKeys KeysOf(const DhCut &cut);
+	//! The operator, as the place that owns it.
+	Place &Find(uint64_t number);
+
+	duckdb::Optimizer &optimizer;
+	Place &root;
+	duckdb::vector<duckdb::reference<Place>> places;
+	Scans scans;
+};
+
+//! Puts `made` in the place of what is there, until undone.
+void ReplaceUntilUndone(duckdb::unique_ptr<duckdb::LogicalOperator> &place,
+                        duckdb::unique_ptr<duckdb::LogicalOperator> made, Undo &undo);
+
+//! What the driver does with the states of a partial aggregate: combine, finalize. `place` holds the aggregate,
+//! somewhere below `root`.
+void MergeStates(duckdb::Optimizer &optimizer, duckdb::unique_ptr<duckdb::LogicalOperator> &root,
+                 duckdb::unique_ptr<duckdb::LogicalOperator> &place, duckdb::shared_ptr<DistributedQuery> query,
+                 const duckdb::vector<duckdb::LogicalType> &types, Undo &undo);
+
+} // namespace duckherder

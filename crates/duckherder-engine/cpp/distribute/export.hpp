@@ -1,0 +1,52 @@
+// Subtrees of a plan as fragments.
+#pragma once
+
+#include "fragment.hpp"
+
+#include <functional>
+
+namespace duckherder {
+
+//! Takes back what was done to a plan, the last change first, unless it is to stay.
+class Undo {
+public:
+	~Undo() {
+		while (!steps.empty()) {
+			steps.back()();
+			steps.pop_back();
+		}
+	}
+	void Add(std::function<void()> step) {
+		steps.push_back(std::move(step));
+	}
+	void Forget() {
+		steps.clear();
+	}
+
+private:
+	duckdb::vector<std::function<void()>> steps;
+};
+
+//! All scans of a plan that workers can read, by number.
+using Scans = duckdb::vector<duckdb::reference<duckdb::LogicalOperator>>;
+//! The keys of a hash shuffle, over the columns of what is shuffled.
+using ShuffleKeys = duckdb::vector<duckdb::reference<const duckdb::Expression>>;
+
+//! A fragment and what its columns are in the plan.
+struct ExportedPlan {
+	duckdb::unique_ptr<Fragment> fragment;
+	duckdb::vector<duckdb::ColumnBinding> bindings;
+};
+
+//! `op` as SQL, with `hash(keys)` as another last column if there are keys. Throws NotImplementedException if DuckDB
+//! can't write it. Its scans are replaced by inputs, which `undo` takes back.
+ExportedPlan ExportSubtree(duckdb::ClientContext &context, duckdb::unique_ptr<duckdb::LogicalOperator> &op,
+                           const Scans &scans,
+                           const ShuffleKeys &keys, Undo &undo);
+//! `aggregate` as SQL that exports states: its groups, then a state an aggregate. The bindings are those of
+//! `aggregate`.
+ExportedPlan ExportPartialAggregate(duckdb::ClientContext &context, duckdb::LogicalAggregate &aggregate,
+                                    const Scans &scans,
+                                    Undo &undo);
+
+} // namespace duckherder

@@ -1,0 +1,130 @@
+//! Joins: which side is divided among the tasks, and how the other gets to them.
+//!
+//! | way | what moves | for |
+//! |---|---|---|
+//! | one side whole in every task | that side's tables, once a task | every join that keeps the rows of the other side |
+//! | both shuffled by their keys | the rows of both | every join with an equality, but not IN (NULLs are everybody's) |
+//! | on the driver | the rows of both | what is left |
+
+use crate::place::{Placer, Site};
+use crate::plan::{JoinKind, Operator, PlanNode};
+use crate::stage::{Cut, MergeStrategy};
+
+/// Rows moved by shuffling cost more than rows of a table that each task reads: they are hashed, sent and received.
+const SHUFFLE_COST: u64 = 3;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The right side is whole in every task of the left.
+    LeftDivided,
+    RightDivided,
+    Shuffled,
+    Driver,
+}
+
+impl Placer<'_> {
+    pub fn join(&mut self, node: &PlanNode) -> Site {
+        let [left, right] = node.children.as_slice() else { return self.on_driver(node) };
+        match self.way(node, left, right) {
+            Way::LeftDivided => self.with_whole(node, left, right),
+            Way::RightDivided => self.with_whole(node, right, left),
+            Way::Shuffled => self.join_shuffled(node, left, right),
+            Way::Driver => self.on_driver(node),
+        }
+    }
+
+    /// The cheapest of the ways that give the right rows.
+    fn way(&self, node: &PlanNode, left: &PlanNode, right: &PlanNode) -> Way {
+        let (kind, equalities, asof) = match &node.join {
+            Some(join) => (join.kind, join.equalities, join.asof),
+            None => (JoinKind::Inner, 0, false),
+        };
+        use JoinKind as K;
+        let keeps_left = matches!(kind, K::Inner | K::Left | K::Semi | K::Anti | K::Mark | K::Single);
+        let keeps_right = matches!(kind, K::Inner | K::Right | K::RightSemi | K::RightAnti) && !asof;
+        let copies = self.workers().count();
+        let mut ways = Vec::new();
+        if let Some(rows) = self.whole_rows(right).filter(|_| keeps_left) {
+            ways.push((rows.saturating_mul(copies), Way::LeftDivided));
+        }
+        if let Some(rows) = self.whole_rows(left).filter(|_| keeps_right) {
+            ways.push((rows.saturating_mul(copies), Way::RightDivided));
+        }
+        if equalities > 0 && kind != K::Mark && kind != K::Invalid && self.may_shuffle() {
+            let rows = |side: &PlanNode| side.estimated_rows.unwrap_or(0);
+            ways.push(((rows(left).saturating_add(rows(right))).saturating_mul(SHUFFLE_COST), Way::Shuffled));
+        }
+        ways.into_iter().min_by_key(|(cost, _)| *cost).map_or(Way::Driver, |(_, way)| way)
+    }
+
+    /// The rows of tables that a task reads that runs all of `node`; `None` if it can't.
+    fn whole_rows(&self, node: &PlanNode) -> Option<u64> {
+        if self.stays(node) {
+            return None;
+        }
+        match node.operator {
+            Operator::Scan => return self.can_read(node).ok().and(node.scan.as_ref()).map(|scan| scan.rows),
+            Operator::Constants => return Some(0),
+            Operator::Filter
+            | Operator::Projection
+            | Operator::Aggregate
+            | Operator::Distinct
+            | Operator::OrderBy
+            | Operator::TopN
+            | Operator::Limit
+            | Operator::Window
+            | Operator::Unnest
+            | Operator::Join
+            | Operator::Union => {}
+            Operator::Relational | Operator::RecursiveCte | Operator::Other(_) => return None,
+        }
+        // Rows that depend on the order in which they are read need not be the same in every task.
+        let picks = matches!(node.operator, Operator::Limit) || node.distinct_on;
+        if picks && self.workers().count() > 1 {
+            return None;
+        }
+        node.children.iter().try_fold(0_u64, |sum, child| Some(sum.saturating_add(self.whole_rows(child)?)))
+    }
+
+    fn with_whole(&mut self, node: &PlanNode, divided: &PlanNode, whole: &PlanNode) -> Site {
+        match self.place(divided) {
+            Site::Workers(mut draft) => {
+                let scans: Vec<usize> = whole.walk().into_iter().filter_map(|below| self.number_of(below)).collect();
+                draft.read_whole(scans);
+                Site::Workers(draft)
+            }
+            Site::Everywhere if node.operator == Operator::Join => self.beside(whole),
+            site => {
+                self.beside(whole);
+                site
+            }
+        }
+    }
+
+    /// What is joined with rows of the driver comes to the driver.
+    fn beside(&mut self, other: &PlanNode) -> Site {
+        match self.place(other) {
+            Site::Workers(draft) => {
+                self.gather(other, draft, Cut::Subtree, MergeStrategy::Concatenate);
+                Site::Driver
+            }
+            site => site,
+        }
+    }
+
+    fn join_shuffled(&mut self, node: &PlanNode, left: &PlanNode, right: &PlanNode) -> Site {
+        match (self.place(left), self.place(right)) {
+            (Site::Workers(left_draft), Site::Workers(right_draft)) => {
+                self.shuffled(node, &[(left, left_draft), (right, right_draft)])
+            }
+            (left_site, right_site) => {
+                for (child, site) in [(left, left_site), (right, right_site)] {
+                    if let Site::Workers(draft) = site {
+                        self.gather(child, draft, Cut::Subtree, MergeStrategy::Concatenate);
+                    }
+                }
+                Site::Driver
+            }
+        }
+    }
+}

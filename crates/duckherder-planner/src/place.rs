@@ -1,0 +1,304 @@
+//! Where each operator of a plan runs, and with that where the plan is cut.
+//!
+//! ```text
+//!   ORDER BY                         driver
+//!   AGGREGATE    <- cut              partial states on the workers, combined on the driver
+//!   JOIN         \                   a draft: each task has a split of the large table, and all of the small one
+//!   SCAN   SCAN  /
+//! ```
+//!
+//! From the scans up, an operator joins the draft of its child's stage as long as the rows of all tasks together are
+//! the operator's rows. Where they would not be, the draft becomes a stage: its rows go to the driver, or are shuffled
+//! to the tasks of the next draft.
+
+use std::collections::HashMap;
+
+use crate::decide::{is_small, readable};
+use crate::plan::{Aggregate, Distributed, Operator, Plan, PlanNode, Scan};
+use crate::split::{Mode, Workers, strategy};
+use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, ScanUse, Stage};
+
+/// Where the rows of an operator come to be.
+pub enum Site {
+    /// In the tasks of a stage that is not cut yet.
+    Workers(Draft),
+    /// Wherever they are needed: they are written in the query.
+    Everywhere,
+    Driver,
+}
+
+/// A stage that may still grow upwards.
+pub struct Draft {
+    pub mode: Mode,
+    pub tasks: u64,
+    pub scans: Vec<ScanUse>,
+    pub inputs: Vec<usize>,
+}
+
+impl Draft {
+    /// One task has all rows: whatever operator comes next, it can run there.
+    pub fn is_single(&self) -> bool {
+        self.tasks == 1
+    }
+
+    /// What one task reads beside its part.
+    pub fn read_whole(&mut self, scans: impl IntoIterator<Item = usize>) {
+        self.scans.extend(scans.into_iter().map(|scan| ScanUse { scan, whole: true }));
+    }
+}
+
+pub struct Placer<'a> {
+    plan: &'a Plan,
+    workers: Workers,
+    /// By node: the number of its scan.
+    numbers: HashMap<u64, usize>,
+    /// The one database whose snapshot the tasks read.
+    database: Option<&'a str>,
+    stages: Vec<Stage>,
+    notes: Vec<String>,
+}
+
+impl<'a> Placer<'a> {
+    pub fn new(plan: &'a Plan, workers: Workers) -> Self {
+        let scans = plan.root.preorder_scans();
+        let readable = |scan: &&(u64, &Scan)| readable(scan.1).is_ok();
+        let database = scans.iter().find(readable).map(|(_, scan)| scan.database.as_str());
+        let numbers = scans.iter().enumerate().map(|(number, (node, _))| (*node, number)).collect();
+        Self { plan, workers, numbers, database, stages: Vec::new(), notes: Vec::new() }
+    }
+
+    /// Places the whole plan.
+    pub fn place_all(mut self) -> Distribution {
+        let root = &self.plan.root;
+        if let Site::Workers(draft) = self.place(root) {
+            self.gather(root, draft, Cut::Subtree, MergeStrategy::Concatenate);
+        }
+        Distribution { stages: self.stages, notes: self.notes }
+    }
+
+    pub fn place(&mut self, node: &PlanNode) -> Site {
+        if self.stays(node) {
+            return self.on_driver(node);
+        }
+        match &node.operator {
+            Operator::Scan => self.scan(node),
+            Operator::Constants => Site::Everywhere,
+            Operator::Filter | Operator::Projection | Operator::Unnest => self.above_child(node),
+            Operator::Join => self.join(node),
+            Operator::Aggregate => self.aggregate(node),
+            Operator::Distinct if !node.distinct_on => self.copied(node, MergeStrategy::Distinct),
+            Operator::TopN if has_constant_limit(node) => self.copied(node, MergeStrategy::TopN),
+            Operator::Limit if has_constant_limit(node) => self.copied(node, MergeStrategy::Concatenate),
+            Operator::Window => self.window(node),
+            Operator::Union if node.all => self.single_or_driver(node),
+            Operator::OrderBy | Operator::Distinct | Operator::TopN | Operator::Limit | Operator::Union => {
+                self.single_or_driver(node)
+            }
+            // What its second part reads, it reads several times.
+            Operator::RecursiveCte => Site::Driver,
+            Operator::Relational | Operator::Other(_) => self.on_driver(node),
+        }
+    }
+
+    /// Whether the operator can't leave the driver, whatever is below.
+    pub fn stays(&self, node: &PlanNode) -> bool {
+        node.volatile || self.plan.not_written.contains(&node.id)
+    }
+
+    pub fn always(&self) -> bool {
+        self.plan.distribution == Distributed::Always
+    }
+
+    /// Whether rows may move between workers: with local ones only, that gains nothing.
+    pub fn may_shuffle(&self) -> bool {
+        self.always()
+    }
+
+    pub fn workers(&self) -> Workers {
+        self.workers
+    }
+
+    pub fn number_of(&self, scan: &PlanNode) -> Option<usize> {
+        self.numbers.get(&scan.id).copied()
+    }
+
+    pub fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    /// Whether workers can read the scan.
+    pub fn can_read(&self, node: &PlanNode) -> Result<(), String> {
+        let scan = node.scan.as_ref().ok_or("it is not a scan")?;
+        readable(scan)?;
+        match self.database {
+            Some(database) if database == scan.database => Ok(()),
+            _ => Err(format!("{} is in another database", scan.name)),
+        }
+    }
+
+    fn scan(&mut self, node: &PlanNode) -> Site {
+        if let Err(reason) = self.can_read(node) {
+            self.note(reason);
+            return Site::Driver;
+        }
+        let (Some(scan), Some(number)) = (&node.scan, self.number_of(node)) else { return Site::Driver };
+        let (mode, tasks) = match is_small(scan) {
+            true => (Mode::Delegated, 1),
+            false => strategy(scan.rows, self.workers),
+        };
+        Site::Workers(Draft { mode, tasks, scans: vec![ScanUse { scan: number, whole: false }], inputs: Vec::new() })
+    }
+
+    /// The operator joins its child, wherever that is.
+    fn above_child(&mut self, node: &PlanNode) -> Site {
+        match node.children.as_slice() {
+            [child] => self.place(child),
+            _ => self.on_driver(node),
+        }
+    }
+
+    /// The operator runs in a task that has all rows of its one child, or on the driver.
+    fn single_or_driver(&mut self, node: &PlanNode) -> Site {
+        let [child] = node.children.as_slice() else { return self.on_driver(node) };
+        match self.place(child) {
+            Site::Workers(draft) if draft.is_single() => Site::Workers(draft),
+            Site::Workers(draft) => {
+                self.gather(child, draft, Cut::Subtree, MergeStrategy::Concatenate);
+                Site::Driver
+            }
+            site => site,
+        }
+    }
+
+    /// The driver runs it over the rows of its children.
+    pub fn on_driver(&mut self, node: &PlanNode) -> Site {
+        for child in &node.children {
+            if let Site::Workers(draft) = self.place(child) {
+                self.gather(child, draft, Cut::Subtree, MergeStrategy::Concatenate);
+            }
+        }
+        Site::Driver
+    }
+
+    /// Each task runs a copy of it, the driver another over their rows.
+    fn copied(&mut self, node: &PlanNode, merge: MergeStrategy) -> Site {
+        let [child] = node.children.as_slice() else { return self.on_driver(node) };
+        match self.place(child) {
+            Site::Workers(draft) if draft.is_single() => Site::Workers(draft),
+            Site::Workers(draft) => {
+                self.gather(node, draft, Cut::Copy, merge);
+                Site::Driver
+            }
+            site => site,
+        }
+    }
+
+    fn aggregate(&mut self, node: &PlanNode) -> Site {
+        let ([child], Some(aggregate)) = (node.children.as_slice(), &node.aggregate) else {
+            return self.on_driver(node);
+        };
+        let draft = match self.place(child) {
+            Site::Workers(draft) if draft.is_single() => return Site::Workers(draft),
+            Site::Workers(draft) => draft,
+            site => return site,
+        };
+        let merge = merge_of_aggregate(aggregate);
+        let many_groups = self.may_shuffle() && aggregate.groups > 0 && !aggregate.grouping_sets;
+        match merge {
+            // Groups that no single machine is to hold, or rows that it need not see.
+            _ if many_groups && (merge.is_err() || self.has_many_groups(node, child)) => {
+                self.shuffled(node, &[(child, draft)])
+            }
+            Ok(merge) => {
+                self.gather(node, draft, Cut::PartialAggregate, merge);
+                Site::Driver
+            }
+            Err(note) => {
+                self.note(note);
+                self.gather(child, draft, Cut::Subtree, MergeStrategy::Concatenate);
+                Site::Driver
+            }
+        }
+    }
+
+    /// Whether partial aggregates would hardly be fewer than the rows.
+    fn has_many_groups(&self, node: &PlanNode, child: &PlanNode) -> bool {
+        let (groups, rows) = (node.estimated_rows.unwrap_or(0), child.estimated_rows.unwrap_or(0));
+        groups > MANY_GROUPS && groups.saturating_mul(self.workers.count() * 2) > rows
+    }
+
+    fn window(&mut self, node: &PlanNode) -> Site {
+        let [child] = node.children.as_slice() else { return self.on_driver(node) };
+        match self.place(child) {
+            Site::Workers(draft) if draft.is_single() => Site::Workers(draft),
+            Site::Workers(draft) if node.partition_keys > 0 && self.may_shuffle() => {
+                self.shuffled(node, &[(child, draft)])
+            }
+            Site::Workers(draft) => {
+                self.gather(child, draft, Cut::Subtree, MergeStrategy::Concatenate);
+                Site::Driver
+            }
+            site => site,
+        }
+    }
+
+    /// The rows of the drafts go to the tasks of a new one, by the keys of `node`, which runs there.
+    pub fn shuffled(&mut self, node: &PlanNode, children: &[(&PlanNode, Draft)]) -> Site {
+        let mut inputs = Vec::new();
+        for (side, (child, draft)) in children.iter().enumerate() {
+            let exchange = Exchange::Hash { consumer: node.id, side: side as u64 };
+            inputs.push(self.stage(child, draft, Cut::Subtree, exchange, MergeStrategy::Concatenate));
+        }
+        let tasks = self.workers.count();
+        Site::Workers(Draft { mode: Mode::HashPartition, tasks, scans: Vec::new(), inputs })
+    }
+
+    /// The rows of the draft, cut at `node`, go to the driver.
+    pub fn gather(&mut self, node: &PlanNode, draft: Draft, cut: Cut, merge: MergeStrategy) {
+        let merge = if draft.is_single() { MergeStrategy::None } else { merge };
+        self.stage(node, &draft, cut, Exchange::Gather, merge);
+    }
+
+    fn stage(&mut self, node: &PlanNode, draft: &Draft, cut: Cut, exchange: Exchange, merge: MergeStrategy) -> usize {
+        self.stages.push(Stage {
+            cut,
+            node: node.id,
+            exchange,
+            mode: draft.mode,
+            tasks: draft.tasks,
+            scans: draft.scans.clone(),
+            inputs: draft.inputs.clone(),
+            merge,
+        });
+        self.stages.len() - 1
+    }
+}
+
+/// Fewer groups are combined on the driver.
+const MANY_GROUPS: u64 = 100_000;
+
+fn has_constant_limit(node: &PlanNode) -> bool {
+    node.limit.as_ref().is_some_and(|limit| limit.rows.is_some() && limit.offset.is_some())
+}
+
+/// How partial aggregates are merged, or why they can't be.
+fn merge_of_aggregate(aggregate: &Aggregate) -> Result<MergeStrategy, String> {
+    if aggregate.grouping_sets {
+        return Err("grouping sets are aggregated on the driver".into());
+    }
+    for call in &aggregate.calls {
+        if call.distinct {
+            return Err(format!("{}(DISTINCT) is aggregated on the driver", call.name));
+        }
+        if !call.exportable {
+            return Err(format!("{} has no state to export and is aggregated on the driver", call.name));
+        }
+    }
+    Ok(match (aggregate.groups, aggregate.calls.is_empty()) {
+        (0, _) => MergeStrategy::Aggregate,
+        (_, true) => MergeStrategy::Distinct,
+        (_, false) => MergeStrategy::GroupBy,
+    })
+}

@@ -1,0 +1,109 @@
+//! What the planner gives: stages, and how the rows between them move.
+
+use crate::split::Mode;
+
+/// What becomes of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The driver's DuckDB runs it as it is.
+    Local {
+        reason: String,
+    },
+    Distributed(Distribution),
+}
+
+/// A plan cut into stages that tasks run; what is left of it, the driver runs over their rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Distribution {
+    /// Those first whose rows others read; a stage's place here is its number.
+    pub stages: Vec<Stage>,
+    /// Why more was not moved to the workers, if something was left on the driver.
+    pub notes: Vec<String>,
+}
+
+/// One part of the plan, as often as it has tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    pub cut: Cut,
+    /// The operator at which the plan is cut.
+    pub node: u64,
+    /// Where the rows of the tasks go.
+    pub exchange: Exchange,
+    /// How the tasks divide the work.
+    pub mode: Mode,
+    /// Tasks to make; fewer if the table turns out to have fewer row groups.
+    pub tasks: u64,
+    pub scans: Vec<ScanUse>,
+    /// The stages whose rows are shuffled to this one's tasks, by number.
+    pub inputs: Vec<usize>,
+    pub merge: MergeStrategy,
+}
+
+/// How the operator at the cut is divided between the tasks and whoever reads their rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Tasks run it and all below.
+    Subtree,
+    /// Tasks run a copy (a limit without its offset), the driver runs it again over their rows.
+    Copy,
+    /// Tasks export the states of its aggregates, the driver combines and finalizes them.
+    PartialAggregate,
+}
+
+/// How the rows of a stage move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exchange {
+    /// To the driver, the tasks' rows in the order of the tasks.
+    Gather,
+    /// To the task of another stage that has the bucket of the row's keys: those that the operator `consumer` needs of
+    /// its child `side`.
+    Hash { consumer: u64, side: u64 },
+}
+
+/// What the tasks of a stage read of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanUse {
+    /// The number of the scan, in preorder among all scans of the plan.
+    pub scan: usize,
+    /// Each task reads all of it; otherwise each its split.
+    pub whole: bool,
+}
+
+/// How the rows of the tasks become the rows of the operator at the cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MergeStrategy {
+    /// One task: nothing to merge.
+    None,
+    Concatenate,
+    Aggregate,
+    GroupBy,
+    Distinct,
+    TopN,
+}
+
+impl MergeStrategy {
+    /// As the statistics show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Concatenate => "CONCATENATE",
+            Self::Aggregate => "AGGREGATE",
+            Self::GroupBy => "GROUP_BY",
+            Self::Distinct => "DISTINCT",
+            Self::TopN => "TOP_N",
+        }
+    }
+}
+
+impl Distribution {
+    /// The stages whose rows come to the driver, in order.
+    pub fn gathered(&self) -> impl Iterator<Item = &Stage> {
+        self.stages.iter().filter(|stage| stage.exchange == Exchange::Gather)
+    }
+
+    /// The stage that says most about how the query is run: of those that the driver reads, the one with the most
+    /// tasks, the last of them.
+    pub fn main_stage(&self) -> Option<&Stage> {
+        self.gathered().max_by_key(|stage| stage.tasks)
+    }
+}

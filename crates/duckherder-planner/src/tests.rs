@@ -1,0 +1,240 @@
+//! Decisions about plans as the engine describes them.
+
+use crate::{Cut, Decision, Distribution, Exchange, MergeStrategy, Mode, Plan, Workers, decide};
+
+/// `[name rows]` stands for a scan, `(OPERATOR fields child ...)` for another operator; ids follow the order.
+fn plan(text: &str, top: &str) -> Plan {
+    let mut id = 0;
+    let (root, rest) = node(text.trim(), &mut id);
+    assert!(rest.trim().is_empty(), "{rest}");
+    serde_json::from_str(&format!(r#"{{"has_written":false,{top}"root":{root}}}"#)).unwrap()
+}
+
+fn node<'a>(text: &'a str, id: &mut u64) -> (String, &'a str) {
+    let own = *id;
+    *id += 1;
+    if let Some(scan) = text.strip_prefix('[') {
+        let (inside, rest) = scan.split_once(']').unwrap();
+        let (name, rows) = inside.split_once(' ').unwrap();
+        let scan = format!(
+            r#"{{"name":"{name}","shared_table":true,"database":"memory","rows":{rows},"virtual_columns":false,
+            "sampled":false,"index_lookup":false}}"#
+        );
+        return (format!(r#"{{"id":{own},"operator":"GET","estimated_rows":{rows},"scan":{scan}}}"#), rest);
+    }
+    let inside = text.strip_prefix('(').unwrap_or_else(|| panic!("{text}"));
+    // The first child, or the end; brackets inside JSON stand behind a colon.
+    let end = inside
+        .char_indices()
+        .find(|(at, c)| matches!(c, '(' | ')') || (*c == '[' && !inside[..*at].ends_with(':')))
+        .map(|(at, _)| at)
+        .unwrap();
+    let (operator, fields) = inside[..end].trim().split_once(' ').unwrap_or((inside[..end].trim(), ""));
+    let mut rest = &inside[end..];
+    let mut children = Vec::new();
+    while !rest.starts_with(')') {
+        let (child, after) = node(rest, id);
+        children.push(child);
+        rest = after.trim_start();
+    }
+    let fields = if fields.is_empty() { String::new() } else { format!("{fields},") };
+    let json = format!(r#"{{"id":{own},"operator":"{operator}",{fields}"children":[{}]}}"#, children.join(","));
+    (json, &rest[1..])
+}
+
+const FOUR: Workers = Workers { local: 4, remote: 0 };
+
+fn decided(plan: &Plan) -> Distribution {
+    match decide(plan, FOUR) {
+        Decision::Distributed(distribution) => distribution,
+        Decision::Local { reason } => panic!("local: {reason}"),
+    }
+}
+
+fn distributed(text: &str) -> Distribution {
+    decided(&plan(text, ""))
+}
+
+fn always(text: &str) -> Distribution {
+    decided(&plan(text, r#""distribution":"always","#))
+}
+
+fn reason(plan: &Plan, workers: u64) -> String {
+    match decide(plan, Workers { local: workers, remote: 0 }) {
+        Decision::Local { reason } => reason,
+        Decision::Distributed(distribution) => panic!("{distribution:?}"),
+    }
+}
+
+/// Where each stage is cut: how, at which operator, and where its rows go.
+fn cuts(distribution: &Distribution) -> Vec<(Cut, u64, Exchange)> {
+    distribution.stages.iter().map(|stage| (stage.cut, stage.node, stage.exchange)).collect()
+}
+
+fn hash(consumer: u64, side: u64) -> Exchange {
+    Exchange::Hash { consumer, side }
+}
+
+fn sum(groups: u64) -> String {
+    format!(
+        r#"AGGREGATE "aggregate":{{"groups":{groups},"grouping_sets":false,
+        "calls":[{{"name":"sum","distinct":false,"exportable":true}}]}}"#
+    )
+}
+
+fn join(kind: &str) -> String {
+    format!(r#"COMPARISON_JOIN "join":{{"type":"{kind}","equalities":1}}"#)
+}
+
+#[test]
+fn an_aggregate_is_split_where_its_states_can_be_exported() {
+    let split = distributed(&format!("(PROJECTION ({} (FILTER [t 500000])))", sum(0)));
+    assert_eq!(cuts(&split), [(Cut::PartialAggregate, 1, Exchange::Gather)]);
+    let stage = &split.stages[0];
+    assert_eq!((stage.merge, stage.mode, stage.tasks), (MergeStrategy::Aggregate, Mode::RowGroupPartition, 4));
+    let grouped = distributed(&format!("({} [t 500000])", sum(2)));
+    assert_eq!(grouped.stages[0].merge, MergeStrategy::GroupBy);
+}
+
+#[test]
+fn other_aggregates_run_on_the_driver_over_the_filtered_rows() {
+    for (from, to) in [
+        (r#""exportable":true"#, r#""exportable":false"#),
+        (r#""distinct":false"#, r#""distinct":true"#),
+        (r#""grouping_sets":false"#, r#""grouping_sets":true"#),
+    ] {
+        let text = format!("(PROJECTION ({} (FILTER [t 500000])))", sum(1)).replace(from, to);
+        let split = distributed(&text);
+        assert_eq!(cuts(&split), [(Cut::Subtree, 2, Exchange::Gather)]);
+        assert!(!split.notes.is_empty());
+    }
+}
+
+#[test]
+fn groups_without_aggregates_are_distinct_rows() {
+    let text = r#"(AGGREGATE "aggregate":{"groups":1,"grouping_sets":false,"calls":[]} [t 500000])"#;
+    assert_eq!(distributed(text).stages[0].merge, MergeStrategy::Distinct);
+}
+
+#[test]
+fn limits_are_copied_into_the_tasks() {
+    let split = distributed(r#"(TOP_N "limit":{"rows":5,"offset":2} [t 500000])"#);
+    assert_eq!(cuts(&split), [(Cut::Copy, 0, Exchange::Gather)]);
+    assert_eq!(split.stages[0].merge, MergeStrategy::TopN);
+    let percent = distributed(r#"(LIMIT "limit":{"rows":null,"offset":0} [t 500000])"#);
+    assert_eq!(cuts(&percent), [(Cut::Subtree, 1, Exchange::Gather)]);
+    assert_eq!(cuts(&distributed("(ORDER_BY [t 500000])")), [(Cut::Subtree, 1, Exchange::Gather)]);
+}
+
+#[test]
+fn small_tables_are_delegated_whole() {
+    let split = distributed(&format!("(PROJECTION ({} [t 10000]))", sum(0)));
+    assert_eq!(cuts(&split), [(Cut::Subtree, 0, Exchange::Gather)]);
+    let stage = &split.stages[0];
+    assert_eq!((stage.mode, stage.tasks, stage.merge), (Mode::Delegated, 1, MergeStrategy::None));
+    let joined = always(&format!("(ORDER_BY ({} [t 10000] [u 20000]))", join("LEFT")));
+    assert_eq!(cuts(&joined), [(Cut::Subtree, 0, Exchange::Gather)]);
+}
+
+#[test]
+fn reasons_not_to_distribute() {
+    assert_eq!(reason(&plan("[t 500000]", ""), 0), "there is no worker");
+    assert!(reason(&plan("[t 500000]", r#""distribution":"never","#), 4).contains("'never'"));
+    let mut written = plan("[t 500000]", "");
+    written.has_written = true;
+    assert!(reason(&written, 4).contains("has written"));
+    assert!(reason(&plan(&format!("({} [t 500000] [u 10])", join("INNER")), ""), 4).contains("more than one table"));
+    assert_eq!(reason(&plan("(INSERT [t 500000])", ""), 4), "INSERT runs on the driver");
+    assert!(reason(&plan(r#"(PROJECTION "volatile":true [t 500000])"#, ""), 4).contains("another value each time"));
+    for flag in ["virtual_columns", "sampled", "index_lookup"] {
+        let mut flagged = plan("[t 500000]", "");
+        let scan = flagged.root.scan.as_mut().unwrap();
+        match flag {
+            "virtual_columns" => scan.virtual_columns = true,
+            "sampled" => scan.sampled = true,
+            _ => scan.index_lookup = true,
+        }
+        reason(&flagged, 4);
+    }
+    assert_eq!(reason(&plan("(PROJECTION (DUMMY_SCAN))", ""), 4), "no table is read");
+    assert!(reason(&plan("[t 99]", ""), 4).contains("fewer than 100 rows"));
+}
+
+#[test]
+fn a_small_side_is_whole_in_every_task() {
+    let scans = |kind: &str, sides: &str| -> Vec<_> {
+        let split = always(&format!("({} {sides})", join(kind)));
+        assert_eq!(cuts(&split), [(Cut::Subtree, 0, Exchange::Gather)], "{kind}");
+        split.stages[0].scans.iter().map(|scan| (scan.scan, scan.whole)).collect()
+    };
+    for kind in ["INNER", "LEFT", "SEMI", "ANTI", "MARK", "SINGLE"] {
+        assert_eq!(scans(kind, "[large 1000000] [small 1000]"), [(0, false), (1, true)], "{kind}");
+    }
+    for kind in ["INNER", "RIGHT", "RIGHT_SEMI", "RIGHT_ANTI"] {
+        assert_eq!(scans(kind, "[small 1000] [large 1000000]"), [(1, false), (0, true)], "{kind}");
+    }
+}
+
+#[test]
+fn two_large_sides_are_shuffled() {
+    for kind in ["INNER", "LEFT", "RIGHT", "FULL", "SEMI", "ANTI", "SINGLE"] {
+        let split = always(&format!("({} (FILTER \"estimated_rows\":9000 [x 9000000]) [y 9000000])", join(kind)));
+        let both = [(Cut::Subtree, 1, hash(0, 0)), (Cut::Subtree, 3, hash(0, 1)), (Cut::Subtree, 0, Exchange::Gather)];
+        assert_eq!(cuts(&split), both, "{kind}");
+        assert_eq!(split.stages[2].inputs, [0, 1]);
+        assert_eq!((split.stages[2].mode, split.stages[2].tasks), (Mode::HashPartition, 4));
+    }
+}
+
+/// `x NOT IN (SELECT ...)` is NULL in every task if there is a NULL in one.
+#[test]
+fn the_right_side_of_in_is_never_shuffled() {
+    let split = always(&format!("({} [x 9000000] [y 9000000])", join("MARK")));
+    assert_eq!(cuts(&split), [(Cut::Subtree, 0, Exchange::Gather)]);
+}
+
+/// A row without a partner must come out once, not once a task.
+#[test]
+fn a_side_whose_rows_are_kept_is_not_whole() {
+    for (kind, text) in [("FULL", "[large 1000000] [small 1000]"), ("RIGHT", "[large 9000000] [small 1000]")] {
+        let split = always(&format!("({} {text})", join(kind)));
+        assert!(split.stages.iter().flat_map(|stage| &stage.scans).all(|scan| scan.scan == 0 || !scan.whole), "{kind}");
+    }
+    let no_keys = r#"(ANY_JOIN "join":{"type":"FULL","equalities":0} [x 1000000] [y 1000])"#;
+    let both = [(Cut::Subtree, 1, Exchange::Gather), (Cut::Subtree, 2, Exchange::Gather)];
+    assert_eq!(cuts(&always(no_keys)), both);
+}
+
+#[test]
+fn an_asof_join_divides_its_left_side_only() {
+    let text = r#"(ASOF_JOIN "join":{"type":"INNER","equalities":0,"asof":true} [small 1000] [large 1000000])"#;
+    let scans = &always(text).stages[0].scans;
+    assert!(scans.iter().any(|scan| scan.scan == 1 && scan.whole));
+}
+
+#[test]
+fn many_groups_are_shuffled_and_few_are_not() {
+    let few = always(&format!(r#"({},"estimated_rows":100 [t 9000000])"#, sum(1)));
+    assert_eq!(cuts(&few), [(Cut::PartialAggregate, 0, Exchange::Gather)]);
+    let many = always(&format!(r#"({},"estimated_rows":5000000 [t 9000000])"#, sum(1)));
+    assert_eq!(cuts(&many), [(Cut::Subtree, 1, hash(0, 0)), (Cut::Subtree, 0, Exchange::Gather)]);
+}
+
+#[test]
+fn what_can_not_move_keeps_its_part_on_the_driver() {
+    let split = always(r#"(PROJECTION "volatile":true (FILTER [t 500000]))"#);
+    assert_eq!(cuts(&split), [(Cut::Subtree, 1, Exchange::Gather)]);
+    let except = always("(EXCEPT [t 500000] [u 600000])");
+    assert_eq!(cuts(&except), [(Cut::Subtree, 1, Exchange::Gather), (Cut::Subtree, 2, Exchange::Gather)]);
+    let mut not_written = plan("(FILTER (FILTER [t 500000]))", r#""distribution":"always","#);
+    not_written.not_written = vec![0];
+    assert_eq!(cuts(&decided(&not_written)), [(Cut::Subtree, 1, Exchange::Gather)]);
+}
+
+/// A window over all rows can't be divided; one a key can.
+#[test]
+fn windows_are_shuffled_by_their_keys() {
+    let keyed = always(r#"(WINDOW "partition_keys":1 [t 500000])"#);
+    assert_eq!(cuts(&keyed), [(Cut::Subtree, 1, hash(0, 0)), (Cut::Subtree, 0, Exchange::Gather)]);
+    assert_eq!(cuts(&always("(WINDOW [t 500000])")), [(Cut::Subtree, 1, Exchange::Gather)]);
+}
