@@ -11,5 +11,6 @@ fn stages_on_local_workers() {
         let herd = Herd::new(workers);
         stages::make_tables(&herd);
         stages::check(&herd, &mut herd.session(), 35);
+        stages::check_writes(&herd, &mut herd.session());
     }
 }

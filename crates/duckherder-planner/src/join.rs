@@ -76,7 +76,7 @@ impl Placer<'_> {
             | Operator::Unnest
             | Operator::Join
             | Operator::Union => {}
-            Operator::Relational | Operator::RecursiveCte | Operator::Other(_) => return None,
+            Operator::Relational | Operator::RecursiveCte | Operator::Write(_) | Operator::Other(_) => return None,
         }
         // Rows that depend on the order in which they are read need not be the same in every task.
         let picks = matches!(node.operator, Operator::Limit) || node.distinct_on;

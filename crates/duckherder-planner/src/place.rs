@@ -96,7 +96,7 @@ impl<'a> Placer<'a> {
             }
             // What its second part reads, it reads several times.
             Operator::RecursiveCte => Site::Driver,
-            Operator::Relational | Operator::Other(_) => self.on_driver(node),
+            Operator::Relational | Operator::Write(_) | Operator::Other(_) => self.on_driver(node),
         }
     }
 

@@ -88,6 +88,8 @@ pub enum Operator {
     Relational,
     /// Its second child runs several times.
     RecursiveCte,
+    /// Puts the rows of its child somewhere: INSERT, CREATE TABLE AS, COPY TO; by DuckDB's name.
+    Write(String),
     /// What is not part of a query; by DuckDB's name.
     Other(String),
 }
@@ -111,6 +113,7 @@ impl From<String> for Operator {
             "CHUNK_GET" | "CTE" | "CTE_SCAN" | "DELIM_GET" | "DELIM_JOIN" | "EXCEPT" | "INTERSECT" | "JOIN"
             | "PIVOT" | "POSITIONAL_JOIN" => Self::Relational,
             "REC_CTE" => Self::RecursiveCte,
+            "COPY_TO_FILE" | "CREATE_TABLE" | "INSERT" => Self::Write(name),
             _ => Self::Other(name),
         }
     }

@@ -231,6 +231,14 @@ fn what_can_not_move_keeps_its_part_on_the_driver() {
     assert_eq!(cuts(&decided(&not_written)), [(Cut::Subtree, 1, Exchange::Gather)]);
 }
 
+#[test]
+fn what_is_inserted_may_come_from_workers() {
+    let split = always(&format!("(INSERT ({} [t 500000]))", sum(1)));
+    assert_eq!(cuts(&split), [(Cut::PartialAggregate, 1, Exchange::Gather)]);
+    let update = plan("(UPDATE [t 500000])", r#""distribution":"always","#);
+    assert_eq!(reason(&update, 4), "UPDATE runs on the driver");
+}
+
 /// A window over all rows can't be divided; one a key can.
 #[test]
 fn windows_are_shuffled_by_their_keys() {

@@ -79,3 +79,39 @@ pub fn check(herd: &Herd, session: &mut Session, least_distributed: usize) {
     }
     assert!(distributed >= least_distributed, "{distributed} queries were distributed");
 }
+
+/// What is written comes from the tasks, and is the same.
+pub fn check_writes(herd: &Herd, session: &mut Session) {
+    let select = "SELECT a.s, count(*) AS n, sum(b.id) AS total FROM a JOIN b ON a.id = b.id GROUP BY a.s";
+    session.connection.execute("SET duckherder_distribution = 'always'").unwrap();
+    for write in [
+        format!("CREATE TABLE made AS {select}"),
+        format!("INSERT INTO made {select}"),
+        "INSERT INTO made SELECT s, n + 1, total FROM made".to_string(),
+        "CREATE TABLE joined AS SELECT a.id, b.s FROM a FULL JOIN b ON a.n = b.n AND a.id = b.id".to_string(),
+    ] {
+        let (_, outcome) = session.query(&write).unwrap();
+        assert_ne!(outcome.mode, "LOCAL", "{write}");
+    }
+    let same = |sql: &str, expected: &str| {
+        let difference = super::difference(
+            super::rows_of(&herd.plain, sql).unwrap(),
+            super::rows_of(&herd.plain, expected).unwrap(),
+        );
+        assert_eq!(difference, None, "{sql}");
+    };
+    same(
+        "FROM made",
+        &format!("{select} UNION ALL {select} UNION ALL SELECT s, n + 1, total FROM ({select} UNION ALL {select})"),
+    );
+    same("FROM joined", "SELECT a.id, b.s FROM a FULL JOIN b ON a.n = b.n AND a.id = b.id");
+    // A transaction that has written reads on its own connection, also with a plan made before.
+    session
+        .connection
+        .execute("PREPARE p AS SELECT count(*) FROM joined; BEGIN; INSERT INTO joined VALUES (1, 'x')")
+        .unwrap();
+    let (rows, outcome) = session.query("EXECUTE p").unwrap();
+    assert_eq!(outcome.mode, "LOCAL");
+    session.connection.execute("COMMIT").unwrap();
+    assert_eq!(rows, super::rows_of(&herd.plain, "SELECT count(*) FROM joined").unwrap());
+}

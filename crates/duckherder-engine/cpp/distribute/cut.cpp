@@ -1,5 +1,6 @@
 #include "cut.hpp"
 
+#include "duckdb/common/type_visitor.hpp"
 #include "duckdb/planner/operator/logical_aggregate.hpp"
 #include "duckdb/planner/operator/logical_comparison_join.hpp"
 #include "duckdb/planner/operator/logical_distinct.hpp"
@@ -67,6 +68,11 @@ void PlanCutter::Cut(shared_ptr<DistributedQuery> query, const vector<DhCut> &cu
 	undo.Forget();
 }
 
+//! A state loses its name in Arrow; only the driver's own exchanges give it back.
+static bool HasState(const LogicalType &type) {
+	return TypeVisitor::Contains(type, [](const LogicalType &part) { return part.IsAggregateState(); });
+}
+
 void PlanCutter::Replace(shared_ptr<DistributedQuery> query, Place &place, ExportedPlan exported, bool hashed,
                          Undo &undo) {
 	auto types = exported.fragment->BindTypes(optimizer.context);
@@ -85,6 +91,8 @@ void PlanCutter::Replace(shared_ptr<DistributedQuery> query, Place &place, Expor
 	}
 	if (!hashed) {
 		types.resize(wanted.size());
+	} else if (std::any_of(types.begin(), types.end(), HasState)) {
+		throw NotImplementedException("a column that would be shuffled is the state of an aggregate");
 	}
 	auto stage = query->AddStage(std::move(exported.fragment), types);
 	auto rows = place->has_estimated_cardinality ? place->estimated_cardinality : 1;

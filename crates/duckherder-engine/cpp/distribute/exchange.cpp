@@ -36,7 +36,7 @@ public:
 		if (exchange) {
 			return;
 		}
-		if (HasWritten(context)) {
+		if (HadWritten(context)) {
 			throw TransactionException("the plan was made before the transaction wrote; run the statement again");
 		}
 		unique_ptr<Snapshot> snapshot;

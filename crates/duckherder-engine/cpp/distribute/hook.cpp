@@ -26,12 +26,23 @@ struct DistributorState : public ClientContextState {
 		functions.release(self);
 	}
 
+	void QueryBegin(ClientContext &context) override {
+		had_written = context.transaction.HasActiveTransaction() && HasWritten(context);
+	}
+
 	DhDistributorTable functions;
 	void *self;
+	//! Before the running statement.
+	bool had_written = false;
 };
 
 static optional_ptr<DistributorState> FindDistributor(ClientContext &context) {
 	return context.registered_state->Get<DistributorState>(DISTRIBUTOR_STATE).get();
+}
+
+bool HadWritten(ClientContext &context) {
+	auto state = FindDistributor(context);
+	return state && state->had_written;
 }
 
 static unique_ptr<LogicalOperator> &BelowExplain(unique_ptr<LogicalOperator> &plan) {
@@ -126,13 +137,8 @@ static void Prepare(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> 
 	}
 }
 
-//! Passes whose plans can't be cut: they share one scan between several places, or move a limit's offset into it.
-static const OptimizerType PASSES_OFF[] = {OptimizerType::COMMON_SUBPLAN,
-                                           OptimizerType::PARTIAL_AGGREGATE_PUSHDOWN,
-                                           OptimizerType::AGGREGATE_REUSE,
-                                           OptimizerType::GROUPING_SETS,
-                                           OptimizerType::DISTINCT_AGGREGATE_REWRITE,
-                                           OptimizerType::ROW_GROUP_PRUNER};
+//! It moves a limit's offset into a scan, where it would count the rows of each task.
+static const OptimizerType PASSES_OFF[] = {OptimizerType::ROW_GROUP_PRUNER};
 
 void RegisterDistribution(DatabaseInstance &instance) {
 	auto &config = DBConfig::GetConfig(instance);

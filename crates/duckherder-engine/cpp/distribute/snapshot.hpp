@@ -31,5 +31,7 @@ private:
 bool RunsTasks(duckdb::ClientContext &context);
 //! Whether the transaction that `context` is in has changed anything.
 bool HasWritten(duckdb::ClientContext &context);
+//! Whether it had when the running statement began.
+bool HadWritten(duckdb::ClientContext &context);
 
 } // namespace duckherder

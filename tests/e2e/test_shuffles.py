@@ -1,0 +1,151 @@
+"""Rows that move between workers: nothing is lost, nothing hangs, whatever ends in the middle."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import duckdb
+import pytest
+
+from e2e.test_failures import failure_of
+from e2e.test_interrupt import run_until_interrupted, wait_until_idle
+from harness.client import attached
+from harness.cluster import Cluster
+
+ROWS = 400_000
+TABLES = f"""
+    CREATE TABLE x AS SELECT range AS i, (range * 7919) % {ROWS} AS k, repeat('x', 40) || range AS s FROM range({ROWS});
+    CREATE TABLE y AS SELECT range AS i, (range * 104729) % {ROWS} AS k, repeat('y', 40) || range AS s FROM range({ROWS});
+"""
+# both sides are shuffled: neither is much smaller
+JOIN = "FROM {db}x FULL JOIN {db}y ON x.k = y.k"
+KINDS = {"local": (3, 0), "remote": (0, 3), "mixed": (2, 2)}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def cluster(request):
+    local, remote = KINDS[request.param]
+    with Cluster(local_workers=local, remote_workers=remote) as running:
+        with attached(running) as con:
+            fill(con)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def plain():
+    con = duckdb.connect()
+    con.execute(TABLES)
+    yield con
+    con.close()
+
+
+@pytest.fixture
+def client(cluster):
+    with attached(cluster) as con:
+        con.execute("SET duckherder_distribution = 'always'")
+        yield con
+
+
+def fill(con) -> None:
+    for statement in TABLES.strip().split(";"):
+        if statement.strip():
+            con.execute(statement.replace("CREATE TABLE ", "CREATE TABLE dh."))
+
+
+def last_mode(con) -> str:
+    sql = "SELECT execution_mode FROM duckherder_get_query_execution_stats() ORDER BY execution_start_time DESC LIMIT 1"
+    return con.execute(sql).fetchone()[0]
+
+
+def both(client, plain, sql: str):
+    """The answer of `sql`, which is the same in both; it was shuffled."""
+    answer = client.execute(sql.format(db="dh.")).fetchall()
+    assert last_mode(client) == "HASH_PARTITION", sql
+    assert sorted(answer, key=repr) == sorted(plain.execute(sql.format(db="")).fetchall(), key=repr), sql
+    return answer
+
+
+def test_every_row_arrives_once(client, plain):
+    both(client, plain, f"SELECT count(*), sum(x.i), sum(y.i), sum(length(x.s)), min(y.s), max(x.s) {JOIN}")
+    both(client, plain, f"SELECT x.i, y.i, y.s {JOIN} WHERE x.i % 40 = 0")
+
+
+def test_one_key_has_most_rows(client, plain):
+    # everything of one key goes to one task
+    skewed = "FROM {db}x FULL JOIN {db}y ON CASE WHEN x.i % 10 > 0 THEN 1 ELSE x.i END = y.k"
+    both(client, plain, f"SELECT count(*), sum(x.i), sum(y.i) {skewed}")
+
+
+def test_stages_upon_stages(client, plain):
+    both(
+        client,
+        plain,
+        "SELECT a.i % 5 AS g, count(*), sum(b.i), sum(c.i) FROM {db}x a FULL JOIN {db}y b ON a.k = b.k "
+        "FULL JOIN {db}x c ON c.i = b.i GROUP BY g",
+    )
+
+
+def test_a_shuffle_that_nobody_reads_to_its_end(client):
+    for _ in range(5):
+        began = time.monotonic()
+        rows = client.execute(f"SELECT x.i, y.i {JOIN} LIMIT 3".format(db="dh.")).fetchall()
+        assert len(rows) == 3
+        assert time.monotonic() - began < 20
+    assert client.execute("SELECT count(*) FROM dh.x").fetchone() == (ROWS,)
+
+
+def test_a_task_that_fails_fails_the_query(client):
+    cast = "SELECT sum(CASE WHEN x.i = 399999 THEN x.s::INT ELSE 1 END) " + JOIN
+    for _ in range(3):
+        with pytest.raises(duckdb.ConversionException, match="Could not convert string"):
+            client.execute(cast.format(db="dh.")).fetchall()
+    # before the shuffle, too
+    early = "SELECT count(*) FROM (SELECT CASE WHEN i = 399999 THEN s::INT ELSE k END AS k FROM {db}x) x FULL JOIN {db}y USING (k)"
+    with pytest.raises(duckdb.ConversionException, match="Could not convert string"):
+        client.execute(early.format(db="dh.")).fetchall()
+    assert client.execute("SELECT count(*) FROM dh.x").fetchone() == (ROWS,)
+
+
+def test_an_interrupt_stops_all_stages(cluster, client):
+    # minutes of work after the shuffle
+    long = f"SELECT sum(levenshtein(repeat(x.s, 4), repeat(y.s, 4))) {JOIN}".format(db="dh.")
+    assert run_until_interrupted(client, long, after_s=2.0) < 1.0
+    assert wait_until_idle(cluster, 5) < 2
+    assert client.execute("SELECT count(*) FROM dh.x").fetchone() == (ROWS,)
+
+
+def test_many_at_once(cluster, plain):
+    sql = f"SELECT count(*), sum(x.i), sum(y.i) {JOIN}"
+    expected = plain.execute(sql.format(db="")).fetchall()
+    wrong = []
+
+    def run(number: int) -> None:
+        with attached(cluster) as con:
+            con.execute("SET duckherder_distribution = 'always'")
+            for _ in range(2):
+                answer = con.execute(sql.format(db="dh.")).fetchall()
+                if answer != expected:
+                    wrong.append((number, answer))
+
+    threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not any(thread.is_alive() for thread in threads), "a query hangs"
+    assert not wrong, wrong
+
+
+def test_a_worker_that_dies_in_the_middle():
+    with Cluster(remote_workers=3) as cluster, attached(cluster) as con:
+        fill(con)
+        con.execute("SET duckherder_distribution = 'always'")
+        long = f"SELECT sum(levenshtein(repeat(x.s, 4), repeat(y.s, 4))) {JOIN}".format(db="dh.")
+        error, seconds = failure_of(con, long, cluster.workers[1].kill, after_s=2.0)
+        assert isinstance(error, duckdb.IOException), error
+        assert "remote-2" in str(error) or cluster.workers[1].location in str(error), error
+        assert seconds < 5
+        # the others do not go on without it
+        cluster.workers.pop(1)
+        assert wait_until_idle(cluster, 5) < 3
