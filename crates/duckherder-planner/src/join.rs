@@ -10,8 +10,15 @@ use crate::place::{Placer, Site};
 use crate::plan::{JoinKind, Operator, PlanNode};
 use crate::stage::{Cut, MergeStrategy};
 
-/// Rows moved by shuffling cost more than rows of a table that each task reads: they are hashed, sent and received.
-const SHUFFLE_COST: u64 = 3;
+/// What one row costs, compared with reading one out of a table in memory.
+mod cost {
+    /// A row that a worker in another process reads of a table comes over the network.
+    pub const FETCHED: u64 = 10;
+    /// A row in the hash table of a join.
+    pub const BUILT: u64 = 4;
+    /// A row that is hashed, copied, sent and received.
+    pub const SHUFFLED: u64 = 25;
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -42,19 +49,26 @@ impl Placer<'_> {
         use JoinKind as K;
         let keeps_left = matches!(kind, K::Inner | K::Left | K::Semi | K::Anti | K::Mark | K::Single);
         let keeps_right = matches!(kind, K::Inner | K::Right | K::RightSemi | K::RightAnti) && !asof;
-        let copies = self.workers().count();
+        let rows = |side: &PlanNode| side.estimated_rows.unwrap_or(0);
         let mut ways = Vec::new();
-        if let Some(rows) = self.whole_rows(right).filter(|_| keeps_left) {
-            ways.push((rows.saturating_mul(copies), Way::LeftDivided));
+        if let Some(cost) = self.whole_cost(right).filter(|_| keeps_left) {
+            ways.push((cost, Way::LeftDivided));
         }
-        if let Some(rows) = self.whole_rows(left).filter(|_| keeps_right) {
-            ways.push((rows.saturating_mul(copies), Way::RightDivided));
+        if let Some(cost) = self.whole_cost(left).filter(|_| keeps_right) {
+            ways.push((cost, Way::RightDivided));
         }
         if equalities > 0 && kind != K::Mark && kind != K::Invalid && self.may_shuffle() {
-            let rows = |side: &PlanNode| side.estimated_rows.unwrap_or(0);
-            ways.push(((rows(left).saturating_add(rows(right))).saturating_mul(SHUFFLE_COST), Way::Shuffled));
+            ways.push((rows(left).saturating_add(rows(right)).saturating_mul(cost::SHUFFLED), Way::Shuffled));
         }
         ways.into_iter().min_by_key(|(cost, _)| *cost).map_or(Way::Driver, |(_, way)| way)
+    }
+
+    /// What it costs that every task runs all of `node` for itself; `None` if it can't.
+    fn whole_cost(&self, node: &PlanNode) -> Option<u64> {
+        let read = if self.workers().remote > 0 { cost::FETCHED } else { 1 };
+        let (scanned, built) = (self.whole_rows(node)?, node.estimated_rows.unwrap_or(0));
+        let one = scanned.saturating_mul(read).saturating_add(built.saturating_mul(cost::BUILT));
+        Some(one.saturating_mul(self.workers().count()))
     }
 
     /// The rows of tables that a task reads that runs all of `node`; `None` if it can't.

@@ -223,8 +223,11 @@ impl<'a> Placer<'a> {
         }
     }
 
-    /// Whether partial aggregates would hardly be fewer than the rows.
+    /// Whether partial aggregates would hardly be fewer than the rows, and the driver is not where the rows are anyway.
     fn has_many_groups(&self, node: &PlanNode, child: &PlanNode) -> bool {
+        if self.workers.remote == 0 {
+            return false;
+        }
         let (groups, rows) = (node.estimated_rows.unwrap_or(0), child.estimated_rows.unwrap_or(0));
         groups > MANY_GROUPS && groups.saturating_mul(self.workers.count() * 2) > rows
     }

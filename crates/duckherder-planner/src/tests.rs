@@ -59,6 +59,14 @@ fn always(text: &str) -> Distribution {
     decided(&plan(text, r#""distribution":"always","#))
 }
 
+/// With workers in other processes.
+fn elsewhere(text: &str) -> Distribution {
+    match decide(&plan(text, r#""distribution":"always","#), Workers { local: 0, remote: 4 }) {
+        Decision::Distributed(distribution) => distribution,
+        Decision::Local { reason } => panic!("local: {reason}"),
+    }
+}
+
 fn reason(plan: &Plan, workers: u64) -> String {
     match decide(plan, Workers { local: workers, remote: 0 }) {
         Decision::Local { reason } => reason,
@@ -178,7 +186,8 @@ fn a_small_side_is_whole_in_every_task() {
 #[test]
 fn two_large_sides_are_shuffled() {
     for kind in ["INNER", "LEFT", "RIGHT", "FULL", "SEMI", "ANTI", "SINGLE"] {
-        let split = always(&format!("({} (FILTER \"estimated_rows\":9000 [x 9000000]) [y 9000000])", join(kind)));
+        let text = format!("({} (FILTER \"estimated_rows\":9000000 [x 9000000]) [y 9000000])", join(kind));
+        let split = elsewhere(&text);
         let both = [(Cut::Subtree, 1, hash(0, 0)), (Cut::Subtree, 3, hash(0, 1)), (Cut::Subtree, 0, Exchange::Gather)];
         assert_eq!(cuts(&split), both, "{kind}");
         assert_eq!(split.stages[2].inputs, [0, 1]);
@@ -214,9 +223,9 @@ fn an_asof_join_divides_its_left_side_only() {
 
 #[test]
 fn many_groups_are_shuffled_and_few_are_not() {
-    let few = always(&format!(r#"({},"estimated_rows":100 [t 9000000])"#, sum(1)));
+    let few = elsewhere(&format!(r#"({},"estimated_rows":100 [t 9000000])"#, sum(1)));
     assert_eq!(cuts(&few), [(Cut::PartialAggregate, 0, Exchange::Gather)]);
-    let many = always(&format!(r#"({},"estimated_rows":5000000 [t 9000000])"#, sum(1)));
+    let many = elsewhere(&format!(r#"({},"estimated_rows":5000000 [t 9000000])"#, sum(1)));
     assert_eq!(cuts(&many), [(Cut::Subtree, 1, hash(0, 0)), (Cut::Subtree, 0, Exchange::Gather)]);
 }
 
