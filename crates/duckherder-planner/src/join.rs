@@ -89,7 +89,8 @@ impl Placer<'_> {
             | Operator::Window
             | Operator::Unnest
             | Operator::Join
-            | Operator::Union => {}
+            | Operator::Union
+            | Operator::SetOperation => {}
             Operator::Relational | Operator::RecursiveCte | Operator::Write(_) | Operator::Other(_) => return None,
         }
         // Rows that depend on the order in which they are read need not be the same in every task.

@@ -90,10 +90,9 @@ impl<'a> Placer<'a> {
             Operator::TopN if has_constant_limit(node) => self.copied(node, MergeStrategy::TopN),
             Operator::Limit if has_constant_limit(node) => self.copied(node, MergeStrategy::Concatenate),
             Operator::Window => self.window(node),
-            Operator::Union if node.all => self.single_or_driver(node),
-            Operator::OrderBy | Operator::Distinct | Operator::TopN | Operator::Limit | Operator::Union => {
-                self.single_or_driver(node)
-            }
+            Operator::OrderBy | Operator::Distinct | Operator::TopN | Operator::Limit => self.single_or_driver(node),
+            Operator::Union if node.all => self.on_driver(node),
+            Operator::Union | Operator::SetOperation => self.set_operation(node),
             // What its second part reads, it reads several times.
             Operator::RecursiveCte => Site::Driver,
             Operator::Relational | Operator::Write(_) | Operator::Other(_) => self.on_driver(node),
@@ -245,6 +244,24 @@ impl<'a> Placer<'a> {
             }
             site => site,
         }
+    }
+
+    /// Equal rows meet in one task. (UNION ALL keeps the order of its rows, on the driver.)
+    fn set_operation(&mut self, node: &PlanNode) -> Site {
+        if !self.may_shuffle() || self.workers.remote == 0 {
+            return self.on_driver(node);
+        }
+        let sites: Vec<Site> = node.children.iter().map(|child| self.place(child)).collect();
+        let all_on_workers = sites.iter().all(|site| matches!(site, Site::Workers(_)));
+        let mut drafts = Vec::new();
+        for (child, site) in node.children.iter().zip(sites) {
+            match site {
+                Site::Workers(draft) if all_on_workers => drafts.push((child, draft)),
+                Site::Workers(draft) => self.gather(child, draft, Cut::Subtree, MergeStrategy::Concatenate),
+                Site::Everywhere | Site::Driver => {}
+            }
+        }
+        if all_on_workers { self.shuffled(node, &drafts) } else { Site::Driver }
     }
 
     /// The rows of the drafts go to the tasks of a new one, by the keys of `node`, which runs there.

@@ -82,6 +82,8 @@ pub enum Operator {
     /// Also a cross product and what has no equality; see [`PlanNode::join`].
     Join,
     Union,
+    /// INTERSECT, EXCEPT
+    SetOperation,
     /// Rows that are written in the query.
     Constants,
     /// Anything else that only reads.
@@ -109,9 +111,11 @@ impl From<String> for Operator {
             "UNNEST" => Self::Unnest,
             "ANY_JOIN" | "ASOF_JOIN" | "COMPARISON_JOIN" | "CROSS_PRODUCT" => Self::Join,
             "UNION" => Self::Union,
+            "EXCEPT" | "INTERSECT" => Self::SetOperation,
             "DUMMY_SCAN" | "EMPTY_RESULT" | "EXPRESSION_GET" => Self::Constants,
-            "CHUNK_GET" | "CTE" | "CTE_SCAN" | "DELIM_GET" | "DELIM_JOIN" | "EXCEPT" | "INTERSECT" | "JOIN"
-            | "PIVOT" | "POSITIONAL_JOIN" => Self::Relational,
+            "CHUNK_GET" | "CTE" | "CTE_SCAN" | "DELIM_GET" | "DELIM_JOIN" | "JOIN" | "PIVOT" | "POSITIONAL_JOIN" => {
+                Self::Relational
+            }
             "REC_CTE" => Self::RecursiveCte,
             "COPY_TO_FILE" | "CREATE_TABLE" | "INSERT" => Self::Write(name),
             _ => Self::Other(name),

@@ -248,6 +248,16 @@ fn what_is_inserted_may_come_from_workers() {
     assert_eq!(reason(&update, 4), "UPDATE runs on the driver");
 }
 
+#[test]
+fn equal_rows_of_a_set_operation_meet() {
+    let split = elsewhere("(INTERSECT [t 500000] [u 600000])");
+    let both = [(Cut::Subtree, 1, hash(0, 0)), (Cut::Subtree, 2, hash(0, 1)), (Cut::Subtree, 0, Exchange::Gather)];
+    assert_eq!(cuts(&split), both);
+    // The order of its rows is theirs.
+    let all = elsewhere(r#"(UNION "all":true [t 500000] [u 600000])"#);
+    assert_eq!(cuts(&all), [(Cut::Subtree, 1, Exchange::Gather), (Cut::Subtree, 2, Exchange::Gather)]);
+}
+
 /// A window over all rows can't be divided; one a key can.
 #[test]
 fn windows_are_shuffled_by_their_keys() {

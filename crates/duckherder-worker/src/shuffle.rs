@@ -19,7 +19,7 @@ use duckherder_proto::task::ReadPartition;
 use tokio::sync::Notify;
 
 /// Bytes of one task's rows for one task of the next stage that may wait.
-const QUEUE_BYTES: usize = 8 << 20;
+const QUEUE_BYTES: usize = 2 << 20;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -8,6 +8,7 @@
 #include "duckdb/planner/operator/logical_limit.hpp"
 #include "duckdb/planner/operator/logical_top_n.hpp"
 #include "duckdb/planner/operator/logical_window.hpp"
+#include "duckdb/planner/expression/bound_columnref_expression.hpp"
 #include "duckdb/planner/expression/bound_window_expression.hpp"
 
 using namespace duckdb; // NOLINT
@@ -157,7 +158,7 @@ void PlanCutter::CutCopy(shared_ptr<DistributedQuery> query, const DhCut &cut, U
 	ExportedPlan exported;
 	{
 		TaskLimit task_limit(*place);
-		exported = ExportSubtree(optimizer.context, place, scans, {}, undo);
+		exported = ExportSubtree(optimizer.context, place, scans, ShuffleKeys(), undo);
 	}
 	Replace(std::move(query), place->children[0], std::move(exported), false, undo);
 }
@@ -191,25 +192,36 @@ ShuffleKeys PlanCutter::KeysOf(const DhCut &cut) {
 		for (auto &condition : consumer.Cast<LogicalComparisonJoin>().conditions) {
 			if (condition.IsComparison() && (condition.GetComparisonType() == ExpressionType::COMPARE_EQUAL ||
 			                                 condition.GetComparisonType() == ExpressionType::COMPARE_NOT_DISTINCT_FROM)) {
-				keys.push_back(cut.side == 0 ? condition.GetLHS() : condition.GetRHS());
+				keys.push_back((cut.side == 0 ? condition.GetLHS() : condition.GetRHS()).Copy());
 			}
 		}
 		break;
 	case LogicalOperatorType::LOGICAL_AGGREGATE_AND_GROUP_BY:
 		for (auto &group : consumer.Cast<LogicalAggregate>().groups) {
-			keys.push_back(*group);
+			keys.push_back(group->Copy());
 		}
 		break;
 	case LogicalOperatorType::LOGICAL_WINDOW:
 		for (auto &partition : consumer.expressions.at(0)->Cast<BoundWindowExpression>().Partitions()) {
-			keys.push_back(*partition);
+			keys.push_back(partition->Copy());
 		}
 		break;
 	case LogicalOperatorType::LOGICAL_DISTINCT:
 		for (auto &target : consumer.Cast<LogicalDistinct>().distinct_targets) {
-			keys.push_back(*target);
+			keys.push_back(target->Copy());
 		}
 		break;
+	case LogicalOperatorType::LOGICAL_UNION:
+	case LogicalOperatorType::LOGICAL_EXCEPT:
+	case LogicalOperatorType::LOGICAL_INTERSECT: {
+		// All columns: equal rows meet.
+		auto &side = *Find(cut.node);
+		auto bindings = side.GetColumnBindings();
+		for (idx_t i = 0; i < bindings.size(); i++) {
+			keys.push_back(make_uniq<BoundColumnRefExpression>(side.types[i], bindings[i]));
+		}
+		break;
+	}
 	default:
 		break;
 	}

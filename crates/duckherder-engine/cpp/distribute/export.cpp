@@ -220,7 +220,7 @@ static void AddHash(ClientContext &context, LogicalPlanSQLExportRelation &relati
 	}
 	vector<unique_ptr<ParsedExpression>> arguments;
 	for (auto &key : keys) {
-		arguments.push_back(Take(BoundExpressionSQLExporter::Export(key.get(), names)));
+		arguments.push_back(Take(BoundExpressionSQLExporter::Export(*key, names)));
 	}
 	node->select_list.push_back(make_uniq<FunctionExpression>(Identifier("hash"), std::move(arguments)));
 	node->from_table = AsInput(std::move(relation.query), MaxValue<idx_t>(relation.fields.size(), 1));

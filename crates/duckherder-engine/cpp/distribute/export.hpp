@@ -30,7 +30,7 @@ private:
 //! All scans of a plan that workers can read, by number.
 using Scans = duckdb::vector<duckdb::reference<duckdb::LogicalOperator>>;
 //! The keys of a hash shuffle, over the columns of what is shuffled.
-using ShuffleKeys = duckdb::vector<duckdb::reference<const duckdb::Expression>>;
+using ShuffleKeys = duckdb::vector<duckdb::unique_ptr<duckdb::Expression>>;
 
 //! A fragment and what its columns are in the plan.
 struct ExportedPlan {
