@@ -1,7 +1,11 @@
-"""TPC-H over real input: the table that the TPC-H generator makes, Q1 and Q6 split over workers, other shapes equal."""
+"""TPC-H over the tables that the TPC-H generator makes: all 22 queries, distributed over workers of every kind.
+
+`DUCKHERDER_TPCH_SF` sets another scale factor than 0.1.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -11,11 +15,23 @@ import duckdb
 import pytest
 
 from e2e.tpch_queries import QUERIES
-from harness.client import attached, last_statistics, quote
-from harness.compare import Result, difference
+from harness.client import attached, quote
+from harness.cluster import Cluster
+from harness.compare import Result, difference, float_tolerances
+from harness.distribution import distribute, run_of
 
-SCALE = "0.1"
+SCALE = os.environ.get("DUCKHERDER_TPCH_SF", "0.1")
 TABLES = ["customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier"]
+CLUSTERS = {
+    "local-1": {"local_workers": 1},
+    "local-2": {"local_workers": 2},
+    "local-4": {"local_workers": 4},
+    "remote-2": {"remote_workers": 2},
+}
+# of the 22, with 'always', with two workers or more
+LEAST_SPLIT = 0
+# these scan one table and need no exchange but the last
+SPLIT_BY_ITSELF = (1, 6)
 
 
 def generator() -> str | None:
@@ -43,10 +59,21 @@ def plain_tables(files):
 
 
 @pytest.fixture(scope="module")
-def client(any_cluster, files):
-    with attached(any_cluster) as con:
+def expected(plain_tables):
+    """What plain DuckDB answers."""
+    return {number: Result.of(plain_tables, sql) for number, sql in QUERIES.items()}
+
+
+@pytest.fixture(scope="module", params=CLUSTERS)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def client(kind, files):
+    with Cluster(**CLUSTERS[kind]) as cluster, attached(cluster) as con:
         for table in TABLES:
-            con.execute(f"CREATE OR REPLACE TABLE dh.{table} AS SELECT * FROM {quote(files / f'{table}.parquet')}")
+            con.execute(f"CREATE TABLE dh.{table} AS SELECT * FROM {quote(files / f'{table}.parquet')}")
         con.execute("USE dh")
         yield con
 
@@ -57,19 +84,24 @@ def test_the_tables_arrived(client, plain_tables):
         assert client.execute(sql).fetchall() == plain_tables.execute(sql).fetchall(), table
 
 
-@pytest.mark.parametrize("number", [1, 6])
-def test_q1_and_q6_are_split_over_workers(client, plain_tables, any_cluster, number):
-    sql = QUERIES[number]
-    problem = difference(Result.of(client, sql), Result.of(plain_tables, sql), ordered=True, tolerance=1e-12)
-    assert problem is None, problem
-    marker = "l_returnflag" if number == 1 else "l_discount BETWEEN"
-    statistics = last_statistics(client, marker)
-    assert statistics["execution_mode"] in ("ROW_GROUP_PARTITION", "NATURAL_PARTITION")
-    assert statistics["num_workers_used"] == any_cluster.expected_workers
-
-
-@pytest.mark.parametrize("number", sorted(QUERIES))
-def test_every_query(client, plain_tables, number):
-    sql = QUERIES[number]
-    problem = difference(Result.of(client, sql), Result.of(plain_tables, sql), ordered=True, tolerance=1e-12)
-    assert problem is None, problem
+@pytest.mark.parametrize("choice", ["always", "auto"])
+def test_every_query(client, expected, kind, choice, capsys):
+    distribute(client, choice)
+    problems, runs = [], {}
+    for number, sql in QUERIES.items():
+        marked = f"{sql} -- Q{number} {choice}"
+        got = Result.of(client, marked)
+        problem = difference(
+            got, expected[number], ordered=True, tolerance=float_tolerances(expected[number].types)
+        )
+        if problem is not None:
+            problems.append(f"Q{number}: {problem}")
+        if got.error is None:
+            runs[number] = run_of(client, f"-- Q{number} {choice}")
+    with capsys.disabled():
+        whole = ", ".join(f"Q{number} {run.mode}" for number, run in runs.items() if not run.split)
+        print(f"\n{kind}, {choice}: {sum(run.split for run in runs.values())} of 22 split; not split: {whole}")
+    assert not problems, "\n".join(problems)
+    if kind != "local-1":
+        assert all(runs[number].split for number in SPLIT_BY_ITSELF), runs
+        assert choice != "always" or sum(run.split for run in runs.values()) >= LEAST_SPLIT, runs

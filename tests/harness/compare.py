@@ -81,6 +81,11 @@ def sort_rows(rows: list[tuple]) -> list[tuple]:
     )
 
 
+def float_tolerances(types: list[str], relative: float = 1e-9) -> list[float]:
+    """A tolerance for every column: `relative` where there are DOUBLEs or FLOATs, whose sums depend on the order."""
+    return [relative if "DOUBLE" in kind or "FLOAT" in kind else 0.0 for kind in types]
+
+
 def same_value(a: Any, b: Any, tolerance: float = 0.0) -> bool:
     if isinstance(a, float) and isinstance(b, float):
         if math.isnan(a) or math.isnan(b):
