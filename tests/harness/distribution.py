@@ -45,7 +45,7 @@ class Run:
         return self.distributed and self.mode != DELEGATED
 
 
-def run_of(con: duckdb.DuckDBPyConnection, marker: str) -> Run:
+def run_of(con: duckdb.DuckDBPyConnection, marker: str = "") -> Run:
     """How the newest query ran whose SQL contains `marker`."""
     row = con.execute(
         "SELECT execution_mode, num_workers_used, num_tasks_generated, query_duration_ms "

@@ -6,6 +6,7 @@
     require driver [WORKERS]               a driver of this file's own, attached as `dh`
     require remote WORKERS                 ... with so many workers in processes of their own
     require duckherder                     the extension alone
+    distribute auto | always | never       how the queries after it are distributed (default: the driver decides)
     onlyif duckherder | duckdb             the next record runs on that side only
     skipif duckherder | duckdb             the next record does not run on that side
     loop NAME FROM TO ... endloop          `${NAME}` in the body
@@ -77,7 +78,7 @@ def _parse_lines(path: Path, lines: list[tuple[int, str]]) -> list[Record]:
                 continue
             case "statement" | "query":
                 record, position = _statement(path, lines, position)
-            case "require" | "set" | "sleep":
+            case "require" | "set" | "sleep" | "distribute":
                 record = Record(number, "command", words=words)
                 position += 1
             case _:

@@ -4,7 +4,9 @@ Every record goes to two stock DuckDBs: one with a driver attached as `dh`, one 
 same alias (the mirror). Results must be equal in names, types and rows; errors in their class; and both must be what
 the file expects. `--oracle-only` puts plain DuckDB on both sides, which checks the files themselves.
 
-    python -m harness.sqlrunner [--oracle-only] FILE_OR_FOLDER ...
+    python -m harness.sqlrunner [--oracle-only | --modes] FILE_OR_FOLDER ...
+
+`--modes` prints how every query of a file with a driver ran, and how many of them were split over workers.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import duckdb
 from harness.client import attach, loaded
 from harness.cluster import Driver, ServerProcess, Worker, free_port
 from harness.compare import Result, difference
+from harness.distribution import distribute, run_of
 from harness.logictest import Record, parse
 
 FLOAT_TOLERANCE = 1e-9
@@ -44,12 +47,19 @@ class Side:
 class FileRun:
     """One file: its drivers, its two sides, its failures."""
 
-    def __init__(self, path: Path, oracle_only: bool):
+    def __init__(self, path: Path, oracle_only: bool, show_modes: bool = False):
         self.path = path
+        self.show_modes = show_modes
         self.oracle_only = oracle_only
         self.failures: list[str] = []
         self.passed = 0
         self.drivers: list[ServerProcess] = []
+        # queries of the statements so far, and those split over workers, by what `distribute` said
+        self.modes: dict[str, list[bool]] = {}
+        self.distribution = ""
+        # DuckDB's answers since the last statement that may have changed something: a file that goes through its
+        # queries once a way of distributing them asks for each again
+        self.answers: dict[tuple[str, str], Result] = {}
         self.variables = {"free_port": str(free_port())}
         self.scratch = tempfile.TemporaryDirectory(prefix="duckherder-sql-")
         self.mirror = Side(duckdb.connect(), self._folder("duckdb"))
@@ -96,6 +106,11 @@ class FileRun:
                 self._require_workers(int(workers))
             case ["set", name, "driver", *workers]:
                 self._start_driver(name, workers)
+            case ["distribute", choice]:
+                self.distribution = choice
+                if not self.oracle_only:
+                    for con in self.product.connections.values():
+                        distribute(con, choice)
             case ["sleep", count, "milliseconds"]:
                 time.sleep(int(count) / 1000)
             case _:
@@ -131,9 +146,19 @@ class FileRun:
             sql = _mirrored_attach(sql)
         return Result.of(side.connection(record.connection), sql)
 
+    def _expected(self, record: Record) -> Result:
+        """What plain DuckDB answers."""
+        if record.kind == "ok" or not self.distribution:
+            self.answers.clear()
+            return self._run_on(self.mirror, record)
+        key = (record.connection, record.sql)
+        if key not in self.answers:
+            self.answers[key] = self._run_on(self.mirror, record)
+        return self.answers[key]
+
     def _record(self, record: Record) -> str | None:
         """What is wrong, or None."""
-        expected = self._run_on(self.mirror, record) if "duckdb" in record.sides else None
+        expected = self._expected(record) if "duckdb" in record.sides else None
         got = None
         if "duckherder" in record.sides and not (self.oracle_only and record.sides == {"duckherder"}):
             got = self._run_on(self.product, record)
@@ -150,7 +175,17 @@ class FileRun:
             if not self._promises_rows(record):
                 got.rows, expected.rows = [], []
             problem = difference(got, expected, ordered=record.sort == "nosort", tolerance=tolerance)
+        if self.show_modes and record.kind == "query" and got is not None and expected is not None:
+            self._note_mode(record)
         return problem
+
+    def _note_mode(self, record: Record) -> None:
+        """Prints how a query ran that has just run."""
+        if not self.drivers or "dh." not in record.sql:
+            return
+        run = run_of(self.product.connection(record.connection))
+        self.modes.setdefault(self.distribution, []).append(run.split)
+        print(f"{self.path.name}:{record.line}: {self.distribution}: {run.mode}, {run.tasks} tasks on {run.workers} workers")
 
     @staticmethod
     def _promises_rows(record: Record) -> bool:
@@ -228,12 +263,15 @@ def test_files(paths: list[Path]) -> list[Path]:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--oracle-only", action="store_true", help="plain DuckDB on both sides")
+    parser.add_argument("--modes", action="store_true", help="print how every query ran")
     parser.add_argument("paths", nargs="+", type=Path)
     options = parser.parse_args(arguments)
     passed = failed = 0
     for path in test_files(options.paths):
-        run = FileRun(path, options.oracle_only)
+        run = FileRun(path, options.oracle_only, options.modes)
         run.run()
+        for choice, split in run.modes.items():
+            print(f"{path.name}: {choice}: {sum(split)} of {len(split)} split over workers")
         for failure in run.failures:
             print(failure, flush=True)
         passed += run.passed
