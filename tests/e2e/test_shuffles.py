@@ -86,6 +86,21 @@ def test_stages_upon_stages(client, plain):
     )
 
 
+def test_streams_that_wait_hold_up_no_other(cluster):
+    # more bytes wait for the second join than a connection's window once had, while the first join builds
+    wide = f"SELECT range AS i, (range * 7919) % {ROWS} AS k, repeat(range::VARCHAR, 60) AS s FROM range({ROWS})"
+    with attached(cluster) as con:
+        con.execute(f"CREATE TABLE dh.wide AS {wide}")
+        con.execute("SET duckherder_distribution = 'always'")
+        sql = (
+            "SELECT count(*), sum(length(a.s)), sum(length(b.s)), sum(length(c.s)) FROM dh.wide a FULL JOIN dh.wide b "
+            "ON a.k = b.i FULL JOIN dh.wide c ON b.k = c.i"
+        )
+        characters = con.execute("SELECT sum(length(s)) FROM dh.wide").fetchone()[0]
+        assert con.execute(sql).fetchall() == [(ROWS, characters, characters, characters)]
+        con.execute("DROP TABLE dh.wide")
+
+
 def test_a_shuffle_that_nobody_reads_to_its_end(client):
     for _ in range(5):
         began = time.monotonic()

@@ -115,7 +115,7 @@ async fn connect(id: &str, location: &str) -> Result<Channel> {
         .tcp_nodelay(true)
         .connect_timeout(CONNECT_TIMEOUT)
         .initial_stream_window_size(crate::server::STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(crate::server::CONNECTION_WINDOW_BYTES)
+        .initial_connection_window_size(duckherder_proto::CONNECTION_WINDOW_BYTES)
         .max_frame_size(duckherder_proto::MAX_FRAME_BYTES)
         .http2_keep_alive_interval(crate::server::KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(crate::server::KEEP_ALIVE_TIMEOUT);

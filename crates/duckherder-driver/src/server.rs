@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use duckherder_engine::Database;
-use duckherder_proto::{MAX_FRAME_BYTES, MAX_MESSAGE_BYTES};
+use duckherder_proto::{CONNECTION_WINDOW_BYTES, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, MAX_STREAMS};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tonic::transport::Server;
@@ -23,8 +23,6 @@ use crate::sync::lock;
 
 /// Bytes of one stream that may be on their way.
 pub const STREAM_WINDOW_BYTES: u32 = 16 << 20;
-/// Bytes of all streams of a connection that may be on their way.
-pub const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
 /// How often a silent peer is asked whether it is still there.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long it may take to answer.
@@ -185,6 +183,7 @@ async fn serve(
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(MAX_FRAME_BYTES)
+        .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .add_service(service)

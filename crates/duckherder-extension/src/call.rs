@@ -9,7 +9,9 @@ use arrow_flight::sql::Any;
 use duckherder_engine::{EngineError, Result};
 use duckherder_proto::any::Command;
 use duckherder_proto::error::ErrorDetail;
-use duckherder_proto::{MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, SESSION_HEADER, TRANSACTION_HEADER};
+use duckherder_proto::{
+    CONNECTION_WINDOW_BYTES, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, SESSION_HEADER, TRANSACTION_HEADER,
+};
 use prost::Message;
 use prost::bytes::Buf;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -23,9 +25,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// A connection over which nothing comes is tried, so that a driver that disappeared is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_LIMIT: Duration = Duration::from_secs(20);
-/// Bytes that may be on their way in one stream, and in all.
+/// Bytes of one stream that may be on their way.
 const STREAM_WINDOW_BYTES: u32 = 16 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
 
 /// A connection to a driver; clones share it.
 #[derive(Clone)]

@@ -37,5 +37,10 @@ pub const DUCKDB_TYPE_METADATA: &str = "duckdb.type";
 /// The largest HTTP/2 frame either side takes, in bytes: rows come in messages of about 3 MiB, and a frame costs a call
 /// of the system on either side.
 pub const MAX_FRAME_BYTES: u32 = 1 << 20;
+/// Bytes of all streams of a connection that may be on their way: as many as HTTP/2 can say. Each stream has its own
+/// bound; a common one would let streams that nobody reads yet stop the stream that their reader waits for.
+pub const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
+/// Streams of one connection. The tasks of a query may have one for each pair of them, and all must flow.
+pub const MAX_STREAMS: u32 = 1 << 20;
 /// The largest gRPC message either side takes, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 256 << 20;

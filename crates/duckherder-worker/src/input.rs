@@ -18,16 +18,18 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::error::Result;
+use crate::fan_in::FanIn;
 use crate::peers::Peers;
 use crate::shuffle::{PartitionReader, ShuffleStore};
 
 /// Batches of one source that may wait.
 const QUEUE_BATCHES: usize = 4;
 
-/// A relation that arrives from several sources at once.
+/// A relation that arrives from several sources at once. One source keeps its order; the rows of several have none.
 pub struct Input {
     schema: SchemaRef,
     sources: Vec<Mutex<Source>>,
+    fan_in: Arc<FanIn>,
 }
 
 /// Where a part of the rows comes from.
@@ -50,7 +52,8 @@ pub enum Item {
 
 impl Input {
     pub fn new(schema: SchemaRef, sources: Vec<Source>) -> Arc<Self> {
-        Arc::new(Self { schema, sources: sources.into_iter().map(Mutex::new).collect() })
+        let sources = sources.into_iter().map(Mutex::new).collect();
+        Arc::new(Self { schema, sources, fan_in: Arc::default() })
     }
 
     /// Asks all sources of a task's input for their rows, which come as DuckDB reads them.
@@ -175,10 +178,29 @@ impl BatchSource for Input {
         self.sources.len()
     }
 
+    /// Every partition is a reader of all sources.
     fn poll_next(&self, partition: usize, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, EngineError>>> {
-        match self.sources.get(partition) {
-            Some(source) => source.lock().unwrap_or_else(PoisonError::into_inner).poll_next(cx),
-            None => Poll::Ready(None),
-        }
+        let count = self.sources.len();
+        self.fan_in.poll(cx, |shared| {
+            let mut ended = 0;
+            for offset in 0..count {
+                let mut source =
+                    self.sources[(partition + offset) % count].lock().unwrap_or_else(PoisonError::into_inner);
+                if matches!(*source, Source::Ended) {
+                    ended += 1;
+                    continue;
+                }
+                match source.poll_next(shared) {
+                    Poll::Ready(Some(found)) => return Poll::Ready(Some(found)),
+                    Poll::Ready(None) => {
+                        drop(source);
+                        ended += 1;
+                        self.fan_in.source_ended();
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            if ended == count { Poll::Ready(None) } else { Poll::Pending }
+        })
     }
 }

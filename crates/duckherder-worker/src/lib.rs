@@ -13,6 +13,7 @@
 #![allow(clippy::result_large_err)]
 
 mod error;
+pub mod fan_in;
 pub mod input;
 pub mod peers;
 pub mod serve;

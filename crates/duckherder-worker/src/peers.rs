@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use duckherder_proto::MAX_FRAME_BYTES;
+use duckherder_proto::{CONNECTION_WINDOW_BYTES, MAX_FRAME_BYTES};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::error::{Result, WorkerError};
-use crate::server::{CONNECTION_WINDOW_BYTES, KEEP_ALIVE_INTERVAL, STREAM_WINDOW_BYTES};
+use crate::server::{KEEP_ALIVE_INTERVAL, STREAM_WINDOW_BYTES};
 
 /// One connection a location.
 #[derive(Default)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use duckherder_engine::Database;
-use duckherder_proto::{MAX_FRAME_BYTES, MAX_MESSAGE_BYTES};
+use duckherder_proto::{CONNECTION_WINDOW_BYTES, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, MAX_STREAMS};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tonic::transport::Server;
@@ -15,9 +15,8 @@ use tonic::transport::server::TcpIncoming;
 use crate::error::{Result, WorkerError};
 use crate::service::WorkerService;
 
-/// HTTP/2 windows: large enough that a stream is not held up by its acknowledgements.
+/// Bytes of one stream that may be on their way: enough that it is not held up by its acknowledgements.
 pub const STREAM_WINDOW_BYTES: u32 = 8 << 20;
-pub const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
 /// How often a silent connection is asked whether it is still there.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Tasks that may run at once, each on a thread of its own.
@@ -91,6 +90,7 @@ impl Worker {
                 .initial_stream_window_size(STREAM_WINDOW_BYTES)
                 .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
                 .max_frame_size(MAX_FRAME_BYTES)
+                .max_concurrent_streams(MAX_STREAMS)
                 .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
                 .add_service(service)
                 .serve_with_incoming_shutdown(incoming, async {

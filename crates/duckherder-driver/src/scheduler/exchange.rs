@@ -18,6 +18,7 @@ use super::queue::TaskQueue;
 use super::remote::{self, RemoteRun};
 use super::report::{RunReport, TaskReport};
 use super::stages::RunningStage;
+use super::unordered::Unordered;
 use crate::sync::lock;
 
 /// The rows of a run's tasks; dropping it stops them.
@@ -35,7 +36,9 @@ pub struct Run {
     lanes: Vec<Lane>,
     pub snapshot: Snapshot,
     /// The rows of the last stage's tasks.
-    pub queues: Vec<TaskQueue>,
+    queues: Vec<TaskQueue>,
+    /// Readers of rows that have no order, if they have none.
+    unordered: Option<Unordered>,
     pub report: Arc<RunReport>,
     /// Of the tasks in other processes, if there are any.
     pub remote: Option<RemoteRun>,
@@ -99,6 +102,7 @@ impl TaskExchange {
             false => None,
         };
         let queues = stages.last().map_or(0, RunningStage::tasks);
+        let unordered = stages.last().filter(|stage| stage.reads_exchanges()).map(|_| Unordered::new(queues));
         let run = Arc::new(Run {
             shared: Arc::clone(shared),
             query_id,
@@ -106,6 +110,7 @@ impl TaskExchange {
             stages,
             snapshot,
             queues: std::iter::repeat_with(TaskQueue::default).take(queues).collect(),
+            unordered,
             report,
             remote,
             control: Mutex::default(),
@@ -258,9 +263,12 @@ impl Exchange for TaskExchange {
     }
 
     fn poll(&self, partition: usize, cx: &mut Context<'_>) -> Poll<Result<TaskOutput, EngineError>> {
-        match self.run.queues.get(partition) {
-            Some(queue) => queue.poll(cx),
-            None => Poll::Ready(Err(EngineError::internal(format!("there is no task {partition}")))),
+        let Some(queue) = self.run.queues.get(partition) else {
+            return Poll::Ready(Err(EngineError::internal(format!("there is no task {partition}"))));
+        };
+        match &self.run.unordered {
+            Some(unordered) => unordered.poll(&self.run.queues, partition, cx),
+            None => queue.poll(cx),
         }
     }
 }

@@ -19,6 +19,7 @@ mod session;
 mod splits;
 mod stages;
 mod threads;
+mod unordered;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -89,6 +89,17 @@ pub enum TaskOutput {
     End { rows: u64 },
 }
 
+impl TaskOutput {
+    /// How many rows these are.
+    pub fn rows(&self) -> u64 {
+        match self {
+            Self::Chunk(chunk) => chunk.rows(),
+            Self::Batch(batch) => batch.num_rows() as u64,
+            Self::End { .. } => 0,
+        }
+    }
+}
+
 impl Database {
     /// Lets [`Connection::distribute`] take effect; once a database.
     ///
