@@ -69,6 +69,10 @@ public:
 	duckdb::idx_t Partitions() const {
 		return table.partitions(self);
 	}
+	//! Whether nobody has read it before.
+	bool Claim() {
+		return !claimed.exchange(true);
+	}
 	void Schema(ArrowSchema &schema) const {
 		table.schema(self, &schema);
 	}
@@ -82,6 +86,7 @@ private:
 
 	DhSourceTable table;
 	void *self;
+	std::atomic<bool> claimed {false};
 };
 
 //! The columns of a source: how they arrive, and what they are to become.
@@ -126,6 +131,8 @@ void RegisterExchangeScan(duckdb::DatabaseInstance &instance);
 duckdb::vector<duckdb::pair<duckdb::string, duckdb::Value>> ReadSingleRow(duckdb::ClientContext &context,
                                                                          ArrowSchema *schema, ArrowArray *array);
 
+//! SQL name of the scan of an ArrowSource that a connection was given, by the name that it was given.
+constexpr const char *EXCHANGE_FUNCTION = "duckherder_exchange";
 //! The scan of an ArrowSource as a table function; its bind data is an ExchangeScanData.
 duckdb::TableFunction ExchangeScanFunction();
 

@@ -19,7 +19,6 @@ using namespace duckdb; // NOLINT
 
 namespace duckherder {
 
-static const char *const EXCHANGE_FUNCTION = "duckherder_exchange";
 static const char *const INPUTS_STATE = "duckherder_inputs";
 
 //! The relations that a connection was given, by name.
@@ -76,7 +75,21 @@ struct LocalState : public LocalTableFunctionState {
 };
 
 static unique_ptr<GlobalTableFunctionState> InitGlobal(ClientContext &, TableFunctionInitInput &input) {
-	return make_uniq<GlobalState>(input.bind_data->Cast<ExchangeScanData>().source->Partitions());
+	auto &source = *input.bind_data->Cast<ExchangeScanData>().source;
+	if (!source.Claim()) {
+		throw InvalidInputException("rows that arrive once were to be read twice");
+	}
+	return make_uniq<GlobalState>(source.Partitions());
+}
+
+//! DuckDB's passes that scan a relation twice (for a window, a self join) copy its scan by serializing it; they leave
+//! it alone if that fails.
+static void NoSecondScan(Serializer &, const optional_ptr<FunctionData>, const BoundTableFunction &) {
+	throw NotImplementedException("rows that arrive can be read once");
+}
+
+static unique_ptr<FunctionData> NoCopiedScan(Deserializer &, BoundTableFunction &) {
+	throw NotImplementedException("rows that arrive can be read once");
 }
 
 static unique_ptr<LocalTableFunctionState> InitLocal(ExecutionContext &context, TableFunctionInitInput &input,
@@ -127,6 +140,9 @@ static OperatorPartitionData PartitionData(ClientContext &, TableFunctionGetPart
 TableFunction ExchangeScanFunction() {
 	TableFunction function(EXCHANGE_FUNCTION, {LogicalType::VARCHAR}, Scan, Bind, InitGlobal, InitLocal);
 	function.projection_pushdown = true;
+	function.serialize = NoSecondScan;
+	function.deserialize = NoCopiedScan;
+	function.verify_serialization = false;
 	function.get_partition_data = PartitionData;
 	return function;
 }

@@ -7,7 +7,7 @@
 //! | on the driver | the rows of both | what is left |
 
 use crate::place::{Placer, Site};
-use crate::plan::{JoinKind, Operator, PlanNode};
+use crate::plan::{AggregateCall, JoinKind, Operator, PlanNode};
 use crate::stage::{Cut, MergeStrategy};
 
 /// What one row costs, compared with reading one out of a table in memory.
@@ -33,8 +33,8 @@ impl Placer<'_> {
     pub fn join(&mut self, node: &PlanNode) -> Site {
         let [left, right] = node.children.as_slice() else { return self.on_driver(node) };
         match self.way(node, left, right) {
-            Way::LeftDivided => self.with_whole(node, left, right),
-            Way::RightDivided => self.with_whole(node, right, left),
+            Way::LeftDivided => self.with_whole(left, right),
+            Way::RightDivided => self.with_whole(right, left),
             Way::Shuffled => self.join_shuffled(node, left, right),
             Way::Driver => self.on_driver(node),
         }
@@ -93,22 +93,21 @@ impl Placer<'_> {
             | Operator::SetOperation => {}
             Operator::Relational | Operator::RecursiveCte | Operator::Write(_) | Operator::Other(_) => return None,
         }
-        // Rows that depend on the order in which they are read need not be the same in every task.
-        let picks = matches!(node.operator, Operator::Limit) || node.distinct_on;
-        if picks && self.workers().count() > 1 {
+        // What depends on the order of rows, as ties do, need not be the same in every task.
+        if picks_rows(node) && self.workers().count() > 1 {
             return None;
         }
         node.children.iter().try_fold(0_u64, |sum, child| Some(sum.saturating_add(self.whole_rows(child)?)))
     }
 
-    fn with_whole(&mut self, node: &PlanNode, divided: &PlanNode, whole: &PlanNode) -> Site {
+    fn with_whole(&mut self, divided: &PlanNode, whole: &PlanNode) -> Site {
         match self.place(divided) {
             Site::Workers(mut draft) => {
                 let scans: Vec<usize> = whole.walk().into_iter().filter_map(|below| self.number_of(below)).collect();
                 draft.read_whole(scans);
                 Site::Workers(draft)
             }
-            Site::Everywhere if node.operator == Operator::Join => self.beside(whole),
+            Site::Everywhere => self.beside(whole),
             site => {
                 self.beside(whole);
                 site
@@ -142,4 +141,12 @@ impl Placer<'_> {
             }
         }
     }
+}
+
+/// Whether the order in which rows come decides which rows, or which values, come out.
+fn picks_rows(node: &PlanNode) -> bool {
+    let order_dependent = |call: &AggregateCall| call.order_dependent;
+    matches!(node.operator, Operator::Limit | Operator::TopN | Operator::Window)
+        || node.distinct_on
+        || node.aggregate.as_ref().is_some_and(|aggregate| aggregate.calls.iter().any(order_dependent))
 }

@@ -108,7 +108,7 @@ impl<'a> Placer<'a> {
         self.plan.distribution == Distributed::Always
     }
 
-    /// Whether rows may move between workers: with local ones only, that gains nothing.
+    /// Whether rows may move between workers.
     pub fn may_shuffle(&self) -> bool {
         self.always()
     }

@@ -60,9 +60,6 @@ pub struct PlanNode {
     /// By how many keys all windows of the operator are partitioned; 0 if not all by the same.
     #[serde(default)]
     pub partition_keys: u64,
-    /// Which CTE it defines or reads.
-    #[serde(default)]
-    pub cte: Option<u64>,
 }
 
 /// DuckDB's operator types, as far as the planner knows what to do with them.
@@ -192,6 +189,9 @@ pub struct AggregateCall {
     pub distinct: bool,
     /// The bound function can export its state and combine states.
     pub exportable: bool,
+    /// Its value depends on the order of the rows (`first`, `list`).
+    #[serde(default)]
+    pub order_dependent: bool,
 }
 
 /// LIMIT and OFFSET, or a TOP N's.

@@ -202,6 +202,16 @@ fn the_right_side_of_in_is_never_shuffled() {
     assert_eq!(cuts(&split), [(Cut::Subtree, 0, Exchange::Gather)]);
 }
 
+/// Ties, and what else depends on the order of rows, must not differ between tasks.
+#[test]
+fn a_side_that_picks_rows_is_not_made_several_times() {
+    let first = sum(0).replace(r#""exportable":true"#, r#""exportable":true,"order_dependent":true"#);
+    for small in [r#"TOP_N "limit":{"rows":5,"offset":0}"#, "WINDOW", &first] {
+        let split = always(&format!("({} [large 9000000] ({small} [small 200000]))", join("INNER")));
+        assert!(split.stages.iter().flat_map(|stage| &stage.scans).all(|scan| !scan.whole), "{small}");
+    }
+}
+
 /// A row without a partner must come out once, not once a task.
 #[test]
 fn a_side_whose_rows_are_kept_is_not_whole() {

@@ -37,11 +37,26 @@ pub enum Source {
     /// Another process.
     Remote(mpsc::Receiver<Item>),
     /// A task of this process that may not have begun.
-    Waiting(BoxFuture<'static, Result<PartitionReader, EngineError>>),
+    Waiting(BoxFuture<'static, Result<PartitionReader, EngineError>>, Unasked),
     Local(PartitionReader),
     Failed(EngineError),
     /// All rows were read: nobody waits for more.
     Ended,
+}
+
+/// A partition that was not asked for yet. Dropping it says that it will not be: a reader may end before it has looked
+/// at all of its sources.
+pub struct Unasked {
+    store: Arc<ShuffleStore>,
+    wanted: Option<ReadPartition>,
+}
+
+impl Drop for Unasked {
+    fn drop(&mut self) {
+        if let Some(wanted) = &self.wanted {
+            self.store.abandon(wanted);
+        }
+    }
 }
 
 pub enum Item {
@@ -99,8 +114,9 @@ impl Source {
 
     /// The rows of a task of this process.
     pub fn local(store: &Arc<ShuffleStore>, wanted: ReadPartition) -> Self {
+        let unasked = Unasked { store: Arc::clone(store), wanted: Some(wanted.clone()) };
         let store = Arc::clone(store);
-        Self::Waiting(async move { store.read(&wanted).await }.boxed())
+        Self::Waiting(async move { store.read(&wanted).await }.boxed(), unasked)
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, EngineError>>> {
@@ -112,13 +128,17 @@ impl Source {
                     Some(Item::Failed(error)) => Some(Err(error)),
                     None => Some(Err(EngineError::new("IO", "the rows of an input ended without an end"))),
                 }),
-                Self::Waiting(reader) => match reader.poll_unpin(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(found) => {
-                        *self = found.map_or_else(Self::Failed, Self::Local);
-                        continue;
+                Self::Waiting(reader, unasked) => {
+                    // From here on the future tells the task if it is dropped.
+                    unasked.wanted = None;
+                    match reader.poll_unpin(cx) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(found) => {
+                            *self = found.map_or_else(Self::Failed, Self::Local);
+                            continue;
+                        }
                     }
-                },
+                }
                 Self::Local(reader) => reader.poll_next(cx),
                 Self::Failed(error) => Poll::Ready(Some(Err(error.clone()))),
                 Self::Ended => Poll::Ready(None),

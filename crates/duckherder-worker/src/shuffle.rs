@@ -18,8 +18,12 @@ use duckherder_engine::{EngineError, ResultStream};
 use duckherder_proto::task::ReadPartition;
 use tokio::sync::Notify;
 
-/// Bytes of one task's rows for one task of the next stage that may wait.
-const QUEUE_BYTES: usize = 2 << 20;
+/// Bytes of one task's rows that may wait, shared by the tasks of the next stage.
+const TASK_BYTES: usize = 16 << 20;
+/// Each of these may have at least so many.
+const LEAST_QUEUE_BYTES: usize = 128 << 10;
+/// Partitions that nobody wants of tasks that have not begun, as many as are remembered.
+const ABANDONED_LIMIT: usize = 1 << 16;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -36,6 +40,7 @@ pub struct TaskKey {
 /// The rows of one task.
 pub struct Partitions {
     schema: SchemaRef,
+    queue_bytes: usize,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -63,7 +68,12 @@ impl Partitions {
     /// `count` empty partitions of rows of `schema`.
     pub fn new(schema: SchemaRef, count: usize) -> Arc<Self> {
         let queues = std::iter::repeat_with(Queue::default).take(count).collect();
-        Arc::new(Self { schema, state: Mutex::new(State { queues, failed: None }), changed: Condvar::new() })
+        Arc::new(Self {
+            schema,
+            queue_bytes: (TASK_BYTES / count.max(1)).max(LEAST_QUEUE_BYTES),
+            state: Mutex::new(State { queues, failed: None }),
+            changed: Condvar::new(),
+        })
     }
 
     pub fn schema(&self) -> SchemaRef {
@@ -84,7 +94,7 @@ impl Partitions {
             if queue.done {
                 return Ok(());
             }
-            if queue.bytes < QUEUE_BYTES {
+            if queue.bytes < self.queue_bytes {
                 break;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -146,6 +156,16 @@ impl Partitions {
     /// Whether anybody wants more rows.
     fn is_wanted(&self) -> bool {
         lock(&self.state).queues.iter().any(|queue| !queue.done)
+    }
+
+    /// Nobody will read the partition.
+    fn abandon(&self, partition: usize) {
+        if let Some(queue) = lock(&self.state).queues.get_mut(partition).filter(|queue| !queue.taken) {
+            queue.done = true;
+            queue.waiting.clear();
+            queue.bytes = 0;
+        }
+        self.changed.notify_all();
     }
 
     fn read(self: &Arc<Self>, partition: usize) -> Result<PartitionReader, EngineError> {
@@ -297,7 +317,13 @@ fn move_rows(rows: ResultStream, splitter: &RowSplitter, to: &Partitions) -> Res
         let batch = batch?;
         moved.rows += batch.num_rows() as u64;
         moved.bytes += batch.get_array_memory_size() as u64;
-        for (partition, rows) in splitter.split(&batch)? {
+        let parts = splitter.split(&batch)?;
+        let divided: usize = parts.iter().map(|(_, rows)| rows.num_rows()).sum();
+        if divided != batch.num_rows() {
+            let message = format!("{divided} of {} rows have a partition", batch.num_rows());
+            return Err(EngineError::internal(message));
+        }
+        for (partition, rows) in parts {
             to.push(partition, rows)?;
         }
         if !to.is_wanted() {
@@ -312,8 +338,15 @@ fn move_rows(rows: ResultStream, splitter: &RowSplitter, to: &Partitions) -> Res
 /// All tasks of a process whose rows others fetch.
 #[derive(Default)]
 pub struct ShuffleStore {
-    tasks: Mutex<HashMap<TaskKey, Arc<Partitions>>>,
+    state: Mutex<StoreState>,
     added: Notify,
+}
+
+#[derive(Default)]
+struct StoreState {
+    tasks: HashMap<TaskKey, Arc<Partitions>>,
+    /// Partitions of tasks that have not begun; the oldest are forgotten.
+    abandoned: VecDeque<(TaskKey, usize)>,
 }
 
 /// A task in the store. Dropping it takes the task out; what is still read then fails.
@@ -325,7 +358,7 @@ pub struct Offered {
 
 impl Drop for Offered {
     fn drop(&mut self) {
-        lock(&self.store.tasks).remove(&self.key);
+        lock(&self.store.state).tasks.remove(&self.key);
         // Nothing if all was read.
         self.partitions.fail(EngineError::interrupted());
     }
@@ -337,9 +370,17 @@ impl ShuffleStore {
     /// # Errors
     /// The task is there already.
     pub fn offer(self: &Arc<Self>, key: TaskKey, partitions: Arc<Partitions>) -> Result<Offered, EngineError> {
-        if lock(&self.tasks).insert(key, Arc::clone(&partitions)).is_some() {
+        let mut state = lock(&self.state);
+        if state.tasks.insert(key, Arc::clone(&partitions)).is_some() {
             return Err(EngineError::internal(format!("{key:?} runs twice")));
         }
+        state.abandoned.retain(|(task, partition)| {
+            if *task == key {
+                partitions.abandon(*partition);
+            }
+            *task != key
+        });
+        drop(state);
         self.added.notify_waiters();
         Ok(Offered { store: Arc::clone(self), key, partitions })
     }
@@ -350,16 +391,53 @@ impl ShuffleStore {
     /// The partition was read before.
     pub async fn read(&self, wanted: &ReadPartition) -> Result<PartitionReader, EngineError> {
         let key = TaskKey { query: wanted.query_id, stage: wanted.stage, task: wanted.task };
+        let mut wish = Wish { store: self, key, partition: wanted.partition as usize, granted: false };
         loop {
             let added = self.added.notified();
             tokio::pin!(added);
             // From here on an addition is not missed.
             added.as_mut().enable();
-            let found = lock(&self.tasks).get(&key).cloned();
+            let found = lock(&self.state).tasks.get(&key).cloned();
             if let Some(partitions) = found {
+                wish.granted = true;
                 return partitions.read(wanted.partition as usize);
             }
             added.await;
+        }
+    }
+
+    /// Nobody will read the partition: its task is not to wait for that.
+    pub fn abandon(&self, wanted: &ReadPartition) {
+        let key = TaskKey { query: wanted.query_id, stage: wanted.stage, task: wanted.task };
+        self.abandon_partition(key, wanted.partition as usize);
+    }
+
+    fn abandon_partition(&self, key: TaskKey, partition: usize) {
+        let mut state = lock(&self.state);
+        match state.tasks.get(&key) {
+            Some(partitions) => partitions.abandon(partition),
+            None => {
+                if state.abandoned.len() == ABANDONED_LIMIT {
+                    state.abandoned.pop_front();
+                }
+                state.abandoned.push_back((key, partition));
+            }
+        }
+    }
+}
+
+/// Somebody waits for a partition; if they give up, its task must not wait for them.
+struct Wish<'a> {
+    store: &'a ShuffleStore,
+    key: TaskKey,
+    partition: usize,
+    granted: bool,
+}
+
+impl Drop for Wish<'_> {
+    fn drop(&mut self) {
+        if !self.granted {
+            self.store.abandon_partition(self.key, self.partition);
         }
     }
 }

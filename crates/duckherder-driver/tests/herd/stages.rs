@@ -12,7 +12,12 @@ pub fn make_tables(herd: &Herd) {
                  'name ' || (i % 89) AS s, [i, i + 1] AS l FROM range(200000) r(i);
              CREATE TABLE c AS SELECT i AS k, CASE WHEN i % 3 = 0 THEN NULL ELSE 'tag ' || i END AS tag
                  FROM range(700) r(i);
-             CREATE TABLE nothing (k BIGINT, s VARCHAR);",
+             CREATE TABLE nothing (k BIGINT, s VARCHAR);
+             -- Names that the rows of stages and splits have.
+             CREATE TABLE exchange_0 (c0 BIGINT, c1 BIGINT, c2 BIGINT, c3 BIGINT);
+             INSERT INTO exchange_0 VALUES (1, 2, 3, 4);
+             CREATE VIEW exchange_1 AS FROM exchange_0;
+             CREATE TABLE split_0 AS FROM exchange_0;",
         )
         .unwrap();
 }
@@ -42,6 +47,9 @@ pub const QUERIES: &[&str] = &[
     "SELECT s, count(DISTINCT n), mode(k) FILTER (k = 3) FROM a GROUP BY s",
     "SELECT id, sum(k), list(s) FROM a GROUP BY id HAVING sum(k) > 998",
     "SELECT k, id, row_number() OVER (PARTITION BY k ORDER BY id), sum(n) OVER (PARTITION BY k ORDER BY id) FROM a",
+    "SELECT k, s, sum(n) OVER (PARTITION BY s), count(*) OVER (PARTITION BY s) FROM (SELECT k, s, n FROM a WHERE id < 999)",
+    "SELECT k, max(c) OVER (PARTITION BY k % 10) FROM (SELECT k, n, count(*) AS c FROM a GROUP BY k, n)",
+    "SELECT tag, count(*) OVER (PARTITION BY k % 7) FROM c",
     "SELECT id FROM b QUALIFY rank() OVER (PARTITION BY n, s ORDER BY id DESC) = 1",
     "SELECT k, s, count(*) FROM a GROUP BY GROUPING SETS ((k), (s), ())",
     "SELECT k FROM a UNION SELECT k FROM b UNION ALL SELECT k FROM c",
@@ -59,6 +67,9 @@ pub const QUERIES: &[&str] = &[
     "SELECT DISTINCT ON (k) k, id FROM a ORDER BY k, id DESC",
     "SELECT DISTINCT a.s, b.s FROM a JOIN b ON a.id = b.id",
     "SELECT count(*) FROM (SELECT * FROM a JOIN b ON a.id = b.id LIMIT 777)",
+    "SELECT count(*) FROM a JOIN exchange_0 e ON a.id = e.c1",
+    "SELECT count(DISTINCT s.id) FROM a JOIN (SELECT id FROM b ORDER BY k LIMIT 10) s ON a.id = s.id",
+    "SELECT x.* FROM a x FULL JOIN b y ON x.id = y.n WHERE y.k = 5 AND y.id < 100",
 ];
 
 /// The answers do not depend on `duckherder_distribution`.

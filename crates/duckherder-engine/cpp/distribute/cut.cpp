@@ -3,7 +3,6 @@
 #include "duckdb/common/type_visitor.hpp"
 #include "duckdb/planner/operator/logical_aggregate.hpp"
 #include "duckdb/planner/operator/logical_comparison_join.hpp"
-#include "duckdb/planner/operator/logical_distinct.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
 #include "duckdb/planner/operator/logical_limit.hpp"
 #include "duckdb/planner/operator/logical_top_n.hpp"
@@ -204,11 +203,6 @@ ShuffleKeys PlanCutter::KeysOf(const DhCut &cut) {
 	case LogicalOperatorType::LOGICAL_WINDOW:
 		for (auto &partition : consumer.expressions.at(0)->Cast<BoundWindowExpression>().Partitions()) {
 			keys.push_back(partition->Copy());
-		}
-		break;
-	case LogicalOperatorType::LOGICAL_DISTINCT:
-		for (auto &target : consumer.Cast<LogicalDistinct>().distinct_targets) {
-			keys.push_back(target->Copy());
 		}
 		break;
 	case LogicalOperatorType::LOGICAL_UNION:

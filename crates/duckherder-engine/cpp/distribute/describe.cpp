@@ -12,11 +12,9 @@
 #include "duckdb/planner/operator/logical_aggregate.hpp"
 #include "duckdb/planner/expression/bound_window_expression.hpp"
 #include "duckdb/planner/operator/logical_comparison_join.hpp"
-#include "duckdb/planner/operator/logical_cteref.hpp"
 #include "duckdb/planner/operator/logical_distinct.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
 #include "duckdb/planner/operator/logical_limit.hpp"
-#include "duckdb/planner/operator/logical_materialized_cte.hpp"
 #include "duckdb/planner/operator/logical_set_operation.hpp"
 #include "duckdb/planner/operator/logical_top_n.hpp"
 #include "duckdb/planner/operator/logical_window.hpp"
@@ -141,6 +139,7 @@ static string DescribeAggregate(LogicalAggregate &aggregate) {
 		                    .Text("name", function.GetName().GetIdentifierName())
 		                    .Bool("distinct", call.IsDistinct())
 		                    .Bool("exportable", exportable)
+		                    .Bool("order_dependent", function.GetOrderDependent() == AggregateOrderDependent::ORDER_DEPENDENT)
 		                    .End());
 	}
 	return JsonObject()
@@ -219,7 +218,6 @@ static string DescribeOperator(LogicalOperator &op, uint64_t &number) {
 	case LogicalOperatorType::LOGICAL_COMPARISON_JOIN:
 	case LogicalOperatorType::LOGICAL_ANY_JOIN:
 	case LogicalOperatorType::LOGICAL_ASOF_JOIN:
-	case LogicalOperatorType::LOGICAL_DELIM_JOIN:
 		node.Raw("join", DescribeJoin(op.Cast<LogicalJoin>()));
 		break;
 	case LogicalOperatorType::LOGICAL_UNION:
@@ -229,12 +227,6 @@ static string DescribeOperator(LogicalOperator &op, uint64_t &number) {
 		break;
 	case LogicalOperatorType::LOGICAL_WINDOW:
 		node.Number("partition_keys", PartitionKeys(op.Cast<LogicalWindow>()));
-		break;
-	case LogicalOperatorType::LOGICAL_MATERIALIZED_CTE:
-		node.Number("cte", op.Cast<LogicalMaterializedCTE>().table_index.index);
-		break;
-	case LogicalOperatorType::LOGICAL_CTE_REF:
-		node.Number("cte", op.Cast<LogicalCTERef>().cte_index.index);
 		break;
 	case LogicalOperatorType::LOGICAL_LIMIT: {
 		auto &limit = op.Cast<LogicalLimit>();

@@ -36,6 +36,9 @@ public:
 		if (exchange) {
 			return;
 		}
+		if (failed) {
+			throw InterruptException();
+		}
 		if (HadWritten(context)) {
 			throw TransactionException("the plan was made before the transaction wrote; run the statement again");
 		}
@@ -59,14 +62,21 @@ public:
 		if (!snapshot) {
 			throw InternalException("a query of tasks reads no table");
 		}
-		vector<Fragment *> fragments;
+		vector<unique_ptr<Fragment>> copies;
 		for (auto &other : query->stages) {
-			fragments.push_back(other.fragment->Copy().release());
+			copies.push_back(other.fragment->Copy());
+		}
+		vector<Fragment *> fragments;
+		for (auto &copy : copies) {
+			fragments.push_back(copy.release());
 		}
 		DhError error {nullptr, nullptr};
+		// A run that fails to start is not started again by the next thread.
+		failed = true;
 		DhRun run {fragments.data(), fragments.size(), snapshot.release(), row_groups.data(), row_groups.size()};
 		exchange = query->functions.start(query->query, stage, run, &error);
 		ThrowIfError(error);
+		failed = false;
 		partitions = query->functions.partitions(exchange);
 	}
 
@@ -102,6 +112,7 @@ public:
 	void *exchange = nullptr;
 
 private:
+	bool failed = false;
 	std::mutex start_lock;
 	unique_ptr<ArrowSourceColumns> columns;
 };

@@ -1,5 +1,6 @@
 #include "fragment.hpp"
 
+#include "arrow_source.hpp"
 #include "bridge.hpp"
 #include "duckdb/common/extension_type_info.hpp"
 #include "duckdb/common/types/value.hpp"
@@ -10,11 +11,13 @@
 #include "duckdb/parser/expression/conjunction_expression.hpp"
 #include "duckdb/parser/expression/constant_expression.hpp"
 #include "duckdb/parser/expression/function_expression.hpp"
+#include "duckdb/parser/expression/star_expression.hpp"
 #include "duckdb/parser/query_node/select_node.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
 #include "duckdb/parser/tableref/basetableref.hpp"
 #include "duckdb/parser/tableref/emptytableref.hpp"
 #include "duckdb/parser/tableref/subqueryref.hpp"
+#include "duckdb/parser/tableref/table_function_ref.hpp"
 #include "duckdb/planner/binder.hpp"
 
 using namespace duckdb; // NOLINT
@@ -110,10 +113,25 @@ static void Define(QueryNode &query, vector<pair<Identifier, unique_ptr<QueryNod
 	}
 }
 
+//! What the connection was given under the name of an exchange, whatever tables have that name.
+static unique_ptr<QueryNode> Arriving(idx_t stage) {
+	vector<unique_ptr<ParsedExpression>> arguments;
+	arguments.push_back(ConstantExpression::FromValue(Value(ExchangeName(stage).GetIdentifierName())));
+	auto source = make_uniq<TableFunctionRef>();
+	source->function = make_uniq<FunctionExpression>(Identifier(EXCHANGE_FUNCTION), std::move(arguments));
+	auto node = make_uniq<SelectNode>();
+	node->select_list.push_back(make_uniq<StarExpression>());
+	node->from_table = std::move(source);
+	return std::move(node);
+}
+
 unique_ptr<QueryNode> Fragment::TaskQuery(const vector<DhSplit> &task) const {
 	vector<pair<Identifier, unique_ptr<QueryNode>>> definitions;
 	for (idx_t i = 0; i < splits.size(); i++) {
 		definitions.emplace_back(SplitName(splits[i].scan), SplitQuery(i, task.at(i)));
+	}
+	for (auto &exchange : exchanges) {
+		definitions.emplace_back(ExchangeName(exchange.stage), Arriving(exchange.stage));
 	}
 	auto result = query->Copy();
 	Define(*result, std::move(definitions));
@@ -165,13 +183,16 @@ unique_ptr<QueryNode> Fragment::RemoteQuery() const {
 }
 
 const vector<LogicalType> &Fragment::BindTypes(ClientContext &context) {
-	SelectStatement statement;
-	statement.node = TaskQuery(vector<DhSplit>(splits.size(), DhSplit {-1, -1, 0, 0}));
-	vector<pair<Identifier, unique_ptr<QueryNode>>> arriving;
-	for (auto &exchange : exchanges) {
-		arriving.emplace_back(ExchangeName(exchange.stage), NoRows(exchange.types));
+	vector<pair<Identifier, unique_ptr<QueryNode>>> definitions;
+	for (idx_t i = 0; i < splits.size(); i++) {
+		definitions.emplace_back(SplitName(splits[i].scan), SplitQuery(i, DhSplit {-1, -1, 0, 0}));
 	}
-	Define(*statement.node, std::move(arriving));
+	for (auto &exchange : exchanges) {
+		definitions.emplace_back(ExchangeName(exchange.stage), NoRows(exchange.types));
+	}
+	SelectStatement statement;
+	statement.node = query->Copy();
+	Define(*statement.node, std::move(definitions));
 	auto binder = Binder::CreateBinder(context);
 	types = binder->Bind(statement.Cast<SQLStatement>()).types;
 	return types;
