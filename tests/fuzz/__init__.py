@@ -1,1 +1,1 @@
-"""Random single-table queries over random tables, compared with plain DuckDB."""
+"""Random queries over random tables, one or several, compared with plain DuckDB."""

@@ -1,7 +1,8 @@
-"""At least 2,000 random queries, with 0, 1 and 4 workers, in the driver's process and in others.
+"""Random queries, with 0, 1 and 4 workers, in the driver's process and in others: over one table as the driver likes to
+run them, over several tables with 'always'.
 
-`DUCKHERDER_FUZZ_SEED` repeats a run, `DUCKHERDER_FUZZ_QUERIES` sets how many queries there are in all. For more, or for
-minutes on end: `python -m fuzz.run --help`.
+`DUCKHERDER_FUZZ_SEED` repeats a run; `DUCKHERDER_FUZZ_QUERIES` and `DUCKHERDER_FUZZ_JOINS` set how many queries of each
+kind there are in all. For more, or for minutes on end: `python -m fuzz.run --help`.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import random
 
 import pytest
 
-from fuzz.run import CLUSTERS, Fuzzer
+from fuzz.run import CLUSTERS, Fuzzer, Report
 
 # pytest-xdist collects in every process: the seed has to be the same in all of them
 SEED = int(os.environ.setdefault("DUCKHERDER_FUZZ_SEED", str(random.SystemRandom().randrange(10**9))))
 QUERIES = int(os.environ.get("DUCKHERDER_FUZZ_QUERIES", "2000"))
+QUERIES_OVER_SEVERAL = int(os.environ.get("DUCKHERDER_FUZZ_JOINS", "1000"))
+# of the queries over several tables, when there are workers
+LEAST_SHARE_SPLIT = 0.0
 
 
 @pytest.mark.timeout(280)
@@ -28,10 +32,29 @@ def test_random_queries(cluster, capsys):
         fuzzer.close()
     with capsys.disabled():
         print(f"\n{report.summary()}")
-    assert not report.differences, "\n".join(report.differences[:5])
-    # a query of which DuckDB itself gives several answers proves nothing
-    assert report.unstable <= report.queries // 20
+    _agrees(report)
     if cluster == "local-0":
         assert set(report.modes) <= {"LOCAL"}
     else:
         assert report.split >= report.queries // 5, "hardly anything was split over workers"
+
+
+@pytest.mark.timeout(280)
+@pytest.mark.parametrize("cluster", sorted(CLUSTERS))
+def test_random_queries_over_several_tables(cluster, capsys):
+    fuzzer = Fuzzer(cluster, SEED, distribution="always")
+    try:
+        report = fuzzer.run_over_several(-(-QUERIES_OVER_SEVERAL // len(CLUSTERS)), None)
+    finally:
+        fuzzer.close()
+    with capsys.disabled():
+        print(f"\n{report.summary()}")
+    _agrees(report)
+    if cluster != "local-0":
+        assert report.split >= report.queries * LEAST_SHARE_SPLIT
+
+
+def _agrees(report: Report) -> None:
+    assert not report.differences, "\n".join(report.differences[:5])
+    # a query of which DuckDB itself gives several answers, or none, proves nothing
+    assert report.unstable + report.too_slow_in_duckdb <= report.queries // 20

@@ -1,0 +1,1 @@
+"""Larger proofs, started by hand."""
