@@ -29,7 +29,7 @@ CLUSTERS = {
     "remote-2": {"remote_workers": 2},
 }
 # of the 22, with 'always', with two workers or more
-LEAST_SPLIT = 0
+LEAST_SPLIT = 18
 # these scan one table and need no exchange but the last
 SPLIT_BY_ITSELF = (1, 6)
 

@@ -17,9 +17,9 @@ from fuzz.run import CLUSTERS, Fuzzer, Report
 # pytest-xdist collects in every process: the seed has to be the same in all of them
 SEED = int(os.environ.setdefault("DUCKHERDER_FUZZ_SEED", str(random.SystemRandom().randrange(10**9))))
 QUERIES = int(os.environ.get("DUCKHERDER_FUZZ_QUERIES", "2000"))
-QUERIES_OVER_SEVERAL = int(os.environ.get("DUCKHERDER_FUZZ_JOINS", "1000"))
+QUERIES_OVER_SEVERAL = int(os.environ.get("DUCKHERDER_FUZZ_JOINS", "500"))
 # of the queries over several tables, when there are workers
-LEAST_SHARE_SPLIT = 0.0
+LEAST_SHARE_SPLIT = 0.6
 
 
 @pytest.mark.timeout(280)

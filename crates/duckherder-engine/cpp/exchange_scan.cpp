@@ -137,9 +137,16 @@ static OperatorPartitionData PartitionData(ClientContext &, TableFunctionGetPart
 	return OperatorPartitionData(local.partition.IsValid() ? local.partition.GetIndex() : 0);
 }
 
+//! Nobody knows how many rows will arrive. Without a word on that DuckDB takes it for one row, and joins that compare
+//! every row with every other for the fastest.
+static unique_ptr<NodeStatistics> AssumedRows(ClientContext &, const FunctionData *) {
+	return make_uniq<NodeStatistics>(1U << 20U);
+}
+
 TableFunction ExchangeScanFunction() {
 	TableFunction function(EXCHANGE_FUNCTION, {LogicalType::VARCHAR}, Scan, Bind, InitGlobal, InitLocal);
 	function.projection_pushdown = true;
+	function.cardinality = AssumedRows;
 	function.serialize = NoSecondScan;
 	function.deserialize = NoCopiedScan;
 	function.verify_serialization = false;

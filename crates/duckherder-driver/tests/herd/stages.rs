@@ -63,6 +63,8 @@ pub const QUERIES: &[&str] = &[
     "SELECT s, random() < 2, id FROM a WHERE id < 10",
     "SELECT b.l, c.tag FROM b JOIN c ON b.k = c.k WHERE b.id < 3000",
     "SELECT count(*), sum(b.id) FROM a ASOF JOIN b ON a.k = b.k AND a.id >= b.id WHERE a.id < 2000",
+    "SELECT count(*), sum(b.id) FROM a ASOF JOIN b ON a.id >= b.id",
+    "SELECT count(*), sum(b.id) FROM a JOIN b ON a.id >= b.id AND a.id < b.id + 2",
     "SELECT a.s, b.s FROM a POSITIONAL JOIN b WHERE a.id < 10",
     "SELECT DISTINCT ON (k) k, id FROM a ORDER BY k, id DESC",
     "SELECT DISTINCT a.s, b.s FROM a JOIN b ON a.id = b.id",
