@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 
 import pytest
 
@@ -18,6 +19,7 @@ from fuzz.run import CLUSTERS, Fuzzer, Report
 SEED = int(os.environ.setdefault("DUCKHERDER_FUZZ_SEED", str(random.SystemRandom().randrange(10**9))))
 QUERIES = int(os.environ.get("DUCKHERDER_FUZZ_QUERIES", "2000"))
 QUERIES_OVER_SEVERAL = int(os.environ.get("DUCKHERDER_FUZZ_JOINS", "500"))
+SECONDS = 120
 # of the queries over several tables, when there are workers
 LEAST_SHARE_SPLIT = 0.6
 
@@ -44,7 +46,8 @@ def test_random_queries(cluster, capsys):
 def test_random_queries_over_several_tables(cluster, capsys):
     fuzzer = Fuzzer(cluster, SEED, distribution="always")
     try:
-        report = fuzzer.run_over_several(-(-QUERIES_OVER_SEVERAL // len(CLUSTERS)), None)
+        # how many there are depends on the machine, within bounds
+        report = fuzzer.run_over_several(-(-QUERIES_OVER_SEVERAL // len(CLUSTERS)), time.monotonic() + SECONDS)
     finally:
         fuzzer.close()
     with capsys.disabled():
@@ -57,4 +60,4 @@ def test_random_queries_over_several_tables(cluster, capsys):
 def _agrees(report: Report) -> None:
     assert not report.differences, "\n".join(report.differences[:5])
     # a query of which DuckDB itself gives several answers, or none, proves nothing
-    assert report.unstable + report.too_slow_in_duckdb <= report.queries // 20
+    assert report.unstable + report.too_slow_in_duckdb <= report.queries // 10
