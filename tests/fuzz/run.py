@@ -45,7 +45,7 @@ QUERIES_A_SCHEMA = 100
 # longer than the slowest query by far
 HANGS_AFTER_S = 60
 # what takes DuckDB itself longer is left alone
-TOO_SLOW_AFTER_S = 5
+TOO_SLOW_AFTER_S = 10
 
 
 @dataclass
