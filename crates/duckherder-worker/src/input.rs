@@ -224,3 +224,44 @@ impl BatchSource for Input {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::shuffle::{Partitions, TaskKey};
+    use arrow::array::{ArrayRef, Int64Array};
+
+    const TASK: TaskKey = TaskKey { query: 7, stage: 0, task: 0 };
+    const WANTED: ReadPartition = ReadPartition { query_id: 7, stage: 0, task: 0, partition: 0 };
+
+    /// More rows than may wait.
+    fn fill(partitions: &Partitions, batch: &RecordBatch) {
+        for _ in 0..100 {
+            partitions.push(0, batch.clone()).unwrap();
+        }
+        partitions.end();
+        partitions.wait_until_read().unwrap();
+    }
+
+    /// A join whose other side is empty ends before it has looked at all of its sources.
+    #[test]
+    fn a_partition_that_nobody_asks_for_holds_nobody_up() {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1; 1 << 16]));
+        let batch = RecordBatch::try_from_iter([("c0", column)]).unwrap();
+        for asked in [false, true] {
+            for begun_before in [false, true] {
+                let store = Arc::new(ShuffleStore::default());
+                let offer = || store.offer(TASK, Partitions::new(batch.schema(), 1)).unwrap();
+                let before = begun_before.then(offer);
+                let mut source = Source::local(&store, WANTED);
+                if asked {
+                    let _ = source.poll_next(&mut Context::from_waker(std::task::Waker::noop()));
+                }
+                drop(source);
+                fill(&before.unwrap_or_else(offer).partitions, &batch);
+            }
+        }
+    }
+}
