@@ -146,7 +146,8 @@ impl Placer<'_> {
 /// Whether the order in which rows come decides which rows, or which values, come out.
 fn picks_rows(node: &PlanNode) -> bool {
     let order_dependent = |call: &AggregateCall| call.order_dependent;
-    matches!(node.operator, Operator::Limit | Operator::TopN | Operator::Window)
-        || node.distinct_on
+    let nearest = node.join.as_ref().is_some_and(|join| join.asof);
+    matches!(node.operator, Operator::Distinct | Operator::Limit | Operator::TopN | Operator::Window)
+        || nearest
         || node.aggregate.as_ref().is_some_and(|aggregate| aggregate.calls.iter().any(order_dependent))
 }

@@ -206,10 +206,13 @@ fn the_right_side_of_in_is_never_shuffled() {
 #[test]
 fn a_side_that_picks_rows_is_not_made_several_times() {
     let first = sum(0).replace(r#""exportable":true"#, r#""exportable":true,"order_dependent":true"#);
-    for small in [r#"TOP_N "limit":{"rows":5,"offset":0}"#, "WINDOW", &first] {
+    for small in [r#"TOP_N "limit":{"rows":5,"offset":0}"#, "WINDOW", "DISTINCT", &first] {
         let split = always(&format!("({} [large 9000000] ({small} [small 200000]))", join("INNER")));
         assert!(split.stages.iter().flat_map(|stage| &stage.scans).all(|scan| !scan.whole), "{small}");
     }
+    let nearest = r#"ASOF_JOIN "join":{"type":"INNER","equalities":0,"asof":true}"#;
+    let split = always(&format!("({} [large 9000000] ({nearest} [x 200000] [y 200000]))", join("INNER")));
+    assert!(split.stages.iter().flat_map(|stage| &stage.scans).all(|scan| scan.scan != 1 || !scan.whole));
 }
 
 /// A row without a partner must come out once, not once a task.

@@ -37,26 +37,11 @@ pub enum Source {
     /// Another process.
     Remote(mpsc::Receiver<Item>),
     /// A task of this process that may not have begun.
-    Waiting(BoxFuture<'static, Result<PartitionReader, EngineError>>, Unasked),
+    Waiting(BoxFuture<'static, Result<PartitionReader, EngineError>>),
     Local(PartitionReader),
     Failed(EngineError),
     /// All rows were read: nobody waits for more.
     Ended,
-}
-
-/// A partition that was not asked for yet. Dropping it says that it will not be: a reader may end before it has looked
-/// at all of its sources.
-pub struct Unasked {
-    store: Arc<ShuffleStore>,
-    wanted: Option<ReadPartition>,
-}
-
-impl Drop for Unasked {
-    fn drop(&mut self) {
-        if let Some(wanted) = &self.wanted {
-            self.store.abandon(wanted);
-        }
-    }
 }
 
 pub enum Item {
@@ -113,10 +98,8 @@ impl Source {
     }
 
     /// The rows of a task of this process.
-    pub fn local(store: &Arc<ShuffleStore>, wanted: ReadPartition) -> Self {
-        let unasked = Unasked { store: Arc::clone(store), wanted: Some(wanted.clone()) };
-        let store = Arc::clone(store);
-        Self::Waiting(async move { store.read(&wanted).await }.boxed(), unasked)
+    pub fn local(store: &Arc<ShuffleStore>, wanted: &ReadPartition) -> Self {
+        Self::Waiting(store.read(wanted).boxed())
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, EngineError>>> {
@@ -128,17 +111,13 @@ impl Source {
                     Some(Item::Failed(error)) => Some(Err(error)),
                     None => Some(Err(EngineError::new("IO", "the rows of an input ended without an end"))),
                 }),
-                Self::Waiting(reader, unasked) => {
-                    // From here on the future tells the task if it is dropped.
-                    unasked.wanted = None;
-                    match reader.poll_unpin(cx) {
-                        Poll::Pending => return Poll::Pending,
-                        Poll::Ready(found) => {
-                            *self = found.map_or_else(Self::Failed, Self::Local);
-                            continue;
-                        }
+                Self::Waiting(reader) => match reader.poll_unpin(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(found) => {
+                        *self = found.map_or_else(Self::Failed, Self::Local);
+                        continue;
                     }
-                }
+                },
                 Self::Local(reader) => reader.poll_next(cx),
                 Self::Failed(error) => Poll::Ready(Some(Err(error.clone()))),
                 Self::Ended => Poll::Ready(None),
@@ -255,7 +234,7 @@ mod tests {
                 let store = Arc::new(ShuffleStore::default());
                 let offer = || store.offer(TASK, Partitions::new(batch.schema(), 1)).unwrap();
                 let before = begun_before.then(offer);
-                let mut source = Source::local(&store, WANTED);
+                let mut source = Source::local(&store, &WANTED);
                 if asked {
                     let _ = source.poll_next(&mut Context::from_waker(std::task::Waker::noop()));
                 }

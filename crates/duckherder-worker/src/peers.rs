@@ -2,12 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use duckherder_proto::{CONNECTION_WINDOW_BYTES, MAX_FRAME_BYTES};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::error::{Result, WorkerError};
 use crate::server::{KEEP_ALIVE_INTERVAL, STREAM_WINDOW_BYTES};
+
+/// A process that does not answer by then is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a silent connection may take to show that it is alive.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// One connection a location.
 #[derive(Default)]
@@ -30,10 +36,12 @@ impl Peers {
         let endpoint = Endpoint::from_shared(format!("http://{authority}")).map_err(|_| malformed())?;
         let channel = endpoint
             .tcp_nodelay(true)
+            .connect_timeout(CONNECT_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_frame_size(MAX_FRAME_BYTES)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .connect_lazy();
         channels.insert(location.to_string(), channel.clone());
         Ok(channel)

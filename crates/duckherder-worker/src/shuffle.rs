@@ -385,34 +385,36 @@ impl ShuffleStore {
         Ok(Offered { store: Arc::clone(self), key, partitions })
     }
 
-    /// The rows of one partition, once their task has begun. Whoever waits gives up by dropping the future.
+    /// The rows of one partition, once their task has begun. Whoever gives up by dropping the future, asked or not, is
+    /// not waited for by the task.
     ///
     /// # Errors
     /// The partition was read before.
-    pub async fn read(&self, wanted: &ReadPartition) -> Result<PartitionReader, EngineError> {
+    pub fn read(
+        self: &Arc<Self>,
+        wanted: &ReadPartition,
+    ) -> impl Future<Output = Result<PartitionReader, EngineError>> + Send + use<> {
         let key = TaskKey { query: wanted.query_id, stage: wanted.stage, task: wanted.task };
-        let mut wish = Wish { store: self, key, partition: wanted.partition as usize, granted: false };
-        loop {
-            let added = self.added.notified();
-            tokio::pin!(added);
-            // From here on an addition is not missed.
-            added.as_mut().enable();
-            let found = lock(&self.state).tasks.get(&key).cloned();
-            if let Some(partitions) = found {
-                wish.granted = true;
-                return partitions.read(wanted.partition as usize);
+        let mut wish = Wish { store: Arc::clone(self), key, partition: wanted.partition as usize, granted: false };
+        async move {
+            loop {
+                let store = Arc::clone(&wish.store);
+                let added = store.added.notified();
+                tokio::pin!(added);
+                // From here on an addition is not missed.
+                added.as_mut().enable();
+                let found = lock(&store.state).tasks.get(&key).cloned();
+                if let Some(partitions) = found {
+                    wish.granted = true;
+                    return partitions.read(wish.partition);
+                }
+                added.await;
             }
-            added.await;
         }
     }
 
     /// Nobody will read the partition: its task is not to wait for that.
-    pub fn abandon(&self, wanted: &ReadPartition) {
-        let key = TaskKey { query: wanted.query_id, stage: wanted.stage, task: wanted.task };
-        self.abandon_partition(key, wanted.partition as usize);
-    }
-
-    fn abandon_partition(&self, key: TaskKey, partition: usize) {
+    fn abandon(&self, key: TaskKey, partition: usize) {
         let mut state = lock(&self.state);
         match state.tasks.get(&key) {
             Some(partitions) => partitions.abandon(partition),
@@ -427,17 +429,17 @@ impl ShuffleStore {
 }
 
 /// Somebody waits for a partition; if they give up, its task must not wait for them.
-struct Wish<'a> {
-    store: &'a ShuffleStore,
+struct Wish {
+    store: Arc<ShuffleStore>,
     key: TaskKey,
     partition: usize,
     granted: bool,
 }
 
-impl Drop for Wish<'_> {
+impl Drop for Wish {
     fn drop(&mut self) {
         if !self.granted {
-            self.store.abandon_partition(self.key, self.partition);
+            self.store.abandon(self.key, self.partition);
         }
     }
 }

@@ -40,9 +40,10 @@ pub fn run(
     let on_drop = CancelOnDrop(Arc::clone(&cancel));
     let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
+        let running = Running { database: &database, place: &place, task: &task, cancel: &cancel, runtime: &runtime };
         let run = || match task.partitions {
-            0 => send_rows(&database, &place, &task, &cancel, &runtime, &sender),
-            _ => keep_rows(&database, &place, &task, &cancel, &runtime, &sender),
+            0 => running.send_rows(&sender),
+            _ => running.keep_rows(&sender),
         };
         // Whoever waits for rows would wait for ever.
         let sent = catch_unwind(AssertUnwindSafe(run))
@@ -60,79 +61,73 @@ pub fn run(
     })
 }
 
-/// Starts the task's fragment over its inputs.
-fn start(
-    connection: &Connection,
-    place: &Place,
-    task: &RunTask,
-    cancel: &Cancel,
-    runtime: &Handle,
-) -> Result<ResultStream> {
-    apply_settings(connection, task)?;
-    for input in &task.inputs {
-        connection.register_input(&input.name, Input::open(input, &place.peers, runtime)?)?;
-    }
-    let rows = connection.query(&task.fragment)?;
-    // DuckDB forgets an interrupt that comes before the statement starts.
-    match cancel.arm(Stop::Statement(connection.interrupter())) {
-        true => Ok(rows),
-        false => Err(EngineError::interrupted().into()),
-    }
+/// A task and what it works with.
+struct Running<'a> {
+    database: &'a Database,
+    place: &'a Place,
+    task: &'a RunTask,
+    cancel: &'a Cancel,
+    runtime: &'a Handle,
 }
 
-fn send_rows(
-    database: &Database,
-    place: &Place,
-    task: &RunTask,
-    cancel: &Cancel,
-    runtime: &Handle,
-    sender: &mpsc::Sender<Result<FlightData, Status>>,
-) -> Result<()> {
-    let connection = database.connect()?;
-    let rows = start(&connection, place, task, cancel, runtime)?;
-    let (mut encoder, schema) = BatchEncoder::new(rows.schema());
-    let mut messages = vec![schema];
-    let send = |messages: &mut Vec<FlightData>| -> Result<()> {
-        for message in messages.drain(..) {
-            if sender.blocking_send(Ok(message)).is_err() {
-                return Err(EngineError::interrupted().into());
+impl Running<'_> {
+    /// Starts the task's fragment over its inputs.
+    fn start(&self, connection: &Connection) -> Result<ResultStream> {
+        apply_settings(connection, self.task)?;
+        for input in &self.task.inputs {
+            connection.register_input(&input.name, Input::open(input, &self.place.peers, self.runtime)?)?;
+        }
+        let rows = connection.query(&self.task.fragment)?;
+        // DuckDB forgets an interrupt that comes before the statement starts.
+        self.go_on(Stop::Statement(connection.interrupter()))?;
+        Ok(rows)
+    }
+
+    /// From here on this can be stopped.
+    fn go_on(&self, stop: Stop) -> Result<(), EngineError> {
+        match self.cancel.arm(stop) {
+            true => Ok(()),
+            false => Err(EngineError::interrupted()),
+        }
+    }
+
+    fn send_rows(&self, sender: &mpsc::Sender<Result<FlightData, Status>>) -> Result<()> {
+        let connection = self.database.connect()?;
+        let rows = self.start(&connection)?;
+        let (mut encoder, schema) = BatchEncoder::new(rows.schema());
+        let mut messages = vec![schema];
+        let send = |messages: &mut Vec<FlightData>| -> Result<()> {
+            for message in messages.drain(..) {
+                if sender.blocking_send(Ok(message)).is_err() {
+                    return Err(EngineError::interrupted().into());
+                }
             }
+            Ok(())
+        };
+        for batch in rows {
+            encoder.encode(&batch?, &mut messages)?;
+            send(&mut messages)?;
+        }
+        messages.push(encoder.finish()?);
+        send(&mut messages)
+    }
+
+    /// Runs a task whose rows others fetch; ends once they have.
+    fn keep_rows(&self, sender: &mpsc::Sender<Result<FlightData, Status>>) -> Result<()> {
+        let connection = self.database.connect()?;
+        let rows = self.start(&connection)?;
+        let key = TaskKey { query: self.task.query_id, stage: self.task.stage, task: self.task.task };
+        let stop = |partitions: &Arc<Partitions>| self.go_on(Stop::Rows(Arc::clone(partitions)));
+        let sent = shuffle::keep(&self.place.store, key, rows, self.task.partitions as usize, stop)?;
+        // No rows, but how many there were: that the driver knows that all is well, and what was moved.
+        let (mut encoder, schema) = BatchEncoder::new(Arc::new(Schema::empty()));
+        let moved = TaskMoved { rows: sent.rows, bytes: sent.bytes };
+        for message in [schema, encoder.finish()?.with_app_metadata(moved.pack())] {
+            // The driver has gone if this fails.
+            let _ = sender.blocking_send(Ok(message));
         }
         Ok(())
-    };
-    for batch in rows {
-        encoder.encode(&batch?, &mut messages)?;
-        send(&mut messages)?;
     }
-    messages.push(encoder.finish()?);
-    send(&mut messages)
-}
-
-/// Runs a task whose rows others fetch; ends once they have.
-fn keep_rows(
-    database: &Database,
-    place: &Place,
-    task: &RunTask,
-    cancel: &Cancel,
-    runtime: &Handle,
-    sender: &mpsc::Sender<Result<FlightData, Status>>,
-) -> Result<()> {
-    let connection = database.connect()?;
-    let rows = start(&connection, place, task, cancel, runtime)?;
-    let key = TaskKey { query: task.query_id, stage: task.stage, task: task.task };
-    let stop = |partitions: &Arc<Partitions>| match cancel.arm(Stop::Rows(Arc::clone(partitions))) {
-        true => Ok(()),
-        false => Err(EngineError::interrupted()),
-    };
-    let sent = shuffle::keep(&place.store, key, rows, task.partitions as usize, stop)?;
-    // No rows, but how many there were: that the driver knows that all is well, and what was moved.
-    let (mut encoder, schema) = BatchEncoder::new(Arc::new(Schema::empty()));
-    let moved = TaskMoved { rows: sent.rows, bytes: sent.bytes };
-    for message in [schema, encoder.finish()?.with_app_metadata(moved.pack())] {
-        // The driver has gone if this fails.
-        let _ = sender.blocking_send(Ok(message));
-    }
-    Ok(())
 }
 
 fn apply_settings(connection: &Connection, task: &RunTask) -> Result<()> {

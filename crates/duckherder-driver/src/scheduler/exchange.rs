@@ -186,10 +186,10 @@ impl Run {
     /// them.
     pub fn push(self: &Arc<Self>, task: usize, output: TaskOutput, bytes: u64) -> bool {
         self.queues[task].push(output, bytes, || {
-            let waits = |lane: &&Lane| lock(&lane.waiting).front().is_some_and(|next| self.is_last(*next));
-            let behind = |index: &usize| self.stages.len() == 1 && *index == task % self.lanes.len();
-            let lane = self.lanes.iter().enumerate().find(|(index, lane)| behind(index) && waits(lane));
-            if let Some((lane, _)) = lane
+            // Of several stages, every task has a lane of its own.
+            let lane = task % self.lanes.len();
+            if self.stages.len() == 1
+                && !lock(&self.lanes[lane].waiting).is_empty()
                 && let Err(error) = self.spawn(lane)
             {
                 self.fail(error);

@@ -138,7 +138,7 @@ fn exchange_input(run: &Arc<Run>, id: TaskId, number: usize) -> Result<Arc<Input
             partition: id.task as u32,
         };
         sources.push(match producer.worker(task) {
-            Worker::Local { .. } => Source::local(&run.shared().store, wanted),
+            Worker::Local { .. } => Source::local(&run.shared().store, &wanted),
             Worker::Remote(worker) => {
                 let source = InputSource { location: worker.location.clone(), ticket: wanted.pack().to_vec() };
                 let runtime = run.shared().runtime()?;

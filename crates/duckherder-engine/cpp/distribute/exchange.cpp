@@ -36,8 +36,9 @@ public:
 		if (exchange) {
 			return;
 		}
-		if (failed) {
-			throw InterruptException();
+		// A run that could not start is not started again by the next thread.
+		if (problem.HasError()) {
+			problem.Throw();
 		}
 		if (HadWritten(context)) {
 			throw TransactionException("the plan was made before the transaction wrote; run the statement again");
@@ -71,12 +72,14 @@ public:
 			fragments.push_back(copy.release());
 		}
 		DhError error {nullptr, nullptr};
-		// A run that fails to start is not started again by the next thread.
-		failed = true;
 		DhRun run {fragments.data(), fragments.size(), snapshot.release(), row_groups.data(), row_groups.size()};
 		exchange = query->functions.start(query->query, stage, run, &error);
-		ThrowIfError(error);
-		failed = false;
+		try {
+			ThrowIfError(error);
+		} catch (const std::exception &exception) {
+			problem = ErrorData(exception);
+			throw;
+		}
 		partitions = query->functions.partitions(exchange);
 	}
 
@@ -112,7 +115,8 @@ public:
 	void *exchange = nullptr;
 
 private:
-	bool failed = false;
+	//! Why the tasks did not start.
+	ErrorData problem;
 	std::mutex start_lock;
 	unique_ptr<ArrowSourceColumns> columns;
 };

@@ -125,17 +125,21 @@ static unique_ptr<QueryNode> Arriving(idx_t stage) {
 	return std::move(node);
 }
 
-unique_ptr<QueryNode> Fragment::TaskQuery(const vector<DhSplit> &task) const {
+unique_ptr<QueryNode> Fragment::WithInputs(const vector<DhSplit> &task, const DefineExchange &define) const {
 	vector<pair<Identifier, unique_ptr<QueryNode>>> definitions;
 	for (idx_t i = 0; i < splits.size(); i++) {
 		definitions.emplace_back(SplitName(splits[i].scan), SplitQuery(i, task.at(i)));
 	}
 	for (auto &exchange : exchanges) {
-		definitions.emplace_back(ExchangeName(exchange.stage), Arriving(exchange.stage));
+		definitions.emplace_back(ExchangeName(exchange.stage), define(exchange));
 	}
 	auto result = query->Copy();
 	Define(*result, std::move(definitions));
 	return result;
+}
+
+unique_ptr<QueryNode> Fragment::TaskQuery(const vector<DhSplit> &task) const {
+	return WithInputs(task, [](const ExchangeInput &exchange) { return Arriving(exchange.stage); });
 }
 
 //! A relation without rows that has these columns.
@@ -183,16 +187,9 @@ unique_ptr<QueryNode> Fragment::RemoteQuery() const {
 }
 
 const vector<LogicalType> &Fragment::BindTypes(ClientContext &context) {
-	vector<pair<Identifier, unique_ptr<QueryNode>>> definitions;
-	for (idx_t i = 0; i < splits.size(); i++) {
-		definitions.emplace_back(SplitName(splits[i].scan), SplitQuery(i, DhSplit {-1, -1, 0, 0}));
-	}
-	for (auto &exchange : exchanges) {
-		definitions.emplace_back(ExchangeName(exchange.stage), NoRows(exchange.types));
-	}
+	vector<DhSplit> whole(splits.size(), DhSplit {-1, -1, 0, 0});
 	SelectStatement statement;
-	statement.node = query->Copy();
-	Define(*statement.node, std::move(definitions));
+	statement.node = WithInputs(whole, [](const ExchangeInput &exchange) { return NoRows(exchange.types); });
 	auto binder = Binder::CreateBinder(context);
 	types = binder->Bind(statement.Cast<SQLStatement>()).types;
 	return types;

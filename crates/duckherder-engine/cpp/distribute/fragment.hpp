@@ -5,6 +5,8 @@
 #include "duckdb/parser/qualified_name.hpp"
 #include "duckdb/planner/logical_operator.hpp"
 
+#include <functional>
+
 namespace duckdb {
 class LogicalGet;
 class LogicalAggregate;
@@ -77,6 +79,11 @@ public:
 	duckdb::unique_ptr<Fragment> Copy() const;
 
 private:
+	using DefineExchange = std::function<duckdb::unique_ptr<duckdb::QueryNode>(const ExchangeInput &)>;
+	//! The SQL with a definition for each name of an input.
+	duckdb::unique_ptr<duckdb::QueryNode> WithInputs(const duckdb::vector<DhSplit> &splits,
+	                                                 const DefineExchange &define) const;
+
 	duckdb::unique_ptr<duckdb::QueryNode> query;
 	duckdb::vector<SplitInput> splits;
 	duckdb::vector<ExchangeInput> exchanges;
