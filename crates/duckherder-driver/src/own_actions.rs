@@ -110,6 +110,7 @@ async fn own(driver: &Arc<Shared>, metadata: &MetadataMap, any: &Any) -> Result<
         return Ok(Some(catalog.pack()));
     } else if let Some(RegisterWorker { worker_id, location }) = decode(any)? {
         driver.cluster.register(&worker_id, &location).await?;
+        driver.sessions.workers_changed();
     } else if let Some(CountWorkers {}) = decode(any)? {
         return Ok(Some(WorkerCount { workers: driver.cluster.count() as u64 }.pack()));
     } else if let Some(LoadExtension { name }) = decode(any)? {

@@ -25,7 +25,7 @@ use crate::sync::{CancelOnDrop, Execution, lock};
 const STATEMENT_LIMIT: usize = 10_000;
 
 /// Rows that DuckDB may make ahead of the pump; its own bound is less than one of our Arrow batches.
-const STREAM_BUFFER: &str = "SET streaming_buffer_size = '16MB'";
+const STREAM_BUFFER: &str = "SET SESSION streaming_buffer_size = '16MB'";
 
 /// The client's own transaction decides which errors end it.
 const LENIENT_TRANSACTIONS: &str =
@@ -92,7 +92,7 @@ impl Session {
             connection.execute(LENIENT_TRANSACTIONS)?;
         } else {
             // Other clients know plain Arrow types, not DuckDB's extension types.
-            connection.execute("SET arrow_lossless_conversion = false")?;
+            connection.execute("SET SESSION arrow_lossless_conversion = false")?;
         }
         let distributor = distributor.map(|distributor| distributor.open_session(&connection)).transpose()?;
         let interrupter = connection.interrupter();

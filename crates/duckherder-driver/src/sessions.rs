@@ -109,6 +109,11 @@ impl Sessions {
         Ok(Arc::clone(lock(&self.state).open.entry(id.to_string()).or_insert_with(|| Arc::new(session))))
     }
 
+    /// What was planned without the workers that there are now is planned again.
+    pub fn workers_changed(&self) {
+        self.database.forget_plans();
+    }
+
     fn check_room(&self) -> Result<()> {
         let limit = self.limits.sessions;
         if lock(&self.state).open.len() < limit {

@@ -7,13 +7,21 @@
 #include "duckdb/main/database.hpp"
 #include "duckdb/main/query_result_stream.hpp"
 #include "duckdb/parser/sql_statement.hpp"
+#include "statement_cache.hpp"
 
 struct DhDatabase : public duckdb::DuckDB {
 	using duckdb::DuckDB::DuckDB;
+
+	duckdb::shared_ptr<duckherder::DatabaseChanges> changes = duckdb::make_shared_ptr<duckherder::DatabaseChanges>();
 };
 
 struct DhConnection : public duckdb::Connection {
-	using duckdb::Connection::Connection;
+	explicit DhConnection(DhDatabase &database)
+	    : duckdb::Connection(*database.instance),
+	      statements(duckdb::make_shared_ptr<duckherder::StatementCache>(*context, database.changes)) {
+	}
+
+	duckdb::shared_ptr<duckherder::StatementCache> statements;
 };
 
 //! What is known of a statement's result before its rows.
@@ -25,7 +33,11 @@ struct DhDescription {
 
 //! One parsed statement, the values of its parameters, and what binding it with them has told.
 struct DhStatement {
+	explicit DhStatement(DhConnection &connection) : context(connection.context), cache(connection.statements) {
+	}
 	duckdb::shared_ptr<duckdb::ClientContext> context;
+	//! Told of what the statement changes.
+	duckdb::shared_ptr<duckherder::StatementCache> cache;
 	duckdb::unique_ptr<duckdb::SQLStatement> statement;
 	duckdb::identifier_map_t<duckdb::BoundParameterData> parameters;
 	DhDescription description;
@@ -34,8 +46,11 @@ struct DhStatement {
 
 //! A running statement whose rows come as Arrow arrays.
 struct DhResult {
-	explicit DhResult(duckdb::unique_ptr<duckdb::QueryResult> result) : stream(std::move(result)) {
+	DhResult(duckdb::unique_ptr<duckdb::QueryResult> result, duckdb::unique_ptr<duckherder::ChangeMark> mark_p)
+	    : mark(std::move(mark_p)), stream(std::move(result)) {
 	}
+	//! Ends after the stream, with which the statement's own transaction ends.
+	duckdb::unique_ptr<duckherder::ChangeMark> mark;
 	duckdb::QueryResultStream<duckdb::ArrowFormat> stream;
 	DhDescription description;
 	//! Rust reads the arrays as what `description` says.

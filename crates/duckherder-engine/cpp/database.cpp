@@ -34,7 +34,7 @@ void dh_database_close(DhDatabase *database) {
 
 DhConnection *dh_connection_open(DhDatabase *database, DhError *error) {
 	return Guard<DhConnection *>(error, nullptr, [&]() {
-		auto connection = make_uniq<DhConnection>(*database->instance);
+		auto connection = make_uniq<DhConnection>(*database);
 		auto result = connection->Query("SET arrow_lossless_conversion = true");
 		result->ThrowIfError();
 		return connection.release();
@@ -49,6 +49,7 @@ void dh_connection_close(DhConnection *connection) {
 bool dh_connection_execute(DhConnection *connection, DhText sql, DhError *error) {
 	return Guard(error, false, [&]() {
 		for (auto &statement : connection->ExtractStatements(ToString(sql))) {
+			auto mark = connection->statements->Mark(*connection->context, duckherder::ReachOf(*statement));
 			auto result = connection->Query(std::move(statement));
 			result->ThrowIfError();
 		}
@@ -72,6 +73,11 @@ uint64_t dh_connection_catalog_version(DhConnection *connection, DhError *error)
 		});
 		return version;
 	});
+}
+
+//! Plans that connections keep are made anew: something has changed that they depend on.
+void dh_database_forget_plans(DhDatabase *database) {
+	database->changes->generation++;
 }
 
 //! A handle that can stop what the connection runs, from any thread; it does not keep the connection alive.

@@ -16,6 +16,11 @@
 
 using namespace duckdb; // NOLINT
 using duckherder::Guard;
+using duckherder::Parameters;
+using duckherder::ParseOne;
+using duckherder::Reach;
+using duckherder::ReadyStatement;
+using duckherder::StatementCache;
 using duckherder::ToString;
 using duckherder::ToText;
 
@@ -54,16 +59,6 @@ static void BindStatement(DhStatement &target) {
 	    false);
 }
 
-static unique_ptr<SQLStatement> ParseOne(DhConnection &connection, DhText sql) {
-	auto statements = connection.ExtractStatements(ToString(sql));
-	if (statements.size() != 1) {
-		throw InvalidInputException("expected one statement, got %d", statements.size());
-	}
-	return std::move(statements[0]);
-}
-
-using Parameters = identifier_map_t<BoundParameterData>;
-
 static Parameters ReadParameters(ClientContext &context, ArrowSchema *schema, ArrowArray *values) {
 	Parameters result;
 	if (schema) {
@@ -74,12 +69,21 @@ static Parameters ReadParameters(ClientContext &context, ArrowSchema *schema, Ar
 	return result;
 }
 
-static unique_ptr<DhResult> Submit(ClientContext &context, unique_ptr<SQLStatement> statement, Parameters &values) {
+static unique_ptr<DhResult> Submit(ClientContext &context, StatementCache &cache, unique_ptr<SQLStatement> statement,
+                                   Parameters &values, Reach reach) {
 	QueryParameters parameters(make_shared_ptr<duckherder::ExactArrowFormat>(ARROW_BATCH_ROWS));
 	parameters.statement_args = &values;
+	auto mark = cache.Mark(context, reach);
 	auto result = context.Submit(std::move(statement), parameters);
 	result->ThrowIfError();
-	return make_uniq<DhResult>(std::move(result));
+	return make_uniq<DhResult>(std::move(result), std::move(mark));
+}
+
+//! Starts a statement of the connection's cache.
+static unique_ptr<DhResult> Submit(DhConnection &connection, ReadyStatement &ready) {
+	auto plan = connection.statements->Offer(*connection.context, ready);
+	return Submit(*connection.context, *connection.statements, std::move(ready.statement), ready.parameters,
+	              ready.reach);
 }
 
 //! While it is active, a statement that would change something ends with an error before it starts. (As any error, it
@@ -104,16 +108,17 @@ struct OnlyReading : public ClientContextState {
 static const char *const ONLY_READING_STATE = "duckherder_only_reading";
 
 //! Starts the statement, or returns nothing if it does not only read.
-static unique_ptr<DhResult> SubmitIfReading(ClientContext &context, unique_ptr<SQLStatement> statement,
-                                            Parameters &values) {
-	if (statement->type != StatementType::SELECT_STATEMENT) {
+static unique_ptr<DhResult> SubmitIfReading(DhConnection &connection, ReadyStatement &ready) {
+	if (ready.type != StatementType::SELECT_STATEMENT) {
 		return nullptr;
 	}
+	ready.reach = Reach::NOTHING;
+	auto &context = *connection.context;
 	auto guard = context.registered_state->GetOrCreate<OnlyReading>(ONLY_READING_STATE);
 	guard->refused = false;
 	guard->active = true;
 	try {
-		auto result = Submit(context, std::move(statement), values);
+		auto result = Submit(connection, ready);
 		guard->active = false;
 		return result;
 	} catch (...) {
@@ -132,9 +137,8 @@ extern "C" {
 DhStatement *dh_statement_prepare(DhConnection *connection, DhText sql, ArrowSchema *schema, ArrowArray *values,
                                   DhError *error) {
 	return Guard<DhStatement *>(error, nullptr, [&]() {
-		auto result = make_uniq<DhStatement>();
-		result->context = connection->context;
-		result->statement = ParseOne(*connection, sql);
+		auto result = make_uniq<DhStatement>(*connection);
+		result->statement = ParseOne(*connection, ToString(sql));
 		for (auto &parameter : result->statement->named_param_map) {
 			result->parameter_names.push_back(parameter.first.GetIdentifierName());
 		}
@@ -154,10 +158,9 @@ DhResult *dh_statement_start(DhConnection *connection, DhText sql, ArrowSchema *
                              bool only_reading, DhError *error) {
 	return Guard<DhResult *>(error, nullptr, [&]() -> DhResult * {
 		auto &context = *connection->context;
-		auto statement = ParseOne(*connection, sql);
 		auto parameters = ReadParameters(context, schema, values);
-		auto result = only_reading ? SubmitIfReading(context, std::move(statement), parameters)
-		                           : Submit(context, std::move(statement), parameters);
+		auto ready = connection->statements->Take(*connection, ToString(sql), std::move(parameters));
+		auto result = only_reading ? SubmitIfReading(*connection, ready) : Submit(*connection, ready);
 		if (!result) {
 			return nullptr;
 		}
@@ -220,7 +223,9 @@ DhResult *dh_statement_execute(DhStatement *statement, ArrowSchema *schema, Arro
 		if (schema) {
 			statement->parameters = ReadParameters(context, schema, values);
 		}
-		auto result = Submit(context, statement->statement->Copy(), statement->parameters);
+		auto reads = statement->description.properties.IsReadOnly();
+		auto reach = reads ? Reach::NOTHING : duckherder::ReachOf(*statement->statement);
+		auto result = Submit(context, *statement->cache, statement->statement->Copy(), statement->parameters, reach);
 		result->description.types = statement->description.types;
 		return result.release();
 	});

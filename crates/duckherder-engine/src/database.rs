@@ -50,6 +50,12 @@ impl Database {
         Connection::open(self.clone())
     }
 
+    /// Plans that connections keep are made anew: something has changed that DuckDB does not know of.
+    pub fn forget_plans(&self) {
+        // SAFETY: the database is alive.
+        unsafe { ffi::dh_database_forget_plans(self.as_ptr()) }
+    }
+
     pub(crate) fn as_ptr(&self) -> *mut ffi::DhDatabase {
         self.handle.0
     }

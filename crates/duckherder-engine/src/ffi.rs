@@ -108,6 +108,7 @@ unsafe extern "C" {
         error: *mut DhError,
     ) -> *mut DhDatabase;
     pub fn dh_database_close(database: *mut DhDatabase);
+    pub fn dh_database_forget_plans(database: *mut DhDatabase);
 
     pub fn dh_connection_open(database: *mut DhDatabase, error: *mut DhError) -> *mut DhConnection;
     pub fn dh_connection_close(connection: *mut DhConnection);
