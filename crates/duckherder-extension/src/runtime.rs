@@ -1,8 +1,10 @@
 //! The threads that do the network's work, and how DuckDB's threads wait for them.
 
 use std::future::Future;
-use std::sync::OnceLock;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use duckherder_engine::client::Patience;
@@ -30,28 +32,33 @@ pub fn runtime() -> Result<&'static Runtime> {
     made.as_ref().ok_or_else(|| io_error("cannot start the threads for the network"))
 }
 
-/// Runs `future` on the network's threads and waits for it on one of DuckDB's, as long as the query is not interrupted.
+/// Wakes the thread that waits for a future.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs `future` on the calling thread, one of DuckDB's, as long as the query is not interrupted. (Handing it to the
+/// network's threads would cost two more changes of threads a call; they carry only what comes and goes.)
 ///
 /// # Errors
 /// The future's, or `INTERRUPT`; the future is dropped then, which cancels what it does.
-pub fn wait<T: Send + 'static>(
-    patience: &Patience,
-    future: impl Future<Output = Result<T>> + Send + 'static,
-) -> Result<T> {
-    let (sender, receiver) = mpsc::sync_channel(1);
-    let task = runtime()?.spawn(async move {
-        // Nobody waits any more if this fails.
-        let _ = sender.send(future.await);
-    });
+pub fn wait<T>(patience: &Patience, future: impl Future<Output = Result<T>>) -> Result<T> {
+    // Timers and tasks that the future starts belong to the network's threads.
+    let _inside = runtime()?.enter();
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
     loop {
-        match receiver.recv_timeout(INTERRUPT_CHECK) {
-            Ok(result) => return result,
-            Err(RecvTimeoutError::Timeout) if patience.interrupted() => {
-                task.abort();
-                return Err(EngineError::interrupted());
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Err(io_error("a thread of the network's has failed")),
+        if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
+            return result;
+        }
+        thread::park_timeout(INTERRUPT_CHECK);
+        if patience.interrupted() {
+            return Err(EngineError::interrupted());
         }
     }
 }
@@ -60,13 +67,12 @@ pub fn wait<T: Send + 'static>(
 ///
 /// # Errors
 /// As [`wait`], or `IO` when the time is up.
-pub fn wait_at_most<T: Send + 'static>(
+pub fn wait_at_most<T>(
     limit: Duration,
     what: &str,
     patience: &Patience,
-    future: impl Future<Output = Result<T>> + Send + 'static,
+    future: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    let what = what.to_string();
     wait(patience, async move {
         tokio::time::timeout(limit, future)
             .await
