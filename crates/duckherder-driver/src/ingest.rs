@@ -78,7 +78,7 @@ impl Incoming {
         while let Some(next) = self.decoder.next().await {
             let data = next.map_err(|error| cut(rows, &error))?;
             if let DecodedPayload::RecordBatch(batch) = data.payload {
-                bytes += batch.get_array_memory_size();
+                bytes += data.inner.data_body.len();
                 rows += batch.num_rows() as u64;
                 if bytes > MAX_MESSAGE_BYTES {
                     return Err(DriverError::Invalid(format!(
@@ -182,10 +182,12 @@ async fn feed(mut decoder: FlightDataDecoder, items: mpsc::Sender<Item>) -> u64 
             Some(Err(error)) => break Item::Failed(cut(rows, &error).into_engine()),
             Some(Ok(data)) => data,
         };
-        let metadata = data.inner.app_metadata;
+        let FlightData { app_metadata: metadata, data_body, .. } = data.inner;
         if let DecodedPayload::RecordBatch(batch) = data.payload {
             rows += batch.num_rows() as u64;
-            let kib = u32::try_from(batch.get_array_memory_size() >> 10).unwrap_or(u32::MAX).clamp(1, WAITING_KIB);
+            // Not the arrays' own size: each of them counts the whole message that all are slices of.
+            let kib = u32::try_from(data_body.len() >> 10).unwrap_or(u32::MAX).clamp(1, WAITING_KIB);
+            drop(data_body);
             let Ok(permit) = Arc::clone(&budget).acquire_many_owned(kib).await else { return rows };
             if items.send(Item::Batch(batch, permit)).await.is_err() {
                 return rows;

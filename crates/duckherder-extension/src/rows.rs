@@ -40,9 +40,12 @@ struct Queue {
     room: Notify,
 }
 
+/// A batch and the bytes of the message that its arrays are slices of (each of which would count all of it).
+type Received = (RecordBatch, usize);
+
 #[derive(Default)]
 struct State {
-    batches: VecDeque<Result<RecordBatch>>,
+    batches: VecDeque<Result<Received>>,
     bytes: usize,
     ended: bool,
     /// The threads that found nothing and wait; one is woken for each batch, all of them at the end.
@@ -55,12 +58,12 @@ impl Queue {
     }
 
     /// Takes what came; whether it was the last.
-    fn put(&self, next: Result<Option<RecordBatch>>) -> bool {
+    fn put(&self, next: Result<Option<Received>>) -> bool {
         let (wakers, ended) = {
             let mut state = self.state();
             state.ended = !matches!(next, Ok(Some(_)));
             if let Some(next) = next.transpose() {
-                state.bytes += next.as_ref().map_or(0, RecordBatch::get_array_memory_size);
+                state.bytes += next.as_ref().map_or(0, |(_, bytes)| *bytes);
                 state.batches.push_back(next);
             }
             let woken = if state.ended { 0 } else { state.wakers.len().saturating_sub(1) };
@@ -128,7 +131,7 @@ impl Incoming {
     }
 
     /// The next rows, which have the columns `expected`; `None` once all are there.
-    async fn next(&mut self, expected: &SchemaRef) -> Result<Option<RecordBatch>> {
+    async fn next(&mut self, expected: &SchemaRef) -> Result<Option<Received>> {
         while let Some(next) = self.decoder.next().await {
             let data = next.map_err(|error| flight_error(&self.line, error))?;
             if !data.inner.app_metadata.is_empty() && !matches!(data.payload, DecodedPayload::Schema(_)) {
@@ -137,7 +140,7 @@ impl Incoming {
             if let DecodedPayload::RecordBatch(batch) = data.payload {
                 self.rows += batch.num_rows() as u64;
                 if batch.num_rows() > 0 {
-                    return check(batch, expected).map(Some);
+                    return Ok(Some((check(batch, expected)?, data.inner.data_body.len())));
                 }
             }
         }
@@ -184,12 +187,12 @@ impl BatchSource for Rows {
     fn poll_next(&self, _partition: usize, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch>>> {
         let mut state = self.queue.state();
         if let Some(next) = state.batches.pop_front() {
-            if let Ok(batch) = &next {
-                state.bytes -= batch.get_array_memory_size();
+            if let Ok((_, bytes)) = &next {
+                state.bytes -= bytes;
             }
             drop(state);
             self.queue.room.notify_one();
-            return Poll::Ready(Some(next));
+            return Poll::Ready(Some(next.map(|(batch, _)| batch)));
         }
         if state.ended {
             return Poll::Ready(None);
