@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     let call = Call::parse(std::env::args_os());
     start_logging(call.log_format);
+    duckherder_engine::keep_freed_memory();
     match serve::run(call.role) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
