@@ -14,6 +14,9 @@ use duckherder_proto::{
 };
 use prost::Message;
 use prost::bytes::Buf;
+use tonic::body::Body;
+use tonic::client::GrpcService;
+use tonic::codegen::{Body as HttpBody, Bytes, StdError};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
@@ -31,6 +34,7 @@ const STREAM_WINDOW_BYTES: u32 = 16 << 20;
 /// A connection to a driver; clones share it.
 #[derive(Clone)]
 pub struct Line {
+    channel: Channel,
     client: FlightServiceClient<Channel>,
     /// `host:port`, for messages.
     pub address: String,
@@ -56,14 +60,24 @@ impl Line {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_frame_size(MAX_FRAME_BYTES);
         let channel = endpoint.connect().await.map_err(|error| unreachable(&error))?;
-        let client = FlightServiceClient::new(channel)
+        let client = FlightServiceClient::new(channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Self { client, address })
+        Ok(Self { channel, client, address })
     }
 
     pub fn client(&self) -> FlightServiceClient<Channel> {
         self.client.clone()
+    }
+
+    /// A client whose calls go through a channel of its own over this connection.
+    pub fn client_over<T: GrpcService<Body>>(&self, make: impl FnOnce(Channel) -> T) -> FlightServiceClient<T>
+    where
+        T::Error: Into<StdError>,
+        T::ResponseBody: HttpBody<Data = Bytes> + Send + 'static,
+        <T::ResponseBody as HttpBody>::Error: Into<StdError> + Send,
+    {
+        FlightServiceClient::new(make(self.channel.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// The error inside a status, which names the driver if it is the connection that failed.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use arrow_flight::{FlightData, FlightDescriptor};
+use arrow_flight::FlightDescriptor;
 use duckherder_engine::client::{Patience, RemoteIngest, StatementText};
 use duckherder_engine::{BatchSource, EngineError, Result};
 use duckherder_proto::any::Command;
-use duckherder_proto::encode::BatchEncoder;
+use duckherder_proto::segments::{self, SegmentEncoder};
 use duckherder_proto::statement::{IngestResult, IngestRows};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -16,20 +16,21 @@ use tokio::task::JoinHandle;
 
 use crate::call::{Line, Place, in_place};
 use crate::io_error;
+use crate::put::{Pieces, PutChannel};
 use crate::rows::StoredRows;
 use crate::runtime::{runtime, wait};
 use crate::transaction::TransactionState;
 
-/// Messages (of about 3 MiB) that wait for the network.
-const WAITING_MESSAGES: usize = 4;
+/// Batches (of about 8 MiB) that wait for the network.
+const WAITING_BATCHES: usize = 2;
 
 /// A running `DoPut`.
 pub struct Ingest {
     schema: SchemaRef,
-    encoder: BatchEncoder,
+    encoder: SegmentEncoder,
     /// What to tell once the driver has answered, if the rows are part of a transaction.
     transaction: Option<Arc<TransactionState>>,
-    messages: Option<mpsc::Sender<FlightData>>,
+    messages: Option<mpsc::Sender<Pieces>>,
     answer: Option<JoinHandle<Result<IngestResult>>>,
 }
 
@@ -51,36 +52,31 @@ impl Ingest {
             settings: statement.settings.clone(),
             in_transaction: statement.in_transaction,
         };
-        let (encoder, first) = BatchEncoder::new(Arc::clone(&schema));
-        let first = first.with_descriptor(FlightDescriptor::new_cmd(command.pack()));
-        let (messages, waiting) = mpsc::channel(WAITING_MESSAGES);
+        let (encoder, first) = SegmentEncoder::new(Arc::clone(&schema))?;
+        let first = segments::message(first.with_descriptor(FlightDescriptor::new_cmd(command.pack())));
+        let (messages, waiting) = mpsc::channel(WAITING_BATCHES);
         // An empty channel takes the first message.
-        messages.try_send(first).map_err(|_| EngineError::internal("an empty channel is full"))?;
+        messages.try_send(Pieces::More(first)).map_err(|_| EngineError::internal("an empty channel is full"))?;
         let answer = runtime()?.spawn(async move { put(&line, &place, waiting).await });
         let transaction = statement.in_transaction.then_some(transaction);
         Ok(Self { schema, encoder, transaction, messages: Some(messages), answer: Some(answer) })
     }
 
-    fn send(&mut self, messages: Vec<FlightData>, patience: &Patience) -> Result<()> {
+    fn send(&mut self, pieces: Pieces, patience: &Patience) -> Result<()> {
         let Some(sender) = self.messages.clone() else {
             return Err(EngineError::internal("an ingest that has ended gets more rows"));
         };
-        for message in messages {
-            let sent = match sender.try_send(message) {
-                Ok(()) => true,
-                Err(TrySendError::Closed(_)) => false,
-                Err(TrySendError::Full(message)) => {
-                    let sender = sender.clone();
-                    wait(patience, async move { Ok(sender.send(message).await.is_ok()) })?
-                }
-            };
-            if !sent {
-                // The call is over before the rows are: the driver has something to say.
-                self.take_answer(patience)?;
-                return Err(io_error("the driver ended a statement before it had read all rows"));
-            }
+        let sent = match sender.try_send(pieces) {
+            Ok(()) => true,
+            Err(TrySendError::Closed(_)) => false,
+            Err(TrySendError::Full(pieces)) => wait(patience, async move { Ok(sender.send(pieces).await.is_ok()) })?,
+        };
+        if sent {
+            return Ok(());
         }
-        Ok(())
+        // The call is over before the rows are: the driver has something to say.
+        self.take_answer(patience)?;
+        Err(io_error("the driver ended a statement before it had read all rows"))
     }
 
     fn take_answer(&mut self, patience: &Patience) -> Result<IngestResult> {
@@ -97,13 +93,11 @@ impl Ingest {
     }
 }
 
-async fn put(line: &Line, place: &Place, waiting: mpsc::Receiver<FlightData>) -> Result<IngestResult> {
-    let stream = futures::stream::unfold(waiting, |mut waiting| async {
-        let message = waiting.recv().await?;
-        Some((message, waiting))
-    });
-    let mut client = line.client();
-    let answer = client.do_put(in_place(stream, Some(place))).await.map_err(|status| line.error(&status))?;
+async fn put(line: &Line, place: &Place, waiting: mpsc::Receiver<Pieces>) -> Result<IngestResult> {
+    let mut client = line.client_over(|channel| PutChannel::new(channel, waiting));
+    // The channel puts the rows in the place of this empty stream.
+    let call = in_place(futures::stream::empty(), Some(place));
+    let answer = client.do_put(call).await.map_err(|status| line.error(&status))?;
     let mut answers = answer.into_inner();
     let result = answers.message().await.map_err(|status| line.error(&status))?;
     let result = result.ok_or_else(|| io_error(format!("the driver at {} gave no answer", line.address)))?;
@@ -125,14 +119,13 @@ impl RemoteIngest for Ingest {
     }
 
     fn write(&mut self, batch: RecordBatch, patience: &Patience) -> Result<()> {
-        let mut messages = Vec::new();
-        self.encoder.encode(&batch, &mut messages)?;
-        self.send(messages, patience)
+        let pieces = self.encoder.encode(&batch)?;
+        self.send(Pieces::More(pieces), patience)
     }
 
     fn finish(&mut self, patience: &Patience) -> Result<(i64, Option<Arc<dyn BatchSource>>)> {
         let last = self.encoder.finish()?;
-        self.send(vec![last], patience)?;
+        self.send(Pieces::Last(last), patience)?;
         let result = self.take_answer(patience)?;
         if let Some(transaction) = &self.transaction {
             transaction.answered();

@@ -10,6 +10,7 @@ mod call;
 mod driver;
 mod ingest;
 mod local;
+mod put;
 mod rows;
 mod runtime;
 mod session;

@@ -73,9 +73,14 @@ impl BatchEncoder {
     /// # Errors
     /// Arrow can't encode an empty batch of this schema.
     pub fn finish(&mut self) -> Result<FlightData, ArrowError> {
+        self.finish_after(self.rows)
+    }
+
+    /// [`finish`](Self::finish) of a stream of `rows` rows, wherever they were encoded.
+    pub(crate) fn finish_after(&mut self, rows: u64) -> Result<FlightData, ArrowError> {
         let empty = RecordBatch::new_empty(Arc::clone(&self.schema));
         let (_, data) = self.generator.encode(&empty, &mut self.tracker, &self.options, &mut self.context)?;
-        let end = EndOfPartition { rows: self.rows };
+        let end = EndOfPartition { rows };
         Ok(message(data).with_app_metadata(end.pack()))
     }
 }
@@ -94,6 +99,6 @@ fn message(data: EncodedData) -> FlightData {
     FlightData::new().with_data_header(data.ipc_message).with_data_body(data.arrow_data)
 }
 
-fn slice_bytes(batch: &RecordBatch) -> Result<usize, ArrowError> {
+pub(crate) fn slice_bytes(batch: &RecordBatch) -> Result<usize, ArrowError> {
     batch.columns().iter().map(|column| column.to_data().get_slice_memory_size()).sum()
 }

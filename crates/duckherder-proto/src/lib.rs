@@ -17,6 +17,7 @@ pub mod any;
 pub mod decode;
 pub mod encode;
 pub mod error;
+pub mod segments;
 pub mod settings;
 pub mod statement;
 pub mod task;
