@@ -98,7 +98,7 @@ fn run_fragment(
     stage: &RunningStage,
     connection: &Connection,
 ) -> Result<TaskRows, EngineError> {
-    let sql = stage.fragment.task_sql(&stage.splits[id.task])?;
+    let splits = &stage.splits[id.task];
     if stage.reads_exchanges() {
         // Rows that were shuffled have no order, and keeping one would make readers of them wait for each other.
         connection.execute(UNORDERED)?;
@@ -109,11 +109,11 @@ fn run_fragment(
         false => Err(EngineError::interrupted()),
     };
     if stage.partitions == 0 {
-        let chunks = ChunkStream::open(connection, &sql)?;
+        let chunks = ChunkStream::open(connection, &stage.fragment, splits)?;
         may_run(Stop::Statement(connection.interrupter()))?;
         return send_chunks(run, id.task, chunks);
     }
-    let rows = connection.query(&sql)?;
+    let rows = connection.query(&stage.fragment.task_sql(splits)?)?;
     may_run(Stop::Statement(connection.interrupter()))?;
     let key = TaskKey { query: run.query_id, stage: stage.number as u32, task: id.task as u32 };
     let stop = |partitions: &Arc<Partitions>| may_run(Stop::Rows(Arc::clone(partitions)));

@@ -1,7 +1,9 @@
 // Running a fragment on the driver's own instance: its rows stay DuckDB's chunks.
 #include "connection.hpp"
+#include "fragment.hpp"
 
 #include "duckdb/main/query_result_stream.hpp"
+#include "duckdb/parser/statement/select_statement.hpp"
 
 using namespace duckdb; // NOLINT
 using duckherder::Guard;
@@ -27,9 +29,14 @@ static unique_ptr<DataChunk> FetchChunk(QueryResultStream<ChunkFormat> &stream) 
 
 extern "C" {
 
-DhChunkStream *dh_chunks_open(DhConnection *connection, DhText sql, DhError *error) {
+//! Starts one task of a fragment where the tables themselves can be read; a split an input. Its syntax tree is bound as
+//! it is: to write and to parse it would take longer.
+DhChunkStream *dh_chunks_open(DhConnection *connection, const duckherder::Fragment *fragment, const DhSplit *splits,
+                              uint64_t count, DhError *error) {
 	return Guard<DhChunkStream *>(error, nullptr, [&]() {
-		auto result = connection->Submit(duckherder::ToString(sql));
+		auto statement = make_uniq<SelectStatement>();
+		statement->node = fragment->TaskQuery(vector<DhSplit>(splits, splits + count));
+		auto result = connection->Submit(std::move(statement));
 		result->ThrowIfError();
 		return new DhChunkStream(std::move(result));
 	});

@@ -114,7 +114,13 @@ unsafe extern "C" {
     pub fn dh_snapshot_enter(snapshot: *const DhSnapshot, connection: *mut DhConnection, error: *mut DhError) -> bool;
     pub fn dh_snapshot_leave(connection: *mut DhConnection, error: *mut DhError) -> bool;
 
-    pub fn dh_chunks_open(connection: *mut DhConnection, sql: DhText, error: *mut DhError) -> *mut DhChunkStream;
+    pub fn dh_chunks_open(
+        connection: *mut DhConnection,
+        fragment: *const DhFragment,
+        splits: *const DhSplit,
+        count: u64,
+        error: *mut DhError,
+    ) -> *mut DhChunkStream;
     pub fn dh_chunks_next(
         chunks: *mut DhChunkStream,
         chunk: *mut *mut DhChunk,

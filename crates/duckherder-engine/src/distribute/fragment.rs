@@ -61,6 +61,10 @@ impl Fragment {
         Self(fragment)
     }
 
+    pub(super) fn as_ptr(&self) -> *const DhFragment {
+        self.0
+    }
+
     fn text(&self, ask: impl FnOnce(*const DhFragment, DhTextSink, *mut c_void, *mut DhError)) -> Result<String> {
         let mut error = DhError::none();
         let mut texts: Vec<String> = Vec::new();
@@ -90,7 +94,7 @@ impl Fragment {
     /// # Errors
     /// There are fewer splits than inputs.
     pub fn task_sql(&self, splits: &[Split]) -> Result<String> {
-        let splits: Vec<DhSplit> = splits.iter().copied().map(split_to_ffi).collect();
+        let splits = splits_to_ffi(splits);
         let count = splits.len() as u64;
         // SAFETY: as above; the splits outlive the call.
         self.text(|this, sink, target, error| unsafe {
@@ -109,6 +113,10 @@ impl Fragment {
             ffi::dh_fragment_split_sql(this, input as u64, split, sink, target, error);
         })
     }
+}
+
+pub(super) fn splits_to_ffi(splits: &[Split]) -> Vec<DhSplit> {
+    splits.iter().copied().map(split_to_ffi).collect()
 }
 
 fn split_to_ffi(split: Split) -> DhSplit {

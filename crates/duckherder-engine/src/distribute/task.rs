@@ -1,6 +1,9 @@
 //! Rows that stay in DuckDB's own form between two connections of one database.
 
+use duckherder_planner::Split;
+
 use super::ffi::{self, DhChunk, DhChunkStream};
+use super::fragment::{Fragment, splits_to_ffi};
 use crate::connection::Connection;
 use crate::error::{EngineError, Result};
 use crate::ffi::DhError;
@@ -57,14 +60,18 @@ impl Drop for ChunkStream {
 }
 
 impl ChunkStream {
-    /// Starts a query.
+    /// Starts one task of `fragment` where the tables themselves can be read: a split a split input.
     ///
     /// # Errors
-    /// What DuckDB says of it.
-    pub fn open(connection: &Connection, sql: &str) -> Result<Self> {
+    /// What DuckDB says of it, or there are fewer splits than inputs.
+    pub fn open(connection: &Connection, fragment: &Fragment, splits: &[Split]) -> Result<Self> {
+        let splits = splits_to_ffi(splits);
         let mut error = DhError::none();
-        // SAFETY: the connection is alive, the text outlives the call.
-        let handle = unsafe { ffi::dh_chunks_open(connection.as_ptr(), sql.into(), &mut error) };
+        // SAFETY: the connection and the fragment are alive, the splits outlive the call.
+        let handle = unsafe {
+            let (connection, count) = (connection.as_ptr(), splits.len() as u64);
+            ffi::dh_chunks_open(connection, fragment.as_ptr(), splits.as_ptr(), count, &mut error)
+        };
         error.into_result(())?;
         Ok(Self { handle, done: false })
     }
