@@ -1,5 +1,7 @@
 #include "keepable.hpp"
 
+#include "distribute/exchange.hpp"
+
 #include "duckdb/catalog/catalog_entry/table_catalog_entry.hpp"
 #include "duckdb/parser/query_node/insert_query_node.hpp"
 #include "duckdb/parser/statement/insert_statement.hpp"
@@ -131,6 +133,12 @@ bool CanRunAgain(const LogicalOperator &plan) {
 	case LogicalOperatorType::LOGICAL_DUMMY_SCAN:
 	case LogicalOperatorType::LOGICAL_EMPTY_RESULT:
 	case LogicalOperatorType::LOGICAL_INSERT:
+		break;
+	case LogicalOperatorType::LOGICAL_EXTENSION_OPERATOR:
+		// Every run starts tasks of its own.
+		if (!dynamic_cast<const LogicalExchange *>(&plan)) {
+			return false;
+		}
 		break;
 	default:
 		return false;

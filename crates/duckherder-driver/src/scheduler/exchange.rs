@@ -35,6 +35,8 @@ pub struct Run {
     pub stages: Vec<RunningStage>,
     lanes: Vec<Lane>,
     pub snapshot: Snapshot,
+    /// Names the query's plan, if it has run before: unique in the life of the driver.
+    pub plan: Option<u64>,
     /// The rows of the last stage's tasks.
     queues: Vec<TaskQueue>,
     /// Readers of rows that have no order, if they have none.
@@ -93,6 +95,7 @@ impl TaskExchange {
         shared: &Arc<Shared>,
         stages: Vec<RunningStage>,
         snapshot: Snapshot,
+        plan: Option<u64>,
         report: Arc<RunReport>,
     ) -> Result<Self, EngineError> {
         let query_id = shared.splits.next_query();
@@ -109,6 +112,7 @@ impl TaskExchange {
             lanes,
             stages,
             snapshot,
+            plan,
             queues: std::iter::repeat_with(TaskQueue::default).take(queues).collect(),
             unordered,
             report,
@@ -150,7 +154,7 @@ impl Run {
             let next = lock(&self.lanes[lane].waiting).pop_front();
             let Some(id) = next.filter(|_| !self.is_stopped()) else { return };
             let started = Instant::now();
-            self.report.started(worker.id());
+            self.report.started(self.stages[id.stage].number, worker.id());
             // Without an end, or an error in its place, the query would wait for ever.
             let done = catch_unwind(AssertUnwindSafe(|| match worker {
                 Worker::Local { .. } => local::run_task(self, id),

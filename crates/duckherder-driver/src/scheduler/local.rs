@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use duckherder_engine::distribute::{ChunkStream, FragmentInput, Snapshot, TaskOutput};
+use duckherder_engine::distribute::{ChunkStream, Fragment, FragmentInput, Snapshot, TaskOutput, TaskPlan};
 use duckherder_engine::{Connection, Database, EngineError};
+use duckherder_planner::Split;
 use duckherder_proto::any::Command;
 use duckherder_proto::task::{InputSource, ReadPartition};
 use duckherder_worker::input::{Input, Source};
@@ -20,7 +21,28 @@ const KEPT_CONNECTIONS: usize = 64;
 /// Connections for tasks.
 pub struct ConnectionPool {
     database: Database,
-    idle: Mutex<Vec<Connection>>,
+    idle: Mutex<Vec<TaskConnection>>,
+}
+
+/// A task of a query that runs again with the plan of the last time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanKey {
+    /// See [`Run::plan`].
+    pub plan: u64,
+    pub id: TaskId,
+    pub splits: Vec<Split>,
+}
+
+/// A connection, and the plan of a task that it ran. (Fields are dropped in this order.)
+struct TaskConnection {
+    plan: Option<(PlanKey, TaskPlan)>,
+    connection: Connection,
+}
+
+impl TaskConnection {
+    fn has(&self, wanted: &PlanKey) -> bool {
+        self.plan.as_ref().is_some_and(|(key, _)| key == wanted)
+    }
 }
 
 impl ConnectionPool {
@@ -33,20 +55,41 @@ impl ConnectionPool {
     /// # Errors
     /// DuckDB refuses a connection.
     pub fn enter(self: &Arc<Self>, snapshot: &Snapshot) -> Result<SnapshotConnection, EngineError> {
-        let idle = lock(&self.idle).pop();
-        let connection = match idle {
+        self.enter_for(snapshot, None)
+    }
+
+    /// The same, with the task's plan if there is one.
+    ///
+    /// # Errors
+    /// As for [`enter`](Self::enter).
+    pub fn enter_for(
+        self: &Arc<Self>,
+        snapshot: &Snapshot,
+        task: Option<&PlanKey>,
+    ) -> Result<SnapshotConnection, EngineError> {
+        let connection = match self.take_idle(task) {
             Some(connection) => connection,
-            None => self.database.connect()?,
+            None => TaskConnection { plan: None, connection: self.database.connect()? },
         };
-        snapshot.enter(&connection)?;
+        snapshot.enter(&connection.connection)?;
         Ok(SnapshotConnection { connection: Some(connection), pool: Arc::clone(self) })
+    }
+
+    /// The connection with the task's plan, or else one without a plan, or else the one that has been idle for longest.
+    fn take_idle(&self, task: Option<&PlanKey>) -> Option<TaskConnection> {
+        let mut idle = lock(&self.idle);
+        let place = task
+            .and_then(|task| idle.iter().position(|connection| connection.has(task)))
+            .or_else(|| idle.iter().rposition(|connection| connection.plan.is_none()))
+            .or_else(|| (!idle.is_empty()).then_some(0))?;
+        Some(idle.remove(place))
     }
 }
 
 /// A connection inside a snapshot.
 pub struct SnapshotConnection {
     /// Taken when dropped.
-    connection: Option<Connection>,
+    connection: Option<TaskConnection>,
     pool: Arc<ConnectionPool>,
 }
 
@@ -54,15 +97,37 @@ impl SnapshotConnection {
     /// # Errors
     /// Never while it is alive.
     pub fn get(&self) -> Result<&Connection, EngineError> {
-        self.connection.as_ref().ok_or_else(|| EngineError::internal("a task's connection is gone"))
+        let connection = self.connection.as_ref().ok_or_else(gone)?;
+        Ok(&connection.connection)
     }
+
+    /// Starts a task with the plan of the last time; makes the plan if there is none.
+    ///
+    /// # Errors
+    /// DuckDB's.
+    pub fn open_planned(&mut self, task: PlanKey, fragment: &Fragment) -> Result<ChunkStream, EngineError> {
+        let TaskConnection { plan, connection } = self.connection.as_mut().ok_or_else(gone)?;
+        let kept = plan.take().filter(|(key, _)| *key == task);
+        let (_, planned) = match kept {
+            Some(kept) => plan.insert(kept),
+            None => {
+                let made = TaskPlan::make(connection, fragment, &task.splits)?;
+                plan.insert((task, made))
+            }
+        };
+        planned.open()
+    }
+}
+
+fn gone() -> EngineError {
+    EngineError::internal("a task's connection is gone")
 }
 
 impl Drop for SnapshotConnection {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         // A connection that can't end its transaction is not used again.
-        if Snapshot::leave(&connection).is_ok() {
+        if Snapshot::leave(&connection.connection).is_ok() {
             let mut idle = lock(&self.pool.idle);
             if idle.len() < KEPT_CONNECTIONS {
                 idle.push(connection);
@@ -77,7 +142,15 @@ impl Drop for SnapshotConnection {
 /// DuckDB's, or another task's whose rows it reads.
 pub fn run_task(run: &Arc<Run>, id: TaskId) -> Result<TaskRows, EngineError> {
     let stage = &run.stages[id.stage];
-    let snapshot_connection = run.shared().connections.enter(&run.snapshot)?;
+    let planned = planned(run, id, stage);
+    let mut snapshot_connection = run.shared().connections.enter_for(&run.snapshot, planned.as_ref())?;
+    if let Some(task) = planned {
+        let sent = snapshot_connection
+            .open_planned(task, &stage.fragment)
+            .and_then(|chunks| send_chunks(run, id, chunks, snapshot_connection.get()?));
+        run.unstoppable(id);
+        return sent;
+    }
     let connection = snapshot_connection.get()?;
     for input in &stage.inputs {
         if let FragmentInput::Exchange { stage } = input {
@@ -103,22 +176,31 @@ fn run_fragment(
         // Rows that were shuffled have no order, and keeping one would make readers of them wait for each other.
         connection.execute(UNORDERED)?;
     }
-    // DuckDB forgets an interrupt that comes before the statement starts.
-    let may_run = |stop: Stop| match run.stoppable(id, stop) {
-        true => Ok(()),
-        false => Err(EngineError::interrupted()),
-    };
     if stage.partitions == 0 {
         let chunks = ChunkStream::open(connection, &stage.fragment, splits)?;
-        may_run(Stop::Statement(connection.interrupter()))?;
-        return send_chunks(run, id.task, chunks);
+        return send_chunks(run, id, chunks, connection);
     }
     let rows = connection.query(&stage.fragment.task_sql(splits)?)?;
-    may_run(Stop::Statement(connection.interrupter()))?;
+    may_run(run, id, Stop::Statement(connection.interrupter()))?;
     let key = TaskKey { query: run.query_id, stage: stage.number as u32, task: id.task as u32 };
-    let stop = |partitions: &Arc<Partitions>| may_run(Stop::Rows(Arc::clone(partitions)));
+    let stop = |partitions: &Arc<Partitions>| may_run(run, id, Stop::Rows(Arc::clone(partitions)));
     let moved = shuffle::keep(&run.shared().store, key, rows, stage.partitions, stop)?;
     Ok(TaskRows { rows: moved.rows, bytes: moved.bytes })
+}
+
+/// What the task's plan is known by, if it may be used again: by a query that has run before and whose plan was kept, in
+/// a task that reads tables only.
+fn planned(run: &Run, id: TaskId, stage: &RunningStage) -> Option<PlanKey> {
+    let plan = run.plan.filter(|_| stage.partitions == 0 && !stage.reads_exchanges())?;
+    Some(PlanKey { plan, id, splits: stage.splits[id.task].clone() })
+}
+
+/// DuckDB forgets an interrupt that comes before the statement starts: this comes after.
+fn may_run(run: &Run, id: TaskId, stop: Stop) -> Result<(), EngineError> {
+    match run.stoppable(id, stop) {
+        true => Ok(()),
+        false => Err(EngineError::interrupted()),
+    }
 }
 
 /// Session setting of tasks whose rows have no order.
@@ -150,14 +232,20 @@ fn exchange_input(run: &Arc<Run>, id: TaskId, number: usize) -> Result<Arc<Input
     Ok(Input::new(schema, sources))
 }
 
-fn send_chunks(run: &Arc<Run>, task: usize, chunks: ChunkStream) -> Result<TaskRows, EngineError> {
+fn send_chunks(
+    run: &Arc<Run>,
+    id: TaskId,
+    chunks: ChunkStream,
+    connection: &Connection,
+) -> Result<TaskRows, EngineError> {
+    may_run(run, id, Stop::Statement(connection.interrupter()))?;
     let mut sent = TaskRows::default();
     for chunk in chunks {
         let chunk = chunk?;
         let (rows, bytes) = (chunk.rows(), chunk.bytes());
         sent.rows += rows;
         sent.bytes += bytes;
-        if !run.push(task, TaskOutput::Chunk(chunk), bytes) {
+        if !run.push(id.task, TaskOutput::Chunk(chunk), bytes) {
             return Err(EngineError::interrupted());
         }
     }

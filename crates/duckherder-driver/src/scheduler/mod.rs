@@ -21,7 +21,7 @@ mod stages;
 mod threads;
 mod unordered;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -56,6 +56,7 @@ pub struct Shared {
     /// Threads of the calls to workers in other processes; made with the first of them.
     runtime: Mutex<Option<Arc<tokio::runtime::Runtime>>>,
     next_worker: AtomicUsize,
+    plans: AtomicU64,
     threads: Arc<TaskThreads>,
     /// Rows of the tasks in this process that wait for the next stage's.
     store: Arc<ShuffleStore>,
@@ -84,6 +85,7 @@ impl Scheduler {
             port,
             runtime: Mutex::new(None),
             next_worker: AtomicUsize::new(0),
+            plans: AtomicU64::new(0),
             threads: Arc::default(),
             store: Arc::default(),
             peers: Peers::default(),
@@ -104,6 +106,11 @@ impl Shared {
     /// The worker that begins, so that queries of one task don't all go to the same.
     fn first_worker(&self, workers: usize) -> usize {
         self.next_worker.fetch_add(1, Ordering::Relaxed) % workers.max(1)
+    }
+
+    /// A number for a new plan.
+    fn next_plan(&self) -> u64 {
+        self.plans.fetch_add(1, Ordering::Relaxed)
     }
 
     fn runtime(&self) -> Result<Arc<tokio::runtime::Runtime>, EngineError> {

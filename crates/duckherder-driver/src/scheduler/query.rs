@@ -1,6 +1,7 @@
 //! A plan that was cut, ready to run.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 
 use duckherder_engine::EngineError;
 use duckherder_engine::distribute::{DistributedQuery, QueryRun};
@@ -9,15 +10,45 @@ use duckherder_planner::{Cut, Distribution, Exchange, MergeStrategy};
 use super::Shared;
 use super::exchange::TaskExchange;
 use super::report::RunReport;
+use super::session::Last;
 use super::stages::{needed, prepare};
 use crate::cluster::RemoteWorker;
 use crate::distribute::ExecutionOutcome;
+use crate::sync::lock;
 
 /// A query of a session.
 pub struct ScheduledQuery {
     shared: Arc<Shared>,
-    distribution: Distribution,
+    planned: Planned,
+    session: Weak<Mutex<Last>>,
+    /// Of this plan; unique in the life of the driver.
+    number: u64,
+    has_run: AtomicBool,
+}
+
+/// A decision, and what came of it.
+#[derive(Clone)]
+pub struct Planned {
+    distribution: Arc<Distribution>,
     report: Arc<RunReport>,
+}
+
+impl Planned {
+    pub fn new(distribution: Distribution) -> Self {
+        Self { distribution: Arc::new(distribution), report: Arc::default() }
+    }
+
+    /// How the query ran; `None` if it never did.
+    pub fn outcome(&self) -> Option<ExecutionOutcome> {
+        let (tasks, workers_used) = self.report.counts();
+        let stage = self.distribution.main_stage().filter(|_| tasks > 0)?;
+        Some(ExecutionOutcome {
+            mode: stage.mode.name().to_string(),
+            merge_strategy: stage.merge.name().to_string(),
+            workers_used: workers_used as i64,
+            tasks: tasks as i64,
+        })
+    }
 }
 
 /// Who runs a task.
@@ -40,20 +71,9 @@ impl Worker {
 }
 
 impl ScheduledQuery {
-    pub fn new(shared: Arc<Shared>, distribution: Distribution) -> Self {
-        Self { shared, distribution, report: Arc::default() }
-    }
-
-    /// How the query ran; `None` if it never did.
-    pub fn outcome(&self) -> Option<ExecutionOutcome> {
-        let (tasks, workers_used) = self.report.counts();
-        let stage = self.distribution.main_stage().filter(|_| tasks > 0)?;
-        Some(ExecutionOutcome {
-            mode: stage.mode.name().to_string(),
-            merge_strategy: stage.merge.name().to_string(),
-            workers_used: workers_used as i64,
-            tasks: tasks as i64,
-        })
+    pub fn new(shared: Arc<Shared>, planned: Planned, session: Weak<Mutex<Last>>) -> Self {
+        let number = shared.next_plan();
+        Self { shared, planned, session, number, has_run: AtomicBool::new(false) }
     }
 
     /// The workers in the order in which they get tasks. A query of one task prefers one that needs no network.
@@ -61,8 +81,9 @@ impl ScheduledQuery {
         let cluster = &self.shared.cluster;
         let local = (0..cluster.local_workers()).map(|number| Worker::Local { id: format!("local-{number}") });
         let remote = cluster.remote_workers().into_iter().map(Worker::Remote);
-        let single = |number: &usize| self.distribution.stages.get(*number).is_some_and(|stage| stage.tasks == 1);
-        let mut workers: Vec<Worker> = match needed(&self.distribution.stages, top).iter().all(single) {
+        let single =
+            |number: &usize| self.planned.distribution.stages.get(*number).is_some_and(|stage| stage.tasks == 1);
+        let mut workers: Vec<Worker> = match needed(&self.planned.distribution.stages, top).iter().all(single) {
             true if cluster.local_workers() > 0 => local.collect(),
             _ => local.chain(remote).collect(),
         };
@@ -76,7 +97,7 @@ impl ScheduledQuery {
 
 impl DistributedQuery for ScheduledQuery {
     fn describe(&self, top: usize, fragments: &[String]) -> Vec<(String, String)> {
-        let stages = &self.distribution.stages;
+        let stages = &self.planned.distribution.stages;
         let Some(last) = stages.get(top) else { return Vec::new() };
         let mut lines = vec![("Mode".to_string(), last.mode.name().to_string())];
         let numbers = needed(stages, top);
@@ -98,13 +119,13 @@ impl DistributedQuery for ScheduledQuery {
             let name = if numbers.len() == 1 { "Fragment".to_string() } else { format!("Fragment {number}") };
             lines.push((name, fragments.get(*number).cloned().unwrap_or_default()));
         }
-        lines.extend(self.distribution.notes.iter().map(|note| ("Note".to_string(), note.clone())));
+        lines.extend(self.planned.distribution.notes.iter().map(|note| ("Note".to_string(), note.clone())));
         for number in &numbers {
             let task_name = |task| match numbers.len() {
                 1 => format!("Task {task}"),
                 _ => format!("Task {number}.{task}"),
             };
-            lines.extend(self.report.lines(*number).into_iter().map(|(task, line)| (task_name(task), line)));
+            lines.extend(self.planned.report.lines(*number).into_iter().map(|(task, line)| (task_name(task), line)));
         }
         lines
     }
@@ -114,15 +135,20 @@ impl DistributedQuery for ScheduledQuery {
         top: usize,
         run: QueryRun,
     ) -> Result<Arc<dyn duckherder_engine::distribute::Exchange>, EngineError> {
+        // With a plan that was kept, nobody has decided about this statement.
+        if let Some(last) = self.session.upgrade() {
+            lock(&last).query = Some(self.planned.clone());
+        }
         let workers = self.workers(top);
         if workers.is_empty() {
             return Err(EngineError::new("IO", "the last worker has left since the query was planned"));
         }
-        let (stages, snapshot) = prepare(&self.shared, &self.distribution, top, run, &workers)?;
+        let (stages, snapshot) = prepare(&self.shared, &self.planned.distribution, top, run, &workers)?;
         for stage in &stages {
-            self.report.planned(stage.number, stage.tasks());
+            self.planned.report.planned(stage.number, stage.tasks());
         }
-        let exchange = TaskExchange::start(&self.shared, stages, snapshot, Arc::clone(&self.report))?;
+        let plan = self.has_run.swap(true, Ordering::Relaxed).then_some(self.number);
+        let exchange = TaskExchange::start(&self.shared, stages, snapshot, plan, Arc::clone(&self.planned.report))?;
         Ok(Arc::new(exchange))
     }
 }

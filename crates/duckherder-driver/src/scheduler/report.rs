@@ -30,8 +30,8 @@ pub struct RunReport {
 struct State {
     /// By stage.
     tasks: BTreeMap<usize, usize>,
-    /// Workers that began a task.
-    workers: BTreeSet<String>,
+    /// Workers that began a task, by stage.
+    workers: BTreeMap<usize, BTreeSet<String>>,
     finished: Vec<TaskReport>,
 }
 
@@ -41,12 +41,14 @@ impl RunReport {
         let mut state = lock(&self.state);
         state.tasks.insert(stage, tasks);
         state.finished.retain(|report| report.stage != stage);
+        state.workers.remove(&stage);
     }
 
-    pub fn started(&self, worker: &str) {
+    pub fn started(&self, stage: usize, worker: &str) {
         let mut state = lock(&self.state);
-        if !state.workers.contains(worker) {
-            state.workers.insert(worker.to_string());
+        let workers = state.workers.entry(stage).or_default();
+        if !workers.contains(worker) {
+            workers.insert(worker.to_string());
         }
     }
 
@@ -57,7 +59,8 @@ impl RunReport {
     /// Tasks and workers of the run; zeros if it never began.
     pub fn counts(&self) -> (usize, usize) {
         let state = lock(&self.state);
-        (state.tasks.values().sum(), state.workers.len())
+        let workers: BTreeSet<&String> = state.workers.values().flatten().collect();
+        (state.tasks.values().sum(), workers.len())
     }
 
     /// A line a finished task of the stage, in order.

@@ -6,26 +6,26 @@ use duckherder_engine::distribute::{self, DistributedQuery};
 use duckherder_planner::{Decision, Distribution, Plan, decide};
 
 use super::Shared;
-use super::query::ScheduledQuery;
+use super::query::{Planned, ScheduledQuery};
 use crate::distribute::{ExecutionOutcome, SessionDistributor};
 use crate::sync::lock;
 
 /// The scheduler's part of a session.
 pub struct SessionScheduler {
     shared: Arc<Shared>,
-    last: Mutex<Last>,
+    last: Arc<Mutex<Last>>,
 }
 
 /// How the last plan of the statement is run.
 #[derive(Default)]
-struct Last {
-    query: Option<Arc<ScheduledQuery>>,
+pub struct Last {
+    pub query: Option<Planned>,
     reason: Option<String>,
 }
 
 impl SessionScheduler {
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, last: Mutex::default() }
+        Self { shared, last: Arc::default() }
     }
 }
 
@@ -38,8 +38,10 @@ impl distribute::Distributor for SessionScheduler {
                 None
             }
             Decision::Distributed(distribution) => {
-                let query = Arc::new(ScheduledQuery::new(Arc::clone(&self.shared), distribution.clone()));
-                *lock(&self.last) = Last { query: Some(Arc::clone(&query)), reason: None };
+                let planned = Planned::new(distribution.clone());
+                let session = Arc::downgrade(&self.last);
+                let query = Arc::new(ScheduledQuery::new(Arc::clone(&self.shared), planned.clone(), session));
+                *lock(&self.last) = Last { query: Some(planned), reason: None };
                 Some((distribution, query))
             }
         }

@@ -121,10 +121,14 @@ impl Session {
 pub fn rows_of(connection: &Connection, sql: &str) -> Result<Vec<String>, EngineError> {
     let mut rows = Vec::new();
     for batch in connection.query(sql)? {
-        let batch = batch?;
-        rows.extend((0..batch.num_rows()).map(|row| row_text(&batch, row)));
+        rows.extend(text_of(&batch?));
     }
     Ok(rows)
+}
+
+/// A line a row.
+pub fn text_of(batch: &RecordBatch) -> Vec<String> {
+    (0..batch.num_rows()).map(|row| row_text(batch, row)).collect()
 }
 
 fn row_text(batch: &RecordBatch, row: usize) -> String {

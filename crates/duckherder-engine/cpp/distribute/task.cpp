@@ -2,6 +2,7 @@
 #include "connection.hpp"
 #include "fragment.hpp"
 
+#include "duckdb/main/prepared_statement.hpp"
 #include "duckdb/main/query_result_stream.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
 
@@ -27,19 +28,49 @@ static unique_ptr<DataChunk> FetchChunk(QueryResultStream<ChunkFormat> &stream) 
 	return chunk;
 }
 
+//! A syntax tree, which is bound as it is: to write and to parse it would take longer.
+static unique_ptr<SQLStatement> TaskStatement(const duckherder::Fragment &fragment, const DhSplit *splits,
+                                              uint64_t count) {
+	auto statement = make_uniq<SelectStatement>();
+	statement->node = fragment.TaskQuery(vector<DhSplit>(splits, splits + count));
+	return std::move(statement);
+}
+
 extern "C" {
 
-//! Starts one task of a fragment where the tables themselves can be read; a split an input. Its syntax tree is bound as
-//! it is: to write and to parse it would take longer.
+//! Starts one task of a fragment where the tables themselves can be read; a split an input.
 DhChunkStream *dh_chunks_open(DhConnection *connection, const duckherder::Fragment *fragment, const DhSplit *splits,
                               uint64_t count, DhError *error) {
 	return Guard<DhChunkStream *>(error, nullptr, [&]() {
-		auto statement = make_uniq<SelectStatement>();
-		statement->node = fragment->TaskQuery(vector<DhSplit>(splits, splits + count));
-		auto result = connection->Submit(std::move(statement));
+		auto result = connection->Submit(TaskStatement(*fragment, splits, count));
 		result->ThrowIfError();
 		return new DhChunkStream(std::move(result));
 	});
+}
+
+//! The same task, planned for several runs on this connection.
+PreparedStatement *dh_task_plan(DhConnection *connection, const duckherder::Fragment *fragment, const DhSplit *splits,
+                                uint64_t count, DhError *error) {
+	return Guard<PreparedStatement *>(error, nullptr, [&]() {
+		auto plan = connection->Prepare(TaskStatement(*fragment, splits, count));
+		if (plan->HasError()) {
+			plan->GetErrorObject().Throw();
+		}
+		return plan.release();
+	});
+}
+
+DhChunkStream *dh_task_plan_open(PreparedStatement *plan, DhError *error) {
+	return Guard<DhChunkStream *>(error, nullptr, [&]() {
+		vector<Value> no_parameters;
+		auto result = plan->Submit(no_parameters);
+		result->ThrowIfError();
+		return new DhChunkStream(std::move(result));
+	});
+}
+
+void dh_task_plan_free(PreparedStatement *plan) {
+	delete plan;
 }
 
 //! The next rows: 1 and `chunk` filled, 0 at the end, -1 with an error.

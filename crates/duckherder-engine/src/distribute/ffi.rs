@@ -9,7 +9,7 @@ use crate::ffi::{DhConnection, DhDatabase, DhError, DhText, DhTextSink};
 macro_rules! opaque {
     ($($name:ident),+) => { $(#[repr(C)] pub struct $name { _private: [u8; 0] })+ };
 }
-opaque!(DhFragment, DhSnapshot, DhChunkStream, DhChunk);
+opaque!(DhFragment, DhSnapshot, DhChunkStream, DhChunk, DhTaskPlan);
 
 /// `DhCut` in cpp/distribute/distributor.hpp.
 #[repr(C)]
@@ -121,6 +121,15 @@ unsafe extern "C" {
         count: u64,
         error: *mut DhError,
     ) -> *mut DhChunkStream;
+    pub fn dh_task_plan(
+        connection: *mut DhConnection,
+        fragment: *const DhFragment,
+        splits: *const DhSplit,
+        count: u64,
+        error: *mut DhError,
+    ) -> *mut DhTaskPlan;
+    pub fn dh_task_plan_open(plan: *mut DhTaskPlan, error: *mut DhError) -> *mut DhChunkStream;
+    pub fn dh_task_plan_free(plan: *mut DhTaskPlan);
     pub fn dh_chunks_next(
         chunks: *mut DhChunkStream,
         chunk: *mut *mut DhChunk,

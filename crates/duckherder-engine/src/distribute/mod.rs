@@ -21,7 +21,7 @@ use arrow::datatypes::SchemaRef;
 use duckherder_planner::{Distribution, Plan, RowGroup};
 
 pub use fragment::{Fragment, FragmentInput, Snapshot};
-pub use task::{Chunk, ChunkStream};
+pub use task::{Chunk, ChunkStream, TaskPlan};
 
 use crate::connection::Connection;
 use crate::database::Database;

@@ -2,7 +2,7 @@
 
 use duckherder_planner::Split;
 
-use super::ffi::{self, DhChunk, DhChunkStream};
+use super::ffi::{self, DhChunk, DhChunkStream, DhTaskPlan};
 use super::fragment::{Fragment, splits_to_ffi};
 use crate::connection::Connection;
 use crate::error::{EngineError, Result};
@@ -40,6 +40,50 @@ impl Chunk {
         let handle = self.handle;
         std::mem::forget(self);
         handle
+    }
+}
+
+/// A task that was planned for several runs. It is to be dropped before the connection that it was made on.
+pub struct TaskPlan(*mut DhTaskPlan);
+
+// SAFETY: a prepared statement, used by one thread at a time.
+unsafe impl Send for TaskPlan {}
+
+impl Drop for TaskPlan {
+    fn drop(&mut self) {
+        // SAFETY: made by dh_task_plan, freed once.
+        unsafe { ffi::dh_task_plan_free(self.0) }
+    }
+}
+
+impl TaskPlan {
+    /// Plans one task of `fragment` where the tables themselves can be read: a split a split input. The plan holds as
+    /// long as the tables' rows and the connection's settings are what they are now.
+    ///
+    /// # Errors
+    /// What DuckDB says of it, or there are fewer splits than inputs.
+    pub fn make(connection: &Connection, fragment: &Fragment, splits: &[Split]) -> Result<Self> {
+        let splits = splits_to_ffi(splits);
+        let mut error = DhError::none();
+        // SAFETY: the connection and the fragment are alive, the splits outlive the call.
+        let plan = unsafe {
+            let (connection, count) = (connection.as_ptr(), splits.len() as u64);
+            ffi::dh_task_plan(connection, fragment.as_ptr(), splits.as_ptr(), count, &mut error)
+        };
+        error.into_result(())?;
+        Ok(Self(plan))
+    }
+
+    /// Starts the task.
+    ///
+    /// # Errors
+    /// What DuckDB says of it.
+    pub fn open(&self) -> Result<ChunkStream> {
+        let mut error = DhError::none();
+        // SAFETY: the plan is alive; DuckDB says so if its connection isn't.
+        let handle = unsafe { ffi::dh_task_plan_open(self.0, &mut error) };
+        error.into_result(())?;
+        Ok(ChunkStream { handle, done: false })
     }
 }
 
