@@ -99,21 +99,27 @@ class Driver(ServerProcess):
 
 
 class Worker(ServerProcess):
-    def __init__(self, worker_id: str):
+    def __init__(self, worker_id: str, *arguments: str):
         self.worker_id = worker_id
-        super().__init__([BINARY, "worker", "--listen", "127.0.0.1:0", "--id", worker_id])
+        super().__init__([BINARY, "worker", "--listen", "127.0.0.1:0", "--id", worker_id, *arguments])
 
 
 class Cluster:
     """A driver with local workers (threads of its process), remote workers (their own processes), or both."""
 
-    def __init__(self, local_workers: int = 0, remote_workers: int = 0, driver_arguments: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        local_workers: int = 0,
+        remote_workers: int = 0,
+        driver_arguments: tuple[str, ...] = (),
+        worker_arguments: tuple[str, ...] = (),
+    ):
         self.driver = Driver(local_workers, *driver_arguments)
         self.workers: list[Worker] = []
         self.expected_workers = local_workers + remote_workers
         try:
             for number in range(remote_workers):
-                self.workers.append(Worker(f"remote-{number + 1}"))
+                self.workers.append(Worker(f"remote-{number + 1}", *worker_arguments))
             if self.workers:
                 self._register()
         except BaseException:

@@ -54,9 +54,8 @@ pub struct Driver {
     /// Database file
     #[arg(long, value_name = "PATH", default_value = ":memory:")]
     pub database: String,
-    /// DuckDB's threads (all cores by default)
-    #[arg(long)]
-    pub threads: Option<usize>,
+    #[command(flatten)]
+    pub resources: Resources,
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]
@@ -67,9 +66,35 @@ pub struct Worker {
     /// The worker's name
     #[arg(long, default_value = "worker-1")]
     pub id: String,
+    #[command(flatten)]
+    pub resources: Resources,
+}
+
+/// What the process may use of its machine.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub struct Resources {
     /// DuckDB's threads (all cores by default)
     #[arg(long)]
     pub threads: Option<usize>,
+    /// DuckDB's memory, for example 4GB (most of the machine's by default)
+    #[arg(long, value_name = "SIZE")]
+    pub memory_limit: Option<String>,
+    /// Where temporary files go
+    #[arg(long, value_name = "PATH")]
+    pub temp_directory: Option<String>,
+}
+
+impl Resources {
+    /// As DuckDB's settings.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let threads = self.threads.map(|threads| threads.to_string());
+        let given = [
+            ("threads", threads),
+            ("memory_limit", self.memory_limit.clone()),
+            ("temp_directory", self.temp_directory.clone()),
+        ];
+        given.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))).collect()
+    }
 }
 
 /// `distributed_server [HOST] [PORT] [WORKERS]`
@@ -136,7 +161,7 @@ impl From<DistributedServer> for Call {
             listen: host_and_port(&call.host, call.port),
             workers: call.workers,
             database: ":memory:".to_string(),
-            threads: None,
+            resources: Resources::default(),
         });
         Self { role, log_format: call.log_format }
     }
@@ -144,7 +169,8 @@ impl From<DistributedServer> for Call {
 
 impl From<DistributedWorker> for Call {
     fn from(call: DistributedWorker) -> Self {
-        let role = Role::Worker(Worker { listen: host_and_port(&call.host, call.port), id: call.id, threads: None });
+        let listen = host_and_port(&call.host, call.port);
+        let role = Role::Worker(Worker { listen, id: call.id, resources: Resources::default() });
         Self { role, log_format: call.log_format }
     }
 }
@@ -178,6 +204,16 @@ mod tests {
         assert_eq!((driver.listen.as_str(), driver.workers), ("0.0.0.0:8815", 0));
         let Ok(Role::Worker(worker)) = parse("distributed_worker") else { unreachable!("parses") };
         assert_eq!((worker.listen.as_str(), worker.id.as_str()), ("0.0.0.0:8816", "worker-1"));
+    }
+
+    #[test]
+    fn resources_are_duckdbs_settings() {
+        let Ok(Role::Worker(worker)) = parse("duckherder worker --threads 3 --temp-directory /big --memory-limit 1GB")
+        else {
+            unreachable!("parses")
+        };
+        let settings = [("threads", "3"), ("memory_limit", "1GB"), ("temp_directory", "/big")];
+        assert_eq!(worker.resources.settings(), settings.map(|(name, value)| (name.to_string(), value.to_string())));
     }
 
     #[test]

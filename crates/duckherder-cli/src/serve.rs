@@ -17,12 +17,11 @@ pub fn run(role: Role) -> Result<()> {
     let signals = Signals::catch()?;
     match role {
         Role::Driver(driver) => {
-            let threads = driver.threads.map(|threads| ("threads".to_string(), threads.to_string()));
             let driver = Driver::start(DriverOptions {
                 listen: driver.listen,
                 local_workers: driver.workers,
                 database: driver.database,
-                settings: threads.into_iter().collect(),
+                settings: driver.resources.settings(),
                 ..DriverOptions::default()
             })?;
             announce(driver.address())?;
@@ -30,11 +29,10 @@ pub fn run(role: Role) -> Result<()> {
             driver.stop();
         }
         Role::Worker(worker) => {
-            let threads = worker.threads.map(|threads| ("threads".to_string(), threads.to_string()));
             let worker = Worker::start(WorkerOptions {
                 listen: worker.listen,
                 id: worker.id,
-                settings: threads.into_iter().collect(),
+                settings: worker.resources.settings(),
             })?;
             announce(worker.address())?;
             signals.wait();

@@ -23,7 +23,7 @@ DhDatabase *dh_database_open(DhText path, const DhText *names, const DhText *val
 		}
 		auto database = make_uniq<DhDatabase>(ToString(path), &config);
 		duckherder::RegisterExchangeScan(*database->instance);
-		duckherder::RegisterDistributionSetting(DBConfig::GetConfig(*database->instance));
+		duckherder::RegisterSettings(DBConfig::GetConfig(*database->instance));
 		return database.release();
 	});
 }

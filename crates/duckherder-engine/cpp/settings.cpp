@@ -37,11 +37,27 @@ static void CheckDistribution(ClientContext &, SetScope, Value &value) {
 	value = Value(text);
 }
 
-void RegisterDistributionSetting(DBConfig &config) {
+static void CheckExchangeMemory(ClientContext &, SetScope, Value &value) {
+	try {
+		if (DBConfig::ParseMemoryLimit(value.ToString()).IsValid()) {
+			return;
+		}
+	} catch (const std::exception &) {
+		// Said below, with the setting's name.
+	}
+	throw InvalidInputException("Invalid value '%s' for %s: expected a number of bytes, for example '64MB'",
+	                            value.ToString(), EXCHANGE_MEMORY_SETTING);
+}
+
+void RegisterSettings(DBConfig &config) {
 	config.AddExtensionOption(DISTRIBUTION_SETTING,
 	                          "Which queries run on Duckherder's workers: 'auto' decides by cost, 'always' takes all "
 	                          "that can, 'never' leaves them on the driver",
 	                          LogicalType::VARCHAR, Value("auto"), CheckDistribution);
+	config.AddExtensionOption(EXCHANGE_MEMORY_SETTING,
+	                          "Bytes of a query's rows that may wait in the memory of each of Duckherder's processes "
+	                          "between the query's stages; more goes to disk",
+	                          LogicalType::VARCHAR, Value("256MiB"), CheckExchangeMemory);
 }
 
 } // namespace duckherder
@@ -56,6 +72,28 @@ bool dh_connection_given_setting(DhConnection *connection, DhText name, DhTextSi
 			sink(target, duckherder::ToText(*value));
 		}
 		return true;
+	});
+}
+
+//! Where DuckDB puts temporary files; nothing if nowhere.
+bool dh_connection_temp_directory(DhConnection *connection, DhTextSink sink, void *target, DhError *error) {
+	return duckherder::Guard(error, false, [&]() {
+		Value value;
+		connection->context->TryGetCurrentSetting(Identifier("temp_directory"), value);
+		if (!value.IsNull() && !value.ToString().empty()) {
+			auto directory = value.ToString();
+			sink(target, duckherder::ToText(directory));
+		}
+		return true;
+	});
+}
+
+//! How many bytes of a query's rows may wait in memory.
+uint64_t dh_connection_exchange_memory(DhConnection *connection, DhError *error) {
+	return duckherder::Guard<uint64_t>(error, 0, [&]() -> uint64_t {
+		Value value;
+		connection->context->TryGetCurrentSetting(Identifier(duckherder::EXCHANGE_MEMORY_SETTING), value);
+		return DBConfig::ParseMemoryLimitOrMaximum(value.ToString());
 	});
 }
 

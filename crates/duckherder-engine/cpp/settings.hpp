@@ -25,6 +25,8 @@ private:
 
 //! Which queries are put on workers: 'auto', 'always' or 'never'.
 constexpr const char *DISTRIBUTION_SETTING = "duckherder_distribution";
-void RegisterDistributionSetting(duckdb::DBConfig &config);
+//! How many bytes of a query's rows may wait between its stages, in the memory of one process.
+constexpr const char *EXCHANGE_MEMORY_SETTING = "duckherder_exchange_memory";
+void RegisterSettings(duckdb::DBConfig &config);
 
 } // namespace duckherder

@@ -1,5 +1,6 @@
 //! A connection to an embedded DuckDB.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -125,6 +126,33 @@ impl Connection {
         // SAFETY: as in `definitions`.
         unsafe { ffi::dh_connection_given_setting(self.handle, name.into(), ffi::push_text, sink, &mut error) };
         error.into_result(texts.pop())
+    }
+
+    /// Where temporary files go, by DuckDB's setting; nothing if nowhere. (A database in memory has `.tmp`, wherever the
+    /// process was started: that is nobody's choice, and the machine's directory for such files takes its place.)
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn temp_directory(&self) -> Result<Option<PathBuf>> {
+        let mut error = DhError::none();
+        let mut texts: Vec<String> = Vec::new();
+        let sink = std::ptr::from_mut(&mut texts).cast();
+        // SAFETY: as in `definitions`.
+        unsafe { ffi::dh_connection_temp_directory(self.handle, ffi::push_text, sink, &mut error) };
+        error.into_result(())?;
+        let directory = texts.pop().map(PathBuf::from);
+        Ok(directory.map(|chosen| if chosen == Path::new(".tmp") { std::env::temp_dir() } else { chosen }))
+    }
+
+    /// The setting `duckherder_exchange_memory`: bytes of a query's rows that may wait between stages.
+    ///
+    /// # Errors
+    /// The value is none.
+    pub fn exchange_memory_bytes(&self) -> Result<u64> {
+        let mut error = DhError::none();
+        // SAFETY: the handle is alive.
+        let bytes = unsafe { ffi::dh_connection_exchange_memory(self.handle, &mut error) };
+        error.into_result(bytes)
     }
 
     /// Each type, macro and sequence in the default database that is not DuckDB's own.

@@ -177,6 +177,13 @@ unsafe extern "C" {
         target: *mut c_void,
         error: *mut DhError,
     ) -> bool;
+    pub fn dh_connection_temp_directory(
+        connection: *mut DhConnection,
+        sink: DhTextSink,
+        target: *mut c_void,
+        error: *mut DhError,
+    ) -> bool;
+    pub fn dh_connection_exchange_memory(connection: *mut DhConnection, error: *mut DhError) -> u64;
     pub fn dh_connection_definitions(
         connection: *mut DhConnection,
         sink: DhTextSink,

@@ -96,6 +96,9 @@ pub struct TaskMoved {
     pub rows: u64,
     #[prost(uint64, tag = "2")]
     pub bytes: u64,
+    /// Bytes that were on disk meanwhile.
+    #[prost(uint64, tag = "3")]
+    pub spilled_bytes: u64,
 }
 
 command!(RunTask, ReadSplit, ReadPartition, EndOfPartition, TaskMoved);

@@ -1,5 +1,6 @@
 //! Rows on their way from other processes, or other tasks of this one, into DuckDB.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -20,16 +21,18 @@ use tokio::sync::mpsc;
 use crate::error::Result;
 use crate::fan_in::FanIn;
 use crate::peers::Peers;
-use crate::shuffle::{PartitionReader, ShuffleStore};
+use crate::shuffle::{PartitionReader, Rows, ShuffleStore};
 
-/// Batches of one source that may wait.
-const QUEUE_BATCHES: usize = 4;
+/// Batches of one source that may wait: what comes after them waits where it was made.
+const QUEUE_BATCHES: usize = 1;
 
 /// A relation that arrives from several sources at once. One source keeps its order; the rows of several have none.
 pub struct Input {
     schema: SchemaRef,
     sources: Vec<Mutex<Source>>,
     fan_in: Arc<FanIn>,
+    /// Whose turn it is: a source that always has something must not keep the others waiting.
+    next: AtomicUsize,
 }
 
 /// Where a part of the rows comes from.
@@ -53,7 +56,7 @@ pub enum Item {
 impl Input {
     pub fn new(schema: SchemaRef, sources: Vec<Source>) -> Arc<Self> {
         let sources = sources.into_iter().map(Mutex::new).collect();
-        Arc::new(Self { schema, sources, fan_in: Arc::default() })
+        Arc::new(Self { schema, sources, fan_in: Arc::default(), next: AtomicUsize::new(0) })
     }
 
     /// Asks all sources of a task's input for their rows, which come as DuckDB reads them.
@@ -102,11 +105,11 @@ impl Source {
         Self::Waiting(store.read(wanted).boxed())
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, EngineError>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Rows, EngineError>>> {
         loop {
             let polled = match self {
                 Self::Remote(batches) => batches.poll_recv(cx).map(|item| match item {
-                    Some(Item::Batch(batch)) => Some(Ok(batch)),
+                    Some(Item::Batch(batch)) => Some(Ok(Rows::Memory(batch))),
                     Some(Item::End) => None,
                     Some(Item::Failed(error)) => Some(Err(error)),
                     None => Some(Err(EngineError::new("IO", "the rows of an input ended without an end"))),
@@ -178,13 +181,21 @@ impl BatchSource for Input {
     }
 
     /// Every partition is a reader of all sources.
-    fn poll_next(&self, partition: usize, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, EngineError>>> {
+    fn poll_next(&self, _partition: usize, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, EngineError>>> {
+        // What is on disk is read when no source is locked any more.
+        self.poll_sources(cx).map(|found| found.map(|rows| rows.and_then(Rows::load)))
+    }
+}
+
+impl Input {
+    fn poll_sources(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Rows, EngineError>>> {
         let count = self.sources.len();
         self.fan_in.poll(cx, |shared| {
             let mut ended = 0;
+            let first = self.next.fetch_add(1, Ordering::Relaxed);
             for offset in 0..count {
                 let mut source =
-                    self.sources[(partition + offset) % count].lock().unwrap_or_else(PoisonError::into_inner);
+                    self.sources[first.wrapping_add(offset) % count].lock().unwrap_or_else(PoisonError::into_inner);
                 if matches!(*source, Source::Ended) {
                     ended += 1;
                     continue;
@@ -209,7 +220,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::shuffle::{Partitions, TaskKey};
+    use crate::shuffle::{Partitions, Room, TaskKey};
     use arrow::array::{ArrayRef, Int64Array};
 
     const TASK: TaskKey = TaskKey { query: 7, stage: 0, task: 0 };
@@ -232,7 +243,8 @@ mod tests {
         for asked in [false, true] {
             for begun_before in [false, true] {
                 let store = Arc::new(ShuffleStore::default());
-                let offer = || store.offer(TASK, Partitions::new(batch.schema(), 1)).unwrap();
+                let room = Arc::new(Room::new(16 << 20, Some(std::env::temp_dir())));
+                let offer = || store.offer(TASK, Partitions::new(batch.schema(), 1, Arc::clone(&room))).unwrap();
                 let before = begun_before.then(offer);
                 let mut source = Source::local(&store, &WANTED);
                 if asked {

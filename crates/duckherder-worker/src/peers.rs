@@ -8,12 +8,15 @@ use duckherder_proto::{CONNECTION_WINDOW_BYTES, MAX_FRAME_BYTES};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::error::{Result, WorkerError};
-use crate::server::{KEEP_ALIVE_INTERVAL, STREAM_WINDOW_BYTES};
+use crate::server::KEEP_ALIVE_INTERVAL;
 
 /// A process that does not answer by then is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a silent connection may take to show that it is alive.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Bytes of one stream that may be on their way. A task reads many streams, and what has arrived counts nowhere.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 
 /// One connection a location.
 #[derive(Default)]

@@ -16,7 +16,7 @@ use crate::error::{Result, WorkerError};
 use crate::service::WorkerService;
 
 /// Bytes of one stream that may be on their way: enough that it is not held up by its acknowledgements.
-pub const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 /// How often a silent connection is asked whether it is still there.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Tasks that may run at once, each on a thread of its own. Tasks wait for each other: one that found no thread would

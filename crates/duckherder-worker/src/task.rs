@@ -18,7 +18,7 @@ use tonic::Status;
 use crate::error::Result;
 use crate::input::Input;
 use crate::peers::Peers;
-use crate::shuffle::{self, Partitions, ShuffleStore, TaskKey};
+use crate::shuffle::{self, Partitions, Room, ShuffleStore, TaskKey};
 
 /// Messages that may wait to be sent.
 const QUEUE_MESSAGES: usize = 4;
@@ -118,10 +118,12 @@ impl Running<'_> {
         let rows = self.start(&connection)?;
         let key = TaskKey { query: self.task.query_id, stage: self.task.stage, task: self.task.task };
         let stop = |partitions: &Arc<Partitions>| self.go_on(Stop::Rows(Arc::clone(partitions)));
-        let sent = shuffle::keep(&self.place.store, key, rows, self.task.partitions as usize, stop)?;
+        let store = &self.place.store;
+        let room = store.room(self.task.query_id, || Room::of(&connection))?;
+        let sent = shuffle::keep(store, room, key, rows, self.task.partitions as usize, stop)?;
         // No rows, but how many there were: that the driver knows that all is well, and what was moved.
         let (mut encoder, schema) = BatchEncoder::new(Arc::new(Schema::empty()));
-        let moved = TaskMoved { rows: sent.rows, bytes: sent.bytes };
+        let moved = TaskMoved { rows: sent.rows, bytes: sent.bytes, spilled_bytes: sent.spilled_bytes };
         for message in [schema, encoder.finish()?.with_app_metadata(moved.pack())] {
             // The driver has gone if this fails.
             let _ = sender.blocking_send(Ok(message));

@@ -162,7 +162,7 @@ impl Run {
             }))
             .unwrap_or_else(|_| Err(EngineError::internal(format!("task {} panicked", id.task))));
             match done {
-                Ok(TaskRows { rows, bytes }) => {
+                Ok(TaskRows { rows, bytes, spilled_bytes }) => {
                     let stage = &self.stages[id.stage];
                     self.report.finished(TaskReport {
                         stage: stage.number,
@@ -171,6 +171,7 @@ impl Run {
                         split: stage.divided(id.task),
                         rows,
                         bytes,
+                        spilled_bytes,
                         elapsed: started.elapsed(),
                     });
                     if self.is_last(id) {
@@ -252,6 +253,8 @@ impl Run {
 pub struct TaskRows {
     pub rows: u64,
     pub bytes: u64,
+    /// Bytes that were on disk until others had fetched them.
+    pub spilled_bytes: u64,
 }
 
 impl Exchange for TaskExchange {

@@ -8,7 +8,7 @@ use duckherder_planner::Split;
 use duckherder_proto::any::Command;
 use duckherder_proto::task::{InputSource, ReadPartition};
 use duckherder_worker::input::{Input, Source};
-use duckherder_worker::shuffle::{self, Partitions, TaskKey};
+use duckherder_worker::shuffle::{self, Partitions, Room, TaskKey};
 
 use super::exchange::{Run, Stop, TaskId, TaskRows};
 use super::query::Worker;
@@ -184,8 +184,10 @@ fn run_fragment(
     may_run(run, id, Stop::Statement(connection.interrupter()))?;
     let key = TaskKey { query: run.query_id, stage: stage.number as u32, task: id.task as u32 };
     let stop = |partitions: &Arc<Partitions>| may_run(run, id, Stop::Rows(Arc::clone(partitions)));
-    let moved = shuffle::keep(&run.shared().store, key, rows, stage.partitions, stop)?;
-    Ok(TaskRows { rows: moved.rows, bytes: moved.bytes })
+    let store = &run.shared().store;
+    let room = store.room(run.query_id, || Room::of(connection))?;
+    let moved = shuffle::keep(store, room, key, rows, stage.partitions, stop)?;
+    Ok(TaskRows { rows: moved.rows, bytes: moved.bytes, spilled_bytes: moved.spilled_bytes })
 }
 
 /// What the task's plan is known by, if it may be used again: by a query that has run before and whose plan was kept, in

@@ -216,7 +216,7 @@ async fn wait_for_others(worker: &RemoteWorker, ticket: Ticket) -> Result<TaskRo
         }
     }
     match moved {
-        Some(TaskMoved { rows, bytes }) => Ok(TaskRows { rows, bytes }),
+        Some(TaskMoved { rows, bytes, spilled_bytes }) => Ok(TaskRows { rows, bytes, spilled_bytes }),
         None => {
             let cut = ErrorDetail::new("IO", "its answer was cut before the task had ended");
             Err(name_worker(worker, cut))

@@ -17,6 +17,7 @@ pub struct TaskReport {
     pub split: Split,
     pub rows: u64,
     pub bytes: u64,
+    pub spilled_bytes: u64,
     pub elapsed: Duration,
 }
 
@@ -80,8 +81,12 @@ fn line(report: &TaskReport) -> String {
         Split::Range { first: Some(first), last: Some(last) } => format!("rowid {first} to {last}"),
         Split::Remainder { tasks, task } => format!("rowid % {tasks} = {task}"),
     };
+    let spilled = match report.spilled_bytes {
+        0 => String::new(),
+        bytes => format!(", {bytes} bytes spilled"),
+    };
     format!(
-        "{} of {rows}: {} rows, {} bytes, {:.1} ms",
+        "{} of {rows}: {} rows, {} bytes{spilled}, {:.1} ms",
         report.worker,
         report.rows,
         report.bytes,

@@ -42,7 +42,7 @@ void dh_client_load(ExtensionLoader *loader, const DhClientTable *rust) {
 	loader->SetDescription("Runs SQL on a herd of machines: attach a Duckherder driver");
 	auto &config = DBConfig::GetConfig(loader->GetDatabaseInstance());
 	duckherder::WatchConnections(loader->GetDatabaseInstance());
-	duckherder::RegisterDistributionSetting(config);
+	duckherder::RegisterSettings(config);
 	duckherder::RegisterAttach(config);
 	duckherder::RegisterExplain(config);
 	duckherder::RegisterColumnNames(config);

@@ -1,0 +1,95 @@
+//! Rows that wait between two stages: what a task has made for each task of the next stage.
+//!
+//! ```text
+//!   task of stage 0 --RowSplitter--> Partitions [ 0 | 1 | 2 ]   queues, one a task of stage 1
+//!                                     |  |      |   |   '----> PartitionReader, in this process or behind DoGet
+//!                                  Room  Spill  |   '- more than a query may keep in memory, in a temporary file
+//! ```
+//!
+//! A task waits for whoever reads its rows. It does not wait for who reads nothing: rows that have no place in memory
+//! then go to disk, and who waits for another input first holds nobody up. What nobody wants any more is thrown away
+//! at once.
+
+mod partitions;
+mod room;
+mod spill;
+mod split;
+mod store;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use duckherder_engine::{EngineError, ResultStream};
+
+pub use partitions::{PartitionReader, Partitions};
+pub use room::Room;
+pub use spill::Rows;
+pub use split::RowSplitter;
+pub use store::ShuffleStore;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Which task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TaskKey {
+    pub query: u64,
+    pub stage: u32,
+    pub task: u32,
+}
+
+/// What a task has moved to others.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moved {
+    pub rows: u64,
+    pub bytes: u64,
+    /// Bytes written to disk meanwhile.
+    pub spilled_bytes: u64,
+}
+
+/// Divides the rows of a task and keeps them for others until they have read all they want. `stop` is told what to
+/// fail if the task is to end before.
+///
+/// # Errors
+/// The task's, or what it was stopped with; readers see the same.
+pub fn keep(
+    store: &Arc<ShuffleStore>,
+    room: Arc<Room>,
+    key: TaskKey,
+    rows: ResultStream,
+    count: usize,
+    stop: impl FnOnce(&Arc<Partitions>) -> Result<(), EngineError>,
+) -> Result<Moved, EngineError> {
+    let splitter = RowSplitter::new(&rows.schema(), count);
+    let offered = store.offer(key, Partitions::new(splitter.schema(), count, room))?;
+    let partitions = &offered.partitions;
+    let moved = stop(partitions).and_then(|()| move_rows(rows, &splitter, partitions));
+    if let Err(error) = &moved {
+        partitions.fail(error.clone());
+    }
+    Ok(Moved { spilled_bytes: partitions.spilled_bytes(), ..moved? })
+}
+
+fn move_rows(rows: ResultStream, splitter: &RowSplitter, to: &Partitions) -> Result<Moved, EngineError> {
+    let mut moved = Moved::default();
+    for batch in rows {
+        let batch = batch?;
+        moved.rows += batch.num_rows() as u64;
+        moved.bytes += batch.get_array_memory_size() as u64;
+        let parts = splitter.split(&batch)?;
+        let divided: usize = parts.iter().map(|(_, rows)| rows.num_rows()).sum();
+        if divided != batch.num_rows() {
+            let message = format!("{divided} of {} rows have a partition", batch.num_rows());
+            return Err(EngineError::internal(message));
+        }
+        for (partition, rows) in parts {
+            to.push(partition, rows)?;
+        }
+        if !to.is_wanted() {
+            return Ok(moved);
+        }
+    }
+    to.end();
+    to.wait_until_read()?;
+    Ok(moved)
+}
