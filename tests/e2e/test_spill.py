@@ -14,7 +14,7 @@ from e2e.test_interrupt import processes, run_until_interrupted, wait_until_idle
 from harness.client import attached
 from harness.cluster import Cluster
 
-ROWS = 400_000
+ROWS = 300_000
 KINDS = {"local": (3, 0), "remote": (0, 3), "mixed": (2, 2)}
 # what is built takes a while, and meanwhile nobody reads what is probed
 SLOW = "(SELECT k, i, s FROM {db}%s WHERE md5(md5(md5(md5(s)))) <> s)"
@@ -48,7 +48,7 @@ def fill(con, db: str) -> None:
     for name, prime in (("x", 7919), ("y", 104_729)):
         con.execute(
             f"CREATE TABLE {db}{name} AS SELECT range AS i, (range * {prime}) % {ROWS} AS k, "
-            f"repeat('{name}', 400) || range AS s FROM range({ROWS})"
+            f"repeat('{name}', 500) || range AS s FROM range({ROWS})"
         )
 
 
@@ -106,9 +106,9 @@ def test_every_row_comes_back_as_it_was(cluster, plain):
 
 def test_types_survive_the_disk(cluster, plain):
     columns = (
-        "k, i, CASE WHEN i % 3 = 0 THEN NULL ELSE [i, k] END AS l, {{'a': i, 'b': s}} AS t, i::DECIMAL(38, 3) AS d, "
-        "DATE '2020-01-01' + (i % 999)::INTEGER AS day, (i % 2 = 0) AS b, s::BLOB AS o, to_days((i % 9)::INTEGER) AS v, "
-        "uuid_or.u AS u, MAP {{i: s}} AS m, i::HUGEINT * 1000000000000000000 AS h"
+        "k, i, s, CASE WHEN i % 3 = 0 THEN NULL ELSE [i, k] END AS l, {{'a': i, 'b': s[-9:]}} AS t, i::DECIMAL(38, 3) AS d, "
+        "DATE '2020-01-01' + (i % 999)::INTEGER AS day, (i % 2 = 0) AS b, s[-9:]::BLOB AS o, to_days((i % 9)::INTEGER) AS v, "
+        "uuid_or.u AS u, MAP {{i: s[-5:]}} AS m, i::HUGEINT * 1000000000000000000 AS h"
     ).replace("uuid_or.u", "md5(s)::UUID")
     sides = [f"(SELECT {columns} FROM {{db}}{name} WHERE md5(md5(md5(md5(s)))) <> s)" for name in "xy"]
     sql = f"SELECT x.*, y.* FROM {sides[0]} x FULL JOIN {sides[1]} y ON x.k = y.k WHERE (x.i + y.i) % 100 = 0"

@@ -14,7 +14,7 @@ from fuzz.schemas import Base
 
 SHAPES = {
     "join_aggregate": 20, "join_group": 14, "join_rows": 8, "join_top": 6, "subquery": 16, "set_operations": 10, "cte": 12,
-    "windows": 10, "distinct_on": 4, "grouping_sets": 4, "derived": 6, "lists": 3, "recursive": 1, "pivot": 1,
+    "windows": 10, "sort": 8, "distinct_on": 4, "grouping_sets": 4, "derived": 6, "lists": 3, "recursive": 1, "pivot": 1,
 }
 # rows that Python compares
 FEW_ROWS = 3000
@@ -140,6 +140,21 @@ class Statements:
         order = ", ".join([first, *(f"coalesce({key}, -1)" for key in relation.unique)])
         limit = f"LIMIT {dice.choice([1, 10, 100])}{dice.choice(['', ' OFFSET 5', ' OFFSET 3000'])}"
         return f"SELECT {self._select(relation)} FROM {relation.sql}{self._where(relation)} ORDER BY {order} {limit}", True
+
+    def make_sort(self) -> tuple[str, bool]:
+        """All rows, in an order that a checksum depends on."""
+        relation, dice = self.relations.relation(), self.dice
+        keys = []
+        for _ in range(dice.choice([1, 2, 3])):
+            key = dice.choice([dice.choice(relation.numbers), f"{dice.choice(relation.numbers)} % 5", f"[{dice.choice(relation.numbers)}]"])
+            if relation.texts and dice.random() < 0.4:
+                key = dice.choice(relation.texts) + dice.choice(["", " COLLATE NOCASE", " COLLATE NOACCENT.NOCASE", " COLLATE de"])
+            keys.append(key + dice.choice(["", " DESC"]) + dice.choice(["", " NULLS FIRST", " NULLS LAST"]))
+        ordered = f"SELECT {self._select(relation)} FROM {relation.sql}{self._where(relation)} ORDER BY {', '.join(keys)}, {relation.total_order}"
+        if relation.rows < FEW_ROWS:
+            return ordered, True
+        numbered = f"SELECT z, row_number() OVER () AS place FROM ({ordered}) z"
+        return f"SELECT count(*), sum(hash(z, place) % 1000003) FROM ({numbered})", False
 
     def make_subquery(self) -> tuple[str, bool]:
         relation, dice = self.relations.relation(dice_tables(self.dice)), self.dice

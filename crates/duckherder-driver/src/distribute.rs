@@ -49,7 +49,7 @@ pub trait SessionDistributor: Send {
 pub struct ExecutionOutcome {
     /// LOCAL, DELEGATED, NATURAL_PARTITION or ROW_GROUP_PARTITION.
     pub mode: String,
-    /// CONCATENATE, AGGREGATE, GROUP_BY, DISTINCT, TOP_N; empty when nothing is merged.
+    /// CONCATENATE, AGGREGATE, GROUP_BY, DISTINCT, TOP_N, SORT_MERGE; empty when nothing is merged.
     pub merge_strategy: String,
     pub workers_used: i64,
     pub tasks: i64,

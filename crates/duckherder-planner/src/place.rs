@@ -90,7 +90,8 @@ impl<'a> Placer<'a> {
             Operator::TopN if has_constant_limit(node) => self.copied(node, MergeStrategy::TopN),
             Operator::Limit if has_constant_limit(node) => self.copied(node, MergeStrategy::Concatenate),
             Operator::Window => self.window(node),
-            Operator::OrderBy | Operator::Distinct | Operator::TopN | Operator::Limit => self.single_or_driver(node),
+            Operator::OrderBy => self.sort(node),
+            Operator::Distinct | Operator::TopN | Operator::Limit => self.single_or_driver(node),
             Operator::Union if node.all => self.on_driver(node),
             Operator::Union | Operator::SetOperation => self.set_operation(node),
             // What its second part reads, it reads several times.
@@ -111,6 +112,11 @@ impl<'a> Placer<'a> {
     /// Whether rows may move between workers.
     pub fn may_shuffle(&self) -> bool {
         self.always()
+    }
+
+    /// Whether sorting on workers is worth it: in the driver's process, one sort uses all threads anyway, to its end.
+    fn may_sort(&self) -> bool {
+        self.always() || self.workers.remote > 0
     }
 
     pub fn workers(&self) -> Workers {
@@ -155,6 +161,21 @@ impl<'a> Placer<'a> {
         match node.children.as_slice() {
             [child] => self.place(child),
             _ => self.on_driver(node),
+        }
+    }
+
+    /// Each task sorts its rows, the driver merges them.
+    fn sort(&mut self, node: &PlanNode) -> Site {
+        match node.children.as_slice() {
+            [child] if self.may_sort() => match self.place(child) {
+                Site::Workers(draft) if draft.is_single() => Site::Workers(draft),
+                Site::Workers(draft) => {
+                    self.gather(node, draft, Cut::Sort, MergeStrategy::SortMerge);
+                    Site::Driver
+                }
+                site => site,
+            },
+            _ => self.single_or_driver(node),
         }
     }
 

@@ -48,6 +48,8 @@ pub enum Cut {
     Copy,
     /// Tasks export the states of its aggregates, the driver combines and finalizes them.
     PartialAggregate,
+    /// Tasks sort their rows, the driver merges them by the key that comes with each.
+    Sort,
 }
 
 /// How the rows of a stage move.
@@ -79,6 +81,7 @@ pub enum MergeStrategy {
     GroupBy,
     Distinct,
     TopN,
+    SortMerge,
 }
 
 impl MergeStrategy {
@@ -91,6 +94,7 @@ impl MergeStrategy {
             Self::GroupBy => "GROUP_BY",
             Self::Distinct => "DISTINCT",
             Self::TopN => "TOP_N",
+            Self::SortMerge => "SORT_MERGE",
         }
     }
 }

@@ -131,7 +131,20 @@ fn limits_are_copied_into_the_tasks() {
     assert_eq!(split.stages[0].merge, MergeStrategy::TopN);
     let percent = distributed(r#"(LIMIT "limit":{"rows":null,"offset":0} [t 500000])"#);
     assert_eq!(cuts(&percent), [(Cut::Subtree, 1, Exchange::Gather)]);
-    assert_eq!(cuts(&distributed("(ORDER_BY [t 500000])")), [(Cut::Subtree, 1, Exchange::Gather)]);
+}
+
+#[test]
+fn tasks_sort_where_that_is_not_the_drivers_own_work() {
+    let text = "(PROJECTION (ORDER_BY [t 500000]))";
+    assert_eq!(cuts(&distributed(text)), [(Cut::Subtree, 2, Exchange::Gather)]);
+    let sorted = always(text);
+    assert_eq!(cuts(&sorted), [(Cut::Sort, 1, Exchange::Gather)]);
+    assert_eq!(sorted.stages[0].merge, MergeStrategy::SortMerge);
+    let Decision::Distributed(elsewhere) = decide(&plan(text, ""), Workers { local: 0, remote: 2 }) else {
+        panic!("local")
+    };
+    assert_eq!(cuts(&elsewhere), [(Cut::Sort, 1, Exchange::Gather)]);
+    assert_eq!(cuts(&always("(ORDER_BY [t 10000])")), [(Cut::Subtree, 0, Exchange::Gather)]);
 }
 
 #[test]

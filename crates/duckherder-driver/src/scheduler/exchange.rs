@@ -105,7 +105,8 @@ impl TaskExchange {
             false => None,
         };
         let queues = stages.last().map_or(0, RunningStage::tasks);
-        let unordered = stages.last().filter(|stage| stage.reads_exchanges()).map(|_| Unordered::new(queues));
+        let unordered =
+            stages.last().filter(|stage| stage.reads_exchanges() && !stage.sorted).map(|_| Unordered::new(queues));
         let run = Arc::new(Run {
             shared: Arc::clone(shared),
             query_id,

@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use duckherder_engine::distribute::{Fragment, FragmentInput, QueryRun, Snapshot};
 use duckherder_engine::{BatchSource, Connection, EngineError};
-use duckherder_planner::{Distribution, Exchange, RowGroup, Split, Stage, split};
+use duckherder_planner::{Distribution, Exchange, MergeStrategy, RowGroup, Split, Stage, split};
 
 use super::Shared;
 use super::query::Worker;
@@ -24,6 +24,8 @@ pub struct RunningStage {
     pub workers: Vec<Worker>,
     /// Tasks of the stage that the rows are shuffled to; 0 if the driver reads them.
     pub partitions: usize,
+    /// Its tasks' rows are merged in their order.
+    pub sorted: bool,
     /// Of the rows that are shuffled, without their hash.
     pub schema: Option<SchemaRef>,
 }
@@ -89,7 +91,8 @@ pub fn prepare(
         let inputs = fragment.inputs();
         let splits = task_splits(stage, &inputs, workers.len() as u64, &row_groups)?;
         let workers = workers.to_vec();
-        prepared.push(RunningStage { number, fragment, inputs, splits, workers, partitions: 0, schema: None });
+        let sorted = stage.merge == MergeStrategy::SortMerge;
+        prepared.push(RunningStage { number, fragment, inputs, splits, workers, partitions: 0, sorted, schema: None });
     }
     shuffle(&distribution.stages, &mut prepared);
     if prepared.len() > 1 {

@@ -74,6 +74,21 @@ pub const QUERIES: &[&str] = &[
     "SELECT x.* FROM a x FULL JOIN b y ON x.id = y.n WHERE y.k = 5 AND y.id < 100",
 ];
 
+/// Each with the one order that its rows have.
+pub const SORTED: &[&str] = &[
+    "SELECT id, n, s FROM a ORDER BY n DESC NULLS FIRST, s COLLATE NOCASE, id",
+    "SELECT s FROM a WHERE id % 3 = 0 ORDER BY k % 7 DESC, id",
+    "SELECT * FROM b ORDER BY l[2] DESC",
+    "SELECT id, d FROM a ORDER BY -d, n NULLS LAST",
+    "SELECT a.id, b.n FROM a JOIN b ON a.id = b.id ORDER BY b.n NULLS FIRST, a.id DESC",
+    "SELECT k, count(*) AS c, sum(n) FROM a GROUP BY k ORDER BY c, k DESC",
+    "SELECT s, id FROM a WHERE id < 0 ORDER BY s, id",
+    "SELECT id FROM b ORDER BY id DESC LIMIT 100000 OFFSET 50000",
+    "SELECT id, row_number() OVER () FROM (SELECT id FROM a ORDER BY k, id)",
+    "SELECT sum(id * n % 1000003) FROM (SELECT id, row_number() OVER () AS n FROM (SELECT id FROM a ORDER BY n % 100 DESC NULLS FIRST, id))",
+    "SELECT id FROM a ORDER BY {'x': k, 'y': [n, NULL]} DESC, id",
+];
+
 /// The answers do not depend on `duckherder_distribution`.
 pub fn check(herd: &Herd, session: &mut Session, least_distributed: usize) {
     let mut distributed = 0;
@@ -87,6 +102,15 @@ pub fn check(herd: &Herd, session: &mut Session, least_distributed: usize) {
             if setting == "always" {
                 println!("{:>20} {:>12} {:>2} tasks: {sql}", outcome.mode, outcome.merge_strategy, outcome.tasks);
                 distributed += usize::from(outcome.mode != "LOCAL");
+            }
+        }
+    }
+    for sql in SORTED {
+        for setting in ["always", "auto", "never"] {
+            session.connection.execute(&format!("SET duckherder_distribution = '{setting}'")).unwrap();
+            let outcome = herd.same_ordered(session, sql);
+            if setting == "always" {
+                println!("{:>20} {:>12} {:>2} tasks: {sql}", outcome.mode, outcome.merge_strategy, outcome.tasks);
             }
         }
     }

@@ -5,6 +5,7 @@
 #include "duckdb/planner/operator/logical_comparison_join.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
 #include "duckdb/planner/operator/logical_limit.hpp"
+#include "duckdb/planner/operator/logical_order.hpp"
 #include "duckdb/planner/operator/logical_top_n.hpp"
 #include "duckdb/planner/operator/logical_window.hpp"
 #include "duckdb/planner/expression/bound_columnref_expression.hpp"
@@ -60,6 +61,9 @@ void PlanCutter::Cut(shared_ptr<DistributedQuery> query, const vector<DhCut> &cu
 		case DH_CUT_PARTIAL_AGGREGATE:
 			CutAggregate(query, cut, undo);
 			break;
+		case DH_CUT_SORT:
+			CutSort(query, cut, undo);
+			break;
 		default:
 			throw InternalException("unknown cut %d", cut.kind);
 		}
@@ -73,13 +77,13 @@ static bool HasState(const LogicalType &type) {
 	return TypeVisitor::Contains(type, [](const LogicalType &part) { return part.IsAggregateState(); });
 }
 
-void PlanCutter::Replace(shared_ptr<DistributedQuery> query, Place &place, ExportedPlan exported, bool hashed,
-                         Undo &undo) {
+void PlanCutter::Replace(shared_ptr<DistributedQuery> query, Place &place, ExportedPlan exported,
+                         LastColumn last, Undo &undo) {
 	auto types = exported.fragment->BindTypes(optimizer.context);
 	auto bindings = place->GetColumnBindings();
 	auto &wanted = place->types;
 	// What has no columns is given one.
-	auto columns = hashed ? types.size() - 1 : types.size();
+	auto columns = last == LastColumn::NONE ? types.size() : types.size() - 1;
 	if (exported.bindings != bindings || columns < wanted.size()) {
 		throw NotImplementedException("its SQL gives other columns than the plan");
 	}
@@ -89,21 +93,22 @@ void PlanCutter::Replace(shared_ptr<DistributedQuery> query, Place &place, Expor
 			                              wanted[i].ToString());
 		}
 	}
-	if (!hashed) {
+	if (last == LastColumn::NONE) {
 		types.resize(wanted.size());
-	} else if (std::any_of(types.begin(), types.end(), HasState)) {
+	} else if (last == LastColumn::HASH && std::any_of(types.begin(), types.end(), HasState)) {
 		throw NotImplementedException("a column that would be shuffled is the state of an aggregate");
 	}
 	auto stage = query->AddStage(std::move(exported.fragment), types);
 	auto rows = place->has_estimated_cardinality ? place->estimated_cardinality : 1;
-	ReplaceUntilUndone(place, make_uniq<LogicalExchange>(query, stage, std::move(bindings), wanted, rows), undo);
+	auto sorted = last == LastColumn::SORT_KEY;
+	ReplaceUntilUndone(place, make_uniq<LogicalExchange>(query, stage, std::move(bindings), wanted, rows, sorted), undo);
 }
 
 void PlanCutter::CutSubtree(shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo) {
 	auto &place = Find(cut.node);
 	auto keys = KeysOf(cut);
 	auto exported = ExportSubtree(optimizer.context, place, scans, keys, undo);
-	Replace(std::move(query), place, std::move(exported), !keys.empty(), undo);
+	Replace(std::move(query), place, std::move(exported), keys.empty() ? LastColumn::NONE : LastColumn::HASH, undo);
 }
 
 //! The operator as each task runs it: a limit takes the rows that the offset skips as well.
@@ -159,7 +164,13 @@ void PlanCutter::CutCopy(shared_ptr<DistributedQuery> query, const DhCut &cut, U
 		TaskLimit task_limit(*place);
 		exported = ExportSubtree(optimizer.context, place, scans, ShuffleKeys(), undo);
 	}
-	Replace(std::move(query), place->children[0], std::move(exported), false, undo);
+	Replace(std::move(query), place->children[0], std::move(exported), LastColumn::NONE, undo);
+}
+
+void PlanCutter::CutSort(shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo) {
+	auto &place = Find(cut.node);
+	auto exported = ExportSort(optimizer.context, place->Cast<LogicalOrder>(), scans, undo);
+	Replace(std::move(query), place, std::move(exported), LastColumn::SORT_KEY, undo);
 }
 
 void PlanCutter::CutAggregate(shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo) {

@@ -24,8 +24,11 @@ private:
 	void CutSubtree(duckdb::shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo);
 	void CutCopy(duckdb::shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo);
 	void CutAggregate(duckdb::shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo);
+	void CutSort(duckdb::shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo);
+	//! What a stage gives beside the columns of the operator that it is cut at, as its last column.
+	enum class LastColumn { NONE, HASH, SORT_KEY };
 	//! Puts the rows of the stage that is made of `exported` in the place of the operator.
-	void Replace(duckdb::shared_ptr<DistributedQuery> query, Place &place, ExportedPlan exported, bool hashed,
+	void Replace(duckdb::shared_ptr<DistributedQuery> query, Place &place, ExportedPlan exported, LastColumn last,
 	             Undo &undo);
 	ShuffleKeys KeysOf(const DhCut &cut);
 	//! The operator, as the place that owns it.

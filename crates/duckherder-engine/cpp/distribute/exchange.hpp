@@ -31,6 +31,8 @@ struct DistributedQuery {
 		return stages.size() - 1;
 	}
 
+	//! What EXPLAIN shows of a stage.
+	duckdb::InsertionOrderPreservingMap<duckdb::string> Describe(duckdb::idx_t stage) const;
 	//! Whether a stage reads this scan.
 	bool Reads(duckdb::idx_t scan) const;
 
@@ -42,12 +44,13 @@ struct DistributedQuery {
 	duckdb::vector<duckdb::optional_ptr<duckdb::TableCatalogEntry>> tables;
 };
 
-//! Stands where the subtree was that the tasks of a stage run: same bindings, same types.
+//! Stands where the subtree was that the tasks of a stage run: same bindings, same types. If the tasks' rows are
+//! `sorted`, by another last column, so are these.
 class LogicalExchange : public duckdb::LogicalExtensionOperator {
 public:
 	LogicalExchange(duckdb::shared_ptr<DistributedQuery> query, duckdb::idx_t stage,
 	                duckdb::vector<duckdb::ColumnBinding> bindings, duckdb::vector<duckdb::LogicalType> types,
-	                duckdb::idx_t estimated_rows);
+	                duckdb::idx_t estimated_rows, bool sorted = false);
 
 	//! The stage whose rows these are.
 	duckdb::idx_t Stage() const {
@@ -87,6 +90,7 @@ private:
 	duckdb::idx_t stage;
 	duckdb::vector<duckdb::ColumnBinding> bindings;
 	duckdb::vector<duckdb::LogicalType> column_types;
+	bool sorted;
 };
 
 //! Stands for a scan while what is above it is written as SQL.

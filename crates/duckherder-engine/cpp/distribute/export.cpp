@@ -8,6 +8,7 @@
 #include "duckdb/common/string_util.hpp"
 #include "duckdb/parser/expression/cast_expression.hpp"
 #include "duckdb/parser/expression/columnref_expression.hpp"
+#include "duckdb/parser/expression/constant_expression.hpp"
 #include "duckdb/parser/expression/function_expression.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/query_node/select_node.hpp"
@@ -19,11 +20,14 @@
 #include "duckdb/planner/logical_plan_sql_exporter.hpp"
 #include "duckdb/planner/operator/logical_aggregate.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
+#include "duckdb/planner/operator/logical_order.hpp"
 
 using namespace duckdb; // NOLINT
 
 namespace duckherder {
 
+//! The name of the column that sorted rows are sorted by.
+static const char *const SORT_KEY_NAME = "sort_key";
 //! The name of the relation below an aggregate.
 static const char *const INPUT_NAME = "input";
 
@@ -248,6 +252,37 @@ ExportedPlan ExportSubtree(ClientContext &context, unique_ptr<LogicalOperator> &
 	}
 	auto query = std::move(exported.relation.query);
 	return MakeFragment(std::move(exported), std::move(query), std::move(bindings));
+}
+
+ExportedPlan ExportSort(ClientContext &context, LogicalOrder &order, const Scans &scans, Undo &undo) {
+	auto exported = ExportOverInputs(context, order.children[0], scans, undo);
+	auto &relation = exported.relation;
+	auto names = OverInput(context, relation.fields);
+	auto columns = MaxValue<idx_t>(relation.fields.size(), 1);
+	auto bindings = order.GetColumnBindings();
+	auto node = make_uniq<SelectNode>();
+	for (auto &binding : bindings) {
+		auto name = names.resolve_binding(binding);
+		if (!name) {
+			throw NotImplementedException("its SQL gives other columns than the plan");
+		}
+		node->select_list.push_back(make_uniq<ColumnRefExpression>(name->names.back(), Identifier(INPUT_NAME)));
+	}
+	vector<unique_ptr<ParsedExpression>> arguments;
+	for (auto &by : order.orders) {
+		arguments.push_back(Take(BoundExpressionSQLExporter::Export(*by.expression, names)));
+		arguments.push_back(ConstantExpression::String(by.GetOrderModifier()));
+	}
+	auto key = make_uniq<FunctionExpression>(Identifier("create_sort_key"), std::move(arguments));
+	key->SetAlias(Identifier(SORT_KEY_NAME));
+	node->select_list.push_back(std::move(key));
+	node->from_table = AsInput(std::move(relation.query), columns);
+	// By the very key that the tasks' rows are merged by: nothing that a task knows can make that another order.
+	auto sorted = make_uniq<OrderModifier>();
+	sorted->orders.emplace_back(OrderType::ASCENDING, OrderByNullType::NULLS_LAST,
+	                            make_uniq<ColumnRefExpression>(Identifier(SORT_KEY_NAME)));
+	node->modifiers.push_back(std::move(sorted));
+	return MakeFragment(std::move(exported), std::move(node), std::move(bindings));
 }
 
 ExportedPlan ExportPartialAggregate(ClientContext &context, LogicalAggregate &aggregate, const Scans &scans,

@@ -43,6 +43,8 @@ struct ExportedPlan {
 ExportedPlan ExportSubtree(duckdb::ClientContext &context, duckdb::unique_ptr<duckdb::LogicalOperator> &op,
                            const Scans &scans,
                            const ShuffleKeys &keys, Undo &undo);
+//! `order` as SQL that sorts, with the key that it sorts by as another last column. The bindings are those of `order`.
+ExportedPlan ExportSort(duckdb::ClientContext &context, duckdb::LogicalOrder &order, const Scans &scans, Undo &undo);
 //! `aggregate` as SQL that exports states: its groups, then a state an aggregate. The bindings are those of
 //! `aggregate`.
 ExportedPlan ExportPartialAggregate(duckdb::ClientContext &context, duckdb::LogicalAggregate &aggregate,

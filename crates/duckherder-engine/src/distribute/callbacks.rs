@@ -66,6 +66,7 @@ fn cut_to_ffi(stage: &Stage) -> DhCut {
         Cut::Subtree => 1,
         Cut::Copy => 2,
         Cut::PartialAggregate => 3,
+        Cut::Sort => 4,
     };
     let (exchange, consumer, side) = match stage.exchange {
         planner::Exchange::Gather => (0, 0, 0),

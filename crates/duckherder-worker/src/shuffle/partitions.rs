@@ -13,6 +13,10 @@ use super::lock;
 use super::room::Room;
 use super::spill::{Rows, Spill};
 
+/// Bytes of one task's rows that may wait while they are read, shared by the tasks of the next stage.
+const TASK_BYTES: usize = 16 << 20;
+/// Each of these has at least so many.
+const LEAST_QUEUE_BYTES: usize = 128 << 10;
 /// Who has not asked for rows for so long is busy with something else, perhaps with what waits for this very task.
 const AWAY: Duration = Duration::from_millis(100);
 
@@ -83,7 +87,7 @@ impl Partitions {
     pub fn new(schema: SchemaRef, count: usize, room: Arc<Room>) -> Arc<Self> {
         Arc::new(Self {
             schema,
-            queue_bytes: room.queue_bytes(count),
+            queue_bytes: (TASK_BYTES / count.max(1)).max(LEAST_QUEUE_BYTES),
             spill: Mutex::new(Spill::new(room.directory.clone())),
             room,
             state: Mutex::new(State { queues: std::iter::repeat_with(Queue::new).take(count).collect(), failed: None }),

@@ -50,14 +50,4 @@ impl Room {
     pub(super) fn give_back(&self, bytes: usize) {
         self.taken_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
-
-    /// What each of a task's partitions may have in memory while it is read.
-    pub(super) fn queue_bytes(&self, partitions: usize) -> usize {
-        (TASK_BYTES / partitions.max(1)).max(LEAST_QUEUE_BYTES)
-    }
 }
-
-/// Bytes of one task's rows that wait while they are read, shared by the tasks of the next stage.
-const TASK_BYTES: usize = 16 << 20;
-/// Each of these has at least so many.
-const LEAST_QUEUE_BYTES: usize = 128 << 10;

@@ -1,0 +1,220 @@
+#include "running_exchange.hpp"
+
+#include "duckdb/catalog/catalog_entry/duck_table_entry.hpp"
+#include "duckdb/function/partition_stats.hpp"
+#include "duckdb/main/query_profiler.hpp"
+#include "duckdb/parallel/thread_context.hpp"
+#include "duckdb/storage/data_table.hpp"
+#include "snapshot.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+RunningExchange::RunningExchange(shared_ptr<DistributedQuery> query_p, idx_t stage_p)
+    : query(std::move(query_p)), stage(stage_p) {
+}
+
+RunningExchange::~RunningExchange() {
+	if (exchange) {
+		query->functions.release_exchange(exchange);
+	}
+}
+
+void RunningExchange::Start(ClientContext &context) {
+	std::lock_guard<std::mutex> guard(start_lock);
+	if (exchange) {
+		return;
+	}
+	// A run that could not start is not started again by the next thread.
+	if (problem.HasError()) {
+		problem.Throw();
+	}
+	if (HadWritten(context)) {
+		throw TransactionException("the plan was made before the transaction wrote; run the statement again");
+	}
+	unique_ptr<Snapshot> snapshot;
+	vector<DhRowGroup> row_groups;
+	for (idx_t scan = 0; scan < query->tables.size(); scan++) {
+		auto table = query->tables[scan];
+		if (!table || !table->IsDuckTable()) {
+			continue;
+		}
+		auto &storage = table->Cast<DuckTableEntry>().GetStorage();
+		if (!snapshot && query->Reads(scan)) {
+			snapshot = make_uniq<Snapshot>(context, storage.GetAttached());
+		}
+		for (auto &partition : storage.GetPartitionStats(context)) {
+			if (partition.row_start.IsValid()) {
+				row_groups.push_back(DhRowGroup {scan, partition.row_start.GetIndex(), partition.count});
+			}
+		}
+	}
+	if (!snapshot) {
+		throw InternalException("a query of tasks reads no table");
+	}
+	vector<unique_ptr<Fragment>> copies;
+	for (auto &other : query->stages) {
+		copies.push_back(other.fragment->Copy());
+	}
+	vector<Fragment *> fragments;
+	for (auto &copy : copies) {
+		fragments.push_back(copy.release());
+	}
+	DhError error {nullptr, nullptr};
+	DhRun run {fragments.data(), fragments.size(), snapshot.release(), row_groups.data(), row_groups.size()};
+	exchange = query->functions.start(query->query, stage, run, &error);
+	try {
+		ThrowIfError(error);
+	} catch (const std::exception &exception) {
+		problem = ErrorData(exception);
+		throw;
+	}
+	partitions = query->functions.partitions(exchange);
+}
+
+const ArrowSourceColumns &RunningExchange::Columns(ClientContext &context) {
+	std::lock_guard<std::mutex> guard(start_lock);
+	if (!columns) {
+		ArrowSchemaWrapper schema;
+		DhError error {nullptr, nullptr};
+		query->functions.schema(exchange, &schema.arrow_schema, &error);
+		ThrowIfError(error);
+		columns = make_uniq<ArrowSourceColumns>(context, schema.arrow_schema);
+		if (columns->types.size() != Types().size()) {
+			throw IOException("a worker sends %d columns, not %d", columns->types.size(), Types().size());
+		}
+	}
+	return *columns;
+}
+
+bool ExchangeReader::ReadBatch(DataChunk &output) {
+	if (!arrow) {
+		return false;
+	}
+	received.Reset();
+	if (!arrow->Read(received)) {
+		return false;
+	}
+	for (idx_t i = 0; i < output.ColumnCount(); i++) {
+		if (output.data[i].GetType().IsAggregateState()) {
+			output.data[i].Reinterpret(received.data[i]);
+		} else {
+			output.data[i].Reference(received.data[i]);
+		}
+	}
+	output.SetChildCardinality(received.size());
+	return true;
+}
+
+void ExchangeReader::SetBatch(ClientContext &context, RunningExchange &global, ArrowArray &array) {
+	if (!arrow) {
+		auto &columns = global.Columns(context);
+		vector<LogicalType> types;
+		vector<column_t> ids;
+		for (idx_t i = 0; i < global.Types().size(); i++) {
+			types.push_back(WithoutState(global.Types()[i]));
+			ids.push_back(i);
+		}
+		received.Initialize(context, types);
+		arrow = make_uniq<ArrowBatchReader>(context, columns, ids);
+	}
+	arrow->SetBatch(array);
+}
+
+SourceResultType ExchangeReader::Read(ClientContext &context, RunningExchange &global, const InterruptState &interrupt,
+                                      DataChunk &output) {
+	while (!ReadBatch(output)) {
+		if (!partition.IsValid()) {
+			return SourceResultType::FINISHED;
+		}
+		void *chunk = nullptr;
+		ArrowArray array;
+		array.release = nullptr;
+		uint64_t total = 0;
+		DhError error {nullptr, nullptr};
+		auto waker = make_shared_ptr<TaskWaker>(interrupt);
+		auto found = global.query->functions.poll(global.exchange, partition.GetIndex(), ShareWaker(waker), &chunk,
+		                                          &array, &total, &error);
+		ThrowIfError(error);
+		switch (found) {
+		case DH_EXCHANGE_CHUNK: {
+			unique_ptr<DataChunk> received_chunk(static_cast<DataChunk *>(chunk));
+			for (idx_t i = 0; i < output.ColumnCount(); i++) {
+				output.data[i].Reference(received_chunk->data[i]);
+			}
+			output.SetChildCardinality(received_chunk->size());
+			rows += received_chunk->size();
+			return SourceResultType::HAVE_MORE_OUTPUT;
+		}
+		case DH_POLL_BATCH:
+			rows += NumericCast<idx_t>(array.length);
+			SetBatch(context, global, array);
+			break;
+		case DH_POLL_PENDING:
+			if (waker->Park()) {
+				return SourceResultType::BLOCKED;
+			}
+			break;
+		default:
+			if (total != rows) {
+				throw IOException("task %d ended after %d of %d rows", partition.GetIndex(), rows, total);
+			}
+			partition = optional_idx();
+			break;
+		}
+	}
+	return SourceResultType::HAVE_MORE_OUTPUT;
+}
+
+PhysicalExchange::PhysicalExchange(PhysicalPlan &plan, shared_ptr<DistributedQuery> query_p, idx_t stage_p,
+                                   vector<LogicalType> types, idx_t rows)
+    : PhysicalOperator(plan, PhysicalOperatorType::EXTENSION, std::move(types), rows), query(std::move(query_p)),
+      stage(stage_p) {
+}
+
+InsertionOrderPreservingMap<string> PhysicalExchange::ParamsToString() const {
+	auto result = query->Describe(stage);
+	SetEstimatedCardinality(result, estimated_cardinality);
+	return result;
+}
+
+OperatorPartitionData PhysicalExchange::GetPartitionData(ExecutionContext &, DataChunk &, GlobalSourceState &,
+                                                         LocalSourceState &local, const OperatorPartitionInfo &) const {
+	return OperatorPartitionData(local.Cast<ExchangeReader>().partition.GetIndex());
+}
+
+unique_ptr<GlobalSourceState> PhysicalExchange::GetGlobalSourceState(ClientContext &) const {
+	return make_uniq<RunningExchange>(query, stage);
+}
+
+unique_ptr<LocalSourceState> PhysicalExchange::GetLocalSourceState(ExecutionContext &, GlobalSourceState &) const {
+	return make_uniq<ExchangeReader>();
+}
+
+void PhysicalExchange::ShowTasks(ExecutionContext &context) const {
+	if (QueryProfiler::Get(context.client).IsEnabled()) {
+		context.thread.profiler.GetOperatorMetrics(*this).SetExtraInfo(ParamsToString());
+	}
+}
+
+SourceResultType PhysicalExchange::GetDataInternal(ExecutionContext &context, DataChunk &output,
+                                                   OperatorSourceInput &input) const {
+	auto &global = input.global_state.Cast<RunningExchange>();
+	auto &reader = input.local_state.Cast<ExchangeReader>();
+	global.Start(context.client);
+	while (true) {
+		auto found = reader.Read(context.client, global, input.interrupt_state, output);
+		if (found != SourceResultType::FINISHED) {
+			return found;
+		}
+		auto next = global.next_partition++;
+		if (next >= global.partitions) {
+			ShowTasks(context);
+			return SourceResultType::FINISHED;
+		}
+		reader.Open(next);
+	}
+}
+
+} // namespace duckherder

@@ -1,0 +1,134 @@
+// The tasks of a stage while they run, and whoever reads their rows.
+#pragma once
+
+#include "exchange.hpp"
+
+#include "duckdb/execution/physical_operator.hpp"
+
+#include <atomic>
+#include <mutex>
+
+namespace duckherder {
+
+//! The tasks of one execution.
+class RunningExchange : public duckdb::GlobalSourceState {
+public:
+	RunningExchange(duckdb::shared_ptr<DistributedQuery> query, duckdb::idx_t stage);
+	~RunningExchange() override;
+
+	//! Starts the tasks, once, when the first row is asked for.
+	void Start(duckdb::ClientContext &context);
+
+	duckdb::idx_t MaxThreads() override {
+		// One a task; how many there are is not known before they start.
+		return duckdb::NumericLimits<uint32_t>::Maximum();
+	}
+
+	//! The columns of Arrow batches, read once.
+	const ArrowSourceColumns &Columns(duckdb::ClientContext &context);
+	//! The columns that tasks send.
+	const duckdb::vector<duckdb::LogicalType> &Types() const {
+		return query->stages[stage].types;
+	}
+
+	duckdb::shared_ptr<DistributedQuery> query;
+	duckdb::idx_t stage;
+	std::atomic<duckdb::idx_t> next_partition {0};
+	duckdb::idx_t partitions = 0;
+	void *exchange = nullptr;
+
+private:
+	//! Why the tasks did not start.
+	duckdb::ErrorData problem;
+	std::mutex start_lock;
+	duckdb::unique_ptr<ArrowSourceColumns> columns;
+};
+
+//! Reads tasks, one after the other.
+class ExchangeReader : public duckdb::LocalSourceState {
+public:
+	//! Begins to read a task.
+	void Open(duckdb::idx_t partition_p) {
+		partition = partition_p;
+		rows = 0;
+	}
+	//! The next rows of the task; FINISHED once it has no more, and is no longer open. BLOCKED: `interrupt` is parked.
+	duckdb::SourceResultType Read(duckdb::ClientContext &context, RunningExchange &global,
+	                              const duckdb::InterruptState &interrupt, duckdb::DataChunk &output);
+
+	duckdb::optional_idx partition;
+
+private:
+	//! The next rows of the Arrow batch at hand.
+	bool ReadBatch(duckdb::DataChunk &output);
+	void SetBatch(duckdb::ClientContext &context, RunningExchange &global, ArrowArray &array);
+
+	//! Rows of the task read so far.
+	duckdb::idx_t rows = 0;
+	duckdb::unique_ptr<ArrowBatchReader> arrow;
+	//! What `arrow` fills: states as plain structures.
+	duckdb::DataChunk received;
+};
+
+//! The rows of a stage's tasks, in the order of the tasks or, if they have none, as they come.
+class PhysicalExchange : public duckdb::PhysicalOperator {
+public:
+	PhysicalExchange(duckdb::PhysicalPlan &plan, duckdb::shared_ptr<DistributedQuery> query, duckdb::idx_t stage,
+	                 duckdb::vector<duckdb::LogicalType> types, duckdb::idx_t rows);
+
+	duckdb::string GetName() const override {
+		return "DUCKHERDER_EXCHANGE";
+	}
+	duckdb::InsertionOrderPreservingMap<duckdb::string> ParamsToString() const override;
+
+	bool IsSource() const override {
+		return true;
+	}
+	bool ParallelSource() const override {
+		return true;
+	}
+	bool SupportsPartitioning(const duckdb::OperatorPartitionInfo &info) const override {
+		return !info.RequiresPartitionColumns();
+	}
+	duckdb::OperatorPartitionData GetPartitionData(duckdb::ExecutionContext &, duckdb::DataChunk &,
+	                                               duckdb::GlobalSourceState &, duckdb::LocalSourceState &local,
+	                                               const duckdb::OperatorPartitionInfo &) const override;
+	duckdb::unique_ptr<duckdb::GlobalSourceState> GetGlobalSourceState(duckdb::ClientContext &) const override;
+	duckdb::unique_ptr<duckdb::LocalSourceState> GetLocalSourceState(duckdb::ExecutionContext &,
+	                                                                 duckdb::GlobalSourceState &) const override;
+
+	duckdb::shared_ptr<DistributedQuery> query;
+	duckdb::idx_t stage;
+
+protected:
+	//! EXPLAIN ANALYZE took its lines before the tasks ran.
+	void ShowTasks(duckdb::ExecutionContext &context) const;
+	duckdb::SourceResultType GetDataInternal(duckdb::ExecutionContext &context, duckdb::DataChunk &output,
+	                                         duckdb::OperatorSourceInput &input) const override;
+};
+
+//! The rows of tasks that are sorted each by their last column, which goes no further, in that order.
+class PhysicalSortMerge : public PhysicalExchange {
+public:
+	using PhysicalExchange::PhysicalExchange;
+
+	bool ParallelSource() const override {
+		return false;
+	}
+	duckdb::OrderPreservationType SourceOrder() const override {
+		return duckdb::OrderPreservationType::FIXED_ORDER;
+	}
+	duckdb::OperatorPartitionData GetPartitionData(duckdb::ExecutionContext &, duckdb::DataChunk &,
+	                                               duckdb::GlobalSourceState &, duckdb::LocalSourceState &,
+	                                               const duckdb::OperatorPartitionInfo &) const override {
+		return duckdb::OperatorPartitionData(0);
+	}
+	duckdb::unique_ptr<duckdb::LocalSourceState> GetLocalSourceState(duckdb::ExecutionContext &,
+	                                                                 duckdb::GlobalSourceState &) const override;
+
+protected:
+	duckdb::SourceResultType GetDataInternal(duckdb::ExecutionContext &context, duckdb::DataChunk &output,
+	                                         duckdb::OperatorSourceInput &input) const override;
+};
+
+} // namespace duckherder

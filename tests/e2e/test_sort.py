@@ -1,0 +1,104 @@
+"""Whole results in order: sorted by the workers, merged by the driver as they stream."""
+
+from __future__ import annotations
+
+import time
+
+import duckdb
+import pytest
+
+from e2e.test_failures import failure_of
+from e2e.test_interrupt import run_until_interrupted, wait_until_idle
+from harness.client import attached, last_statistics
+from harness.cluster import Cluster, Driver
+
+ROWS = 1_500_000
+KINDS = {"local": (3, 0), "remote": (0, 2), "mixed": (1, 2)}
+TABLE = f"SELECT range AS i, (range * 7919) % {ROWS} AS k, repeat('text ', 20) || range AS s FROM range({ROWS})"
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def cluster(request):
+    local, remote = KINDS[request.param]
+    with Cluster(local_workers=local, remote_workers=remote) as running:
+        with attached(running) as con:
+            con.execute(f"CREATE TABLE dh.t AS {TABLE}")
+        yield running
+
+
+@pytest.fixture
+def client(cluster):
+    with attached(cluster) as con:
+        con.execute("SET duckherder_distribution = 'always'")
+        yield con
+
+
+def check_order(con, sql: str, rows: int = ROWS) -> None:
+    """The rows of `sql`, which begin with k = 0, 1, 2 ..., are all there."""
+    expected = 0
+    for batch in con.execute(sql).to_arrow_reader(100_000):
+        keys = batch.column(0).to_pylist()
+        assert keys == list(range(expected, expected + len(keys)))
+        expected += len(keys)
+    assert expected == rows
+
+
+def test_every_row_in_its_place(client):
+    check_order(client, "SELECT k, s AS whole_result FROM dh.t ORDER BY k")
+    assert last_statistics(client, "whole_result")["merge_strategy"] == "SORT_MERGE"
+
+
+def test_a_result_that_is_not_read_to_its_end(cluster, client):
+    reader = client.execute("SELECT k, s FROM dh.t ORDER BY k").to_arrow_reader(1000)
+    assert reader.read_next_batch().column(0)[0].as_py() == 0
+    del reader
+    client.execute("SELECT 1")
+    assert wait_until_idle(cluster, 10) < 3
+    assert client.execute("SELECT k FROM dh.t ORDER BY k LIMIT 3 OFFSET 700000").fetchall() == [(700_000,), (700_001,), (700_002,)]
+
+
+def test_a_reader_that_is_slow(client):
+    reader = client.execute("SELECT k, s FROM dh.t ORDER BY k").to_arrow_reader(100_000)
+    time.sleep(1.0)
+    assert sum(batch.num_rows for batch in reader) == ROWS
+
+
+def test_a_task_that_fails(client):
+    for key in (f"CASE WHEN i = {ROWS - 1} THEN s::INTEGER ELSE k END", "k"):
+        value = "s" if key != "k" else f"CASE WHEN i = {ROWS - 1} THEN s::INTEGER ELSE 1 END"
+        with pytest.raises(duckdb.ConversionException, match="Could not convert string"):
+            client.execute(f"SELECT k, {value} FROM dh.t ORDER BY {key}").fetchall()
+    assert client.execute("SELECT count(*) FROM dh.t").fetchone() == (ROWS,)
+
+
+def test_an_interrupt(cluster, client):
+    long = "SELECT k FROM dh.t ORDER BY levenshtein(s, reverse(s))"
+    assert run_until_interrupted(client, long, after_s=1.5) < 1.0
+    assert wait_until_idle(cluster, 10) < 3
+
+
+def test_a_worker_that_dies():
+    with Cluster(remote_workers=2) as cluster, attached(cluster) as con:
+        con.execute(f"CREATE TABLE dh.t AS {TABLE}")
+        long = "SELECT k FROM dh.t ORDER BY levenshtein(s, reverse(s))"
+        error, seconds = failure_of(con, long, cluster.workers[1].kill, after_s=1.5)
+        assert isinstance(error, duckdb.IOException), error
+        assert cluster.workers[1].worker_id in str(error)
+        assert seconds < 5
+
+
+def test_more_than_the_driver_could_sort(tmp_path):
+    database = ("--database", str(tmp_path / "db"))
+    with Driver(0, *database) as driver:
+        with attached(driver) as con:
+            con.execute(f"CREATE TABLE dh.t AS {TABLE}")
+        driver.stop()
+    # what does not fit into memory has no other place
+    limits = ("--memory-limit", "100MB", "--temp-directory", "")
+    with Cluster(remote_workers=2, driver_arguments=database + limits) as cluster, attached(cluster) as con:
+        sql = "SELECT k, s FROM dh.t ORDER BY k"
+        con.execute("SET duckherder_distribution = 'never'")
+        with pytest.raises(duckdb.OutOfMemoryException):
+            con.execute(sql).fetchall()
+        con.execute("SET duckherder_distribution = 'auto'")
+        check_order(con, sql)
