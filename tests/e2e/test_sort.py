@@ -100,5 +100,5 @@ def test_more_than_the_driver_could_sort(tmp_path):
         con.execute("SET duckherder_distribution = 'never'")
         with pytest.raises(duckdb.OutOfMemoryException):
             con.execute(sql).fetchall()
-        con.execute("SET duckherder_distribution = 'auto'")
+        con.execute("SET duckherder_distribution = 'always'")
         check_order(con, sql)

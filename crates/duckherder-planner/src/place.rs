@@ -114,11 +114,6 @@ impl<'a> Placer<'a> {
         self.always()
     }
 
-    /// Whether sorting on workers is worth it: in the driver's process, one sort uses all threads anyway, to its end.
-    fn may_sort(&self) -> bool {
-        self.always() || self.workers.remote > 0
-    }
-
     pub fn workers(&self) -> Workers {
         self.workers
     }
@@ -167,7 +162,8 @@ impl<'a> Placer<'a> {
     /// Each task sorts its rows, the driver merges them.
     fn sort(&mut self, node: &PlanNode) -> Site {
         match node.children.as_slice() {
-            [child] if self.may_sort() => match self.place(child) {
+            // Where the driver has room for all rows, it sorts them faster than it merges them.
+            [child] if self.always() => match self.place(child) {
                 Site::Workers(draft) if draft.is_single() => Site::Workers(draft),
                 Site::Workers(draft) => {
                     self.gather(node, draft, Cut::Sort, MergeStrategy::SortMerge);

@@ -134,7 +134,7 @@ fn limits_are_copied_into_the_tasks() {
 }
 
 #[test]
-fn tasks_sort_where_that_is_not_the_drivers_own_work() {
+fn tasks_sort_where_that_is_asked_for() {
     let text = "(PROJECTION (ORDER_BY [t 500000]))";
     assert_eq!(cuts(&distributed(text)), [(Cut::Subtree, 2, Exchange::Gather)]);
     let sorted = always(text);
@@ -143,7 +143,7 @@ fn tasks_sort_where_that_is_not_the_drivers_own_work() {
     let Decision::Distributed(elsewhere) = decide(&plan(text, ""), Workers { local: 0, remote: 2 }) else {
         panic!("local")
     };
-    assert_eq!(cuts(&elsewhere), [(Cut::Sort, 1, Exchange::Gather)]);
+    assert_eq!(cuts(&elsewhere), [(Cut::Subtree, 2, Exchange::Gather)]);
     assert_eq!(cuts(&always("(ORDER_BY [t 10000])")), [(Cut::Subtree, 0, Exchange::Gather)]);
 }
 

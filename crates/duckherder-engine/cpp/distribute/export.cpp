@@ -6,6 +6,7 @@
 #include "duckdb/catalog/catalog_entry/table_catalog_entry.hpp"
 #include "duckdb/common/exception.hpp"
 #include "duckdb/common/string_util.hpp"
+#include "duckdb/common/type_visitor.hpp"
 #include "duckdb/parser/expression/cast_expression.hpp"
 #include "duckdb/parser/expression/columnref_expression.hpp"
 #include "duckdb/parser/expression/constant_expression.hpp"
@@ -254,6 +255,16 @@ ExportedPlan ExportSubtree(ClientContext &context, unique_ptr<LogicalOperator> &
 	return MakeFragment(std::move(exported), std::move(query), std::move(bindings));
 }
 
+static unique_ptr<ParsedExpression> InputColumn(const Identifier &name) {
+	return make_uniq<ColumnRefExpression>(name, Identifier(INPUT_NAME));
+}
+
+//! Whether DuckDB, reading `ORDER BY value` again, sorts as it did: not if it may apply a collation once more, or take
+//! the value for a position.
+static bool SortsAlike(const Expression &value) {
+	return !value.IsFoldable() && !TypeVisitor::Contains(value.GetReturnType(), LogicalTypeId::VARCHAR);
+}
+
 ExportedPlan ExportSort(ClientContext &context, LogicalOrder &order, const Scans &scans, Undo &undo) {
 	auto exported = ExportOverInputs(context, order.children[0], scans, undo);
 	auto &relation = exported.relation;
@@ -266,7 +277,7 @@ ExportedPlan ExportSort(ClientContext &context, LogicalOrder &order, const Scans
 		if (!name) {
 			throw NotImplementedException("its SQL gives other columns than the plan");
 		}
-		node->select_list.push_back(make_uniq<ColumnRefExpression>(name->names.back(), Identifier(INPUT_NAME)));
+		node->select_list.push_back(InputColumn(name->names.back()));
 	}
 	vector<unique_ptr<ParsedExpression>> arguments;
 	for (auto &by : order.orders) {
@@ -276,12 +287,28 @@ ExportedPlan ExportSort(ClientContext &context, LogicalOrder &order, const Scans
 	auto key = make_uniq<FunctionExpression>(Identifier("create_sort_key"), std::move(arguments));
 	key->SetAlias(Identifier(SORT_KEY_NAME));
 	node->select_list.push_back(std::move(key));
-	node->from_table = AsInput(std::move(relation.query), columns);
-	// By the very key that the tasks' rows are merged by: nothing that a task knows can make that another order.
 	auto sorted = make_uniq<OrderModifier>();
-	sorted->orders.emplace_back(OrderType::ASCENDING, OrderByNullType::NULLS_LAST,
-	                            make_uniq<ColumnRefExpression>(Identifier(SORT_KEY_NAME)));
-	node->modifiers.push_back(std::move(sorted));
+	auto values = std::all_of(order.orders.begin(), order.orders.end(),
+	                          [](const BoundOrderByNode &by) { return SortsAlike(*by.expression); });
+	if (!values) {
+		// By the very key that the tasks' rows are merged by: nothing that a task knows makes that another order.
+		node->from_table = AsInput(std::move(relation.query), columns);
+		sorted->orders.emplace_back(OrderType::ASCENDING, OrderByNullType::NULLS_LAST,
+		                            make_uniq<ColumnRefExpression>(Identifier(SORT_KEY_NAME)));
+		node->modifiers.push_back(std::move(sorted));
+		return MakeFragment(std::move(exported), std::move(node), std::move(bindings));
+	}
+	// By the values, which costs a fraction, and then the keys.
+	auto rows = make_uniq<SelectNode>();
+	for (idx_t i = 0; i < columns; i++) {
+		rows->select_list.push_back(InputColumn(ColumnName(i)));
+	}
+	for (auto &by : order.orders) {
+		sorted->orders.emplace_back(by.type, by.null_order, Take(BoundExpressionSQLExporter::Export(*by.expression, names)));
+	}
+	rows->from_table = AsInput(std::move(relation.query), columns);
+	rows->modifiers.push_back(std::move(sorted));
+	node->from_table = AsInput(std::move(rows), columns);
 	return MakeFragment(std::move(exported), std::move(node), std::move(bindings));
 }
 
