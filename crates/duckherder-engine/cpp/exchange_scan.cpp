@@ -171,6 +171,7 @@ void RegisterExchangeScan(DatabaseInstance &instance) {
 	ExtensionLoader loader(instance, "duckherder_engine");
 	loader.RegisterFunction(ExchangeScanFunction());
 	RegisterStateValue(loader);
+	RegisterFiles(loader);
 	DBConfig::GetConfig(instance).replacement_scans.emplace_back(ReplaceInput);
 }
 

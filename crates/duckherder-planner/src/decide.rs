@@ -1,8 +1,8 @@
 //! Whether a plan is distributed at all; where it is cut is [`crate::place`]'s part.
 
 use crate::place::Placer;
-use crate::plan::{Distributed, Operator, Plan, PlanNode, Scan};
-use crate::split::{ROW_GROUP_ROWS, WORTH_A_TASK, Workers};
+use crate::plan::{Distributed, Files, Operator, Plan, PlanNode, Scan};
+use crate::split::{Mode, WORTH_A_TASK, Workers, strategy_of};
 use crate::stage::Decision;
 
 /// Decides for a cluster of `workers`.
@@ -42,13 +42,13 @@ fn may_distribute(plan: &Plan, workers: Workers) -> Result<(), String> {
         }
     }
     match plan.distribution {
-        Distributed::Auto => is_worth_it(&nodes),
+        Distributed::Auto => is_worth_it(&nodes, workers),
         _ => Ok(()),
     }
 }
 
 /// Whether distributing costs less than it saves.
-fn is_worth_it(nodes: &[&PlanNode]) -> Result<(), String> {
+fn is_worth_it(nodes: &[&PlanNode], workers: Workers) -> Result<(), String> {
     let scans: Vec<&Scan> = nodes.iter().filter_map(|node| node.scan.as_ref()).collect();
     let Some(scan) = scans.first() else {
         return Err(nothing_to_move());
@@ -60,6 +60,9 @@ fn is_worth_it(nodes: &[&PlanNode]) -> Result<(), String> {
         return Err("it reads more than one table, all of which the driver has".into());
     }
     readable(scan)?;
+    if let Some(files) = &scan.files {
+        return are_worth_it(scan, files, workers);
+    }
     if scan.rows < WORTH_A_TASK {
         return Err(format!("{} has fewer than {WORTH_A_TASK} rows", scan.name));
     }
@@ -69,9 +72,31 @@ fn is_worth_it(nodes: &[&PlanNode]) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether dividing files costs less than it saves.
+fn are_worth_it(scan: &Scan, files: &Files, workers: Workers) -> Result<(), String> {
+    // One task would do what the driver does itself.
+    if strategy_of(scan, workers).0 == Mode::Delegated {
+        return Err(format!("the files of {} are too few or too small to be divided", scan.name));
+    }
+    if files.text && workers.remote > 0 && files.bytes.iter().sum::<u64>() < TEXT_WORTH_TASKS_BYTES {
+        return Err(format!(
+            "the files of {} are too small for each worker to find out how they are written",
+            scan.name
+        ));
+    }
+    Ok(())
+}
+
+/// Text below which finding out its dialect and types, which workers in other processes do once a task, costs more than
+/// dividing it saves: 30 ms a file for up to ten files, when a core reads some 100 MB a second (measured).
+const TEXT_WORTH_TASKS_BYTES: u64 = 128 << 20;
+
 /// Whether workers can read what the scan reads, in splits.
 pub fn readable(scan: &Scan) -> Result<(), String> {
-    if !scan.shared_table {
+    if !scan.kept.is_empty() {
+        return Err(scan.kept.clone());
+    }
+    if !scan.shared_table && scan.files.is_none() {
         return Err(format!("{} is not a table that workers can read", scan.name));
     }
     if scan.sampled {
@@ -81,9 +106,4 @@ pub fn readable(scan: &Scan) -> Result<(), String> {
         return Err("it reads row ids".into());
     }
     Ok(())
-}
-
-/// Whether the table is read by one task.
-pub fn is_small(scan: &Scan) -> bool {
-    scan.rows < ROW_GROUP_ROWS
 }

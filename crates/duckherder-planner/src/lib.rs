@@ -17,6 +17,6 @@ pub mod stage;
 mod tests;
 
 pub use decide::decide;
-pub use plan::{Aggregate, AggregateCall, Limit, Operator, Plan, PlanNode, Scan};
-pub use split::{Mode, RowGroup, Split, Workers, split};
+pub use plan::{Aggregate, AggregateCall, Files, Limit, Operator, Plan, PlanNode, Scan};
+pub use split::{Mode, RowGroup, Split, Workers, split, split_files};
 pub use stage::{Cut, Decision, Distribution, Exchange, MergeStrategy, ScanUse, Stage};

@@ -13,9 +13,9 @@
 
 use std::collections::HashMap;
 
-use crate::decide::{is_small, readable};
+use crate::decide::readable;
 use crate::plan::{Aggregate, Distributed, Operator, Plan, PlanNode, Scan};
-use crate::split::{Mode, Workers, strategy};
+use crate::split::{Mode, Workers, strategy_of};
 use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, ScanUse, Stage};
 
 /// Where the rows of an operator come to be.
@@ -61,7 +61,7 @@ pub struct Placer<'a> {
 impl<'a> Placer<'a> {
     pub fn new(plan: &'a Plan, workers: Workers) -> Self {
         let scans = plan.root.preorder_scans();
-        let readable = |scan: &&(u64, &Scan)| readable(scan.1).is_ok();
+        let readable = |scan: &&(u64, &Scan)| scan.1.files.is_none() && readable(scan.1).is_ok();
         let database = scans.iter().find(readable).map(|(_, scan)| scan.database.as_str());
         let numbers = scans.iter().enumerate().map(|(number, (node, _))| (*node, number)).collect();
         Self { plan, workers, numbers, database, stages: Vec::new(), notes: Vec::new() }
@@ -132,6 +132,9 @@ impl<'a> Placer<'a> {
     pub fn can_read(&self, node: &PlanNode) -> Result<(), String> {
         let scan = node.scan.as_ref().ok_or("it is not a scan")?;
         readable(scan)?;
+        if scan.files.is_some() {
+            return Ok(());
+        }
         match self.database {
             Some(database) if database == scan.database => Ok(()),
             _ => Err(format!("{} is in another database", scan.name)),
@@ -144,10 +147,7 @@ impl<'a> Placer<'a> {
             return Site::Driver;
         }
         let (Some(scan), Some(number)) = (&node.scan, self.number_of(node)) else { return Site::Driver };
-        let (mode, tasks) = match is_small(scan) {
-            true => (Mode::Delegated, 1),
-            false => strategy(scan.rows, self.workers),
-        };
+        let (mode, tasks) = strategy_of(scan, self.workers);
         Site::Workers(Draft { mode, tasks, scans: vec![ScanUse { scan: number, whole: false }], inputs: Vec::new() })
     }
 

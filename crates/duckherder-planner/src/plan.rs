@@ -1,6 +1,10 @@
 //! DuckDB's optimised plan as plain data, as the engine writes it (`cpp/distribute/describe.cpp`).
 
+use std::ops::Range;
+
 use serde::Deserialize;
+
+use crate::split::RowGroup;
 
 /// A plan and what holds for all of it.
 #[derive(Clone, Debug, Deserialize)]
@@ -171,6 +175,51 @@ pub struct Scan {
     pub sampled: bool,
     /// A filter that an index of the table answers.
     pub index_lookup: bool,
+    /// In the place of a table: files that workers may be able to read.
+    #[serde(default)]
+    pub files: Option<Files>,
+    /// Why only the driver can read the files; empty if workers can, too.
+    #[serde(default)]
+    pub kept: String,
+}
+
+/// Files, and the units that tasks divide among them: row groups, or whole files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Files {
+    pub paths: Vec<String>,
+    /// Rows of each row group of each file; empty if files are not divided.
+    pub row_groups: Vec<Vec<u64>>,
+    /// CSV or JSON: whoever reads them must first find out how.
+    #[serde(default)]
+    pub text: bool,
+    /// Of each file, once the driver has looked.
+    #[serde(default)]
+    pub bytes: Vec<u64>,
+}
+
+impl Files {
+    /// In order, as if a unit were a row: what [`split`](crate::split::split) takes.
+    pub fn units(&self) -> Vec<RowGroup> {
+        let weights: Vec<u64> = match self.row_groups.is_empty() {
+            true => (0..self.paths.len()).map(|file| self.bytes.get(file).copied().unwrap_or(1).max(1)).collect(),
+            false => self.row_groups.iter().flatten().map(|rows| (*rows).max(1)).collect(),
+        };
+        weights.into_iter().enumerate().map(|(start, rows)| RowGroup { start: start as u64, rows }).collect()
+    }
+
+    /// The places in [`paths`](Self::paths) of the files that the units `first` to `last` are in; `None` is open-ended.
+    pub fn of_units(&self, first: Option<u64>, last: Option<u64>) -> Range<usize> {
+        let mut places = None;
+        let mut start = 0;
+        for place in 0..self.paths.len() {
+            let end = start + self.row_groups.get(place).map_or(1, |groups| groups.len() as u64);
+            if first.is_none_or(|first| first < end) && last.is_none_or(|last| last >= start) {
+                places.get_or_insert(place..place).end = place + 1;
+            }
+            start = end;
+        }
+        places.unwrap_or(0..0)
+    }
 }
 
 /// What an aggregate computes.
@@ -213,6 +262,13 @@ impl PlanNode {
             found.extend(found[next].children.iter());
             next += 1;
         }
+        found
+    }
+
+    /// The scans from here down, in preorder.
+    pub fn preorder_scans_mut(&mut self) -> Vec<&mut Scan> {
+        let mut found: Vec<_> = self.scan.iter_mut().collect();
+        found.extend(self.children.iter_mut().flat_map(Self::preorder_scans_mut));
         found
     }
 

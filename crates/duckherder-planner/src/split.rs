@@ -1,5 +1,7 @@
 //! How the rows of a table are divided among tasks.
 
+use crate::plan::Scan;
+
 /// Rows of DuckDB's row groups, unless a database was made with another size.
 pub const ROW_GROUP_ROWS: u64 = 122_880;
 /// Rows a DuckDB thread is given at least (`PhysicalOperator::EstimatedThreadCount`, DuckDB 2.0.0).
@@ -56,6 +58,8 @@ impl Mode {
     }
 }
 
+/// Bytes of a file that are taken for a row: DuckDB's estimates for text are far off.
+const BYTES_A_ROW: u64 = 100;
 /// Rows of a table below which a task costs more than it could save.
 pub const WORTH_A_TASK: u64 = 100;
 
@@ -68,6 +72,26 @@ pub fn strategy(rows: u64, workers: Workers) -> (Mode, u64) {
     let tasks = threads.clamp(workers.count(), workers.most_tasks());
     let mode = if rows.div_ceil(ROW_GROUP_ROWS) >= tasks { Mode::RowGroupPartition } else { Mode::NaturalPartition };
     (mode, tasks)
+}
+
+/// The mode and the number of tasks for a scan.
+pub fn strategy_of(scan: &Scan, workers: Workers) -> (Mode, u64) {
+    let Some(files) = &scan.files else { return strategy(scan.rows, workers) };
+    let bytes: u64 = files.bytes.iter().sum();
+    let (_, tasks) = strategy(scan.rows.max(bytes / BYTES_A_ROW), workers);
+    match (tasks.min(files.units().len() as u64), files.row_groups.is_empty()) {
+        (0 | 1, _) => (Mode::Delegated, 1),
+        (tasks, true) => (Mode::NaturalPartition, tasks),
+        (tasks, false) => (Mode::RowGroupPartition, tasks),
+    }
+}
+
+/// Divides files among at most `tasks` tasks, by their units, in order.
+pub fn split_files(mode: Mode, tasks: u64, units: &[RowGroup]) -> Vec<Split> {
+    match mode {
+        Mode::RowGroupPartition | Mode::NaturalPartition => ranges(&row_group_starts(tasks, units)),
+        Mode::Local | Mode::Delegated | Mode::HashPartition => vec![Split::WHOLE],
+    }
 }
 
 /// A row group as the query's snapshot sees it.
@@ -136,6 +160,7 @@ fn ranges(starts: &[u64]) -> Vec<Split> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Files;
 
     fn groups(rows: u64) -> Vec<RowGroup> {
         (0..rows.div_ceil(ROW_GROUP_ROWS))
@@ -209,5 +234,41 @@ mod tests {
         let splits = split(Mode::NaturalPartition, 4, 4, &groups(300));
         assert_eq!(splits[1], Split::Remainder { tasks: 4, task: 1 });
         assert_eq!(splits.len(), 4);
+    }
+
+    /// Every unit is in one task, and each task knows in which files its units are.
+    #[test]
+    fn files_are_divided_by_what_is_in_them() {
+        let paths = |count: usize| (0..count).map(|number| number.to_string()).collect::<Vec<_>>();
+        let row_groups = vec![vec![100; 5], vec![0], vec![100], vec![300, 100, 100]];
+        let parquet = Files { paths: paths(4), row_groups, ..Files::default() };
+        let whole = Files { paths: paths(6), bytes: vec![10, 10, 10, 1000, 10, 0], ..Files::default() };
+        for files in [&parquet, &whole] {
+            let units = files.units();
+            for tasks in 1..12 {
+                let splits = split_files(Mode::RowGroupPartition, tasks, &units);
+                assert_eq!(splits.len() as u64, tasks.min(units.len() as u64));
+                for unit in 0..units.len() as u64 {
+                    let readers = splits.iter().filter(|split| match split {
+                        Split::Range { first, last } => {
+                            first.is_none_or(|first| first <= unit) && last.is_none_or(|last| last >= unit)
+                        }
+                        Split::Remainder { .. } => true,
+                    });
+                    assert_eq!(readers.count(), 1);
+                }
+            }
+        }
+        assert_eq!(split_files(Mode::Delegated, 4, &parquet.units()), vec![Split::WHOLE]);
+        let heavy = split_files(Mode::NaturalPartition, 2, &whole.units());
+        assert_eq!(heavy[1], Split::Range { first: Some(3), last: None });
+
+        assert_eq!(parquet.of_units(None, None), 0..4);
+        assert_eq!(parquet.of_units(None, Some(4)), 0..1);
+        assert_eq!(parquet.of_units(Some(4), Some(6)), 0..3);
+        assert_eq!(parquet.of_units(Some(5), Some(5)), 1..2);
+        assert_eq!(parquet.of_units(Some(8), None), 3..4);
+        assert_eq!(whole.of_units(Some(2), Some(3)), 2..4);
+        assert_eq!(whole.of_units(Some(6), None), 0..0);
     }
 }

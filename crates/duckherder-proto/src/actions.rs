@@ -2,6 +2,7 @@
 //! body is the packed message; its one result is the packed answer named beside it.
 
 use crate::any::command;
+use crate::task::FileStamp;
 
 /// Ends the session's transaction: [`Empty`].
 #[derive(Clone, PartialEq, prost::Message)]
@@ -129,6 +130,21 @@ pub struct LoadExtension {
     pub name: String,
 }
 
+/// Whether a worker sees these files as the driver does: [`SeenFiles`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SeeFiles {
+    #[prost(message, repeated, tag = "1")]
+    pub files: Vec<FileStamp>,
+}
+
+/// Answer to [`SeeFiles`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SeenFiles {
+    /// What is wrong with the first that it does not; none if it sees all.
+    #[prost(string, optional, tag = "1")]
+    pub problem: Option<String>,
+}
+
 /// The statistics of the last queries, oldest first: [`QueryStatistics`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ListStatistics {
@@ -180,6 +196,8 @@ command!(
     CountWorkers,
     WorkerCount,
     LoadExtension,
+    SeeFiles,
+    SeenFiles,
     ListStatistics,
     QueryStatistics,
     Empty,

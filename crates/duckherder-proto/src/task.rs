@@ -28,6 +28,21 @@ pub struct RunTask {
     /// nobody wants them any more.
     #[prost(uint32, tag = "8")]
     pub partitions: u32,
+    /// The files that the fragment reads, as they must be from its begin to its end.
+    #[prost(message, repeated, tag = "9")]
+    pub files: Vec<FileStamp>,
+}
+
+/// What tells a file from what it is replaced by.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct FileStamp {
+    #[prost(string, tag = "1")]
+    pub path: String,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    /// Nanoseconds since 1970-01-01 00:00:00 UTC.
+    #[prost(int64, tag = "3")]
+    pub modified_ns: i64,
 }
 
 /// What a name in a fragment means in one task.

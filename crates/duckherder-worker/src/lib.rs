@@ -14,6 +14,7 @@
 
 mod error;
 pub mod fan_in;
+pub mod files;
 pub mod input;
 pub mod peers;
 pub mod serve;

@@ -10,7 +10,7 @@ use arrow_flight::{
     PollInfo, PutResult, Result as ActionResult, SchemaResult, Ticket,
 };
 use duckherder_engine::Database;
-use duckherder_proto::actions::{Empty as Done, LoadExtension};
+use duckherder_proto::actions::{Empty as Done, LoadExtension, SeeFiles, SeenFiles};
 use duckherder_proto::any::Command;
 use duckherder_proto::task::{ReadPartition, RunTask};
 use futures::{Stream, StreamExt, stream};
@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::error::{Result, WorkerError};
 use crate::peers::Peers;
 use crate::shuffle::ShuffleStore;
-use crate::{serve, task};
+use crate::{files, serve, task};
 
 type Rows<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -82,6 +82,13 @@ impl FlightService for WorkerService {
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
         let malformed = |error| WorkerError::Invalid(format!("malformed action: {error}"));
         let any = Any::decode(request.into_inner().body).map_err(malformed)?;
+        if let Some(see) = SeeFiles::from_any(&any).map_err(malformed)? {
+            let look = tokio::task::spawn_blocking(move || files::first_difference(&see.files));
+            let problem =
+                look.await.map_err(|error| WorkerError::Invalid(format!("looking at files failed: {error}")))?;
+            let seen = Ok(ActionResult { body: SeenFiles { problem }.pack() });
+            return Ok(Response::new(stream::iter([seen]).boxed()));
+        }
         let Some(load) = LoadExtension::from_any(&any).map_err(malformed)? else {
             return Err(WorkerError::Invalid(format!("a worker does not know the action {}", any.type_url)).into());
         };
@@ -95,7 +102,11 @@ impl FlightService for WorkerService {
             r#type: LoadExtension::TYPE_URL.to_string(),
             description: "Loads a DuckDB extension".to_string(),
         };
-        Ok(Response::new(stream::iter([Ok(load)]).boxed()))
+        let see = ActionType {
+            r#type: SeeFiles::TYPE_URL.to_string(),
+            description: "Says whether files are as the driver sees them".to_string(),
+        };
+        Ok(Response::new(stream::iter([Ok(load), Ok(see)]).boxed()))
     }
 
     async fn handshake(

@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::error::Result;
+use crate::files;
 use crate::input::Input;
 use crate::peers::Peers;
 use crate::shuffle::{self, Partitions, Room, ShuffleStore, TaskKey};
@@ -73,6 +74,7 @@ struct Running<'a> {
 impl Running<'_> {
     /// Starts the task's fragment over its inputs.
     fn start(&self, connection: &Connection) -> Result<ResultStream> {
+        files::check(&self.task.files)?;
         apply_settings(connection, self.task)?;
         for input in &self.task.inputs {
             connection.register_input(&input.name, Input::open(input, &self.place.peers, self.runtime)?)?;
@@ -108,6 +110,7 @@ impl Running<'_> {
             encoder.encode(&batch?, &mut messages)?;
             send(&mut messages)?;
         }
+        files::check(&self.task.files)?;
         messages.push(encoder.finish()?);
         send(&mut messages)
     }
@@ -120,7 +123,8 @@ impl Running<'_> {
         let stop = |partitions: &Arc<Partitions>| self.go_on(Stop::Rows(Arc::clone(partitions)));
         let store = &self.place.store;
         let room = store.room(self.task.query_id, || Room::of(&connection))?;
-        let sent = shuffle::keep(store, room, key, rows, self.task.partitions as usize, stop)?;
+        let check = || files::check(&self.task.files);
+        let sent = shuffle::keep(store, room, key, rows, self.task.partitions as usize, stop, check)?;
         // No rows, but how many there were: that the driver knows that all is well, and what was moved.
         let (mut encoder, schema) = BatchEncoder::new(Arc::new(Schema::empty()));
         let moved = TaskMoved { rows: sent.rows, bytes: sent.bytes, spilled_bytes: sent.spilled_bytes };

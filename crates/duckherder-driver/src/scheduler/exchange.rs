@@ -169,7 +169,7 @@ impl Run {
                         stage: stage.number,
                         task: id.task,
                         worker: worker.id().to_string(),
-                        split: stage.divided(id.task),
+                        part: stage.divided(id.task),
                         rows,
                         bytes,
                         spilled_bytes,

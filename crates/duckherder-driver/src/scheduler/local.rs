@@ -7,6 +7,7 @@ use duckherder_engine::{Connection, Database, EngineError};
 use duckherder_planner::Split;
 use duckherder_proto::any::Command;
 use duckherder_proto::task::{InputSource, ReadPartition};
+use duckherder_worker::files;
 use duckherder_worker::input::{Input, Source};
 use duckherder_worker::shuffle::{self, Partitions, Room, TaskKey};
 
@@ -172,13 +173,17 @@ fn run_fragment(
     connection: &Connection,
 ) -> Result<TaskRows, EngineError> {
     let splits = &stage.splits[id.task];
+    let stamps = stage.stamps(id.task);
+    files::check(&stamps)?;
     if stage.reads_exchanges() {
         // Rows that were shuffled have no order, and keeping one would make readers of them wait for each other.
         connection.execute(UNORDERED)?;
     }
     if stage.partitions == 0 {
         let chunks = ChunkStream::open(connection, &stage.fragment, splits)?;
-        return send_chunks(run, id, chunks, connection);
+        let sent = send_chunks(run, id, chunks, connection)?;
+        files::check(&stamps)?;
+        return Ok(sent);
     }
     let rows = connection.query(&stage.fragment.task_sql(splits)?)?;
     may_run(run, id, Stop::Statement(connection.interrupter()))?;
@@ -186,14 +191,14 @@ fn run_fragment(
     let stop = |partitions: &Arc<Partitions>| may_run(run, id, Stop::Rows(Arc::clone(partitions)));
     let store = &run.shared().store;
     let room = store.room(run.query_id, || Room::of(connection))?;
-    let moved = shuffle::keep(store, room, key, rows, stage.partitions, stop)?;
+    let moved = shuffle::keep(store, room, key, rows, stage.partitions, stop, || files::check(&stamps))?;
     Ok(TaskRows { rows: moved.rows, bytes: moved.bytes, spilled_bytes: moved.spilled_bytes })
 }
 
 /// What the task's plan is known by, if it may be used again: by a query that has run before and whose plan was kept, in
 /// a task that reads tables only.
 fn planned(run: &Run, id: TaskId, stage: &RunningStage) -> Option<PlanKey> {
-    let plan = run.plan.filter(|_| stage.partitions == 0 && !stage.reads_exchanges())?;
+    let plan = run.plan.filter(|_| stage.partitions == 0 && !stage.reads_exchanges() && !stage.reads_files())?;
     Some(PlanKey { plan, id, splits: stage.splits[id.task].clone() })
 }
 

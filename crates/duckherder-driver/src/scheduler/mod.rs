@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   SessionScheduler   decides about the plans of one connection, remembers how they ran
+//!     files            whether workers see the files that a plan reads
 //!   ScheduledQuery     a plan that was cut; each run of it is a
 //!   TaskExchange       rows of the last stage's tasks, in bounded queues, read by the driver's query
 //!     stages           what the tasks of each stage read, and who runs them
@@ -10,6 +11,7 @@
 //! ```
 
 mod exchange;
+mod files;
 mod local;
 mod query;
 mod queue;

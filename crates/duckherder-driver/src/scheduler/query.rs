@@ -9,6 +9,7 @@ use duckherder_planner::{Cut, Distribution, Exchange, MergeStrategy};
 
 use super::Shared;
 use super::exchange::TaskExchange;
+use super::files::FilesOfScans;
 use super::report::RunReport;
 use super::session::Last;
 use super::stages::{needed, prepare};
@@ -24,6 +25,7 @@ pub struct ScheduledQuery {
     /// Of this plan; unique in the life of the driver.
     number: u64,
     has_run: AtomicBool,
+    files: FilesOfScans,
 }
 
 /// A decision, and what came of it.
@@ -71,9 +73,9 @@ impl Worker {
 }
 
 impl ScheduledQuery {
-    pub fn new(shared: Arc<Shared>, planned: Planned, session: Weak<Mutex<Last>>) -> Self {
+    pub fn new(shared: Arc<Shared>, planned: Planned, files: FilesOfScans, session: Weak<Mutex<Last>>) -> Self {
         let number = shared.next_plan();
-        Self { shared, planned, session, number, has_run: AtomicBool::new(false) }
+        Self { shared, planned, session, number, has_run: AtomicBool::new(false), files }
     }
 
     /// The workers in the order in which they get tasks. A query of one task prefers one that needs no network.
@@ -143,7 +145,7 @@ impl DistributedQuery for ScheduledQuery {
         if workers.is_empty() {
             return Err(EngineError::new("IO", "the last worker has left since the query was planned"));
         }
-        let (stages, snapshot) = prepare(&self.shared, &self.planned.distribution, top, run, &workers)?;
+        let (stages, snapshot) = prepare(&self.shared, &self.planned.distribution, &self.files, top, run, &workers)?;
         for stage in &stages {
             self.planned.report.planned(stage.number, stage.tasks());
         }

@@ -38,10 +38,11 @@ pub struct RemoteRun {
     stop: watch::Sender<bool>,
 }
 
-/// What the remote tasks of a stage share.
+/// What the remote tasks of a stage run.
 struct RemoteStage {
-    fragment: String,
-    /// Of each input, IPC-encoded.
+    /// By task.
+    fragments: Vec<String>,
+    /// Of each input, IPC-encoded; empty where the tasks read files themselves.
     schemas: Vec<Vec<u8>>,
 }
 
@@ -68,7 +69,7 @@ impl RemoteRun {
         let mut remote = Vec::new();
         for stage in stages {
             for (task, splits) in stage.splits.iter().enumerate() {
-                for (input, split) in splits.iter().enumerate() {
+                for (input, split) in splits.iter().enumerate().filter(|(input, _)| stage.files[*input].is_none()) {
                     let key = (stage.number as u32, task as u32, input as u32);
                     sql.insert(key, stage.fragment.split_sql(input, *split)?);
                 }
@@ -79,11 +80,13 @@ impl RemoteRun {
                         connection.prepare(&stage.fragment.split_sql(number, Split::WHOLE)?, None)?.schema()
                     }
                     FragmentInput::Exchange { stage } => exchange_schema(stages, *stage)?,
+                    FragmentInput::Files { .. } => return Ok(Vec::new()),
                 };
                 Ok(schema_bytes(&schema)?.to_vec())
             };
             let schemas = stage.inputs.iter().enumerate().map(schema).collect::<Result<_, _>>()?;
-            remote.push(RemoteStage { fragment: stage.fragment.remote_sql()?, schemas });
+            let fragments = stage.splits.iter().map(|splits| stage.fragment.remote_sql(splits));
+            remote.push(RemoteStage { fragments: fragments.collect::<Result<_, _>>()?, schemas });
         }
         let settings = read_settings(connection)?;
         drop(snapshot_connection);
@@ -112,12 +115,13 @@ impl RemoteRun {
     /// `driver`: where the worker finds the driver.
     fn ticket(&self, run: &Run, id: TaskId, driver: &str) -> Ticket {
         let (stage, remote) = (&run.stages[id.stage], &self.stages[id.stage]);
-        let inputs = stage.inputs.iter().zip(&remote.schemas).enumerate().map(|(number, (input, schema))| {
+        let inputs = stage.inputs.iter().zip(&remote.schemas).enumerate().filter_map(|(number, (input, schema))| {
             let sources = match input {
                 FragmentInput::Split { .. } => vec![self.split_source(stage, id, number, driver)],
                 FragmentInput::Exchange { stage } => self.exchange_sources(run, id, *stage, driver),
+                FragmentInput::Files { .. } => return None,
             };
-            TaskInput { name: input.name(), sources, schema: schema.clone() }
+            Some(TaskInput { name: input.name(), sources, schema: schema.clone() })
         });
         let mut settings = self.settings.clone();
         if stage.reads_exchanges() {
@@ -130,10 +134,11 @@ impl RemoteRun {
             stage: stage.number as u32,
             task: id.task as u32,
             attempt: 0,
-            fragment: remote.fragment.clone(),
+            fragment: remote.fragments[id.task].clone(),
             inputs: inputs.collect(),
             settings,
             partitions: stage.partitions as u32,
+            files: stage.stamps(id.task),
         };
         Ticket::new(task.pack())
     }

@@ -14,11 +14,22 @@ pub struct TaskReport {
     pub stage: usize,
     pub task: usize,
     pub worker: String,
-    pub split: Split,
+    pub part: Part,
     pub rows: u64,
     pub bytes: u64,
     pub spilled_bytes: u64,
     pub elapsed: Duration,
+}
+
+/// What a task read of what was divided.
+#[derive(Clone, Copy, Debug)]
+pub enum Part {
+    /// Of a table.
+    Rows(Split),
+    /// Of Parquet files, counted through all of them.
+    RowGroups(Split),
+    /// Whole ones.
+    Files(Split),
 }
 
 /// All tasks of one run.
@@ -74,12 +85,17 @@ impl RunReport {
 }
 
 fn line(report: &TaskReport) -> String {
-    let rows = match report.split {
+    let (unit, split) = match report.part {
+        Part::Rows(split) => ("rowid", split),
+        Part::RowGroups(split) => ("row group", split),
+        Part::Files(split) => ("file", split),
+    };
+    let rows = match split {
         Split::Range { first: None, last: None } => "all rows".to_string(),
-        Split::Range { first: None, last: Some(last) } => format!("rowid <= {last}"),
-        Split::Range { first: Some(first), last: None } => format!("rowid >= {first}"),
-        Split::Range { first: Some(first), last: Some(last) } => format!("rowid {first} to {last}"),
-        Split::Remainder { tasks, task } => format!("rowid % {tasks} = {task}"),
+        Split::Range { first: None, last: Some(last) } => format!("{unit} <= {last}"),
+        Split::Range { first: Some(first), last: None } => format!("{unit} >= {first}"),
+        Split::Range { first: Some(first), last: Some(last) } => format!("{unit} {first} to {last}"),
+        Split::Remainder { tasks, task } => format!("{unit} % {tasks} = {task}"),
     };
     let spilled = match report.spilled_bytes {
         0 => String::new(),

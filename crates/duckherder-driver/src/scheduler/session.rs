@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex};
 
 use duckherder_engine::distribute::{self, DistributedQuery};
+use duckherder_planner::plan::Distributed;
 use duckherder_planner::{Decision, Distribution, Plan, decide};
 
 use super::Shared;
+use super::files;
 use super::query::{Planned, ScheduledQuery};
 use crate::distribute::{ExecutionOutcome, SessionDistributor};
 use crate::sync::lock;
@@ -31,7 +33,13 @@ impl SessionScheduler {
 
 impl distribute::Distributor for SessionScheduler {
     fn decide(&self, plan: &Plan) -> Option<(Distribution, Arc<dyn DistributedQuery>)> {
-        match decide(plan, self.shared.cluster.workers()) {
+        let workers = self.shared.cluster.workers();
+        let mut plan = plan.clone();
+        let files = match workers.count() > 0 && plan.distribution != Distributed::Never && !plan.has_written {
+            true => files::look(&self.shared, &mut plan),
+            false => Vec::new(),
+        };
+        match decide(&plan, workers) {
             Decision::Local { reason } => {
                 tracing::debug!(reason, "not distributed");
                 *lock(&self.last) = Last { query: None, reason: Some(reason) };
@@ -40,7 +48,7 @@ impl distribute::Distributor for SessionScheduler {
             Decision::Distributed(distribution) => {
                 let planned = Planned::new(distribution.clone());
                 let session = Arc::downgrade(&self.last);
-                let query = Arc::new(ScheduledQuery::new(Arc::clone(&self.shared), planned.clone(), session));
+                let query = Arc::new(ScheduledQuery::new(Arc::clone(&self.shared), planned.clone(), files, session));
                 *lock(&self.last) = Last { query: Some(planned), reason: None };
                 Some((distribution, query))
             }

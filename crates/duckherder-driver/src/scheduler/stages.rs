@@ -8,16 +8,21 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use duckherder_engine::distribute::{Fragment, FragmentInput, QueryRun, Snapshot};
 use duckherder_engine::{BatchSource, Connection, EngineError};
-use duckherder_planner::{Distribution, Exchange, MergeStrategy, RowGroup, Split, Stage, split};
+use duckherder_planner::{Distribution, Exchange, MergeStrategy, RowGroup, Split, Stage, split, split_files};
+use duckherder_proto::task::FileStamp;
 
 use super::Shared;
+use super::files::{FilesOfScans, KnownFiles};
 use super::query::Worker;
+use super::report::Part;
 
 /// One stage that runs.
 pub struct RunningStage {
     pub number: usize,
     pub fragment: Fragment,
     pub inputs: Vec<FragmentInput>,
+    /// By split input: the files that it is of.
+    pub files: Vec<Option<Arc<KnownFiles>>>,
     /// By task: a split for each split input of the fragment.
     pub splits: Vec<Vec<Split>>,
     /// In the order in which they get tasks.
@@ -41,13 +46,28 @@ impl RunningStage {
 
     /// The splits of a task that are read whole, as the fragment's SQL takes them.
     pub fn whole(&self) -> Vec<Split> {
-        let splits = self.inputs.iter().filter(|input| matches!(input, FragmentInput::Split { .. }));
-        splits.map(|_| Split::WHOLE).collect()
+        self.files.iter().map(|_| Split::WHOLE).collect()
     }
 
-    /// What the task reads of the table that is divided; all of it, if none is.
-    pub fn divided(&self, task: usize) -> Split {
-        self.splits[task].iter().copied().find(|split| *split != Split::WHOLE).unwrap_or(Split::WHOLE)
+    /// What the task reads of the table, or of the files, that are divided; all of it, if none is.
+    pub fn divided(&self, task: usize) -> Part {
+        let mut parts = self.splits[task].iter().zip(&self.files);
+        match parts.find(|(split, _)| **split != Split::WHOLE) {
+            Some((split, None)) => Part::Rows(*split),
+            Some((split, Some(files))) if files.files.row_groups.is_empty() => Part::Files(*split),
+            Some((split, Some(_))) => Part::RowGroups(*split),
+            None => Part::Rows(Split::WHOLE),
+        }
+    }
+
+    /// The files that the task reads.
+    pub fn stamps(&self, task: usize) -> Vec<FileStamp> {
+        let parts = self.splits[task].iter().zip(&self.files);
+        parts.flat_map(|(split, files)| files.iter().flat_map(|files| files.stamps(*split).to_vec())).collect()
+    }
+
+    pub fn reads_files(&self) -> bool {
+        self.files.iter().any(Option::is_some)
     }
 
     pub fn reads_exchanges(&self) -> bool {
@@ -77,6 +97,7 @@ pub fn needed(stages: &[Stage], top: usize) -> Vec<usize> {
 pub fn prepare(
     shared: &Shared,
     distribution: &Distribution,
+    files: &FilesOfScans,
     top: usize,
     run: QueryRun,
     workers: &[Worker],
@@ -89,10 +110,21 @@ pub fn prepare(
             return Err(EngineError::internal(format!("there is no stage {number}")));
         };
         let inputs = fragment.inputs();
-        let splits = task_splits(stage, &inputs, workers.len() as u64, &row_groups)?;
+        let splits = task_splits(stage, &inputs, workers.len() as u64, &row_groups, files)?;
         let workers = workers.to_vec();
+        let files = files_of(&inputs, files)?;
         let sorted = stage.merge == MergeStrategy::SortMerge;
-        prepared.push(RunningStage { number, fragment, inputs, splits, workers, partitions: 0, sorted, schema: None });
+        prepared.push(RunningStage {
+            number,
+            fragment,
+            inputs,
+            files,
+            splits,
+            workers,
+            partitions: 0,
+            sorted,
+            schema: None,
+        });
     }
     shuffle(&distribution.stages, &mut prepared);
     if prepared.len() > 1 {
@@ -116,15 +148,29 @@ fn shuffle(stages: &[Stage], prepared: &mut [RunningStage]) {
     }
 }
 
+/// The files of each split input.
+fn files_of(inputs: &[FragmentInput], files: &FilesOfScans) -> Result<Vec<Option<Arc<KnownFiles>>>, EngineError> {
+    let known = |input: &FragmentInput| match input {
+        FragmentInput::Split { .. } => Some(Ok(None)),
+        FragmentInput::Files { scan } => {
+            let unknown = || EngineError::internal(format!("nobody looked at the files of scan {scan}"));
+            Some(files.get(*scan).cloned().flatten().ok_or_else(unknown).map(Some))
+        }
+        FragmentInput::Exchange { .. } => None,
+    };
+    inputs.iter().filter_map(known).collect()
+}
+
 /// A list for each task: what it reads of each split input.
 fn task_splits(
     stage: &Stage,
     inputs: &[FragmentInput],
     workers: u64,
     row_groups: &[Vec<RowGroup>],
+    files: &FilesOfScans,
 ) -> Result<Vec<Vec<Split>>, EngineError> {
     let scans = inputs.iter().filter_map(|input| match input {
-        FragmentInput::Split { scan } => Some(*scan),
+        FragmentInput::Split { scan } | FragmentInput::Files { scan } => Some(*scan),
         FragmentInput::Exchange { .. } => None,
     });
     let mut columns = Vec::new();
@@ -136,8 +182,13 @@ fn task_splits(
             columns.push(None);
             continue;
         }
-        let groups = row_groups.get(scan).map_or(&[][..], Vec::as_slice);
-        let splits = split(stage.mode, stage.tasks, workers, groups);
+        let splits = match files.get(scan).and_then(Option::as_ref) {
+            Some(known) => split_files(stage.mode, stage.tasks, &known.files.units()),
+            None => {
+                let groups = row_groups.get(scan).map_or(&[][..], Vec::as_slice);
+                split(stage.mode, stage.tasks, workers, groups)
+            }
+        };
         if tasks.replace(splits.len()).is_some() {
             return Err(EngineError::internal("two tables of a stage are divided"));
         }

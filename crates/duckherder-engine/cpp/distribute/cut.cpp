@@ -22,13 +22,10 @@ void ReplaceUntilUndone(unique_ptr<LogicalOperator> &place, unique_ptr<LogicalOp
 	undo.Add([&place, old]() { std::swap(place, *old); });
 }
 
-PlanCutter::PlanCutter(Optimizer &optimizer_p, unique_ptr<LogicalOperator> &root_p)
-    : optimizer(optimizer_p), root(root_p) {
+PlanCutter::PlanCutter(Optimizer &optimizer_p, unique_ptr<LogicalOperator> &root_p, const Scans &scans_p)
+    : optimizer(optimizer_p), root(root_p), scans(scans_p) {
 	std::function<void(Place &)> visit = [&](Place &place) {
 		places.push_back(place);
-		if (place->type == LogicalOperatorType::LOGICAL_GET) {
-			scans.push_back(*place);
-		}
 		for (auto &child : place->children) {
 			visit(child);
 		}
@@ -46,7 +43,7 @@ unique_ptr<LogicalOperator> &PlanCutter::Find(uint64_t number) {
 void PlanCutter::Cut(shared_ptr<DistributedQuery> query, const vector<DhCut> &cuts, uint64_t &failed) {
 	Undo undo;
 	for (auto &scan : scans) {
-		query->tables.push_back(scan.get().Cast<LogicalGet>().GetTable());
+		query->tables.push_back(scan.get.get().GetTable());
 	}
 	for (auto &cut : cuts) {
 		failed = cut.node;

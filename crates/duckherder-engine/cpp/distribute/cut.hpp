@@ -12,7 +12,7 @@ namespace duckherder {
 //! A plan that is being cut: where its operators are, and how to take everything back.
 class PlanCutter {
 public:
-	PlanCutter(duckdb::Optimizer &optimizer, duckdb::unique_ptr<duckdb::LogicalOperator> &root);
+	PlanCutter(duckdb::Optimizer &optimizer, duckdb::unique_ptr<duckdb::LogicalOperator> &root, const Scans &scans);
 
 	//! Makes the stages of `query`, those first whose rows others read. Throws NotImplementedException if DuckDB can't
 	//! write one of them as SQL; the plan is then as it was, and `failed` the operator at which that stage was cut.
@@ -37,7 +37,7 @@ private:
 	duckdb::Optimizer &optimizer;
 	Place &root;
 	duckdb::vector<duckdb::reference<Place>> places;
-	Scans scans;
+	const Scans &scans;
 };
 
 //! Puts `made` in the place of what is there, until undone.

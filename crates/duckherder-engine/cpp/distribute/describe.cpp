@@ -97,7 +97,30 @@ static bool AsksIndex(const LogicalGet &get, DuckTableEntry &table) {
 	return false;
 }
 
-static string DescribeScan(LogicalGet &get) {
+static string Quoted(const string &text) {
+	JsonObject object;
+	auto written = object.Text("", text).End();
+	return written.substr(4, written.size() - 5);
+}
+
+static string DescribeFiles(const FileScan &files) {
+	vector<string> paths;
+	for (auto &path : files.paths) {
+		paths.push_back(Quoted(path));
+	}
+	vector<string> row_groups;
+	for (auto &rows : files.row_groups) {
+		vector<string> numbers;
+		for (auto count : rows) {
+			numbers.push_back(to_string(count));
+		}
+		row_groups.push_back(List(numbers));
+	}
+	return JsonObject().Raw("paths", List(paths)).Raw("row_groups", List(row_groups)).Bool("text", files.text).End();
+}
+
+static string DescribeScan(ClientContext &context, const PlanScan &plan_scan) {
+	auto &get = plan_scan.get.get();
 	JsonObject scan;
 	auto table = get.GetTable();
 	scan.Text("name", table ? table->name.GetIdentifierName() : get.function.GetName().GetIdentifierName());
@@ -117,6 +140,12 @@ static string DescribeScan(LogicalGet &get) {
 	for (auto &index : get.GetColumnIds()) {
 		virtual_columns |= index.IsVirtualColumn() && !index.IsEmptyColumn();
 	}
+	if (plan_scan.files.scan) {
+		scan.Raw("files", DescribeFiles(*plan_scan.files.scan));
+		rows = get.EstimateSourceCardinality(context);
+		virtual_columns = false;
+	}
+	scan.Text("kept", plan_scan.files.kept);
 	auto database = table ? table->ParentCatalog().GetAttached().GetName().GetIdentifierName() : string();
 	return scan.Bool("shared_table", shared)
 	    .Text("database", database)
@@ -197,9 +226,15 @@ static bool HasVolatileExpression(LogicalOperator &op) {
 	return found;
 }
 
-static string DescribeOperator(LogicalOperator &op, uint64_t &number) {
+//! What is counted on the way through a plan.
+struct Numbers {
+	uint64_t node = 0;
+	uint64_t scan = 0;
+};
+
+static string DescribeOperator(ClientContext &context, LogicalOperator &op, const Scans &scans, Numbers &numbers) {
 	JsonObject node;
-	node.Number("id", number++);
+	node.Number("id", numbers.node++);
 	node.Text("operator", LogicalOperatorToString(op.type));
 	node.Bool("volatile", HasVolatileExpression(op));
 	if (op.has_estimated_cardinality) {
@@ -207,7 +242,7 @@ static string DescribeOperator(LogicalOperator &op, uint64_t &number) {
 	}
 	switch (op.type) {
 	case LogicalOperatorType::LOGICAL_GET:
-		node.Raw("scan", DescribeScan(op.Cast<LogicalGet>()));
+		node.Raw("scan", DescribeScan(context, scans.at(numbers.scan++)));
 		break;
 	case LogicalOperatorType::LOGICAL_AGGREGATE_AND_GROUP_BY:
 		node.Raw("aggregate", DescribeAggregate(op.Cast<LogicalAggregate>()));
@@ -243,24 +278,25 @@ static string DescribeOperator(LogicalOperator &op, uint64_t &number) {
 	}
 	vector<string> children;
 	for (auto &child : op.children) {
-		children.push_back(DescribeOperator(*child, number));
+		children.push_back(DescribeOperator(context, *child, scans, numbers));
 	}
 	return node.Raw("children", List(children)).End();
 }
 
-string DescribePlan(ClientContext &context, LogicalOperator &root, const vector<uint64_t> &not_written) {
-	uint64_t number = 0;
-	vector<string> numbers;
+string DescribePlan(ClientContext &context, LogicalOperator &root, const Scans &scans,
+                    const vector<uint64_t> &not_written) {
+	Numbers numbers;
+	vector<string> failed;
 	for (auto node : not_written) {
-		numbers.push_back(to_string(node));
+		failed.push_back(to_string(node));
 	}
 	Value distribution;
 	context.TryGetCurrentSetting(DISTRIBUTION_SETTING, distribution);
 	return JsonObject()
 	    .Bool("has_written", HasWritten(context))
 	    .Text("distribution", distribution.IsNull() ? "auto" : distribution.ToString())
-	    .Raw("not_written", List(numbers))
-	    .Raw("root", DescribeOperator(root, number))
+	    .Raw("not_written", List(failed))
+	    .Raw("root", DescribeOperator(context, root, scans, numbers))
 	    .End();
 }
 

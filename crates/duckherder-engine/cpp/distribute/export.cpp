@@ -55,6 +55,21 @@ static LogicalPlanSQLExportRelation Export(ClientContext &context, LogicalOperat
 	return relation;
 }
 
+Scans FindScans(ClientContext &context, LogicalOperator &root) {
+	Scans scans;
+	std::function<void(LogicalOperator &)> visit = [&](LogicalOperator &op) {
+		if (op.type == LogicalOperatorType::LOGICAL_GET) {
+			auto &get = op.Cast<LogicalGet>();
+			scans.push_back(PlanScan {get, FindFiles(context, get)});
+		}
+		for (auto &child : op.children) {
+			visit(*child);
+		}
+	};
+	visit(root);
+	return scans;
+}
+
 static void NarrowConstants(ParsedExpression &expression);
 
 static void NarrowConstants(QueryNode &node) {
@@ -100,18 +115,52 @@ static void NarrowConstants(ParsedExpression &expression) {
 	    expression, [](unique_ptr<ParsedExpression> &child) { NarrowConstants(*child); });
 }
 
-//! The scan's table under its name as an input, with the columns that are needed.
-static SplitInput RenameTable(QueryNode &query, LogicalGet &scan, idx_t number) {
+//! The name of a scan of files in DuckDB's SQL.
+static const char *const FILES_NAME = "duckherder_files_of_the_scan";
+
+static TableFunctionToSQLResult NameFiles(ClientContext &, const LogicalGet &) {
+	auto reference = make_uniq<BaseTableRef>();
+	reference->SetQualifiedName(QualifiedName(Identifier(), Identifier(), Identifier(FILES_NAME)));
+	return {std::move(reference), string()};
+}
+
+//! The scan of files as SQL over FILES_NAME.
+static LogicalPlanSQLExportRelation ExportFiles(ClientContext &context, LogicalGet &scan) {
+	// Files that were left out stay so: there is no need to say why.
+	auto left_out = std::move(scan.extra_info.file_filter_expressions);
+	scan.extra_info.file_filter_expressions = vector<unique_ptr<Expression>>();
+	scan.function.to_sql = NameFiles;
+	Undo undo;
+	undo.Add([&]() {
+		scan.function.to_sql = nullptr;
+		scan.extra_info.file_filter_expressions = std::move(left_out);
+	});
+	return Export(context, scan);
+}
+
+//! What the scan reads under its name as an input, with the columns that are needed.
+static SplitInput RenameTable(QueryNode &query, const PlanScan &plan_scan, idx_t number) {
+	auto &scan = plan_scan.get.get();
 	auto entry = scan.GetTable();
-	SplitInput input {number, entry->schema.GetQualifiedName(entry->name), {}};
+	SplitInput input {number, QualifiedName(Identifier(), Identifier(), Identifier(FILES_NAME)), {}, nullptr, {}};
 	set<idx_t> needed;
+	set<column_t> needed_virtual;
 	for (auto &index : scan.GetColumnIds()) {
 		if (!index.IsVirtualColumn()) {
 			needed.insert(index.GetPrimaryIndex());
+		} else if (!index.IsEmptyColumn()) {
+			needed_virtual.insert(index.GetPrimaryIndex());
 		}
 	}
-	for (auto index : needed) {
-		input.columns.push_back(scan.names[index]);
+	if (entry) {
+		input.table = entry->schema.GetQualifiedName(entry->name);
+		for (auto index : needed) {
+			input.columns.push_back(scan.names[index]);
+		}
+	} else {
+		input.files = plan_scan.files.scan;
+		input.file_columns.assign(needed.begin(), needed.end());
+		input.file_columns.insert(input.file_columns.end(), needed_virtual.begin(), needed_virtual.end());
 	}
 	idx_t renamed = 0;
 	auto rename = [&](TableRef &ref) {
@@ -136,11 +185,14 @@ static SplitInput RenameTable(QueryNode &query, LogicalGet &scan, idx_t number) 
 		for (auto index : needed) {
 			aliases.push_back(base.column_name_alias[index]);
 		}
+		for (auto id : needed_virtual) {
+			aliases.push_back(scan.virtual_columns.at(id).name);
+		}
 		base.column_name_alias = std::move(aliases);
 	};
 	ParsedExpressionIterator::EnumerateQueryNodeChildren(query, [](unique_ptr<ParsedExpression> &) {}, rename);
 	if (renamed != 1) {
-		throw NotImplementedException("its SQL reads %s %d times", entry->name, renamed);
+		throw NotImplementedException("its SQL reads %s %d times", input.table.Name(), renamed);
 	}
 	return input;
 }
@@ -160,16 +212,17 @@ static void ReplaceScans(ClientContext &context, unique_ptr<LogicalOperator> &op
 		ReplaceScans(context, child, scans, splits, exchanges, undo);
 	}
 	for (idx_t number = 0; number < scans.size(); number++) {
-		if (&scans[number].get() != op.get()) {
+		auto &scan = scans[number];
+		if (&scan.get.get() != op.get()) {
 			continue;
 		}
-		auto relation = Export(context, *op);
-		splits.push_back(RenameTable(*relation.query, op->Cast<LogicalGet>(), number));
+		auto relation = scan.files.scan ? ExportFiles(context, scan.get) : Export(context, *op);
+		splits.push_back(RenameTable(*relation.query, scan, number));
 		unique_ptr<LogicalOperator> input = make_uniq<LogicalInput>(std::move(relation), *op);
 		std::swap(op, input);
 		// Shared, since a step can be copied.
-		auto scan = make_shared_ptr<unique_ptr<LogicalOperator>>(std::move(input));
-		undo.Add([&op, scan]() { std::swap(op, *scan); });
+		auto replaced = make_shared_ptr<unique_ptr<LogicalOperator>>(std::move(input));
+		undo.Add([&op, replaced]() { std::swap(op, *replaced); });
 		return;
 	}
 }

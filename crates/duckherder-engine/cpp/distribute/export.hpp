@@ -27,8 +27,15 @@ private:
 	duckdb::vector<std::function<void()>> steps;
 };
 
-//! All scans of a plan that workers can read, by number.
-using Scans = duckdb::vector<duckdb::reference<duckdb::LogicalOperator>>;
+//! A scan of a plan, and its files, if it is one of files that workers can read.
+struct PlanScan {
+	duckdb::reference<duckdb::LogicalGet> get;
+	FoundFiles files;
+};
+//! All scans of a plan, by number: in preorder.
+using Scans = duckdb::vector<PlanScan>;
+Scans FindScans(duckdb::ClientContext &context, duckdb::LogicalOperator &root);
+
 //! The keys of a hash shuffle, over the columns of what is shuffled.
 using ShuffleKeys = duckdb::vector<duckdb::unique_ptr<duckdb::Expression>>;
 

@@ -63,6 +63,9 @@ static unique_ptr<ParsedExpression> Compare(ExpressionType type, unique_ptr<Pars
 
 unique_ptr<QueryNode> Fragment::SplitQuery(idx_t number, const DhSplit &split) const {
 	auto &input = splits.at(number);
+	if (input.files) {
+		return input.files->PartQuery(input.file_columns, split.first, split.last);
+	}
 	auto node = make_uniq<SelectNode>();
 	for (auto &column : input.columns) {
 		node->select_list.push_back(make_uniq<ColumnRefExpression>(column));
@@ -161,15 +164,23 @@ LogicalType WithoutState(const LogicalType &type) {
 	return type.IsAggregateState() ? type.WithExtensionInfo(nullptr).WithAlias("") : type;
 }
 
-unique_ptr<QueryNode> Fragment::RemoteQuery() const {
+unique_ptr<QueryNode> Fragment::RemoteQuery(const vector<DhSplit> &task) const {
+	auto over_inputs = query->Copy();
+	vector<pair<Identifier, unique_ptr<QueryNode>>> files;
+	for (idx_t i = 0; i < splits.size(); i++) {
+		if (splits[i].files) {
+			files.emplace_back(SplitName(splits[i].scan), SplitQuery(i, task.at(i)));
+		}
+	}
+	Define(*over_inputs, std::move(files));
 	auto has_state = std::any_of(types.begin(), types.end(),
 	                             [](const LogicalType &type) { return type.IsAggregateState(); });
 	if (!has_state) {
-		return query->Copy();
+		return over_inputs;
 	}
 	auto node = make_uniq<SelectNode>();
 	auto statement = make_uniq<SelectStatement>();
-	statement->node = query->Copy();
+	statement->node = std::move(over_inputs);
 	auto states = make_uniq<SubqueryRef>(std::move(statement), Identifier("states"));
 	for (idx_t i = 0; i < types.size(); i++) {
 		auto name = ColumnName(i);
@@ -208,17 +219,19 @@ void dh_fragment_free(Fragment *fragment) {
 //! What the fragment reads, in the order in which its splits are given.
 void dh_fragment_inputs(const Fragment *fragment, DhInputSink sink, void *target) {
 	for (auto &split : fragment->Splits()) {
-		sink(target, DH_INPUT_SPLIT, split.scan);
+		sink(target, split.files ? DH_INPUT_FILES : DH_INPUT_SPLIT, split.scan);
 	}
 	for (auto &exchange : fragment->Exchanges()) {
 		sink(target, DH_INPUT_EXCHANGE, exchange.stage);
 	}
 }
 
-//! The SQL of every task elsewhere, over the names of its inputs.
-void dh_fragment_remote_sql(const Fragment *fragment, DhTextSink sink, void *target, DhError *error) {
+//! The SQL of one task elsewhere, over the names of its inputs but files; a split an input.
+void dh_fragment_remote_sql(const Fragment *fragment, const DhSplit *splits, uint64_t count, DhTextSink sink,
+                            void *target, DhError *error) {
 	duckherder::Guard(error, false, [&]() {
-		sink(target, duckherder::ToText(fragment->RemoteQuery()->ToString()));
+		vector<DhSplit> task(splits, splits + count);
+		sink(target, duckherder::ToText(fragment->RemoteQuery(task)->ToString()));
 		return true;
 	});
 }

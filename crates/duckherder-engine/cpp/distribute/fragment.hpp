@@ -1,6 +1,7 @@
 // The part of a plan that the tasks of one stage run: SQL over the names of its inputs, kept as a syntax tree.
 #pragma once
 
+#include "files.hpp"
 #include "duckdb/parser/query_node.hpp"
 #include "duckdb/parser/qualified_name.hpp"
 #include "duckdb/planner/logical_operator.hpp"
@@ -15,7 +16,7 @@ class ExtensionLoader;
 } // namespace duckdb
 
 extern "C" {
-//! Which rows a task reads; `Split` in the planner.
+//! Which rows of a table, or which units of files, a task reads; `Split` in the planner.
 struct DhSplit {
 	//! -1: open.
 	int64_t first;
@@ -26,20 +27,24 @@ struct DhSplit {
 };
 
 //! What an input of a fragment is.
-enum DhInputKind : int { DH_INPUT_SPLIT = 0, DH_INPUT_EXCHANGE = 1 };
-//! Called for each input, in order: a split and the number of its scan, or an exchange and the stage that it comes
-//! from.
+enum DhInputKind : int { DH_INPUT_SPLIT = 0, DH_INPUT_EXCHANGE = 1, DH_INPUT_FILES = 2 };
+//! Called for each input, in order: a split of a table or of files and the number of its scan, or an exchange and the
+//! stage that it comes from.
 typedef void (*DhInputSink)(void *target, int kind, uint64_t number);
 }
 
 namespace duckherder {
 
-//! A table of which each task reads a split, under the name `split_<scan>`.
+//! A table, or files, of which each task reads a split, under the name `split_<scan>`.
 struct SplitInput {
 	duckdb::idx_t scan;
 	duckdb::QualifiedName table;
-	//! Those that are needed.
+	//! Those of the table that are needed.
 	duckdb::vector<duckdb::Identifier> columns;
+	//! In the place of a table.
+	duckdb::shared_ptr<const FileScan> files;
+	//! Those of the files that are needed.
+	duckdb::vector<duckdb::column_t> file_columns;
 };
 
 //! Rows of another stage, under the name `exchange_<stage>`, with columns c0, c1 ...
@@ -60,8 +65,9 @@ public:
 
 	//! The SQL that every task runs, over the names of its inputs.
 	duckdb::string ToString() const;
-	//! The same for a task elsewhere: states, which Arrow doesn't know, travel as the plain values that they are.
-	duckdb::unique_ptr<duckdb::QueryNode> RemoteQuery() const;
+	//! The SQL of one task elsewhere, which reads its files itself, over the names of its other inputs; a split an input.
+	//! States, which Arrow doesn't know, travel as the plain values that they are.
+	duckdb::unique_ptr<duckdb::QueryNode> RemoteQuery(const duckdb::vector<DhSplit> &splits) const;
 	//! The rows of one split of an input, as a query of the driver's database.
 	duckdb::unique_ptr<duckdb::QueryNode> SplitQuery(duckdb::idx_t input, const DhSplit &split) const;
 	//! The SQL of one task where the tables themselves can be read; a split an input.

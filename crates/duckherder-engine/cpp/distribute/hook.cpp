@@ -62,8 +62,9 @@ static void Decide(Optimizer &optimizer, DistributorState &state, unique_ptr<Log
 	auto &functions = state.functions;
 	auto compressed = true;
 	vector<uint64_t> not_written;
+	auto scans = FindScans(optimizer.context, *root);
 	while (true) {
-		auto description = DescribePlan(optimizer.context, *root, not_written);
+		auto description = DescribePlan(optimizer.context, *root, scans, not_written);
 		vector<DhCut> cuts;
 		DhError error {nullptr, nullptr};
 		auto decided = functions.decide(state.self, ToText(description), &cuts, AddCut, &error);
@@ -78,7 +79,7 @@ static void Decide(Optimizer &optimizer, DistributorState &state, unique_ptr<Log
 		}
 		uint64_t failed = 0;
 		try {
-			PlanCutter(optimizer, root).Cut(query, cuts, failed);
+			PlanCutter(optimizer, root, scans).Cut(query, cuts, failed);
 			return;
 		} catch (const NotImplementedException &exception) {
 			// Only what has no SQL is said this way; the plan is as it was.

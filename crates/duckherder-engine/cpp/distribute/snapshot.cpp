@@ -17,11 +17,15 @@ bool RunsTasks(ClientContext &context) {
 	return context.registered_state->Get<TaskState>(TASK_STATE) != nullptr;
 }
 
-Snapshot::Snapshot(ClientContext &context, AttachedDatabase &database_p)
-    : database(database_p.shared_from_this()), start_time(DuckTransaction::Get(context, database_p).start_time),
-      visibility_bound(DuckTransaction::Get(context, database_p).view.visibility_bound),
-      vacuum_lock(DuckTransactionManager::Get(database_p).SharedVacuumLock()),
-      config(ClientConfig::GetConfig(context)) {
+Snapshot::Snapshot(ClientContext &context, AttachedDatabase &database_p) : Snapshot(context) {
+	auto &transaction = DuckTransaction::Get(context, database_p);
+	database = database_p.shared_from_this();
+	start_time = transaction.start_time;
+	visibility_bound = transaction.view.visibility_bound;
+	vacuum_lock = DuckTransactionManager::Get(database_p).SharedVacuumLock();
+}
+
+Snapshot::Snapshot(ClientContext &context) : config(ClientConfig::GetConfig(context)) {
 	// Whoever watches the query watches its own connection.
 	config.enable_profiler = false;
 	config.enable_progress_bar = false;
@@ -37,6 +41,9 @@ void Snapshot::Enter(Connection &connection) const {
 	auto &meta = MetaTransaction::Get(context);
 	// Also keeps it from waiting for a checkpoint that waits for the query.
 	meta.SetReadOnly();
+	if (!database) {
+		return;
+	}
 	auto &transaction = meta.GetTransaction(*database).Cast<DuckTransaction>();
 	transaction.start_time = start_time;
 	transaction.view.visibility_bound = visibility_bound;

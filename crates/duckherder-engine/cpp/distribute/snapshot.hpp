@@ -12,6 +12,8 @@ namespace duckherder {
 //! What a query's transaction sees of one attached database, and the settings of its session.
 class Snapshot {
 public:
+	//! Of no database.
+	explicit Snapshot(duckdb::ClientContext &context);
 	//! Taken from the transaction that `context` is in, which must stay open while tasks begin.
 	Snapshot(duckdb::ClientContext &context, duckdb::AttachedDatabase &database);
 
@@ -19,8 +21,9 @@ public:
 	void Enter(duckdb::Connection &connection) const;
 
 private:
+	//! Null if only files are read.
 	duckdb::shared_ptr<duckdb::AttachedDatabase> database;
-	duckdb::transaction_t start_time;
+	duckdb::transaction_t start_time = 0;
 	duckdb::VisibilityBound visibility_bound;
 	//! Row ids divide a table only while no checkpoint moves them.
 	duckdb::unique_ptr<duckdb::StorageLockKey> vacuum_lock;

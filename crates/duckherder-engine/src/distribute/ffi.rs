@@ -49,7 +49,7 @@ pub struct DhSplit {
     pub remainder: i64,
 }
 
-/// `DhInputSink` in cpp/distribute/fragment.hpp: 0 is a split of a scan, 1 the exchange of a stage.
+/// `DhInputSink` in cpp/distribute/fragment.hpp: 0 is a split of a table, 1 the exchange of a stage, 2 a split of files.
 pub type DhInputSink = unsafe extern "C" fn(*mut c_void, c_int, u64);
 
 /// `DhDistributorTable` in cpp/distribute/distributor.hpp.
@@ -89,6 +89,8 @@ unsafe extern "C" {
     pub fn dh_fragment_inputs(fragment: *const DhFragment, sink: DhInputSink, target: *mut c_void);
     pub fn dh_fragment_remote_sql(
         fragment: *const DhFragment,
+        splits: *const DhSplit,
+        count: u64,
         sink: DhTextSink,
         target: *mut c_void,
         error: *mut DhError,

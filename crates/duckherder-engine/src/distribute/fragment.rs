@@ -30,6 +30,8 @@ impl Drop for Fragment {
 pub enum FragmentInput {
     /// A split of this scan's table, as `split_<scan>`.
     Split { scan: usize },
+    /// A split of this scan's files, as `split_<scan>`; the tasks read it themselves.
+    Files { scan: usize },
     /// The rows of this stage, as `exchange_<stage>`.
     Exchange { stage: usize },
 }
@@ -38,7 +40,7 @@ impl FragmentInput {
     /// The name in the fragment's SQL.
     pub fn name(self) -> String {
         match self {
-            Self::Split { scan } => format!("split_{scan}"),
+            Self::Split { scan } | Self::Files { scan } => format!("split_{scan}"),
             Self::Exchange { stage } => format!("exchange_{stage}"),
         }
     }
@@ -50,6 +52,7 @@ unsafe extern "C" fn push_input(target: *mut c_void, kind: c_int, number: u64) {
     let number = number as usize;
     inputs.push(match kind {
         0 => FragmentInput::Split { scan: number },
+        2 => FragmentInput::Files { scan: number },
         _ => FragmentInput::Exchange { stage: number },
     });
 }
@@ -80,13 +83,18 @@ impl Fragment {
         inputs
     }
 
-    /// The SQL over the names of its inputs for a task elsewhere: states of aggregates come as the plain values that they are.
+    /// The SQL of one task elsewhere, which reads its files itself, over the names of its other inputs: a split a split
+    /// input. States of aggregates come as the plain values that they are.
     ///
     /// # Errors
-    /// Out of memory.
-    pub fn remote_sql(&self) -> Result<String> {
-        // SAFETY: the fragment is alive; the sink gets the list it expects.
-        self.text(|this, sink, target, error| unsafe { ffi::dh_fragment_remote_sql(this, sink, target, error) })
+    /// There are fewer splits than inputs.
+    pub fn remote_sql(&self, splits: &[Split]) -> Result<String> {
+        let splits: Vec<DhSplit> = splits.iter().copied().map(split_to_ffi).collect();
+        let count = splits.len() as u64;
+        // SAFETY: the fragment is alive; the sink gets the list it expects; the splits outlive the call.
+        self.text(|this, sink, target, error| unsafe {
+            ffi::dh_fragment_remote_sql(this, splits.as_ptr(), count, sink, target, error);
+        })
     }
 
     /// The SQL of one task where the tables themselves can be read: a split a split input.

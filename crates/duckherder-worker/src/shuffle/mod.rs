@@ -48,7 +48,7 @@ pub struct Moved {
 }
 
 /// Divides the rows of a task and keeps them for others until they have read all they want. `stop` is told what to
-/// fail if the task is to end before.
+/// fail if the task is to end before; `check` says at the end of the rows whether they were the right ones.
 ///
 /// # Errors
 /// The task's, or what it was stopped with; readers see the same.
@@ -59,18 +59,24 @@ pub fn keep(
     rows: ResultStream,
     count: usize,
     stop: impl FnOnce(&Arc<Partitions>) -> Result<(), EngineError>,
+    check: impl FnOnce() -> Result<(), EngineError>,
 ) -> Result<Moved, EngineError> {
     let splitter = RowSplitter::new(&rows.schema(), count);
     let offered = store.offer(key, Partitions::new(splitter.schema(), count, room))?;
     let partitions = &offered.partitions;
-    let moved = stop(partitions).and_then(|()| move_rows(rows, &splitter, partitions));
+    let moved = stop(partitions).and_then(|()| move_rows(rows, &splitter, partitions, check));
     if let Err(error) = &moved {
         partitions.fail(error.clone());
     }
     Ok(Moved { spilled_bytes: partitions.spilled_bytes(), ..moved? })
 }
 
-fn move_rows(rows: ResultStream, splitter: &RowSplitter, to: &Partitions) -> Result<Moved, EngineError> {
+fn move_rows(
+    rows: ResultStream,
+    splitter: &RowSplitter,
+    to: &Partitions,
+    check: impl FnOnce() -> Result<(), EngineError>,
+) -> Result<Moved, EngineError> {
     let mut moved = Moved::default();
     for batch in rows {
         let batch = batch?;
@@ -89,6 +95,7 @@ fn move_rows(rows: ResultStream, splitter: &RowSplitter, to: &Partitions) -> Res
             return Ok(moved);
         }
     }
+    check()?;
     to.end();
     to.wait_until_read()?;
     Ok(moved)
