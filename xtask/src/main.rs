@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask dist | test | demo | bench`.
+//! The project's own chores: `cargo xtask dist | test | fuzz | demo | bench`.
 //!
 //! Each command builds what it needs first, so any of them works in a fresh clone.
 
@@ -28,6 +28,8 @@ enum Command {
     Dist,
     /// Check formatting and lints, run every test; ends with a line that sums up
     Test(commands::test::Options),
+    /// Compare random queries with plain DuckDB, for longer than the tests do
+    Fuzz(commands::fuzz::Options),
     /// Start a driver with two workers, load TPC-H and query it from a stock DuckDB
     Demo(commands::demo::Options),
     /// Measure plain DuckDB beside Duckherder with 0, 2 local and 2 separate workers
@@ -49,6 +51,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Dist => commands::dist::run(&workspace),
         Command::Test(options) => commands::test::run(&workspace, options),
+        Command::Fuzz(options) => commands::fuzz::run(&workspace, options),
         Command::Demo(options) => commands::demo::run(&workspace, options),
         Command::Bench(options) => commands::bench::run(&workspace, options),
     }

@@ -1,6 +1,7 @@
 #include "files.hpp"
 
 #include "fragment.hpp"
+#include "settings.hpp"
 #include "duckdb/common/multi_file/multi_file_list.hpp"
 #include "duckdb/common/multi_file/multi_file_reader.hpp"
 #include "duckdb/function/partition_stats.hpp"
@@ -147,8 +148,17 @@ static uint64_t NewId() {
 	return first + count++;
 }
 
+static bool NeverDistributes(ClientContext &context) {
+	Value distribution;
+	context.TryGetCurrentSetting(DISTRIBUTION_SETTING, distribution);
+	return !distribution.IsNull() && distribution.ToString() == "never";
+}
+
 FoundFiles FindFiles(ClientContext &context, LogicalGet &get) {
 	FoundFiles found;
+	if (NeverDistributes(context)) {
+		return found;
+	}
 	auto data = dynamic_cast<MultiFileBindData *>(get.bind_data.get());
 	auto parquet = IsOneOf(get.function.GetName(), PARQUET_FUNCTIONS);
 	if (!data || !get.children.empty() || get.GetTable() ||
