@@ -363,3 +363,10 @@ def test_an_interrupt_stops_tasks_that_read_files(client, folder):
     assert time.monotonic() - started < 20
     timer.join()
     assert client.execute("SELECT count(*) FROM dh.one WHERE i >= 0").fetchall() == [(ROWS,)]
+
+
+def test_parts_of_files_are_for_tasks_only(client):
+    """Its arguments are trusted: what a client sends must not reach it."""
+    call = "duckherder_files(0::UBIGINT, 'glob', ['/tmp/*'], NULL, '', ['x'], [0::UBIGINT], -1, -1)"
+    with pytest.raises(duckdb.BinderException, match="for the tasks of a query only"):
+        client.execute(f"CREATE VIEW dh.parts AS SELECT * FROM {call}")

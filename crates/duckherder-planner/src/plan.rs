@@ -192,6 +192,9 @@ pub struct Files {
     /// CSV or JSON: whoever reads them must first find out how.
     #[serde(default)]
     pub text: bool,
+    /// There are others that nobody reads, but that decide about the columns, too.
+    #[serde(default)]
+    pub pruned: bool,
     /// Of each file, once the driver has looked.
     #[serde(default)]
     pub bytes: Vec<u64>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use arrow_flight::Action;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::Any;
-use duckherder_planner::{Plan, Scan, Split};
+use duckherder_planner::{Files, Plan, Scan, Split};
 use duckherder_proto::MAX_MESSAGE_BYTES;
 use duckherder_proto::actions::{SeeFiles, SeenFiles};
 use duckherder_proto::any::Command;
@@ -24,7 +24,7 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A scan's files, as they were when the query was planned.
 pub struct KnownFiles {
-    pub files: duckherder_planner::Files,
+    pub files: Files,
     stamps: Vec<FileStamp>,
 }
 
@@ -47,7 +47,7 @@ pub fn look(shared: &Shared, plan: &mut Plan) -> FilesOfScans {
 
 fn look_at(shared: &Shared, scan: &mut Scan) -> Option<Arc<KnownFiles>> {
     let found = scan.files.as_mut()?;
-    match stamps(shared, &found.paths) {
+    match stamps(shared, found) {
         Ok(stamps) => {
             found.bytes = stamps.iter().map(|stamp| stamp.bytes).collect();
             Some(Arc::new(KnownFiles { files: found.clone(), stamps }))
@@ -61,15 +61,20 @@ fn look_at(shared: &Shared, scan: &mut Scan) -> Option<Arc<KnownFiles>> {
 }
 
 /// How the files look, or why only the driver can read them.
-fn stamps(shared: &Shared, paths: &[String]) -> Result<Vec<FileStamp>, String> {
+fn stamps(shared: &Shared, found: &Files) -> Result<Vec<FileStamp>, String> {
     let stamp = |path: &String| {
         let plain = |error| format!("\"{path}\" is not a file that workers could be asked about: {error}");
         files::stamp(path).map_err(plain)
     };
-    let stamps = paths.iter().map(stamp).collect::<Result<Vec<_>, _>>()?;
+    let stamps = found.paths.iter().map(stamp).collect::<Result<Vec<_>, _>>()?;
     let workers = shared.cluster.remote_workers();
     if workers.is_empty() {
         return Ok(stamps);
+    }
+    if found.pruned {
+        return Err("files that the query leaves out decide about its columns, and workers elsewhere would look at \
+                    those, too"
+            .to_string());
     }
     let runtime = shared.runtime().map_err(|error| error.message)?;
     let asked = runtime.block_on(join_all(workers.iter().map(|worker| ask(worker, &stamps))));

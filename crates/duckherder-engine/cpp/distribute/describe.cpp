@@ -116,7 +116,9 @@ static string DescribeFiles(const FileScan &files) {
 		}
 		row_groups.push_back(List(numbers));
 	}
-	return JsonObject().Raw("paths", List(paths)).Raw("row_groups", List(row_groups)).Bool("text", files.text).End();
+	return JsonObject().Raw("paths", List(paths)).Raw("row_groups", List(row_groups)).Bool("text", files.text)
+	    .Bool("pruned", files.paths.size() < files.call.paths.size())
+	    .End();
 }
 
 static string DescribeScan(ClientContext &context, const PlanScan &plan_scan) {

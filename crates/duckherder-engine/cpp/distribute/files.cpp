@@ -34,13 +34,18 @@ static const char *const PARQUET_FUNCTIONS[] = {"read_parquet", "parquet_scan"};
 static const char *const OTHER_FUNCTIONS[] = {"read_csv",        "read_csv_auto",     "read_json",
                                               "read_json_auto",  "read_ndjson",       "read_ndjson_auto",
                                               "read_json_objects", "read_json_objects_auto", "read_ndjson_objects"};
-//! Options whose effect is in the driver's session: tables of rejected rows, keys.
-static const char *const DRIVER_OPTIONS[] = {"store_rejects", "rejects_table", "rejects_scan", "rejects_limit",
-                                             "encryption_config"};
+//! Options whose effect is in the driver's session (tables of rejected rows, keys), or depends on how many files there
+//! are and how many threads (padding, which DuckDB's parallel reader of CSV can't do with newlines in quotes).
+static const char *const DRIVER_OPTIONS[] = {"store_rejects", "rejects_table",     "rejects_scan",
+                                             "rejects_limit", "encryption_config", "null_padding"};
 
 template <idx_t N>
 static bool IsOneOf(const Identifier &name, const char *const (&names)[N]) {
 	return std::any_of(std::begin(names), std::end(names), [&](const char *other) { return name == Identifier(other); });
+}
+
+bool ReadsFiles(const Identifier &function) {
+	return IsOneOf(function, PARQUET_FUNCTIONS) || IsOneOf(function, OTHER_FUNCTIONS);
 }
 
 static vector<string> PathsOf(const MultiFileList &files) {
@@ -154,15 +159,20 @@ static bool NeverDistributes(ClientContext &context) {
 	return !distribution.IsNull() && distribution.ToString() == "never";
 }
 
-FoundFiles FindFiles(ClientContext &context, LogicalGet &get) {
+//! Whether one file alone gave the columns: then an unknown key is an error, which it is not for tasks.
+static bool IsJsonOfOneFile(const FileCall &call) {
+	auto sampled = call.options.find(Identifier("maximum_sample_files"));
+	auto one = sampled != call.options.end() && sampled->second == Value::BIGINT(1);
+	auto is_json = StringUtil::Contains(StringUtil::Lower(call.function.GetIdentifierName()), "json");
+	return is_json && (one || call.paths.size() == 1);
+}
+
+static FoundFiles Look(ClientContext &context, LogicalGet &get) {
 	FoundFiles found;
-	if (NeverDistributes(context)) {
-		return found;
-	}
 	auto data = dynamic_cast<MultiFileBindData *>(get.bind_data.get());
 	auto parquet = IsOneOf(get.function.GetName(), PARQUET_FUNCTIONS);
 	if (!data || !get.children.empty() || get.GetTable() ||
-	    !(parquet || IsOneOf(get.function.GetName(), OTHER_FUNCTIONS))) {
+	    !ReadsFiles(get.function.GetName())) {
 		return found;
 	}
 	found.kept = WhyKept(get, *data);
@@ -182,6 +192,14 @@ FoundFiles FindFiles(ClientContext &context, LogicalGet &get) {
 		found.kept = "no file is left to read";
 		return found;
 	}
+	if (scan.call.paths.size() > MOST_FILES) {
+		found.kept = "it has more than " + to_string(MOST_FILES) + " files";
+		return found;
+	}
+	if (IsJsonOfOneFile(scan.call)) {
+		found.kept = "one file of JSON gives the columns";
+		return found;
+	}
 	if (unordered_set<string>(scan.call.paths.begin(), scan.call.paths.end()).size() < scan.call.paths.size()) {
 		found.kept = "it reads a file twice";
 		return found;
@@ -195,6 +213,22 @@ FoundFiles FindFiles(ClientContext &context, LogicalGet &get) {
 	found.scan = make_shared_ptr<const FileScan>(std::move(scan));
 	ShareScan(found.scan);
 	return found;
+}
+
+FoundFiles FindFiles(ClientContext &context, LogicalGet &get) {
+	if (NeverDistributes(context)) {
+		return {};
+	}
+	try {
+		return Look(context, get);
+	} catch (const InterruptException &) {
+		throw;
+	} catch (const std::exception &exception) {
+		// DuckDB itself may never look at what is wrong.
+		FoundFiles found;
+		found.kept = "its files can't be looked at: " + ErrorData(exception).RawMessage();
+		return found;
+	}
 }
 
 unique_ptr<ParsedExpression> WriteValue(const Value &value) {
@@ -264,7 +298,8 @@ unique_ptr<QueryNode> FileScan::PartQuery(const vector<column_t> &column_ids, in
 			whole.push_back(paths[file]);
 		} else if (from <= to) {
 			finish_whole();
-			pieces.push_back(PieceQuery(column_ids, {paths[file]}, from, to));
+			// Up to whatever is last when the task reads, so that no version of the file is read in part.
+			pieces.push_back(PieceQuery(column_ids, {paths[file]}, from, to == units - 1 ? -1 : to));
 		}
 	}
 	finish_whole();

@@ -68,6 +68,9 @@ struct FoundFiles {
 //! What `get` reads. Looks into the footers of Parquet files.
 FoundFiles FindFiles(duckdb::ClientContext &context, duckdb::LogicalGet &get);
 
+//! Whether it is one of DuckDB's functions whose files workers can read.
+bool ReadsFiles(const duckdb::Identifier &function);
+
 //! SQL name of the function by which a task reads its part.
 constexpr const char *FILES_FUNCTION = "duckherder_files";
 void RegisterFiles(duckdb::ExtensionLoader &loader);

@@ -3,6 +3,7 @@
 #include "files.hpp"
 
 #include "fragment.hpp"
+#include "snapshot.hpp"
 #include "duckdb/common/multi_file/multi_file_list.hpp"
 #include "duckdb/common/multi_file/multi_file_reader.hpp"
 #include "duckdb/function/table_function.hpp"
@@ -129,6 +130,9 @@ static BoundScan BindWhole(Binder &binder, const vector<Value> &inputs) {
 	}
 	FileCall call;
 	call.function = Identifier(StringValue::Get(inputs[1]));
+	if (!ReadsFiles(call.function)) {
+		throw InternalException("%s does not read files", call.function);
+	}
 	call.paths = ListOf<string>(inputs[2]);
 	if (!inputs[3].IsNull()) {
 		auto &fields = StructType::GetChildTypes(inputs[3].type());
@@ -146,7 +150,7 @@ static BoundScan BindWhole(Binder &binder, const vector<Value> &inputs) {
 	return bound;
 }
 
-//! `plan` with the rows of some row groups only, whose numbers its column `binding` has.
+//! `plan` with the rows of some row groups only (-1: up to the last), whose numbers its column `binding` has.
 static unique_ptr<LogicalOperator> OnlyRowGroups(unique_ptr<LogicalOperator> plan, ColumnBinding binding, int64_t first,
                                                  int64_t last) {
 	auto filter = make_uniq<LogicalFilter>();
@@ -156,7 +160,9 @@ static unique_ptr<LogicalOperator> OnlyRowGroups(unique_ptr<LogicalOperator> pla
 		    make_uniq<BoundConstantExpression>(Value::UBIGINT(NumericCast<uint64_t>(row_group)))));
 	};
 	compare(ExpressionType::COMPARE_GREATERTHANOREQUALTO, first);
-	compare(ExpressionType::COMPARE_LESSTHANOREQUALTO, last);
+	if (last >= 0) {
+		compare(ExpressionType::COMPARE_LESSTHANOREQUALTO, last);
+	}
 	filter->children.push_back(std::move(plan));
 	return std::move(filter);
 }
@@ -172,6 +178,10 @@ static column_t RowGroupColumn(const BoundScan &scan) {
 
 static unique_ptr<LogicalOperator> BindPart(ClientContext &context, TableFunctionBindInput &input, TableIndex index,
                                             vector<Identifier> &names) {
+	if (!MayBindParts(context)) {
+		throw BinderException("%s is for the tasks of a query only; read the files with read_parquet, read_csv or read_json",
+		                      FILES_FUNCTION);
+	}
 	auto binder = Binder::CreateBinder(context, input.binder);
 	auto scan = BindWhole(*binder, input.inputs);
 	KeepFiles(scan, ListOf<string>(input.inputs[5]));
@@ -182,6 +192,9 @@ static unique_ptr<LogicalOperator> BindPart(ClientContext &context, TableFunctio
 	vector<ColumnIndex> read;
 	auto column = [&](column_t id) {
 		auto virtual_column = scan.virtual_columns.find(id);
+		if (IsVirtualColumn(id) && virtual_column == scan.virtual_columns.end()) {
+			throw InternalException("the files have no column %d", id);
+		}
 		auto &type = IsVirtualColumn(id) ? virtual_column->second.type : scan.types.at(id);
 		columns.push_back(make_uniq<BoundColumnRefExpression>(type, ColumnBinding(get_index, ProjectionIndex(read.size()))));
 		read.emplace_back(id);

@@ -34,6 +34,8 @@ struct DistributorState : public ClientContextState {
 	void *self;
 	//! Before the running statement.
 	bool had_written = false;
+	//! A plan is being cut.
+	bool decides = false;
 };
 
 static optional_ptr<DistributorState> FindDistributor(ClientContext &context) {
@@ -44,6 +46,26 @@ bool HadWritten(ClientContext &context) {
 	auto state = FindDistributor(context);
 	return state && state->had_written;
 }
+
+bool MayBindParts(ClientContext &context) {
+	auto state = FindDistributor(context);
+	return !state || state->decides;
+}
+
+//! While a plan is being cut.
+class Deciding {
+public:
+	explicit Deciding(DistributorState &state_p) : state(state_p) {
+		state.decides = true;
+	}
+	~Deciding() {
+		state.decides = false;
+	}
+	Deciding(const Deciding &) = delete;
+
+private:
+	DistributorState &state;
+};
 
 static unique_ptr<LogicalOperator> &BelowExplain(unique_ptr<LogicalOperator> &plan) {
 	return plan->type == LogicalOperatorType::LOGICAL_EXPLAIN ? plan->children[0] : plan;
@@ -59,6 +81,7 @@ static void AddCut(void *target, DhCut cut) {
 
 //! Cuts the plan as the planner decides; what DuckDB turns out not to be able to write as SQL is decided again.
 static void Decide(Optimizer &optimizer, DistributorState &state, unique_ptr<LogicalOperator> &root) {
+	Deciding deciding(state);
 	auto &functions = state.functions;
 	auto compressed = true;
 	vector<uint64_t> not_written;

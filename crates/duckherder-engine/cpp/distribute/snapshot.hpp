@@ -36,5 +36,7 @@ bool RunsTasks(duckdb::ClientContext &context);
 bool HasWritten(duckdb::ClientContext &context);
 //! Whether it had when the running statement began.
 bool HadWritten(duckdb::ClientContext &context);
+//! Whether parts of files may be bound: in a task, or while a plan is cut; not by what a client sends.
+bool MayBindParts(duckdb::ClientContext &context);
 
 } // namespace duckherder
