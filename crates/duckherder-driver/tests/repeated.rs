@@ -13,8 +13,9 @@ use herd::{Herd, Session, difference, rows_of, text_of};
 const T: &str = "CREATE TABLE t AS SELECT i AS id, i % 7 AS g, (i * 37) % 1000 AS v, 'name ' || (i % 13) AS s,
     TIMESTAMPTZ '2020-01-01 00:00:00+00' + INTERVAL (i) MINUTE AS moment FROM range(500_000) r(i)";
 
-/// Merged states, rows as they are, one task, and what statistics of the table may answer.
-const QUERIES: [&str; 6] = [
+/// Several stages that the driver reads, merged states, rows as they are, one task, and what statistics of the table may answer.
+const QUERIES: [&str; 7] = [
+    "SELECT g FROM t UNION SELECT k FROM small UNION ALL SELECT id FROM t WHERE v = 7",
     "SELECT g, sum(v), count(*), max(s) FROM t WHERE v > 10 GROUP BY g",
     "SELECT sum(v * 2), avg(v) FROM t",
     "SELECT id, s FROM t WHERE v = 37 AND g < 3",
@@ -28,6 +29,13 @@ fn filled() -> Herd {
     herd.plain.execute(T).unwrap();
     herd.plain.execute("CREATE TABLE small AS SELECT i % 3 AS k, i AS w FROM range(1000) r(i)").unwrap();
     herd
+}
+
+/// Its queries of several tables are distributed as well.
+fn session_of(herd: &Herd) -> Session {
+    let session = herd.session();
+    session.connection.execute("SET duckherder_distribution = 'always'").unwrap();
+    session
 }
 
 /// As a client's statement comes, which may find the plan of the last time.
@@ -58,7 +66,7 @@ fn warm(herd: &Herd, session: &mut Session) {
 #[test]
 fn every_run_is_distributed_and_counted() {
     let herd = filled();
-    let mut session = herd.session();
+    let mut session = session_of(&herd);
     for sql in QUERIES {
         let first = same(&herd, &mut session, sql, "first");
         assert!(first.tasks > 0 || sql.ends_with("IS NULL"), "{sql}");
@@ -74,7 +82,7 @@ fn every_run_is_distributed_and_counted() {
 fn whatever_changes_in_between_is_seen() {
     let herd = filled();
     let writer = herd.database.connect().unwrap();
-    let mut session = herd.session();
+    let mut session = session_of(&herd);
     for change in [
         "INSERT INTO t SELECT 500_000 + i, 9, 5000, 'new', NULL FROM range(1000) r(i)",
         "INSERT INTO t SELECT 600_000 + i, 9, 5000, 'new', NULL FROM range(300_000) r(i)",
@@ -102,9 +110,9 @@ fn whatever_changes_in_between_is_seen() {
 #[test]
 fn an_open_transaction_sees_its_own_rows_and_nobody_else_does() {
     let herd = filled();
-    let mut session = herd.session();
-    let mut other = herd.session();
-    let sql = QUERIES[1];
+    let mut session = session_of(&herd);
+    let mut other = session_of(&herd);
+    let sql = "SELECT sum(v * 2), avg(v) FROM t";
     warm(&herd, &mut session);
     warm(&herd, &mut other);
     let (before, _) = ask(&mut session, sql);
@@ -126,7 +134,7 @@ fn an_open_transaction_sees_its_own_rows_and_nobody_else_does() {
 #[test]
 fn settings_hold_for_tasks_whose_plan_was_kept() {
     let herd = filled();
-    let mut session = herd.session();
+    let mut session = session_of(&herd);
     let sql = "SELECT date_part('hour', moment) AS hour, count(*) FROM t WHERE id < 100 GROUP BY 1";
     for zone in ["UTC", "Asia/Tokyo", "America/New_York", "UTC"] {
         session.connection.execute(&format!("SET TimeZone = '{zone}'")).unwrap();
@@ -138,9 +146,29 @@ fn settings_hold_for_tasks_whose_plan_was_kept() {
 }
 
 #[test]
+fn what_another_client_prepares_is_seen_too() {
+    let herd = filled();
+    let mut session = session_of(&herd);
+    let sql = "SELECT w FROM small WHERE w < 3 ORDER BY w";
+    let changes =
+        [("SET GLOBAL default_order = 'DESC'", ["2", "1", "0"]), ("RESET GLOBAL default_order", ["0", "1", "2"])];
+    for (change, expected) in changes {
+        (0..5).for_each(|_| drop(ask(&mut session, sql)));
+        rows_of(&herd.plain, change).unwrap();
+        assert_eq!(ask(&mut session, sql).0, expected, "{change}");
+    }
+    let count = "SELECT count(*) FROM small";
+    rows_of(&herd.plain, "BEGIN").unwrap();
+    rows_of(&herd.plain, "INSERT INTO small VALUES (1, 1)").unwrap();
+    (0..5).for_each(|_| assert_eq!(ask(&mut session, count).0, ["1000"]));
+    rows_of(&herd.plain, "COMMIT").unwrap();
+    assert_eq!(ask(&mut session, count).0, ["1001"]);
+}
+
+#[test]
 fn a_plan_outlives_an_interrupted_run() {
     let herd = filled();
-    let mut session = herd.session();
+    let mut session = session_of(&herd);
     let sql = "SELECT g, sum(hash(id::VARCHAR || s) % 100) FROM t GROUP BY g";
     let (expected, _) = ask(&mut session, sql);
     for round in 0..12_u64 {
@@ -167,7 +195,7 @@ fn many_sessions_repeat_while_one_writes() {
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..3)
             .map(|_| {
-                let mut session = herd.session();
+                let mut session = session_of(&herd);
                 scope.spawn(move || {
                     for _ in 0..150 {
                         // Twenty rows come or go at once.

@@ -23,9 +23,14 @@ Reach ReachOf(const SQLStatement &statement) {
 	}
 }
 
+//! What changes a session's settings concerns that session alone.
+static bool MayChangeRows(Reach reach) {
+	return reach == Reach::ROWS || reach == Reach::ANYTHING;
+}
+
 ChangeMark::ChangeMark(shared_ptr<DatabaseChanges> changes_p, Reach reach_p)
     : changes(std::move(changes_p)), reach(reach_p) {
-	if (reach != Reach::NOTHING) {
+	if (MayChangeRows(reach)) {
 		changes->writers_begun++;
 	}
 	if (reach == Reach::ANYTHING) {
@@ -38,7 +43,7 @@ ChangeMark::~ChangeMark() {
 	if (reach == Reach::ANYTHING) {
 		changes->generation++;
 	}
-	if (reach != Reach::NOTHING) {
+	if (MayChangeRows(reach)) {
 		changes->writers_ended++;
 	}
 }

@@ -223,7 +223,10 @@ DhResult *dh_statement_execute(DhStatement *statement, ArrowSchema *schema, Arro
 		if (schema) {
 			statement->parameters = ReadParameters(context, schema, values);
 		}
-		auto reads = statement->description.properties.IsReadOnly();
+		// DuckDB also calls SET, COMMIT, DETACH and the like read-only.
+		auto type = statement->statement->type;
+		auto reads = statement->description.properties.IsReadOnly() &&
+		             (type == StatementType::SELECT_STATEMENT || type == StatementType::EXPLAIN_STATEMENT);
 		auto reach = reads ? Reach::NOTHING : duckherder::ReachOf(*statement->statement);
 		auto result = Submit(context, *statement->cache, statement->statement->Copy(), statement->parameters, reach);
 		result->description.types = statement->description.types;

@@ -181,6 +181,9 @@ void StatementCache::Plan(ClientContext &context, Known &known) {
 			plan->data->physical_plan = generator.Plan(std::move(planner.plan));
 			known.can_be_planned = true;
 		});
+	} catch (const InterruptException &) {
+		known.can_be_planned = true;
+		throw;
 	} catch (const std::exception &) {
 		// What is wrong comes out when the statement is run as it was written.
 		known.can_be_planned = false;

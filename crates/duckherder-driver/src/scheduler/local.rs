@@ -30,7 +30,8 @@ pub struct ConnectionPool {
 pub struct PlanKey {
     /// See [`Run::plan`].
     pub plan: u64,
-    pub id: TaskId,
+    pub stage: usize,
+    pub task: usize,
     pub splits: Vec<Split>,
 }
 
@@ -199,7 +200,7 @@ fn run_fragment(
 /// a task that reads tables only.
 fn planned(run: &Run, id: TaskId, stage: &RunningStage) -> Option<PlanKey> {
     let plan = run.plan.filter(|_| stage.partitions == 0 && !stage.reads_exchanges() && !stage.reads_files())?;
-    Some(PlanKey { plan, id, splits: stage.splits[id.task].clone() })
+    Some(PlanKey { plan, stage: stage.number, task: id.task, splits: stage.splits[id.task].clone() })
 }
 
 /// DuckDB forgets an interrupt that comes before the statement starts: this comes after.

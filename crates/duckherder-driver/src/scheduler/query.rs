@@ -1,6 +1,6 @@
 //! A plan that was cut, ready to run.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, Weak};
 
 use duckherder_engine::EngineError;
@@ -24,7 +24,8 @@ pub struct ScheduledQuery {
     session: Weak<Mutex<Last>>,
     /// Of this plan; unique in the life of the driver.
     number: u64,
-    has_run: AtomicBool,
+    /// The stages that were started, each with those that it reads.
+    started: Mutex<BTreeSet<usize>>,
     files: FilesOfScans,
 }
 
@@ -75,7 +76,7 @@ impl Worker {
 impl ScheduledQuery {
     pub fn new(shared: Arc<Shared>, planned: Planned, files: FilesOfScans, session: Weak<Mutex<Last>>) -> Self {
         let number = shared.next_plan();
-        Self { shared, planned, session, number, has_run: AtomicBool::new(false), files }
+        Self { shared, planned, session, number, started: Mutex::default(), files }
     }
 
     /// The workers in the order in which they get tasks. A query of one task prefers one that needs no network.
@@ -149,7 +150,7 @@ impl DistributedQuery for ScheduledQuery {
         for stage in &stages {
             self.planned.report.planned(stage.number, stage.tasks());
         }
-        let plan = self.has_run.swap(true, Ordering::Relaxed).then_some(self.number);
+        let plan = (!lock(&self.started).insert(top)).then_some(self.number);
         let exchange = TaskExchange::start(&self.shared, stages, snapshot, plan, Arc::clone(&self.planned.report))?;
         Ok(Arc::new(exchange))
     }

@@ -118,10 +118,9 @@ public:
 	duckdb::OrderPreservationType SourceOrder() const override {
 		return duckdb::OrderPreservationType::FIXED_ORDER;
 	}
-	duckdb::OperatorPartitionData GetPartitionData(duckdb::ExecutionContext &, duckdb::DataChunk &,
-	                                               duckdb::GlobalSourceState &, duckdb::LocalSourceState &,
-	                                               const duckdb::OperatorPartitionInfo &) const override {
-		return duckdb::OperatorPartitionData(0);
+	//! One batch of all rows would be collected before any is written.
+	bool SupportsPartitioning(const duckdb::OperatorPartitionInfo &) const override {
+		return false;
 	}
 	duckdb::unique_ptr<duckdb::LocalSourceState> GetLocalSourceState(duckdb::ExecutionContext &,
 	                                                                 duckdb::GlobalSourceState &) const override;

@@ -4,7 +4,6 @@
 
 #include "duckdb/main/prepared_statement.hpp"
 #include "duckdb/main/query_result_stream.hpp"
-#include "duckdb/parser/statement/select_statement.hpp"
 
 using namespace duckdb; // NOLINT
 using duckherder::Guard;
@@ -28,12 +27,12 @@ static unique_ptr<DataChunk> FetchChunk(QueryResultStream<ChunkFormat> &stream) 
 	return chunk;
 }
 
-//! A syntax tree, which is bound as it is: to write and to parse it would take longer.
-static unique_ptr<SQLStatement> TaskStatement(const duckherder::Fragment &fragment, const DhSplit *splits,
-                                              uint64_t count) {
-	auto statement = make_uniq<SelectStatement>();
-	statement->node = fragment.TaskQuery(vector<DhSplit>(splits, splits + count));
-	return std::move(statement);
+//! One task of a fragment where the tables themselves can be read; a split an input. It is written and parsed, as
+//! everywhere: it is the text of a plan that DuckDB promises to mean the same, not the tree that it makes for it.
+static unique_ptr<SQLStatement> TaskStatement(DhConnection &connection, const duckherder::Fragment &fragment,
+                                              const DhSplit *splits, uint64_t count) {
+	auto query = fragment.TaskQuery(vector<DhSplit>(splits, splits + count));
+	return duckherder::ParseOne(connection, query->ToString());
 }
 
 extern "C" {
@@ -42,7 +41,7 @@ extern "C" {
 DhChunkStream *dh_chunks_open(DhConnection *connection, const duckherder::Fragment *fragment, const DhSplit *splits,
                               uint64_t count, DhError *error) {
 	return Guard<DhChunkStream *>(error, nullptr, [&]() {
-		auto result = connection->Submit(TaskStatement(*fragment, splits, count));
+		auto result = connection->Submit(TaskStatement(*connection, *fragment, splits, count));
 		result->ThrowIfError();
 		return new DhChunkStream(std::move(result));
 	});
@@ -52,7 +51,7 @@ DhChunkStream *dh_chunks_open(DhConnection *connection, const duckherder::Fragme
 PreparedStatement *dh_task_plan(DhConnection *connection, const duckherder::Fragment *fragment, const DhSplit *splits,
                                 uint64_t count, DhError *error) {
 	return Guard<PreparedStatement *>(error, nullptr, [&]() {
-		auto plan = connection->Prepare(TaskStatement(*fragment, splits, count));
+		auto plan = connection->Prepare(TaskStatement(*connection, *fragment, splits, count));
 		if (plan->HasError()) {
 			plan->GetErrorObject().Throw();
 		}
