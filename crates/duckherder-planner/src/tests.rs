@@ -52,7 +52,7 @@ fn of_files(mut plan: Plan, files: Files) -> Plan {
 
 fn some_files(count: usize, bytes: u64) -> Files {
     let paths = (0..count).map(|number| format!("f{number}")).collect();
-    Files { paths, row_groups: Vec::new(), text: true, bytes: vec![bytes; count] }
+    Files { paths, text: true, bytes: vec![bytes; count], ..Files::default() }
 }
 
 #[test]
