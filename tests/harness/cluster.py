@@ -150,9 +150,15 @@ class Cluster:
 
 
 def free_port() -> int:
-    """A port nobody listens on just now."""
+    """A port nobody listens on just now, and that the system gives to nobody who asks for any (Linux: from 32,768)."""
+    import random
     import socket
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
