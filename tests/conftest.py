@@ -7,7 +7,7 @@ import itertools
 import duckdb
 import pytest
 
-from harness.client import attach, loaded
+from harness.client import attach, attached, loaded
 from harness.cluster import Cluster
 
 _names = itertools.count(1)
@@ -40,6 +40,14 @@ def con(local_cluster):
     attach(connection, local_cluster)
     yield connection
     connection.close()
+
+
+@pytest.fixture
+def client(cluster):
+    """A client of the module's own `cluster`, whose queries are distributed always."""
+    with attached(cluster) as connection:
+        connection.execute("SET duckherder_distribution = 'always'")
+        yield connection
 
 
 @pytest.fixture

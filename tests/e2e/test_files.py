@@ -26,13 +26,6 @@ def cluster(request):
         yield running
 
 
-@pytest.fixture
-def client(cluster):
-    with attached(cluster) as con:
-        con.execute("SET duckherder_distribution = 'always'")
-        yield con
-
-
 @pytest.fixture(scope="module")
 def plain():
     con = duckdb.connect()

@@ -40,13 +40,6 @@ def plain():
     con.close()
 
 
-@pytest.fixture
-def client(cluster):
-    with attached(cluster) as con:
-        con.execute("SET duckherder_distribution = 'always'")
-        yield con
-
-
 def fill(con) -> None:
     for statement in TABLES.strip().split(";"):
         if statement.strip():

@@ -26,13 +26,6 @@ def cluster(request):
         yield running
 
 
-@pytest.fixture
-def client(cluster):
-    with attached(cluster) as con:
-        con.execute("SET duckherder_distribution = 'always'")
-        yield con
-
-
 def check_order(con, sql: str, rows: int = ROWS) -> None:
     """The rows of `sql`, which begin with k = 0, 1, 2 ..., are all there."""
     expected = 0

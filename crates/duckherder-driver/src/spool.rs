@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::Path;
 
 use arrow::ipc::root_as_message;
 use arrow_flight::FlightData;
+use duckherder_worker::temporary::unlinked_file;
 
 /// Marks the start of a message in an Arrow IPC stream.
 const CONTINUATION: [u8; 4] = [0xff; 4];
@@ -98,14 +98,6 @@ fn read_message(file: &mut BufReader<File>) -> io::Result<FlightData> {
     let mut body = vec![0; usize::try_from(body_bytes).map_err(io::Error::other)?];
     file.read_exact(&mut body)?;
     Ok(FlightData::new().with_data_header(header).with_data_body(body))
-}
-
-/// A new file that has no name any more, so that it goes when it is closed, whatever happens.
-fn unlinked_file(folder: &Path) -> io::Result<File> {
-    let path = folder.join(format!("duckherder-{}.arrows", uuid::Uuid::new_v4()));
-    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-    std::fs::remove_file(&path)?;
-    Ok(file)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //!  worker <--DoGet(ReadPartition)-'       shuffle   until the next stage's tasks have fetched them
 //! ```
 //!
-//! The driver runs the tasks of its local workers itself; what it needs of the exchange is public here.
+//! The driver runs the tasks of its local workers itself; what it needs of the exchange and of files is public here.
 
 // tonic's `Status` is what its service traits return; boxing it would only move the cost.
 #![allow(clippy::result_large_err)]
@@ -22,6 +22,7 @@ mod server;
 mod service;
 pub mod shuffle;
 mod task;
+pub mod temporary;
 
 pub use error::{Result, WorkerError};
 pub use server::{Worker, WorkerOptions};

@@ -13,6 +13,8 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use duckherder_engine::EngineError;
 
+use crate::temporary::unlinked_file;
+
 /// A file of this size is not continued: its space is free once its rows have been read.
 const FILE_BYTES: u64 = 256 << 20;
 
@@ -123,15 +125,6 @@ fn disk_error(directory: &Path, bytes: usize, error: &io::Error) -> EngineError 
         directory.display()
     );
     EngineError::new("IO", message)
-}
-
-/// A new file that has no name any more.
-fn unlinked_file(directory: &Path) -> io::Result<File> {
-    std::fs::create_dir_all(directory)?;
-    let path = directory.join(format!("duckherder-{}.arrows", uuid::Uuid::new_v4()));
-    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-    std::fs::remove_file(&path)?;
-    Ok(file)
 }
 
 #[cfg(test)]
