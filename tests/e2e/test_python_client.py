@@ -11,6 +11,8 @@ import pandas
 import pyarrow
 import pytest
 
+from harness.client import attached
+
 VALUES = [
     None,
     True,
@@ -170,3 +172,28 @@ def test_a_wide_and_a_long_value(con, table_name):
 def test_many_statements_in_one_execute(con, table_name):
     con.execute(f"CREATE TABLE dh.{table_name}(i INTEGER); INSERT INTO dh.{table_name} VALUES (1); INSERT INTO dh.{table_name} VALUES (2)")
     assert con.execute(f"BEGIN; DELETE FROM dh.{table_name}; ROLLBACK; SELECT count(*) FROM dh.{table_name}").fetchone() == (2,)
+
+
+def test_an_order_that_was_asked_for_is_kept(local_cluster):
+    """Also when insertion order need not be, by whatever threads, and when the statement comes again."""
+    with attached(local_cluster, threads=4) as client:
+        client.execute("CREATE TABLE dh.to_sort AS SELECT range * 7919 % 1000003 AS n FROM range(1_000_000)")
+        client.execute("SET preserve_insertion_order = false")
+        for distribution in ("never", "always"):
+            client.execute(f"SET duckherder_distribution = '{distribution}'")
+            for _ in range(4):
+                numbers = client.execute("SELECT n FROM dh.to_sort ORDER BY n").fetchnumpy()["n"]
+                assert len(numbers) == 1_000_000
+                assert (numbers[:-1] < numbers[1:]).all()
+
+
+def test_scans_of_a_statement_that_begin_at_once(local_cluster):
+    """A local table keeps the statement here; each part asks the driver on a thread of its own."""
+    with attached(local_cluster, threads=8) as client:
+        client.execute("CREATE TABLE dh.few AS SELECT range AS id FROM range(10)")
+        client.execute("CREATE TABLE here AS SELECT 1 AS one")
+        parts = ", ".join(f"(SELECT sum(id) AS n FROM dh.few WHERE id >= {part}) p{part}" for part in range(8))
+        for length in range(120):
+            # a text of another length every time: what is kept of it is allocated anew
+            sql = f"SELECT p0.n, p7.n FROM {parts}, here -- {'x' * (length % 50) * 10}"
+            assert client.execute(sql).fetchall() == [(45, 24)]

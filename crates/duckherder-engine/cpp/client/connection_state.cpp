@@ -41,13 +41,22 @@ string RunningQuery(ClientContext &context) {
 }
 
 void ConnectionState::NoteRemote(ClientContext &context) {
-	remote = true;
-	query = RunningQuery(context);
+	std::lock_guard<std::mutex> guard(lock);
+	if (!remote_query) {
+		remote_query = RunningQuery(context);
+	}
+}
+
+optional<string> ConnectionState::TakeRemoteQuery() {
+	std::lock_guard<std::mutex> guard(lock);
+	optional<string> taken;
+	taken.swap(remote_query);
+	return taken;
 }
 
 void ConnectionState::QueryBegin(ClientContext &) {
 	begun = std::chrono::steady_clock::now();
-	remote = false;
+	TakeRemoteQuery();
 	parameter_count = 0;
 	looked_for_macros = false;
 }
@@ -55,15 +64,12 @@ void ConnectionState::QueryBegin(ClientContext &) {
 void ConnectionState::QueryEnd(ClientContext &context, optional_ptr<ErrorData> error) {
 	rebind = false;
 	expand_macros = false;
-	if (!remote) {
-		return;
-	}
-	remote = false;
-	if (error && error->HasError()) {
+	auto query = TakeRemoteQuery();
+	if (!query || (error && error->HasError())) {
 		return;
 	}
 	auto elapsed = std::chrono::steady_clock::now() - begun;
-	QueryHistory::Get().Record(query, std::chrono::duration_cast<std::chrono::microseconds>(elapsed).count());
+	QueryHistory::Get().Record(*query, std::chrono::duration_cast<std::chrono::microseconds>(elapsed).count());
 }
 
 void ConnectionState::WithoutMacros(ClientContext &context) {

@@ -21,7 +21,7 @@ public:
 
 	//! Closes the sessions of `registry` with this connection.
 	void Watch(const duckdb::shared_ptr<SessionRegistry> &registry);
-	//! The running statement concerns a driver: its time will be recorded.
+	//! The running statement concerns a driver: its time will be recorded. Its scans may begin on several threads at once.
 	void NoteRemote(duckdb::ClientContext &context);
 	//! The statement that is being bound must be bound once more.
 	void RequestRebind() {
@@ -49,11 +49,14 @@ public:
 	                                          duckdb::PreparedStatementMode mode) override;
 
 private:
+	duckdb::optional<duckdb::string> TakeRemoteQuery();
+
 	const duckdb::idx_t connection_id;
 	duckdb::vector<duckdb::weak_ptr<SessionRegistry>> registries;
 	std::chrono::steady_clock::time_point begun = std::chrono::steady_clock::now();
-	duckdb::string query;
-	bool remote = false;
+	std::mutex lock;
+	//! What runs, if it concerns a driver.
+	duckdb::optional<duckdb::string> remote_query;
 	bool rebind = false;
 	bool expand_macros = false;
 	bool looked_for_macros = false;
