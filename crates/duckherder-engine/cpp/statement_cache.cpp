@@ -7,6 +7,7 @@
 #include "duckdb/main/client_context_state.hpp"
 #include "duckdb/main/client_data.hpp"
 #include "duckdb/main/connection.hpp"
+#include "duckdb/main/settings.hpp"
 #include "duckdb/parser/statement/execute_statement.hpp"
 #include "duckdb/planner/planner.hpp"
 
@@ -199,6 +200,10 @@ bool StatementCache::Execute(ClientContext &context, const Known &known, const P
                              ReadyStatement &ready) {
 	auto &plan = known.plan;
 	if (!plan || (plan->reads_rows && !context.transaction.IsAutoCommit())) {
+		return false;
+	}
+	// DuckDB (2.0.0) does not see through an EXECUTE that the rows below have an order that was asked for.
+	if (IsQuery(*known.parsed) && !Settings::Get<PreserveInsertionOrderSetting>(context)) {
 		return false;
 	}
 	auto execute = make_uniq<ExecuteStatement>();
