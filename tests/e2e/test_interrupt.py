@@ -47,11 +47,13 @@ def wait_until_idle(cluster, within_s: float) -> float:
         assert time.monotonic() - began < within_s, f"still {used / 0.25:.0%} of a core in use"
 
 
-def run_until_interrupted(con, sql: str, after_s: float = 1.0) -> float:
-    """Runs `sql`, interrupts it; seconds between the interrupt and the error."""
+def run_until_interrupted(con, sql: str, after_s: float = 1.0, once: threading.Event | None = None) -> float:
+    """Runs `sql`, interrupts it after a time, but not before `once`; seconds between the interrupt and the error."""
     interrupted = []
 
     def interrupt():
+        if once is not None:
+            once.wait(30)
         interrupted.append(time.monotonic())
         con.interrupt()
 

@@ -75,7 +75,7 @@ class Relations:
         for _ in range(20):
             make = dice.choices([self._equal, self._grouped, self._nested, self._values, self._cross, self._inequality, self._asof, self._unnest, self._lateral], [12, 3, 2, 1, 1, 2, 2, 1, 2])[0]
             made = make(left)
-            if made is not None and made.rows <= MOST_ROWS:
+            if made is not None and made.rows <= MOST_ROWS // self.schema[0].scale:
                 return made
         return left
 

@@ -1,7 +1,7 @@
 """Random queries over one table or several against Duckherder and plain DuckDB.
 
     python -m fuzz.run [--seed N] [--queries N] [--minutes M] [--cluster local-0|local-1|local-4|remote-1|remote-4] ...
-                       [--tables one|several] [--distribution always|auto|never] [--log FILE]
+                       [--tables one|several] [--scale N] [--distribution always|auto|never] [--log FILE]
 
 Prints the seed, every difference with the statements that make it again, and how many queries were really split over
 workers. Exits with 1 if anything differed, or if nothing was split where it should have been.
@@ -42,6 +42,8 @@ DOUBLE_TOLERANCE = 1e-9
 WHOLE_MODES = {"LOCAL", "DELEGATED"}
 QUERIES_A_TABLE = 25
 QUERIES_A_SCHEMA = 100
+# the least rows that are split, at scale 1 and smaller ones alike
+MIN_SPLIT_ROWS = 122_880
 # longer than the slowest query by far
 HANGS_AFTER_S = 60
 # what takes DuckDB itself longer is left alone
@@ -81,7 +83,8 @@ class Report:
 class Fuzzer:
     """One cluster and its oracle."""
 
-    def __init__(self, cluster: str, seed: int, with_product: bool = True, names: bool = True, distribution: str = "auto", log: str | None = None):
+    def __init__(self, cluster: str, seed: int, with_product: bool = True, names: bool = True, distribution: str = "auto", scale: int = 1, log: str | None = None):
+        self.scale = scale
         self.report = Report(cluster, seed)
         self.dice = random.Random(f"{seed}/{cluster}")
         self.stack = contextlib.ExitStack()
@@ -92,6 +95,7 @@ class Fuzzer:
             self.cluster = self.stack.enter_context(Cluster(**CLUSTERS[cluster]))
             self.client = self.stack.enter_context(attached(self.cluster))
             distribute(self.client, distribution)
+            self.client.execute(f"SET duckherder_min_split_rows = {MIN_SPLIT_ROWS // scale}")
         else:
             self.client = duckdb.connect()
             self.client.execute("ATTACH ':memory:' AS dh")
@@ -125,7 +129,7 @@ class Fuzzer:
         """Queries over several tables each."""
         number = 0
         while self._goes_on(queries, deadline):
-            schema = random_schema(self.dice, f"s{number % 2}")
+            schema = random_schema(self.dice, f"s{number % 2}", self.scale)
             number += 1
             if not all(self._make(table.statements) for table in schema):
                 continue
@@ -225,6 +229,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--minutes", type=float, help="stop after this time")
     parser.add_argument("--cluster", action="append", choices=sorted(CLUSTERS), help="default: all, one after the other")
     parser.add_argument("--tables", choices=["one", "several"], default="several", help="that a query reads")
+    parser.add_argument("--scale", type=int, default=1, help="several tables: each so many times smaller, and split all the same")
     parser.add_argument("--distribution", choices=CHOICES, default="always")
     parser.add_argument("--log", help="a file for every statement before it runs")
     parser.add_argument("--oracle-only", action="store_true", help="plain DuckDB on both sides")
@@ -236,7 +241,7 @@ def main(arguments: list[str]) -> int:
     failed = False
     for cluster in clusters:
         deadline = time.monotonic() + options.minutes * 60 / len(clusters) if options.minutes else None
-        fuzzer = Fuzzer(cluster, options.seed, not options.oracle_only, not options.any_names, options.distribution, options.log)
+        fuzzer = Fuzzer(cluster, options.seed, not options.oracle_only, not options.any_names, options.distribution, options.scale, options.log)
         run = fuzzer.run if options.tables == "one" else fuzzer.run_over_several
         try:
             report = run(-(-options.queries // len(clusters)) if not options.minutes else 10**9, deadline)

@@ -7,9 +7,9 @@ kind there are in all. For more, or for minutes on end: `python -m fuzz.run --he
 
 from __future__ import annotations
 
+import math
 import os
 import random
-import time
 
 import pytest
 
@@ -18,8 +18,10 @@ from fuzz.run import CLUSTERS, Fuzzer, Report
 # pytest-xdist collects in every process: the seed has to be the same in all of them
 SEED = int(os.environ.setdefault("DUCKHERDER_FUZZ_SEED", str(random.SystemRandom().randrange(10**9))))
 QUERIES = int(os.environ.get("DUCKHERDER_FUZZ_QUERIES", "2000"))
-QUERIES_OVER_SEVERAL = int(os.environ.get("DUCKHERDER_FUZZ_JOINS", "500"))
-SECONDS = 120
+QUERIES_OVER_SEVERAL = int(os.environ.get("DUCKHERDER_FUZZ_JOINS", "5000"))
+# of these, over tables as large as those that are split by default; each takes ten times as long
+LARGE = 1 / 25
+SMALLER = 50
 # of the queries over several tables, when there are workers
 LEAST_SHARE_SPLIT = 0.6
 
@@ -41,13 +43,14 @@ def test_random_queries(cluster, capsys):
         assert report.split >= report.queries // 5, "hardly anything was split over workers"
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("scale", [1, SMALLER], ids=["large", "small"])
 @pytest.mark.parametrize("cluster", sorted(CLUSTERS))
-def test_random_queries_over_several_tables(cluster, capsys):
-    fuzzer = Fuzzer(cluster, SEED, distribution="always")
+def test_random_queries_over_several_tables(cluster, scale, capsys):
+    share = LARGE if scale == 1 else 1 - LARGE
+    fuzzer = Fuzzer(cluster, SEED, distribution="always", scale=scale)
     try:
-        # how many there are depends on the machine, within bounds
-        report = fuzzer.run_over_several(-(-QUERIES_OVER_SEVERAL // len(CLUSTERS)), time.monotonic() + SECONDS)
+        report = fuzzer.run_over_several(math.ceil(QUERIES_OVER_SEVERAL * share / len(CLUSTERS)), None)
     finally:
         fuzzer.close()
     with capsys.disabled():

@@ -58,6 +58,10 @@ void RegisterSettings(DBConfig &config) {
 	                          "Bytes of a query's rows that may wait in the memory of each of Duckherder's processes "
 	                          "between the query's stages; more goes to disk",
 	                          LogicalType::VARCHAR, Value("256MiB"), CheckExchangeMemory);
+	config.AddExtensionOption(MIN_SPLIT_ROWS_SETTING,
+	                          "A table with fewer rows than this is read by one of Duckherder's tasks, not divided among "
+	                          "several",
+	                          LogicalType::UBIGINT, Value::UBIGINT(DEFAULT_ROW_GROUP_SIZE));
 }
 
 } // namespace duckherder

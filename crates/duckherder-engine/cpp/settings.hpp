@@ -27,6 +27,8 @@ private:
 constexpr const char *DISTRIBUTION_SETTING = "duckherder_distribution";
 //! How many bytes of a query's rows may wait between its stages, in the memory of one process.
 constexpr const char *EXCHANGE_MEMORY_SETTING = "duckherder_exchange_memory";
+//! A table with fewer rows is read by one task.
+constexpr const char *MIN_SPLIT_ROWS_SETTING = "duckherder_min_split_rows";
 void RegisterSettings(duckdb::DBConfig &config);
 
 } // namespace duckherder

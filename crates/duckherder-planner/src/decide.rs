@@ -42,13 +42,13 @@ fn may_distribute(plan: &Plan, workers: Workers) -> Result<(), String> {
         }
     }
     match plan.distribution {
-        Distributed::Auto => is_worth_it(&nodes, workers),
+        Distributed::Auto => is_worth_it(plan, &nodes, workers),
         _ => Ok(()),
     }
 }
 
 /// Whether distributing costs less than it saves.
-fn is_worth_it(nodes: &[&PlanNode], workers: Workers) -> Result<(), String> {
+fn is_worth_it(plan: &Plan, nodes: &[&PlanNode], workers: Workers) -> Result<(), String> {
     let scans: Vec<&Scan> = nodes.iter().filter_map(|node| node.scan.as_ref()).collect();
     let Some(scan) = scans.first() else {
         return Err(nothing_to_move());
@@ -61,7 +61,7 @@ fn is_worth_it(nodes: &[&PlanNode], workers: Workers) -> Result<(), String> {
     }
     readable(scan)?;
     if let Some(files) = &scan.files {
-        return are_worth_it(scan, files, workers);
+        return are_worth_it(scan, files, plan.min_split_rows, workers);
     }
     if scan.rows < WORTH_A_TASK {
         return Err(format!("{} has fewer than {WORTH_A_TASK} rows", scan.name));
@@ -73,9 +73,9 @@ fn is_worth_it(nodes: &[&PlanNode], workers: Workers) -> Result<(), String> {
 }
 
 /// Whether dividing files costs less than it saves.
-fn are_worth_it(scan: &Scan, files: &Files, workers: Workers) -> Result<(), String> {
+fn are_worth_it(scan: &Scan, files: &Files, min_split_rows: u64, workers: Workers) -> Result<(), String> {
     // One task would do what the driver does itself.
-    if strategy_of(scan, workers).0 == Mode::Delegated {
+    if strategy_of(scan, min_split_rows, workers).0 == Mode::Delegated {
         return Err(format!("the files of {} are too few or too small to be divided", scan.name));
     }
     if files.text && workers.remote > 0 && files.bytes.iter().sum::<u64>() < TEXT_WORTH_TASKS_BYTES {

@@ -147,7 +147,7 @@ impl<'a> Placer<'a> {
             return Site::Driver;
         }
         let (Some(scan), Some(number)) = (&node.scan, self.number_of(node)) else { return Site::Driver };
-        let (mode, tasks) = strategy_of(scan, self.workers);
+        let (mode, tasks) = strategy_of(scan, self.plan.min_split_rows, self.workers);
         Site::Workers(Draft { mode, tasks, scans: vec![ScanUse { scan: number, whole: false }], inputs: Vec::new() })
     }
 
@@ -245,7 +245,7 @@ impl<'a> Placer<'a> {
             return false;
         }
         let (groups, rows) = (node.estimated_rows.unwrap_or(0), child.estimated_rows.unwrap_or(0));
-        groups > MANY_GROUPS && groups.saturating_mul(self.workers.count() * 2) > rows
+        groups > MANY_GROUPS.min(self.plan.min_split_rows) && groups.saturating_mul(self.workers.count() * 2) > rows
     }
 
     fn window(&mut self, node: &PlanNode) -> Site {
@@ -313,7 +313,7 @@ impl<'a> Placer<'a> {
     }
 }
 
-/// Fewer groups are combined on the driver.
+/// Fewer groups are combined on the driver, where tables of as many rows are not split either.
 const MANY_GROUPS: u64 = 100_000;
 
 fn has_constant_limit(node: &PlanNode) -> bool {

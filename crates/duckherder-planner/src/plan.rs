@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::Deserialize;
 
-use crate::split::RowGroup;
+use crate::split::{ROW_GROUP_ROWS, RowGroup};
 
 /// A plan and what holds for all of it.
 #[derive(Clone, Debug, Deserialize)]
@@ -16,9 +16,16 @@ pub struct Plan {
     /// What the session asks for.
     #[serde(default)]
     pub distribution: Distributed,
+    /// A table with fewer rows is one task.
+    #[serde(default = "row_group_rows")]
+    pub min_split_rows: u64,
     /// Operators, by id, at which a cut was tried and DuckDB could not write the SQL.
     #[serde(default)]
     pub not_written: Vec<u64>,
+}
+
+fn row_group_rows() -> u64 {
+    ROW_GROUP_ROWS
 }
 
 /// The setting `duckherder_distribution`.

@@ -63,9 +63,10 @@ const BYTES_A_ROW: u64 = 100;
 /// Rows of a table below which a task costs more than it could save.
 pub const WORTH_A_TASK: u64 = 100;
 
-/// The mode and the number of tasks for a table of `rows` rows and at least one worker.
-pub fn strategy(rows: u64, workers: Workers) -> (Mode, u64) {
-    if rows < ROW_GROUP_ROWS {
+/// The mode and the number of tasks for a table of `rows` rows and at least one worker; fewer rows than `min_split_rows`
+/// are one task.
+pub fn strategy(rows: u64, min_split_rows: u64, workers: Workers) -> (Mode, u64) {
+    if rows < min_split_rows {
         return (Mode::Delegated, 1);
     }
     let threads = (rows / ROWS_A_THREAD).max(1);
@@ -75,10 +76,10 @@ pub fn strategy(rows: u64, workers: Workers) -> (Mode, u64) {
 }
 
 /// The mode and the number of tasks for a scan.
-pub fn strategy_of(scan: &Scan, workers: Workers) -> (Mode, u64) {
-    let Some(files) = &scan.files else { return strategy(scan.rows, workers) };
+pub fn strategy_of(scan: &Scan, min_split_rows: u64, workers: Workers) -> (Mode, u64) {
+    let Some(files) = &scan.files else { return strategy(scan.rows, min_split_rows, workers) };
     let bytes: u64 = files.bytes.iter().sum();
-    let (_, tasks) = strategy(scan.rows.max(bytes / BYTES_A_ROW), workers);
+    let (_, tasks) = strategy(scan.rows.max(bytes / BYTES_A_ROW), min_split_rows, workers);
     match (tasks.min(files.units().len() as u64), files.row_groups.is_empty()) {
         (0 | 1, _) => (Mode::Delegated, 1),
         (tasks, true) => (Mode::NaturalPartition, tasks),
@@ -174,6 +175,7 @@ mod tests {
     #[test]
     fn modes_by_rows() {
         let (local, remote) = (|local| Workers { local, remote: 0 }, |remote| Workers { local: 0, remote });
+        let strategy = |rows, workers| strategy(rows, ROW_GROUP_ROWS, workers);
         for four in [local(4), remote(4)] {
             for rows in [0, 1, 100, 10_000, 122_879] {
                 assert_eq!(strategy(rows, four), (Mode::Delegated, 1));
@@ -189,12 +191,21 @@ mod tests {
         assert_eq!(strategy(6_000_000, remote(64)), (Mode::NaturalPartition, 64));
     }
 
+    #[test]
+    fn the_least_rows_that_are_split_can_be_chosen() {
+        let four = Workers { local: 4, remote: 0 };
+        assert_eq!(strategy(999, 1000, four), (Mode::Delegated, 1));
+        assert_eq!(strategy(1000, 1000, four), (Mode::NaturalPartition, 4));
+        assert_eq!(strategy(0, 0, four), (Mode::NaturalPartition, 4));
+        assert_eq!(strategy(500_000, 1_000_000, four), (Mode::Delegated, 1));
+    }
+
     /// Every row id, also beyond what the row groups tell, belongs to exactly one split.
     #[test]
     fn splits_cover_every_row_once() {
         for rows in [122_880, 200_000, 500_000, 3_000_001] {
             for workers in [1, 2, 3, 4, 7, 40] {
-                let (mode, tasks) = strategy(rows, Workers { local: 0, remote: workers });
+                let (mode, tasks) = strategy(rows, ROW_GROUP_ROWS, Workers { local: 0, remote: workers });
                 let splits = split(mode, tasks, workers, &groups(rows));
                 assert_eq!(splits.len() as u64, tasks, "{rows} rows, {workers} workers");
                 let owners = |row: u64| {

@@ -3,7 +3,7 @@
 /// What can change an answer, or whether a statement is allowed: these go with every statement, from the client to the
 /// driver and on to workers in other processes. Nothing that is about resources or files; nor what a client's parser
 /// has done its work with when DuckDB renders the statement (`current_dialect`, `preserve_identifier_case`).
-pub const SESSION_SETTINGS: [&str; 26] = [
+pub const SESSION_SETTINGS: [&str; 27] = [
     "Calendar",
     "TimeZone",
     "default_collation",
@@ -13,6 +13,7 @@ pub const SESSION_SETTINGS: [&str; 26] = [
     "disable_timestamptz_casts",
     "duckherder_distribution",
     "duckherder_exchange_memory",
+    "duckherder_min_split_rows",
     "enable_macro_dependencies",
     "enable_view_dependencies",
     "error_on_division_by_zero",

@@ -294,9 +294,12 @@ string DescribePlan(ClientContext &context, LogicalOperator &root, const Scans &
 	}
 	Value distribution;
 	context.TryGetCurrentSetting(DISTRIBUTION_SETTING, distribution);
+	Value min_split_rows;
+	context.TryGetCurrentSetting(MIN_SPLIT_ROWS_SETTING, min_split_rows);
 	return JsonObject()
 	    .Bool("has_written", HasWritten(context))
 	    .Text("distribution", distribution.IsNull() ? "auto" : distribution.ToString())
+	    .Number("min_split_rows", min_split_rows.IsNull() ? DEFAULT_ROW_GROUP_SIZE : min_split_rows.GetValue<uint64_t>())
 	    .Raw("not_written", List(failed))
 	    .Raw("root", DescribeOperator(context, root, scans, numbers))
 	    .End();
