@@ -6,7 +6,7 @@ All hold their tables in memory under the name `dh` and may use the same number 
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 from harness.client import attach, loaded
@@ -23,6 +23,8 @@ class Contender:
     port: int | None
     #: Threads by process, as started.
     threads: dict[str, int]
+    #: Driver and workers, if it has any.
+    servers: list[ServerProcess] = field(default_factory=list)
 
 
 class SeparateWorker(ServerProcess):
@@ -52,11 +54,12 @@ def all_contenders(threads: int):
             con = loaded(threads=threads)
             stack.callback(con.close)
             attach(con, driver)
-            used = {"driver": driver_threads}
+            used, servers = {"driver": driver_threads}, [driver]
             for number in range(1, separate + 1):
                 worker = stack.enter_context(SeparateWorker(f"worker-{number}", worker_threads))
                 con.execute("SELECT duckherder_register_worker(?, ?)", [worker.id, f"grpc://{worker.location}"])
                 assert con.fetchall() == [(True,)], worker.output()
                 used[worker.id] = worker_threads
-            found.append(Contender(name, con, driver.port, used))
+                servers.append(worker)
+            found.append(Contender(name, con, driver.port, used, servers))
         yield found

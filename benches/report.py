@@ -9,31 +9,41 @@ import platform
 import re
 import statistics
 import subprocess
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import duckdb
-from contenders import PLAIN, Contender
+from contenders import PLAIN
 from measure import Samples
 
-#: metric -> (contender, "ratio" to plain or "median", at most or at least, limit)
-TARGETS = {
-    "Q1": ("2 local workers", "ratio", "<=", 1.15),
-    "Q6": ("2 local workers", "ratio", "<=", 1.15),
-    "one-row select": ("2 local workers", "median", "<=", 1.5),
-    "stream lineitem": ("2 local workers", "median", ">=", 500),
-    "client memory": ("2 local workers", "max", "<=", 300),
-    "bulk insert": ("2 local workers", "ratio", "<=", 2),
-    "one-row inserts": ("2 local workers", "median", ">=", 490),
-}
+
+@dataclass(frozen=True)
+class Target:
+    """What a number is to be; a number is the median, minimum or maximum of a series, or its ratio to plain DuckDB's."""
+
+    metric: str
+    series: str
+    number: str
+    relation: str
+    limit: float
+
+    def judged(self, results: dict) -> dict | None:
+        """With what was measured; None if that was not."""
+        measured = results.get(self.metric, {}).get("by", {}).get(self.series, {}).get(self.number)
+        if measured is None:
+            return None
+        met = measured <= self.limit if self.relation == "<=" else measured >= self.limit
+        return asdict(self) | {"measured": measured, "met": met}
 
 
-def summary(samples: Samples, factor: float = 1) -> dict[str, dict[str, float]]:
-    """Per contender min, median, max, and the median as a ratio to plain DuckDB's."""
+
+def summary(samples: Samples, factor: float = 1, compare: bool = True) -> dict[str, dict[str, float]]:
+    """Per series min, median, max, and the median as a ratio to plain DuckDB's."""
     found = {}
     for name, values in samples.items():
         scaled = [value * factor for value in values]
         found[name] = {"min": min(scaled), "median": statistics.median(scaled), "max": max(scaled)}
-    if PLAIN in found:
+    if compare and PLAIN in found:
         for numbers in found.values():
             numbers["ratio"] = numbers["median"] / found[PLAIN]["median"]
     return found
@@ -56,30 +66,17 @@ def commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def document(contenders: list[Contender], scale_factor: float, results: dict) -> dict:
+def document(suite: str, conditions: dict, results: dict, targets: list[Target]) -> dict:
+    """A run: `conditions` says what was measured on what, a result has a unit and a summary by series."""
     return {
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "commit": commit(),
         "machine": machine(),
-        "scale_factor": scale_factor,
-        "threads": {contender.name: contender.threads for contender in contenders},
+        "suite": suite,
+        "conditions": conditions,
         "results": results,
-        "targets": targets(results),
+        "targets": [judged for target in targets if (judged := target.judged(results))],
     }
-
-
-def targets(results: dict) -> list[dict]:
-    found = []
-    for metric, (contender, value, relation, limit) in TARGETS.items():
-        measured = results.get(metric, {}).get("by", {}).get(contender, {}).get(value)
-        if measured is None:
-            continue
-        met = measured <= limit if relation == "<=" else measured >= limit
-        found.append(
-            {"metric": metric, "contender": contender, "value": value, "measured": measured}
-            | {"target": f"{relation} {limit}", "met": met}
-        )
-    return found
 
 
 def number(value: float) -> str:
@@ -88,7 +85,7 @@ def number(value: float) -> str:
 
 def show(report: dict) -> None:
     """Median (min to max), then the ratio to plain DuckDB."""
-    names = list(report["threads"])
+    names = list(dict.fromkeys(name for result in report["results"].values() for name in result["by"]))
     cells = [["", *names]]
     for metric, result in report["results"].items():
         row = [f"{metric}, {result['unit']}"]
@@ -108,14 +105,20 @@ def show(report: dict) -> None:
     for target in report["targets"]:
         verdict = "met   " if target["met"] else "MISSED"
         print(
-            f"{verdict} {target['metric']}, {target['contender']}: {target['value']} {number(target['measured'])}"
-            f" (target {target['target']})"
+            f"{verdict} {target['metric']}, {target['series']}: {target['number']} {number(target['measured'])}"
+            f" (target {target['relation']} {target['limit']})"
         )
+
+
+def finish(report: dict, folder: Path) -> None:
+    """Shows the report and keeps it as a file."""
+    show(report)
+    print(f"\nwritten to {save(report, folder)}")
 
 
 def save(report: dict, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     stamp = report["time"][:19].replace(":", "").replace("-", "")
-    file = folder / f"{stamp}-{report['commit']}-sf{report['scale_factor']:g}.json"
+    file = folder / f"{stamp}-{report['commit']}-{report['suite']}.json"
     file.write_text(json.dumps(report, indent=2) + "\n")
     return file

@@ -32,7 +32,7 @@ enum Command {
     Fuzz(commands::fuzz::Options),
     /// Start a driver with two workers, load TPC-H and query it from a stock DuckDB
     Demo(commands::demo::Options),
-    /// Measure plain DuckDB beside Duckherder with 0, 2 local and 2 separate workers
+    /// Measure plain DuckDB beside Duckherder: one table, TPC-H, TPC-DS, scaling, exchanges
     Bench(commands::bench::Options),
 }
 

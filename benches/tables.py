@@ -1,4 +1,4 @@
-"""Plain DuckDB beside Duckherder with 0, 2 local and 2 separate workers: the second half of `cargo xtask bench`."""
+"""One table: plain DuckDB beside Duckherder with 0, 2 local and 2 separate workers (`cargo xtask bench tables`)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ import measure
 import report
 import tpch
 from contenders import all_contenders
+from report import Target
+
+TARGETS = [
+    Target("Q1", "2 local workers", "ratio", "<=", 1.15),
+    Target("Q6", "2 local workers", "ratio", "<=", 1.15),
+    Target("one-row select", "2 local workers", "median", "<=", 1.5),
+    Target("one-row inserts", "2 local workers", "median", ">=", 490),
+    Target("stream lineitem", "2 local workers", "median", ">=", 500),
+    Target("client memory", "2 local workers", "max", "<=", 300),
+    Target("bulk insert", "2 local workers", "ratio", "<=", 2),
+]
 
 
 def main() -> None:
@@ -42,9 +53,10 @@ def main() -> None:
         record("client memory", "MB", memory)
         record("bulk insert", "ms", measure.bulk_insert(contenders, arguments.data, few), 1e3)
 
-        done = report.document(contenders, arguments.sf, results)
-    report.show(done)
-    print(f"\nwritten to {report.save(done, arguments.results)}")
+        threads = {contender.name: contender.threads for contender in contenders}
+        conditions = {"scale_factor": arguments.sf, "threads": threads}
+        done = report.document("tables", conditions, results, TARGETS)
+    report.finish(done, arguments.results)
 
 
 if __name__ == "__main__":

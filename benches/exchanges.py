@@ -1,0 +1,116 @@
+"""What an exchange costs: throughput of a hash shuffle, and the time that a stage adds (`cargo xtask bench exchanges`)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from pathlib import Path
+
+import report
+from contenders import PLAIN, Contender, all_contenders
+from harness.distribution import distribute
+from measure import Samples
+from report import Target
+
+ROWS = 4_000_000
+#: Four BIGINTs a row reach the other side of the shuffle.
+BYTES_OF_A_ROW = 32
+#: Every row of it goes by its key to the task that has the key's window; one number comes back.
+SHUFFLE = """\
+SELECT sum(n + a + b + c) FROM (
+    SELECT row_number() OVER (PARTITION BY k ORDER BY a, b, c) AS n, a, b, c FROM dh.wide)"""
+#: A window a key, each over the rows of the one before: one more shuffle each.
+MOST_STAGES = 6
+TARGETS = [Target("time a stage", "2 local workers", "median", "<=", 2)]
+
+
+def processes(contender: Contender) -> float:
+    """CPU seconds so far of the contender's driver and workers; of this process for plain DuckDB."""
+    if not contender.servers:
+        return time.process_time()
+    return sum(server.cpu_seconds() for server in contender.servers)
+
+
+def shuffle(contenders: list[Contender], rounds: int) -> tuple[Samples, Samples]:
+    """Seconds of the window, and CPU seconds."""
+    seconds: Samples = {}
+    cpu: Samples = {}
+    for contender in contenders:
+        con = contender.con
+        con.execute(
+            f"CREATE TABLE dh.wide AS SELECT hash(range) % {ROWS // 2} AS k, range AS a, range * 3 AS b, -range AS c "
+            f"FROM range({ROWS})"
+        )
+        taken, used = [], []
+        for number in range(rounds + 1):
+            before, start = processes(contender), time.perf_counter()
+            con.execute(SHUFFLE).fetchall()
+            if number > 0:
+                taken.append(time.perf_counter() - start)
+                used.append(processes(contender) - before)
+        con.execute("DROP TABLE dh.wide")
+        seconds[contender.name], cpu[contender.name] = taken, used
+    return seconds, cpu
+
+
+def stages(contenders: list[Contender], repetitions: int) -> Samples:
+    """Milliseconds that each further stage adds to a query of few rows."""
+    added: Samples = {}
+    for contender in contenders:
+        con = contender.con
+        keys = ", ".join(f"range % {number + 7} AS k{number}" for number in range(MOST_STAGES))
+        con.execute(f"CREATE TABLE dh.keys AS SELECT range AS id, {keys} FROM range(300_000)")
+        queries = []
+        for depth in range(1, MOST_STAGES + 1):
+            inner = "(SELECT * FROM dh.keys WHERE id % 1000 = 0)"
+            for number in range(depth):
+                inner = f"(SELECT *, row_number() OVER (PARTITION BY k{number} ORDER BY id) AS n{number} FROM {inner})"
+            queries.append(f"SELECT sum(n{depth - 1}) FROM {inner}")
+        medians = []
+        for sql in queries:
+            times = []
+            for number in range(repetitions + 5):
+                start = time.perf_counter()
+                con.execute(sql).fetchall()
+                if number >= 5:
+                    times.append((time.perf_counter() - start) * 1e3)
+            medians.append(statistics.median(times))
+        added[contender.name] = [after - before for before, after in zip(medians, medians[1:])]
+        con.execute("DROP TABLE dh.keys")
+    return added
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--results", type=Path, required=True, help="folder for the JSON file")
+    arguments = parser.parse_args()
+    with all_contenders(arguments.threads) as contenders:
+        compared = [contender for contender in contenders if contender.name != "no workers"]
+        for contender in compared:
+            if contender.name != PLAIN:
+                distribute(contender.con, "always")
+        seconds, cpu = shuffle(compared, arguments.rounds)
+        added = stages(compared, 20)
+        threads = {contender.name: contender.threads for contender in compared}
+    megabytes = ROWS * BYTES_OF_A_ROW / 1e6
+    # what the same work costs without a shuffle is plain DuckDB's
+    own = statistics.median(cpu[PLAIN])
+    a_core = {
+        name: [megabytes / max(one - own, 1e-9) for one in used] for name, used in cpu.items() if name != PLAIN
+    }
+    results = {
+        f"window over {ROWS:,} rows": {"unit": "ms", "by": report.summary(seconds, 1e3)},
+        "its CPU time": {"unit": "ms", "by": report.summary(cpu, 1e3)},
+        "shuffled a second of CPU beyond plain DuckDB's": {"unit": "MB", "by": report.summary(a_core, compare=False)},
+        "time a stage": {"unit": "ms", "by": report.summary(added, compare=False)},
+    }
+    conditions = {"rows": ROWS, "bytes_of_a_row": BYTES_OF_A_ROW, "threads": threads}
+    report.finish(report.document("exchanges", conditions, results, TARGETS), arguments.results)
+
+
+if __name__ == "__main__":
+    main()
