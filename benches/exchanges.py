@@ -23,6 +23,8 @@ SELECT sum(n + a + b + c) FROM (
     SELECT row_number() OVER (PARTITION BY k ORDER BY a, b, c) AS n, a, b, c FROM dh.wide)"""
 #: A window a key, each over the rows of the one before: one more shuffle each.
 MOST_STAGES = 6
+#: Divided all the same.
+FEW_ROWS = 2000
 TARGETS = [Target("time a stage", "2 local workers", "median", "<=", 2)]
 
 
@@ -61,10 +63,12 @@ def stages(contenders: list[Contender], repetitions: int) -> Samples:
     for contender in contenders:
         con = contender.con
         keys = ", ".join(f"range % {number + 7} AS k{number}" for number in range(MOST_STAGES))
-        con.execute(f"CREATE TABLE dh.keys AS SELECT range AS id, {keys} FROM range(300_000)")
+        con.execute(f"CREATE TABLE dh.keys AS SELECT range AS id, {keys} FROM range({FEW_ROWS})")
+        if contender.name != PLAIN:
+            con.execute(f"SET duckherder_min_split_rows = {FEW_ROWS // 2}")
         queries = []
         for depth in range(1, MOST_STAGES + 1):
-            inner = "(SELECT * FROM dh.keys WHERE id % 1000 = 0)"
+            inner = "dh.keys"
             for number in range(depth):
                 inner = f"(SELECT *, row_number() OVER (PARTITION BY k{number} ORDER BY id) AS n{number} FROM {inner})"
             queries.append(f"SELECT sum(n{depth - 1}) FROM {inner}")
