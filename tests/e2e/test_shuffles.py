@@ -65,7 +65,7 @@ def test_every_row_arrives_once(client, plain):
 
 
 def test_one_key_has_most_rows(client, plain):
-    # everything of one key goes to one task
+    # everything of one key goes to one task: a FULL JOIN's sides can't be spread
     skewed = "FROM {db}x FULL JOIN {db}y ON CASE WHEN x.i % 10 > 0 THEN 1 ELSE x.i END = y.k"
     both(client, plain, f"SELECT count(*), sum(x.i), sum(y.i) {skewed}")
 

@@ -3,7 +3,7 @@
 
 mod herd;
 
-use herd::{Herd, stages};
+use herd::{Herd, skew, stages};
 
 #[test]
 fn stages_on_local_workers() {
@@ -13,4 +13,12 @@ fn stages_on_local_workers() {
         stages::check(&herd, &mut herd.session(), 35);
         stages::check_writes(&herd, &mut herd.session());
     }
+}
+
+/// These workers share their memory: most of the joins divide one side only.
+#[test]
+fn skewed_joins_on_local_workers() {
+    let herd = Herd::new(4);
+    skew::make_tables(&herd);
+    skew::check(&herd, &mut herd.session(), false);
 }

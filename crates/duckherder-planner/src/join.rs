@@ -46,18 +46,16 @@ impl Placer<'_> {
             Some(join) => (join.kind, join.equalities, join.asof),
             None => (JoinKind::Inner, 0, false),
         };
-        use JoinKind as K;
-        let keeps_left = matches!(kind, K::Inner | K::Left | K::Semi | K::Anti | K::Mark | K::Single);
-        let keeps_right = matches!(kind, K::Inner | K::Right | K::RightSemi | K::RightAnti) && !asof;
+        let [keeps_left, keeps_right] = kind.divisible();
         let rows = |side: &PlanNode| side.estimated_rows.unwrap_or(0);
         let mut ways = Vec::new();
         if let Some(cost) = self.whole_cost(right).filter(|_| keeps_left) {
             ways.push((cost, Way::LeftDivided));
         }
-        if let Some(cost) = self.whole_cost(left).filter(|_| keeps_right) {
+        if let Some(cost) = self.whole_cost(left).filter(|_| keeps_right && !asof) {
             ways.push((cost, Way::RightDivided));
         }
-        if equalities > 0 && kind != K::Mark && kind != K::Invalid && self.may_shuffle() {
+        if equalities > 0 && kind != JoinKind::Mark && kind != JoinKind::Invalid && self.may_shuffle() {
             ways.push((rows(left).saturating_add(rows(right)).saturating_mul(cost::SHUFFLED), Way::Shuffled));
         }
         ways.into_iter().min_by_key(|(cost, _)| *cost).map_or(Way::Driver, |(_, way)| way)

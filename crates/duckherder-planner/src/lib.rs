@@ -11,6 +11,7 @@ pub mod decide;
 mod join;
 mod place;
 pub mod plan;
+pub mod skew;
 pub mod split;
 pub mod stage;
 #[cfg(test)]

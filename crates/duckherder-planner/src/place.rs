@@ -286,7 +286,9 @@ impl<'a> Placer<'a> {
         let mut inputs = Vec::new();
         for (side, (child, draft)) in children.iter().enumerate() {
             let exchange = Exchange::Hash { consumer: node.id, side: side as u64 };
-            inputs.push(self.stage(child, draft, Cut::Subtree, exchange, MergeStrategy::Concatenate));
+            let number = self.stage(child, draft, Cut::Subtree, exchange, MergeStrategy::Concatenate);
+            self.stages[number].join = node.join.as_ref().map(|join| join.kind);
+            inputs.push(number);
         }
         let tasks = self.workers.count();
         Site::Workers(Draft { mode: Mode::HashPartition, tasks, scans: Vec::new(), inputs })
@@ -307,6 +309,7 @@ impl<'a> Placer<'a> {
             tasks: draft.tasks,
             scans: draft.scans.clone(),
             inputs: draft.inputs.clone(),
+            join: None,
             merge,
         });
         self.stages.len() - 1

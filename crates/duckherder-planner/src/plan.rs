@@ -164,6 +164,21 @@ pub enum JoinKind {
     Invalid,
 }
 
+impl JoinKind {
+    /// Of the left and the right side: whether the join of each part of its rows with all of the other side's gives
+    /// together the whole join's rows.
+    pub fn divisible(self) -> [bool; 2] {
+        let left = matches!(self, Self::Inner | Self::Left | Self::Semi | Self::Anti | Self::Mark | Self::Single);
+        let right = matches!(self, Self::Inner | Self::Right | Self::RightSemi | Self::RightAnti);
+        [left, right]
+    }
+
+    /// Whether each two rows that match are a row of the join.
+    pub fn gives_pairs(self) -> bool {
+        matches!(self, Self::Inner | Self::Left | Self::Right | Self::Outer)
+    }
+}
+
 /// What a scan reads.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Scan {

@@ -1,5 +1,6 @@
 //! What the planner gives: stages, and how the rows between them move.
 
+use crate::plan::JoinKind;
 use crate::split::Mode;
 
 /// What becomes of a plan.
@@ -36,6 +37,8 @@ pub struct Stage {
     pub scans: Vec<ScanUse>,
     /// The stages whose rows are shuffled to this one's tasks, by number.
     pub inputs: Vec<usize>,
+    /// What its rows are shuffled for, if that is a join.
+    pub join: Option<JoinKind>,
     pub merge: MergeStrategy,
 }
 

@@ -23,14 +23,27 @@ pub struct RunTask {
     pub inputs: Vec<TaskInput>,
     #[prost(message, repeated, tag = "7")]
     pub settings: Vec<Setting>,
-    /// 0: the rows come in the answer. Otherwise the last column is a hash that divides them among so many partitions,
-    /// which stay here until [`ReadPartition`] fetches them; the answer has no rows and ends once all are fetched or
-    /// nobody wants them any more.
+    /// 0: the rows come in the answer. Otherwise the last column is a hash that divides them among so many partitions
+    /// (NULL: any of them), which stay here until [`ReadPartition`] fetches them; the answer has no rows and ends once
+    /// all are fetched or nobody wants them any more.
     #[prost(uint32, tag = "8")]
     pub partitions: u32,
     /// The files that the fragment reads, as they must be from its begin to its end.
     #[prost(message, repeated, tag = "9")]
     pub files: Vec<FileStamp>,
+    /// Keys whose rows do not all go to the partition of their hash; the other side of the join has the same.
+    #[prost(message, repeated, tag = "10")]
+    pub heavy: Vec<HeavyKey>,
+}
+
+/// A key that has so many rows that they are spread over all partitions, where each meets all of the other side's.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct HeavyKey {
+    #[prost(fixed64, tag = "1")]
+    pub hash: u64,
+    /// A row goes to every partition; otherwise to one of them, in turn.
+    #[prost(bool, tag = "2")]
+    pub everywhere: bool,
 }
 
 /// What tells a file from what it is replaced by.

@@ -13,7 +13,7 @@ use duckherder_driver::distribute::Distributor;
 use duckherder_driver::scheduler::Scheduler;
 use duckherder_driver::{Driver, DriverOptions};
 use duckherder_worker::{Worker, WorkerOptions};
-use herd::{Herd, battery, stages};
+use herd::{Herd, battery, skew, stages};
 use tokio::runtime::Runtime;
 
 struct Remote {
@@ -136,4 +136,12 @@ fn stages_that_shuffle_between_workers() {
     let remote = remote(3);
     stages::make_tables(&remote.herd);
     stages::check(&remote.herd, &mut remote.herd.session(), 35);
+}
+
+#[test]
+fn a_key_with_most_rows_is_everybodys_work() {
+    let remote = remote(4);
+    skew::make_tables(&remote.herd);
+    skew::check(&remote.herd, &mut remote.herd.session(), true);
+    skew::check_balance(&mut remote.herd.session());
 }

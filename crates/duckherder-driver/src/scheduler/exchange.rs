@@ -17,6 +17,7 @@ use super::query::Worker;
 use super::queue::TaskQueue;
 use super::remote::{self, RemoteRun};
 use super::report::{RunReport, TaskReport};
+use super::skew::Skew;
 use super::stages::RunningStage;
 use super::unordered::Unordered;
 use crate::sync::lock;
@@ -44,6 +45,7 @@ pub struct Run {
     pub report: Arc<RunReport>,
     /// Of the tasks in other processes, if there are any.
     pub remote: Option<RemoteRun>,
+    pub skew: Skew,
     control: Mutex<Control>,
 }
 
@@ -111,6 +113,7 @@ impl TaskExchange {
             shared: Arc::clone(shared),
             query_id,
             lanes,
+            skew: Skew::new(&stages),
             stages,
             snapshot,
             plan,

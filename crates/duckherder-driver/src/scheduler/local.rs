@@ -9,10 +9,11 @@ use duckherder_proto::any::Command;
 use duckherder_proto::task::{InputSource, ReadPartition};
 use duckherder_worker::files;
 use duckherder_worker::input::{Input, Source};
-use duckherder_worker::shuffle::{self, Partitions, Room, TaskKey};
+use duckherder_worker::shuffle::{self, Division, Partitions, Room, TaskKey};
 
 use super::exchange::{Run, Stop, TaskId, TaskRows};
 use super::query::Worker;
+use super::skew::heavy_keys_of;
 use super::stages::{RunningStage, exchange_schema};
 use crate::sync::lock;
 
@@ -186,13 +187,14 @@ fn run_fragment(
         files::check(&stamps)?;
         return Ok(sent);
     }
+    let division = Division { partitions: stage.partitions, heavy: heavy_keys_of(run, id)? };
     let rows = connection.query(&stage.fragment.task_sql(splits)?)?;
     may_run(run, id, Stop::Statement(connection.interrupter()))?;
     let key = TaskKey { query: run.query_id, stage: stage.number as u32, task: id.task as u32 };
     let stop = |partitions: &Arc<Partitions>| may_run(run, id, Stop::Rows(Arc::clone(partitions)));
     let store = &run.shared().store;
     let room = store.room(run.query_id, || Room::of(connection))?;
-    let moved = shuffle::keep(store, room, key, rows, stage.partitions, stop, || files::check(&stamps))?;
+    let moved = shuffle::keep(store, room, key, rows, division, stop, || files::check(&stamps))?;
     Ok(TaskRows { rows: moved.rows, bytes: moved.bytes, spilled_bytes: moved.spilled_bytes })
 }
 
@@ -204,7 +206,10 @@ fn planned(run: &Run, id: TaskId, stage: &RunningStage) -> Option<PlanKey> {
 }
 
 /// DuckDB forgets an interrupt that comes before the statement starts: this comes after.
-fn may_run(run: &Run, id: TaskId, stop: Stop) -> Result<(), EngineError> {
+///
+/// # Errors
+/// The run was stopped.
+pub fn may_run(run: &Run, id: TaskId, stop: Stop) -> Result<(), EngineError> {
     match run.stoppable(id, stop) {
         true => Ok(()),
         false => Err(EngineError::interrupted()),

@@ -6,6 +6,7 @@
 //!   ScheduledQuery     a plan that was cut; each run of it is a
 //!   TaskExchange       rows of the last stage's tasks, in bounded queues, read by the driver's query
 //!     stages           what the tasks of each stage read, and who runs them
+//!     skew             the keys of a join that are too many for one task
 //!     local            a task on the driver's instance, at the query's snapshot
 //!     remote           a task in another process, its split read back from the driver
 //! ```
@@ -18,6 +19,7 @@ mod queue;
 mod remote;
 mod report;
 mod session;
+mod skew;
 mod splits;
 mod stages;
 mod threads;

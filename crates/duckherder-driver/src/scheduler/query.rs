@@ -110,7 +110,8 @@ impl DistributedQuery for ScheduledQuery {
                 Exchange::Gather => "",
                 Exchange::Hash { .. } => ", rows shuffled by the hash of their keys",
             };
-            lines.push((format!("Stage {number}"), format!("up to {} tasks on workers{shuffled}", stage.tasks)));
+            let heavy = self.planned.report.heavy_line(*number).map(|line| format!(", {line}")).unwrap_or_default();
+            lines.push((format!("Stage {number}"), format!("up to {} tasks on workers{shuffled}{heavy}", stage.tasks)));
         }
         let on_driver = match (last.merge, last.cut) {
             (MergeStrategy::None, _) => "passes the rows on".to_string(),

@@ -17,13 +17,14 @@ use duckherder_proto::encode::schema_bytes;
 use duckherder_proto::error::ErrorDetail;
 use duckherder_proto::settings::SESSION_SETTINGS;
 use duckherder_proto::statement::Setting;
-use duckherder_proto::task::{InputSource, ReadPartition, ReadSplit, RunTask, TaskInput, TaskMoved};
+use duckherder_proto::task::{HeavyKey, InputSource, ReadPartition, ReadSplit, RunTask, TaskInput, TaskMoved};
 use prost::Message;
 use tokio::sync::watch;
 
 use super::Shared;
 use super::exchange::{Run, TaskId, TaskRows};
 use super::query::Worker;
+use super::skew::heavy_keys_of;
 use super::splits::{RunningSplits, SplitSql};
 use super::stages::{RunningStage, exchange_schema};
 use crate::cluster::RemoteWorker;
@@ -113,7 +114,7 @@ impl RemoteRun {
     }
 
     /// `driver`: where the worker finds the driver.
-    fn ticket(&self, run: &Run, id: TaskId, driver: &str) -> Ticket {
+    fn ticket(&self, run: &Run, id: TaskId, driver: &str, heavy: Vec<HeavyKey>) -> Ticket {
         let (stage, remote) = (&run.stages[id.stage], &self.stages[id.stage]);
         let inputs = stage.inputs.iter().zip(&remote.schemas).enumerate().filter_map(|(number, (input, schema))| {
             let sources = match input {
@@ -139,6 +140,7 @@ impl RemoteRun {
             settings,
             partitions: stage.partitions as u32,
             files: stage.stamps(id.task),
+            heavy,
         };
         Ticket::new(task.pack())
     }
@@ -191,7 +193,7 @@ fn read_settings(connection: &duckherder_engine::Connection) -> Result<Vec<Setti
 pub fn run_task(run: &Arc<Run>, id: TaskId, worker: &RemoteWorker) -> Result<TaskRows, EngineError> {
     let shared = run.shared();
     let remote = run.remote.as_ref().ok_or_else(|| EngineError::internal("the splits are not served"))?;
-    let ticket = remote.ticket(run, id, &driver_location(worker, shared.port)?);
+    let ticket = remote.ticket(run, id, &driver_location(worker, shared.port)?, heavy_keys_of(run, id)?);
     let keeps = run.stages[id.stage].partitions > 0;
     shared.runtime()?.block_on(async {
         let mut stopped = remote.stop.subscribe();

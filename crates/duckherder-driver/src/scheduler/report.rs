@@ -44,6 +44,8 @@ struct State {
     tasks: BTreeMap<usize, usize>,
     /// Workers that began a task, by stage.
     workers: BTreeMap<usize, BTreeSet<String>>,
+    /// By stage: how many heavy keys have their rows spread over the next stage's tasks, and how many in each of them.
+    heavy: BTreeMap<usize, (usize, usize)>,
     finished: Vec<TaskReport>,
 }
 
@@ -54,6 +56,23 @@ impl RunReport {
         state.tasks.insert(stage, tasks);
         state.finished.retain(|report| report.stage != stage);
         state.workers.remove(&stage);
+        state.heavy.remove(&stage);
+    }
+
+    pub fn heavy_keys(&self, stage: usize, spread: usize, everywhere: usize) {
+        lock(&self.state).heavy.insert(stage, (spread, everywhere));
+    }
+
+    /// What became of the stage's heavy keys, if it has some.
+    pub fn heavy_line(&self, stage: usize) -> Option<String> {
+        let (spread, everywhere) = *lock(&self.state).heavy.get(&stage)?;
+        let keys = |count: usize| if count == 1 { "1 heavy key".to_string() } else { format!("{count} heavy keys") };
+        match (spread, everywhere) {
+            (0, 0) => None,
+            (_, 0) => Some(format!("those of {} to all tasks in turn", keys(spread))),
+            (0, _) => Some(format!("those of {} to every task", keys(everywhere))),
+            _ => Some(format!("those of {} to all tasks in turn, of {} to every task", keys(spread), keys(everywhere))),
+        }
     }
 
     pub fn started(&self, stage: usize, worker: &str) {

@@ -15,6 +15,7 @@ use super::Shared;
 use super::files::{FilesOfScans, KnownFiles};
 use super::query::Worker;
 use super::report::Part;
+use super::skew::JoinSide;
 
 /// One stage that runs.
 pub struct RunningStage {
@@ -33,6 +34,8 @@ pub struct RunningStage {
     pub sorted: bool,
     /// Of the rows that are shuffled, without their hash.
     pub schema: Option<SchemaRef>,
+    /// If they are shuffled for a join.
+    pub side: Option<JoinSide>,
 }
 
 impl RunningStage {
@@ -114,6 +117,7 @@ pub fn prepare(
         let workers = workers.to_vec();
         let files = files_of(&inputs, files)?;
         let sorted = stage.merge == MergeStrategy::SortMerge;
+        let side = JoinSide::of(stage, &inputs, &row_groups);
         prepared.push(RunningStage {
             number,
             fragment,
@@ -124,6 +128,7 @@ pub fn prepare(
             partitions: 0,
             sorted,
             schema: None,
+            side,
         });
     }
     shuffle(&distribution.stages, &mut prepared);

@@ -13,6 +13,7 @@ use duckherder_driver::scheduler::Scheduler;
 use duckherder_engine::{Connection, Database, EngineError};
 
 pub mod battery;
+pub mod skew;
 pub mod stages;
 
 /// A database with a scheduler.

@@ -197,20 +197,23 @@ ShuffleKeys PlanCutter::KeysOf(const DhCut &cut) {
 	switch (consumer.type) {
 	case LogicalOperatorType::LOGICAL_COMPARISON_JOIN:
 		for (auto &condition : consumer.Cast<LogicalComparisonJoin>().conditions) {
-			if (condition.IsComparison() && (condition.GetComparisonType() == ExpressionType::COMPARE_EQUAL ||
-			                                 condition.GetComparisonType() == ExpressionType::COMPARE_NOT_DISTINCT_FROM)) {
-				keys.push_back((cut.side == 0 ? condition.GetLHS() : condition.GetRHS()).Copy());
+			if (!condition.IsComparison()) {
+				continue;
+			}
+			auto equal = condition.GetComparisonType() == ExpressionType::COMPARE_EQUAL;
+			if (equal || condition.GetComparisonType() == ExpressionType::COMPARE_NOT_DISTINCT_FROM) {
+				keys.push_back({(cut.side == 0 ? condition.GetLHS() : condition.GetRHS()).Copy(), equal});
 			}
 		}
 		break;
 	case LogicalOperatorType::LOGICAL_AGGREGATE_AND_GROUP_BY:
 		for (auto &group : consumer.Cast<LogicalAggregate>().groups) {
-			keys.push_back(group->Copy());
+			keys.push_back({group->Copy(), false});
 		}
 		break;
 	case LogicalOperatorType::LOGICAL_WINDOW:
 		for (auto &partition : consumer.expressions.at(0)->Cast<BoundWindowExpression>().Partitions()) {
-			keys.push_back(partition->Copy());
+			keys.push_back({partition->Copy(), false});
 		}
 		break;
 	case LogicalOperatorType::LOGICAL_UNION:
@@ -220,7 +223,7 @@ ShuffleKeys PlanCutter::KeysOf(const DhCut &cut) {
 		auto &side = *Find(cut.node);
 		auto bindings = side.GetColumnBindings();
 		for (idx_t i = 0; i < bindings.size(); i++) {
-			keys.push_back(make_uniq<BoundColumnRefExpression>(side.types[i], bindings[i]));
+			keys.push_back({make_uniq<BoundColumnRefExpression>(side.types[i], bindings[i]), false});
 		}
 		break;
 	}

@@ -7,10 +7,12 @@
 #include "duckdb/common/exception.hpp"
 #include "duckdb/common/string_util.hpp"
 #include "duckdb/common/type_visitor.hpp"
+#include "duckdb/parser/expression/case_expression.hpp"
 #include "duckdb/parser/expression/cast_expression.hpp"
 #include "duckdb/parser/expression/columnref_expression.hpp"
 #include "duckdb/parser/expression/constant_expression.hpp"
 #include "duckdb/parser/expression/function_expression.hpp"
+#include "duckdb/parser/expression/operator_expression.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/query_node/select_node.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
@@ -269,19 +271,64 @@ static BoundExpressionSQLExportContext OverInput(ClientContext &context, vector<
 	return names;
 }
 
-//! Adds `hash(keys)` as the last column: DuckDB's own equality decides which rows meet.
+static unique_ptr<ParsedExpression> InputColumn(const Identifier &name) {
+	return make_uniq<ColumnRefExpression>(name, Identifier(INPUT_NAME));
+}
+
+static bool IsColumn(const Expression &expression) {
+	return expression.GetExpressionClass() == ExpressionClass::BOUND_COLUMN_REF;
+}
+
+//! `input`, which has `columns` columns, with `values` as its next.
+static unique_ptr<TableRef> WithColumns(unique_ptr<TableRef> input, idx_t columns,
+                                        vector<unique_ptr<ParsedExpression>> values) {
+	auto node = make_uniq<SelectNode>();
+	for (idx_t i = 0; i < columns; i++) {
+		node->select_list.push_back(InputColumn(ColumnName(i)));
+	}
+	auto total = columns + values.size();
+	std::move(values.begin(), values.end(), std::back_inserter(node->select_list));
+	node->from_table = std::move(input);
+	return AsInput(std::move(node), total);
+}
+
+//! Adds `hash(keys)` as the last column: DuckDB's own equality decides which rows meet. Those that meet none have NULL.
 static void AddHash(ClientContext &context, LogicalPlanSQLExportRelation &relation, const ShuffleKeys &keys) {
 	auto names = OverInput(context, relation.fields);
+	auto columns = MaxValue<idx_t>(relation.fields.size(), 1);
+	auto input = AsInput(std::move(relation.query), columns);
+	vector<unique_ptr<ParsedExpression>> values;
+	for (auto &key : keys) {
+		values.push_back(Take(BoundExpressionSQLExporter::Export(*key.value, names)));
+	}
+	if (!std::all_of(keys.begin(), keys.end(), [](const ShuffleKey &key) { return IsColumn(*key.value); })) {
+		// They are read more than once.
+		input = WithColumns(std::move(input), columns, std::move(values));
+		values = vector<unique_ptr<ParsedExpression>>();
+		for (idx_t i = 0; i < keys.size(); i++) {
+			values.push_back(InputColumn(ColumnName(columns + i)));
+		}
+	}
+	auto or_null = make_uniq<CaseExpression>();
+	for (idx_t i = 0; i < keys.size(); i++) {
+		if (keys[i].null_meets_none) {
+			CaseCheck is_null;
+			is_null.when_expr = make_uniq<OperatorExpression>(ExpressionType::OPERATOR_IS_NULL, values[i]->Copy());
+			is_null.then_expr = ConstantExpression::FromValue(Value());
+			or_null->CaseChecksMutable().push_back(std::move(is_null));
+		}
+	}
+	unique_ptr<ParsedExpression> hash = make_uniq<FunctionExpression>(Identifier("hash"), std::move(values));
+	if (!or_null->CaseChecks().empty()) {
+		or_null->ElseMutable() = std::move(hash);
+		hash = std::move(or_null);
+	}
 	auto node = make_uniq<SelectNode>();
 	for (idx_t i = 0; i < relation.fields.size(); i++) {
-		node->select_list.push_back(make_uniq<ColumnRefExpression>(ColumnName(i), Identifier(INPUT_NAME)));
+		node->select_list.push_back(InputColumn(ColumnName(i)));
 	}
-	vector<unique_ptr<ParsedExpression>> arguments;
-	for (auto &key : keys) {
-		arguments.push_back(Take(BoundExpressionSQLExporter::Export(*key, names)));
-	}
-	node->select_list.push_back(make_uniq<FunctionExpression>(Identifier("hash"), std::move(arguments)));
-	node->from_table = AsInput(std::move(relation.query), MaxValue<idx_t>(relation.fields.size(), 1));
+	node->select_list.push_back(std::move(hash));
+	node->from_table = std::move(input);
 	relation.query = std::move(node);
 }
 
@@ -306,10 +353,6 @@ ExportedPlan ExportSubtree(ClientContext &context, unique_ptr<LogicalOperator> &
 	}
 	auto query = std::move(exported.relation.query);
 	return MakeFragment(std::move(exported), std::move(query), std::move(bindings));
-}
-
-static unique_ptr<ParsedExpression> InputColumn(const Identifier &name) {
-	return make_uniq<ColumnRefExpression>(name, Identifier(INPUT_NAME));
 }
 
 //! Whether DuckDB, reading `ORDER BY value` again, sorts as it did: not if it may apply a collation once more, or take
@@ -375,30 +418,20 @@ ExportedPlan ExportPartialAggregate(ClientContext &context, LogicalAggregate &ag
 
 	auto node = make_uniq<SelectNode>();
 	auto input = AsInput(std::move(relation.query), columns);
-	auto plain_keys = std::all_of(aggregate.groups.begin(), aggregate.groups.end(), [](unique_ptr<Expression> &group) {
-		return group->GetExpressionClass() == ExpressionClass::BOUND_COLUMN_REF;
-	});
+	vector<unique_ptr<ParsedExpression>> keys;
+	for (auto &group : aggregate.groups) {
+		keys.push_back(Take(BoundExpressionSQLExporter::Export(*group, names)));
+	}
+	auto plain_keys = std::all_of(aggregate.groups.begin(), aggregate.groups.end(),
+	                              [](unique_ptr<Expression> &group) { return IsColumn(*group); });
 	if (!plain_keys) {
 		// Keys become columns first: a constant among them would be a position to GROUP BY.
-		auto keys = make_uniq<SelectNode>();
-		for (idx_t i = 0; i < columns; i++) {
-			keys->select_list.push_back(make_uniq<ColumnRefExpression>(ColumnName(i), Identifier(INPUT_NAME)));
-		}
-		for (auto &group : aggregate.groups) {
-			keys->select_list.push_back(Take(BoundExpressionSQLExporter::Export(*group, names)));
-		}
-		keys->from_table = std::move(input);
-		input = AsInput(std::move(keys), columns + aggregate.groups.size());
+		input = WithColumns(std::move(input), columns, std::move(keys));
 	}
 	node->from_table = std::move(input);
 	GroupingSet all_keys;
 	for (idx_t i = 0; i < aggregate.groups.size(); i++) {
-		unique_ptr<ParsedExpression> key;
-		if (plain_keys) {
-			key = Take(BoundExpressionSQLExporter::Export(*aggregate.groups[i], names));
-		} else {
-			key = make_uniq<ColumnRefExpression>(ColumnName(columns + i), Identifier(INPUT_NAME));
-		}
+		auto key = plain_keys ? std::move(keys[i]) : InputColumn(ColumnName(columns + i));
 		node->groups.group_expressions.push_back(key->Copy());
 		all_keys.insert(ProjectionIndex(i));
 		node->select_list.push_back(std::move(key));

@@ -36,8 +36,13 @@ struct PlanScan {
 using Scans = duckdb::vector<PlanScan>;
 Scans FindScans(duckdb::ClientContext &context, duckdb::LogicalOperator &root);
 
-//! The keys of a hash shuffle, over the columns of what is shuffled.
-using ShuffleKeys = duckdb::vector<duckdb::unique_ptr<duckdb::Expression>>;
+//! A key of a hash shuffle, over the columns of what is shuffled.
+struct ShuffleKey {
+	duckdb::unique_ptr<duckdb::Expression> value;
+	//! A row that has NULL here need not meet any other.
+	bool null_meets_none;
+};
+using ShuffleKeys = duckdb::vector<ShuffleKey>;
 
 //! A fragment and what its columns are in the plan.
 struct ExportedPlan {
@@ -45,7 +50,7 @@ struct ExportedPlan {
 	duckdb::vector<duckdb::ColumnBinding> bindings;
 };
 
-//! `op` as SQL, with `hash(keys)` as another last column if there are keys. Throws NotImplementedException if DuckDB
+//! `op` as SQL, with `hash(keys)` as another last column if there are keys, NULL for rows that meet no other. Throws NotImplementedException if DuckDB
 //! can't write it. Its scans are replaced by inputs, which `undo` takes back.
 ExportedPlan ExportSubtree(duckdb::ClientContext &context, duckdb::unique_ptr<duckdb::LogicalOperator> &op,
                            const Scans &scans,

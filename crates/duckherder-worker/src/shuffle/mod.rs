@@ -19,6 +19,7 @@ mod store;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use duckherder_engine::{EngineError, ResultStream};
+use duckherder_proto::task::HeavyKey;
 
 pub use partitions::{PartitionReader, Partitions};
 pub use room::Room;
@@ -47,6 +48,13 @@ pub struct Moved {
     pub spilled_bytes: u64,
 }
 
+/// How the rows of a task are divided.
+pub struct Division {
+    /// Tasks that read them.
+    pub partitions: usize,
+    pub heavy: Vec<HeavyKey>,
+}
+
 /// Divides the rows of a task and keeps them for others until they have read all they want. `stop` is told what to
 /// fail if the task is to end before; `check` says at the end of the rows whether they were the right ones.
 ///
@@ -57,14 +65,15 @@ pub fn keep(
     room: Arc<Room>,
     key: TaskKey,
     rows: ResultStream,
-    count: usize,
+    division: Division,
     stop: impl FnOnce(&Arc<Partitions>) -> Result<(), EngineError>,
     check: impl FnOnce() -> Result<(), EngineError>,
 ) -> Result<Moved, EngineError> {
-    let splitter = RowSplitter::new(&rows.schema(), count);
+    let count = division.partitions;
+    let splitter = RowSplitter::new(&rows.schema(), count, division.heavy);
     let offered = store.offer(key, Partitions::new(splitter.schema(), count, room))?;
     let partitions = &offered.partitions;
-    let moved = stop(partitions).and_then(|()| move_rows(rows, &splitter, partitions, check));
+    let moved = stop(partitions).and_then(|()| move_rows(rows, splitter, partitions, check));
     if let Err(error) = &moved {
         partitions.fail(error.clone());
     }
@@ -73,22 +82,23 @@ pub fn keep(
 
 fn move_rows(
     rows: ResultStream,
-    splitter: &RowSplitter,
+    mut splitter: RowSplitter,
     to: &Partitions,
     check: impl FnOnce() -> Result<(), EngineError>,
 ) -> Result<Moved, EngineError> {
+    let count = splitter.partitions();
     let mut moved = Moved::default();
     for batch in rows {
         let batch = batch?;
         moved.rows += batch.num_rows() as u64;
         moved.bytes += batch.get_array_memory_size() as u64;
-        let parts = splitter.split(&batch)?;
-        let divided: usize = parts.iter().map(|(_, rows)| rows.num_rows()).sum();
-        if divided != batch.num_rows() {
-            let message = format!("{divided} of {} rows have a partition", batch.num_rows());
-            return Err(EngineError::internal(message));
+        let divided = splitter.split(&batch)?;
+        let found: usize = divided.parts.iter().map(|(_, rows)| rows.num_rows()).sum();
+        let wanted = batch.num_rows() + divided.everywhere * (count - 1);
+        if found != wanted {
+            return Err(EngineError::internal(format!("{found} of {wanted} rows have a partition")));
         }
-        for (partition, rows) in parts {
+        for (partition, rows) in divided.parts {
             to.push(partition, rows)?;
         }
         if !to.is_wanted() {

@@ -1,24 +1,45 @@
-//! Which task of the next stage a row is for.
+//! Which tasks of the next stage a row is for.
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, UInt32Array};
+use arrow::array::{Array, AsArray, RecordBatch, UInt32Array, UInt64Array};
 use arrow::compute::take;
 use arrow::datatypes::{Schema, SchemaRef, UInt64Type};
 use duckherder_engine::EngineError;
+use duckherder_proto::task::HeavyKey;
 
 /// Divides rows by the hash in their last column, which goes no further.
+///
+/// | hash | goes to |
+/// |---|---|
+/// | of a key | the one task that has it |
+/// | of a heavy key | each task in turn, or every task |
+/// | NULL: the row meets no other | each task in turn |
 pub struct RowSplitter {
     schema: SchemaRef,
     partitions: usize,
+    /// By hash.
+    heavy: Vec<HeavyKey>,
+    /// Whose turn it is.
+    turn: usize,
+}
+
+/// The rows of a batch, divided.
+#[derive(Default)]
+pub struct Divided {
+    /// The rows of each partition that has some.
+    pub parts: Vec<(usize, RecordBatch)>,
+    /// Rows that are in every partition.
+    pub everywhere: usize,
 }
 
 impl RowSplitter {
-    /// For rows of `schema`, whose last column is a `UInt64` without NULLs.
-    pub fn new(schema: &Schema, partitions: usize) -> Self {
+    /// For rows of `schema`, whose last column is a `UInt64`.
+    pub fn new(schema: &Schema, partitions: usize, mut heavy: Vec<HeavyKey>) -> Self {
         let fields = schema.fields();
         let kept = fields[..fields.len().saturating_sub(1)].to_vec();
-        Self { schema: Arc::new(Schema::new(kept)), partitions }
+        heavy.sort_unstable_by_key(|key| key.hash);
+        Self { schema: Arc::new(Schema::new(kept)), partitions, heavy, turn: 0 }
     }
 
     /// The columns of what comes out.
@@ -26,11 +47,13 @@ impl RowSplitter {
         Arc::clone(&self.schema)
     }
 
-    /// The rows of each partition that has some.
-    ///
+    pub fn partitions(&self) -> usize {
+        self.partitions
+    }
+
     /// # Errors
     /// There is no hash column, or Arrow can't take rows of a column.
-    pub fn split(&self, batch: &RecordBatch) -> Result<Vec<(usize, RecordBatch)>, EngineError> {
+    pub fn split(&mut self, batch: &RecordBatch) -> Result<Divided, EngineError> {
         let columns = batch.columns();
         let (Some(hashes), kept) = (columns.last(), &columns[..columns.len().saturating_sub(1)]) else {
             return Err(EngineError::internal("rows to shuffle have no column"));
@@ -38,18 +61,93 @@ impl RowSplitter {
         let hashes = hashes
             .as_primitive_opt::<UInt64Type>()
             .ok_or_else(|| EngineError::internal("the last column of rows to shuffle is no hash"))?;
-        let mut rows: Vec<Vec<u32>> = vec![Vec::new(); self.partitions];
-        for (row, hash) in hashes.values().iter().enumerate() {
-            rows[(hash % self.partitions as u64) as usize].push(row as u32);
-        }
-        let mut parts = Vec::new();
-        for (partition, rows) in rows.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+        let mut divided = Divided::default();
+        for (partition, rows) in self.rows(hashes, &mut divided.everywhere).into_iter().enumerate() {
+            if rows.is_empty() {
+                continue;
+            }
             let count = rows.len();
             let rows = UInt32Array::from(rows);
             let columns = kept.iter().map(|column| take(column, &rows, None)).collect::<Result<Vec<_>, _>>()?;
             let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(count));
-            parts.push((partition, RecordBatch::try_new_with_options(self.schema(), columns, &options)?));
+            divided.parts.push((partition, RecordBatch::try_new_with_options(self.schema(), columns, &options)?));
         }
-        Ok(parts)
+        Ok(divided)
+    }
+
+    /// By partition: which rows it gets.
+    fn rows(&mut self, hashes: &UInt64Array, everywhere: &mut usize) -> Vec<Vec<u32>> {
+        let count = self.partitions as u64;
+        let mut rows: Vec<Vec<u32>> = vec![Vec::new(); self.partitions];
+        if self.heavy.is_empty() && hashes.null_count() == 0 {
+            for (row, hash) in hashes.values().iter().enumerate() {
+                rows[(hash % count) as usize].push(row as u32);
+            }
+            return rows;
+        }
+        for (row, hash) in hashes.iter().enumerate() {
+            let heavy = |hash| self.heavy.binary_search_by_key(&hash, |key| key.hash).ok().map(|at| self.heavy[at]);
+            match hash.map(|hash| (hash, heavy(hash))) {
+                Some((hash, None)) => rows[(hash % count) as usize].push(row as u32),
+                Some((_, Some(HeavyKey { everywhere: true, .. }))) => {
+                    *everywhere += 1;
+                    rows.iter_mut().for_each(|rows| rows.push(row as u32));
+                }
+                Some((_, Some(_))) | None => {
+                    rows[self.turn].push(row as u32);
+                    self.turn = (self.turn + 1) % self.partitions;
+                }
+            }
+        }
+        rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use arrow::array::{ArrayRef, Int64Array};
+    use arrow::datatypes::DataType::{Int64, UInt64};
+    use arrow::datatypes::{Field, Int64Type};
+
+    use super::*;
+
+    /// The rows' numbers, by partition.
+    fn split(splitter: &mut RowSplitter, hashes: Vec<Option<u64>>) -> (Vec<Vec<i64>>, usize) {
+        let rows: ArrayRef = Arc::new(Int64Array::from_iter_values(0..hashes.len() as i64));
+        let hashes: ArrayRef = Arc::new(UInt64Array::from(hashes));
+        let batch = RecordBatch::try_from_iter_with_nullable([("row", rows, false), ("hash", hashes, true)]).unwrap();
+        let divided = splitter.split(&batch).unwrap();
+        let mut found = vec![Vec::new(); splitter.partitions];
+        for (partition, rows) in divided.parts {
+            found[partition] = rows.column(0).as_primitive::<Int64Type>().values().to_vec();
+        }
+        (found, divided.everywhere)
+    }
+
+    fn splitter(heavy: Vec<HeavyKey>) -> RowSplitter {
+        RowSplitter::new(
+            &Schema::new(vec![Field::new("row", Int64, false), Field::new("hash", UInt64, true)]),
+            3,
+            heavy,
+        )
+    }
+
+    #[test]
+    fn a_hash_has_one_partition() {
+        let (parts, everywhere) = split(&mut splitter(Vec::new()), [3, 4, 5, 3, 5].map(Some).to_vec());
+        assert_eq!((parts, everywhere), (vec![vec![0, 3], vec![1], vec![2, 4]], 0));
+    }
+
+    #[test]
+    fn heavy_rows_take_turns_or_are_everywhere() {
+        let heavy = vec![HeavyKey { hash: 9, everywhere: false }, HeavyKey { hash: 6, everywhere: true }];
+        let mut splitter = splitter(heavy);
+        let (parts, everywhere) = split(&mut splitter, vec![Some(9), Some(9), None, Some(6), Some(1), None]);
+        assert_eq!((parts, everywhere), (vec![vec![0, 3, 5], vec![1, 3, 4], vec![2, 3]], 1));
+        // Turns go on from batch to batch.
+        let (parts, _) = split(&mut splitter, vec![Some(9), Some(9)]);
+        assert_eq!(parts, vec![vec![], vec![0], vec![1]]);
     }
 }

@@ -1,0 +1,185 @@
+//! Which keys of a shuffled join are heavy: found in a sample of its sides before their rows move.
+//!
+//! The first task that moves rows to the join takes the sample; all tasks of both sides then have the same keys.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use arrow::array::AsArray;
+use arrow::datatypes::UInt64Type;
+use duckherder_engine::EngineError;
+use duckherder_engine::distribute::FragmentInput;
+use duckherder_planner::plan::JoinKind;
+use duckherder_planner::skew::{self, Sample, heavy_keys, sampled_sides};
+use duckherder_planner::{Exchange, RowGroup, Split, Stage};
+use duckherder_proto::task::HeavyKey;
+
+use super::exchange::{Run, Stop, TaskId};
+use super::local::{UNORDERED, may_run};
+use super::stages::RunningStage;
+use crate::sync::lock;
+
+/// Tables with fewer rows are not worth a sample.
+const LEAST_ROWS: u64 = 100_000;
+/// Rows to take, of which a filter may leave fewer.
+const SAMPLE_ROWS: u64 = 16_384;
+/// What a sample has at most: where a row becomes many, the first of them say enough.
+const MOST_ROWS: u64 = 16 * SAMPLE_ROWS;
+
+/// A stage as a side of the join that its rows are shuffled for.
+pub struct JoinSide {
+    kind: JoinKind,
+    /// The join's operator.
+    consumer: u64,
+    /// 0: the left one.
+    side: usize,
+    sampled: Option<SampleSplits>,
+}
+
+/// The splits that a task reads which takes a sample.
+struct SampleSplits {
+    splits: Vec<Split>,
+    one_of: u64,
+}
+
+impl JoinSide {
+    /// `None` for a stage whose rows go elsewhere. `row_groups`: of each scan's table.
+    pub fn of(stage: &Stage, inputs: &[FragmentInput], row_groups: &[Vec<RowGroup>]) -> Option<Self> {
+        let (Exchange::Hash { consumer, side }, Some(kind)) = (stage.exchange, stage.join) else { return None };
+        let (side, sampled) = (side as usize, sample_splits(stage, inputs, row_groups));
+        Some(Self { kind, consumer, side, sampled })
+    }
+}
+
+/// `None` where a sample would cost more than the table's row ids: other rows would have to move first, or more be read.
+fn sample_splits(stage: &Stage, inputs: &[FragmentInput], row_groups: &[Vec<RowGroup>]) -> Option<SampleSplits> {
+    let (mut divided, mut whole) = (0, 0);
+    let mut parts = Vec::new();
+    for input in inputs {
+        let FragmentInput::Split { scan } = input else { return None };
+        let rows: u64 = row_groups.get(*scan)?.iter().map(|group| group.rows).sum();
+        let is_whole = stage.scans.iter().any(|planned| planned.scan == *scan && planned.whole);
+        *(if is_whole { &mut whole } else { &mut divided }) += rows;
+        parts.push(is_whole);
+    }
+    if divided < LEAST_ROWS || whole > divided {
+        return None;
+    }
+    let one_of = next_prime(divided / SAMPLE_ROWS);
+    let part = |is_whole: bool| if is_whole { Split::WHOLE } else { Split::Remainder { tasks: one_of, task: 0 } };
+    Some(SampleSplits { splits: parts.into_iter().map(part).collect(), one_of })
+}
+
+/// With a prime, keys that come again at even distances are not taken for one.
+fn next_prime(least: u64) -> u64 {
+    let is_prime = |number: &u64| {
+        (2..).take_while(|divisor| divisor * divisor <= *number).all(|divisor| !number.is_multiple_of(divisor))
+    };
+    (least.max(2)..).find(is_prime).unwrap_or(least)
+}
+
+/// What is known of a run's joins, by their operators.
+#[derive(Default)]
+pub struct Skew {
+    joins: HashMap<u64, Mutex<Option<Arc<[skew::HeavyKey]>>>>,
+}
+
+impl Skew {
+    pub fn new(stages: &[RunningStage]) -> Self {
+        let sides = stages.iter().filter_map(|stage| stage.side.as_ref());
+        Self { joins: sides.map(|side| (side.consumer, Mutex::default())).collect() }
+    }
+}
+
+/// The keys whose rows the task `id` does not send by their hash alone.
+///
+/// # Errors
+/// The run was stopped.
+pub fn heavy_keys_of(run: &Run, id: TaskId) -> Result<Vec<HeavyKey>, EngineError> {
+    let stage = &run.stages[id.stage];
+    let Some((side, join)) = stage.side.as_ref().and_then(|side| Some((side, run.skew.joins.get(&side.consumer)?)))
+    else {
+        return Ok(Vec::new());
+    };
+    let mut known = lock(join);
+    // Another task's sample may have been stopped.
+    if run.is_stopped() {
+        return Err(EngineError::interrupted());
+    }
+    let keys = match known.as_ref() {
+        Some(keys) => keys,
+        None => known.insert(find(run, id, side, stage.partitions)?),
+    };
+    let proto = |key: &skew::HeavyKey| HeavyKey { hash: key.hash, everywhere: key.spread != side.side as u64 };
+    Ok(keys.iter().map(proto).collect())
+}
+
+fn find(run: &Run, id: TaskId, join: &JoinSide, tasks: usize) -> Result<Arc<[skew::HeavyKey]>, EngineError> {
+    let mut samples = [None, None];
+    let sides = || run.stages.iter().filter_map(|stage| Some((stage, stage.side.as_ref()?)));
+    for (stage, side) in sides().filter(|(_, side)| side.consumer == join.consumer) {
+        if sampled_sides(join.kind)[side.side]
+            && let Some(splits) = &side.sampled
+        {
+            samples[side.side] = take_sample(run, id, stage, splits)?;
+        }
+    }
+    let [left, right] = &samples;
+    let keys = heavy_keys(join.kind, tasks as u64, [left.as_ref(), right.as_ref()]);
+    for (stage, side) in sides().filter(|(_, side)| side.consumer == join.consumer) {
+        let spread = keys.iter().filter(|key| key.spread == side.side as u64).count();
+        run.report.heavy_keys(stage.number, spread, keys.len() - spread);
+    }
+    Ok(keys.into())
+}
+
+/// Some of the rows that the stage's tasks make, by the hash of their keys; `None` if there is an error among them,
+/// which is the tasks' to meet.
+fn take_sample(
+    run: &Run,
+    id: TaskId,
+    stage: &RunningStage,
+    part: &SampleSplits,
+) -> Result<Option<Sample>, EngineError> {
+    let snapshot_connection = run.shared().connections.enter(&run.snapshot)?;
+    let connection = snapshot_connection.get()?;
+    connection.execute(UNORDERED)?;
+    let mut sample = Sample { one_of: part.one_of, ..Sample::default() };
+    let mut take = || -> Result<(), EngineError> {
+        let rows = connection.query(&stage.fragment.task_sql(&part.splits)?)?;
+        may_run(run, id, Stop::Statement(connection.interrupter()))?;
+        let mut taken = 0;
+        for batch in rows {
+            let batch = batch?;
+            let hashes = batch.columns().last().and_then(|hashes| hashes.as_primitive_opt::<UInt64Type>());
+            let hashes = hashes.ok_or_else(|| EngineError::internal("a sample has no hash"))?;
+            hashes.iter().flatten().for_each(|hash| *sample.hashes.entry(hash).or_default() += 1);
+            taken += hashes.len() as u64;
+            if taken > MOST_ROWS {
+                break;
+            }
+        }
+        Ok(())
+    };
+    let taken = take();
+    run.unstoppable(id);
+    match taken {
+        _ if run.is_stopped() => Err(EngineError::interrupted()),
+        Ok(()) => Ok(Some(sample)),
+        Err(error) => {
+            tracing::debug!(stage = stage.number, %error, "no sample");
+            Ok(None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_take_one_row_of_a_prime() {
+        let found: Vec<u64> = [0, 2, 6, 12, 100, 6103].into_iter().map(next_prime).collect();
+        assert_eq!(found, [2, 2, 7, 13, 101, 6113]);
+    }
+}
