@@ -3,6 +3,7 @@
 //! | way | what moves | for |
 //! |---|---|---|
 //! | one side whole in every task | that side's tables, once a task | every join that keeps the rows of the other side |
+//! | one side broadcast | its rows, to each task | the same, where that side is not a join itself |
 //! | both shuffled by their keys | the rows of both | every join with an equality, but not IN (NULLs are everybody's) |
 //! | on the driver | the rows of both | what is left |
 
@@ -10,7 +11,8 @@ use crate::place::{Placer, Site};
 use crate::plan::{AggregateCall, JoinKind, Operator, PlanNode};
 use crate::stage::{Cut, MergeStrategy};
 
-/// What one row costs, compared with reading one out of a table in memory.
+/// What one row costs, compared with reading one out of a table in memory. The ways are compared by what they cost more
+/// than if every row were read and built once.
 mod cost {
     /// A row that a worker in another process reads of a table comes over the network.
     pub const FETCHED: u64 = 10;
@@ -18,13 +20,24 @@ mod cost {
     pub const BUILT: u64 = 4;
     /// A row that is hashed, copied, sent and received.
     pub const SHUFFLED: u64 = 25;
+    /// A row that goes into a large aggregate, a window or a sort.
+    pub const REMEMBERED: u64 = 8;
+    /// One more stage, in tables that are just worth dividing.
+    pub const STAGE_TABLES: u64 = 4;
 }
+
+/// Groups of a large aggregate: they no longer fit into a processor's cache.
+const MANY_GROUPS: u64 = 10_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// The right side is whole in every task of the left.
-    LeftDivided,
-    RightDivided,
+    /// The right side is whole in every task of the left: each runs it for itself, or it is broadcast.
+    LeftDivided {
+        broadcast: bool,
+    },
+    RightDivided {
+        broadcast: bool,
+    },
     Shuffled,
     Driver,
 }
@@ -33,8 +46,10 @@ impl Placer<'_> {
     pub fn join(&mut self, node: &PlanNode) -> Site {
         let [left, right] = node.children.as_slice() else { return self.on_driver(node) };
         match self.way(node, left, right) {
-            Way::LeftDivided => self.with_whole(left, right),
-            Way::RightDivided => self.with_whole(right, left),
+            Way::LeftDivided { broadcast: false } => self.with_whole(left, right),
+            Way::RightDivided { broadcast: false } => self.with_whole(right, left),
+            Way::LeftDivided { broadcast: true } => self.with_broadcast(left, right),
+            Way::RightDivided { broadcast: true } => self.with_broadcast(right, left),
             Way::Shuffled => self.join_shuffled(node, left, right),
             Way::Driver => self.on_driver(node),
         }
@@ -47,13 +62,14 @@ impl Placer<'_> {
             None => (JoinKind::Inner, 0, false),
         };
         let [keeps_left, keeps_right] = kind.divisible();
-        let rows = |side: &PlanNode| side.estimated_rows.unwrap_or(0);
         let mut ways = Vec::new();
-        if let Some(cost) = self.whole_cost(right).filter(|_| keeps_left) {
-            ways.push((cost, Way::LeftDivided));
+        if keeps_left {
+            ways.extend(self.whole_cost(right).map(|cost| (cost, Way::LeftDivided { broadcast: false })));
+            ways.extend(self.broadcast_cost(right).map(|cost| (cost, Way::LeftDivided { broadcast: true })));
         }
-        if let Some(cost) = self.whole_cost(left).filter(|_| keeps_right && !asof) {
-            ways.push((cost, Way::RightDivided));
+        if keeps_right && !asof {
+            ways.extend(self.whole_cost(left).map(|cost| (cost, Way::RightDivided { broadcast: false })));
+            ways.extend(self.broadcast_cost(left).map(|cost| (cost, Way::RightDivided { broadcast: true })));
         }
         if equalities > 0 && kind != JoinKind::Mark && kind != JoinKind::Invalid && self.may_shuffle() {
             ways.push((rows(left).saturating_add(rows(right)).saturating_mul(cost::SHUFFLED), Way::Shuffled));
@@ -63,19 +79,30 @@ impl Placer<'_> {
 
     /// What it costs that every task runs all of `node` for itself; `None` if it can't.
     fn whole_cost(&self, node: &PlanNode) -> Option<u64> {
-        let read = if self.workers().remote > 0 { cost::FETCHED } else { 1 };
-        let (scanned, built) = (self.whole_rows(node)?, node.estimated_rows.unwrap_or(0));
-        let one = scanned.saturating_mul(read).saturating_add(built.saturating_mul(cost::BUILT));
-        Some(one.saturating_mul(self.workers().count()))
+        let built = rows(node).saturating_mul(cost::BUILT);
+        Some(self.work(node)?.saturating_add(built).saturating_mul(self.workers().most_tasks() - 1))
     }
 
-    /// The rows of tables that a task reads that runs all of `node`; `None` if it can't.
-    fn whole_rows(&self, node: &PlanNode) -> Option<u64> {
+    /// What it costs that a stage runs `node` and sends its rows to every task; `None` if it can't.
+    fn broadcast_cost(&self, node: &PlanNode) -> Option<u64> {
+        if !self.may_shuffle() || !self.comes_from_tasks(node) {
+            return None;
+        }
+        let tasks = self.workers().most_tasks();
+        let moved = rows(node).saturating_mul(cost::SHUFFLED * tasks + cost::BUILT * (tasks - 1));
+        Some(moved.saturating_add(cost::STAGE_TABLES.saturating_mul(self.min_split_rows())))
+    }
+
+    /// What it costs that a task runs all of `node`; `None` if it can't.
+    fn work(&self, node: &PlanNode) -> Option<u64> {
         if self.stays(node) {
             return None;
         }
         match node.operator {
-            Operator::Scan => return self.can_read(node).ok().and(node.scan.as_ref()).map(|scan| scan.rows),
+            Operator::Scan => {
+                let read = if self.workers().remote > 0 { cost::FETCHED } else { 1 };
+                return self.can_read(node).ok().and(node.scan.as_ref()).map(|scan| scan.rows.saturating_mul(read));
+            }
             Operator::Constants => return Some(0),
             Operator::Filter
             | Operator::Projection
@@ -95,7 +122,30 @@ impl Placer<'_> {
         if picks_rows(node) && self.workers().count() > 1 {
             return None;
         }
-        node.children.iter().try_fold(0_u64, |sum, child| Some(sum.saturating_add(self.whole_rows(child)?)))
+        let input = node.children.iter().map(rows).fold(0, u64::saturating_add);
+        let own = input.saturating_mul(match node.operator {
+            Operator::Aggregate if rows(node) < MANY_GROUPS => 1,
+            Operator::Aggregate | Operator::Distinct | Operator::OrderBy | Operator::Window => cost::REMEMBERED,
+            Operator::Join | Operator::SetOperation => cost::BUILT,
+            _ => 0,
+        });
+        node.children.iter().try_fold(own, |sum, child| Some(sum.saturating_add(self.work(child)?)))
+    }
+
+    fn with_broadcast(&mut self, divided: &PlanNode, whole: &PlanNode) -> Site {
+        let Site::Workers(draft) = self.place(whole) else {
+            // `comes_from_tasks` has said otherwise; its rows are the driver's then.
+            self.beside(divided);
+            return Site::Driver;
+        };
+        let sent = self.broadcast(whole, &draft);
+        let site = self.place(divided);
+        let Site::Workers(mut draft) = site else {
+            self.gather_instead(sent);
+            return Site::Driver;
+        };
+        draft.inputs.push(sent);
+        Site::Workers(draft)
     }
 
     fn with_whole(&mut self, divided: &PlanNode, whole: &PlanNode) -> Site {
@@ -139,6 +189,10 @@ impl Placer<'_> {
             }
         }
     }
+}
+
+fn rows(node: &PlanNode) -> u64 {
+    node.estimated_rows.unwrap_or(0)
 }
 
 /// Whether the order in which rows come decides which rows, or which values, come out.

@@ -114,6 +114,10 @@ impl<'a> Placer<'a> {
         self.always()
     }
 
+    pub fn min_split_rows(&self) -> u64 {
+        self.plan.min_split_rows
+    }
+
     pub fn workers(&self) -> Workers {
         self.workers
     }
@@ -221,12 +225,8 @@ impl<'a> Placer<'a> {
             site => return site,
         };
         let merge = merge_of_aggregate(aggregate);
-        let many_groups = self.may_shuffle() && aggregate.groups > 0 && !aggregate.grouping_sets;
         match merge {
-            // Groups that no single machine is to hold, or rows that it need not see.
-            _ if many_groups && (merge.is_err() || self.has_many_groups(node, child)) => {
-                self.shuffled(node, &[(child, draft)])
-            }
+            _ if self.groups_are_shuffled(node, child, aggregate) => self.shuffled(node, &[(child, draft)]),
             Ok(merge) => {
                 self.gather(node, draft, Cut::PartialAggregate, merge);
                 Site::Driver
@@ -236,6 +236,27 @@ impl<'a> Placer<'a> {
                 self.gather(child, draft, Cut::Subtree, MergeStrategy::Concatenate);
                 Site::Driver
             }
+        }
+    }
+
+    /// Whether there are groups that no single machine is to hold, or rows that it need not see.
+    fn groups_are_shuffled(&self, node: &PlanNode, child: &PlanNode, aggregate: &Aggregate) -> bool {
+        let may_shuffle = self.may_shuffle() && aggregate.groups > 0 && !aggregate.grouping_sets;
+        may_shuffle && (merge_of_aggregate(aggregate).is_err() || self.has_many_groups(node, child))
+    }
+
+    /// Whether all rows of the operator come to be in tasks, which no join decides.
+    pub fn comes_from_tasks(&self, node: &PlanNode) -> bool {
+        let child_does = |node: &PlanNode| matches!(node.children.as_slice(), [child] if self.comes_from_tasks(child));
+        match &node.operator {
+            _ if self.stays(node) => false,
+            Operator::Scan => self.can_read(node).is_ok(),
+            Operator::Filter | Operator::Projection | Operator::Unnest => child_does(node),
+            Operator::Aggregate => match (node.children.as_slice(), &node.aggregate) {
+                ([child], Some(aggregate)) => self.groups_are_shuffled(node, child, aggregate) && child_does(node),
+                _ => false,
+            },
+            _ => false,
         }
     }
 
@@ -298,6 +319,16 @@ impl<'a> Placer<'a> {
     pub fn gather(&mut self, node: &PlanNode, draft: Draft, cut: Cut, merge: MergeStrategy) {
         let merge = if draft.is_single() { MergeStrategy::None } else { merge };
         self.stage(node, &draft, cut, Exchange::Gather, merge);
+    }
+
+    /// The rows of the draft, cut at `node`, go to every task of the stage that reads the result.
+    pub fn broadcast(&mut self, node: &PlanNode, draft: &Draft) -> usize {
+        self.stage(node, draft, Cut::Subtree, Exchange::Broadcast, MergeStrategy::Concatenate)
+    }
+
+    /// The rows of a stage go to the driver after all.
+    pub fn gather_instead(&mut self, stage: usize) {
+        self.stages[stage].exchange = Exchange::Gather;
     }
 
     fn stage(&mut self, node: &PlanNode, draft: &Draft, cut: Cut, exchange: Exchange, merge: MergeStrategy) -> usize {

@@ -35,7 +35,7 @@ pub struct Stage {
     /// Tasks to make; fewer if the table turns out to have fewer row groups.
     pub tasks: u64,
     pub scans: Vec<ScanUse>,
-    /// The stages whose rows are shuffled to this one's tasks, by number.
+    /// The stages whose rows are shuffled or broadcast to this one's tasks, by number.
     pub inputs: Vec<usize>,
     /// What its rows are shuffled for, if that is a join.
     pub join: Option<JoinKind>,
@@ -63,6 +63,8 @@ pub enum Exchange {
     /// To the task of another stage that has the bucket of the row's keys: those that the operator `consumer` needs of
     /// its child `side`.
     Hash { consumer: u64, side: u64 },
+    /// To every task of another stage, which needs all rows in each.
+    Broadcast,
 }
 
 /// What the tasks of a stage read of a table.

@@ -296,6 +296,32 @@ fn a_side_whose_rows_are_kept_is_not_whole() {
     assert_eq!(cuts(&always(no_keys)), both);
 }
 
+/// Its rows go to every task once, where each task would have to fetch the whole table otherwise.
+#[test]
+fn a_side_of_few_rows_out_of_many_is_broadcast() {
+    let text = |kind: &str| {
+        format!(
+            r#"(COMPARISON_JOIN "join":{{"type":"{kind}","equalities":1,"asof":false}} [large 5000000] (FILTER "estimated_rows":1000 [customer 500000]))"#
+        )
+    };
+    let always = |kind: &str| plan(&text(kind), r#""distribution":"always","#);
+    let elsewhere = Workers { local: 0, remote: 4 };
+    for kind in ["INNER", "LEFT", "SEMI", "ANTI", "MARK"] {
+        let Decision::Distributed(found) = decide(&always(kind), elsewhere) else { panic!("{kind}") };
+        assert_eq!(found.stages[0].exchange, Exchange::Broadcast, "{kind}: {found:?}");
+        assert_eq!(found.stages[1].inputs, [0], "{kind}");
+        assert!(found.stages.iter().flat_map(|stage| &stage.scans).all(|scan| !scan.whole), "{kind}: {found:?}");
+    }
+    // Every row of the right side is to appear once.
+    for kind in ["RIGHT", "OUTER"] {
+        let Decision::Distributed(found) = decide(&always(kind), elsewhere) else { panic!("{kind}") };
+        assert_eq!(found.stages[0].exchange, Exchange::Hash { consumer: 0, side: 0 }, "{kind}: {found:?}");
+    }
+    // What is read in this process costs less to read again than to send.
+    let here = decided(&always("INNER"));
+    assert!(here.stages[0].scans.iter().any(|scan| scan.whole), "{here:?}");
+}
+
 #[test]
 fn an_asof_join_divides_its_left_side_only() {
     let text = r#"(ASOF_JOIN "join":{"type":"INNER","equalities":0,"asof":true} [small 1000] [large 1000000])"#;

@@ -24,7 +24,7 @@ pub struct RunTask {
     #[prost(message, repeated, tag = "7")]
     pub settings: Vec<Setting>,
     /// 0: the rows come in the answer. Otherwise the last column is a hash that divides them among so many partitions
-    /// (NULL: any of them), which stay here until [`ReadPartition`] fetches them; the answer has no rows and ends once
+    /// (NULL: any of them), or, if they are `broadcast`, each is in all of the partitions. These stay here until [`ReadPartition`] fetches them; the answer has no rows and ends once
     /// all are fetched or nobody wants them any more.
     #[prost(uint32, tag = "8")]
     pub partitions: u32,
@@ -34,6 +34,9 @@ pub struct RunTask {
     /// Keys whose rows do not all go to the partition of their hash; the other side of the join has the same.
     #[prost(message, repeated, tag = "10")]
     pub heavy: Vec<HeavyKey>,
+    /// Every row goes to every partition; there is no hash.
+    #[prost(bool, tag = "12")]
+    pub broadcast: bool,
 }
 
 /// A key that has so many rows that they are spread over all partitions, where each meets all of the other side's.

@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::files;
 use crate::input::Input;
 use crate::peers::Peers;
-use crate::shuffle::{self, Division, Partitions, Room, ShuffleStore, TaskKey};
+use crate::shuffle::{self, DivideBy, Division, Partitions, Room, ShuffleStore, TaskKey};
 
 /// Messages that may wait to be sent.
 const QUEUE_MESSAGES: usize = 4;
@@ -123,7 +123,11 @@ impl Running<'_> {
         let stop = |partitions: &Arc<Partitions>| self.go_on(Stop::Rows(Arc::clone(partitions)));
         let store = &self.place.store;
         let room = store.room(self.task.query_id, || Room::of(&connection))?;
-        let division = Division { partitions: self.task.partitions as usize, heavy: self.task.heavy.clone() };
+        let by = match self.task.broadcast {
+            true => DivideBy::Everywhere,
+            false => DivideBy::Hash { heavy: self.task.heavy.clone() },
+        };
+        let division = Division { partitions: self.task.partitions as usize, by };
         let check = || files::check(&self.task.files);
         let sent = shuffle::keep(store, room, key, rows, division, stop, check)?;
         // No rows, but how many there were: that the driver knows that all is well, and what was moved.

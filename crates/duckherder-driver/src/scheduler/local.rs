@@ -9,7 +9,7 @@ use duckherder_proto::any::Command;
 use duckherder_proto::task::{InputSource, ReadPartition};
 use duckherder_worker::files;
 use duckherder_worker::input::{Input, Source};
-use duckherder_worker::shuffle::{self, Division, Partitions, Room, TaskKey};
+use duckherder_worker::shuffle::{self, DivideBy, Division, Partitions, Room, TaskKey};
 
 use super::exchange::{Run, Stop, TaskId, TaskRows};
 use super::query::Worker;
@@ -187,7 +187,11 @@ fn run_fragment(
         files::check(&stamps)?;
         return Ok(sent);
     }
-    let division = Division { partitions: stage.partitions, heavy: heavy_keys_of(run, id)? };
+    let by = match stage.broadcast {
+        true => DivideBy::Everywhere,
+        false => DivideBy::Hash { heavy: heavy_keys_of(run, id)? },
+    };
+    let division = Division { partitions: stage.partitions, by };
     let rows = connection.query(&stage.fragment.task_sql(splits)?)?;
     may_run(run, id, Stop::Statement(connection.interrupter()))?;
     let key = TaskKey { query: run.query_id, stage: stage.number as u32, task: id.task as u32 };

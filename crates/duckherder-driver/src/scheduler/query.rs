@@ -109,6 +109,7 @@ impl DistributedQuery for ScheduledQuery {
             let shuffled = match stage.exchange {
                 Exchange::Gather => "",
                 Exchange::Hash { .. } => ", rows shuffled by the hash of their keys",
+                Exchange::Broadcast => ", every row to each task",
             };
             let heavy = self.planned.report.heavy_line(*number).map(|line| format!(", {line}")).unwrap_or_default();
             lines.push((format!("Stage {number}"), format!("up to {} tasks on workers{shuffled}{heavy}", stage.tasks)));

@@ -141,6 +141,7 @@ impl RemoteRun {
             partitions: stage.partitions as u32,
             files: stage.stamps(id.task),
             heavy,
+            broadcast: stage.broadcast,
         };
         Ticket::new(task.pack())
     }

@@ -32,7 +32,9 @@ pub struct RunningStage {
     pub partitions: usize,
     /// Its tasks' rows are merged in their order.
     pub sorted: bool,
-    /// Of the rows that are shuffled, without their hash.
+    /// Each of these tasks reads all rows.
+    pub broadcast: bool,
+    /// Of the rows that other tasks read, without their hash.
     pub schema: Option<SchemaRef>,
     /// If they are shuffled for a join.
     pub side: Option<JoinSide>,
@@ -127,6 +129,7 @@ pub fn prepare(
             workers,
             partitions: 0,
             sorted,
+            broadcast: stage.exchange == Exchange::Broadcast,
             schema: None,
             side,
         });
@@ -143,13 +146,13 @@ pub fn prepare(
     Ok((prepared, snapshot))
 }
 
-/// How many tasks read each shuffled stage.
+/// How many tasks read each stage that the driver does not read.
 fn shuffle(stages: &[Stage], prepared: &mut [RunningStage]) {
     let tasks: HashMap<usize, usize> = prepared.iter().map(|stage| (stage.number, stage.tasks())).collect();
     for stage in prepared {
         let reader = stages.iter().position(|other| other.inputs.contains(&stage.number));
-        let shuffled = matches!(stages[stage.number].exchange, Exchange::Hash { .. });
-        stage.partitions = reader.filter(|_| shuffled).and_then(|reader| tasks.get(&reader)).copied().unwrap_or(0);
+        let to_tasks = stages[stage.number].exchange != Exchange::Gather;
+        stage.partitions = reader.filter(|_| to_tasks).and_then(|reader| tasks.get(&reader)).copied().unwrap_or(0);
     }
 }
 
@@ -218,7 +221,7 @@ fn shuffled_schema(connection: &Connection, prepared: &[RunningStage], index: us
     for input in &stage.inputs {
         connection.unregister_input(&input.name())?;
     }
-    let kept = schema.fields().len().saturating_sub(1);
+    let kept = schema.fields().len().saturating_sub(usize::from(!stage.broadcast));
     Ok(Arc::new(Schema::new(schema.fields()[..kept].to_vec())))
 }
 

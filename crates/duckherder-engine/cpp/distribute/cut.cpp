@@ -92,8 +92,6 @@ void PlanCutter::Replace(shared_ptr<DistributedQuery> query, Place &place, Expor
 	}
 	if (last == LastColumn::NONE) {
 		types.resize(wanted.size());
-	} else if (last == LastColumn::HASH && std::any_of(types.begin(), types.end(), HasState)) {
-		throw NotImplementedException("a column that would be shuffled is the state of an aggregate");
 	}
 	auto stage = query->AddStage(std::move(exported.fragment), types);
 	auto rows = place->has_estimated_cardinality ? place->estimated_cardinality : 1;
@@ -105,6 +103,13 @@ void PlanCutter::CutSubtree(shared_ptr<DistributedQuery> query, const DhCut &cut
 	auto &place = Find(cut.node);
 	auto keys = KeysOf(cut);
 	auto exported = ExportSubtree(optimizer.context, place, scans, keys, undo);
+	auto to_tasks = cut.exchange != DH_EXCHANGE_GATHER;
+	if (to_tasks && std::any_of(place->types.begin(), place->types.end(), HasState)) {
+		throw NotImplementedException("a column that other tasks would read is the state of an aggregate");
+	}
+	if (to_tasks && place->types.empty()) {
+		throw NotImplementedException("the rows that other tasks would read have no columns");
+	}
 	Replace(std::move(query), place, std::move(exported), keys.empty() ? LastColumn::NONE : LastColumn::HASH, undo);
 }
 

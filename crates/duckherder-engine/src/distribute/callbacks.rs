@@ -71,6 +71,7 @@ fn cut_to_ffi(stage: &Stage) -> DhCut {
     let (exchange, consumer, side) = match stage.exchange {
         planner::Exchange::Gather => (0, 0, 0),
         planner::Exchange::Hash { consumer, side } => (1, consumer, side),
+        planner::Exchange::Broadcast => (2, 0, 0),
     };
     DhCut { kind, exchange, node: stage.node, consumer, side }
 }

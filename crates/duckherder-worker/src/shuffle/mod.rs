@@ -52,7 +52,15 @@ pub struct Moved {
 pub struct Division {
     /// Tasks that read them.
     pub partitions: usize,
-    pub heavy: Vec<HeavyKey>,
+    pub by: DivideBy,
+}
+
+/// Which of the tasks a row is for.
+pub enum DivideBy {
+    /// The one that has the hash in the row's last column, but for keys with very many rows.
+    Hash { heavy: Vec<HeavyKey> },
+    /// Every one.
+    Everywhere,
 }
 
 /// Divides the rows of a task and keeps them for others until they have read all they want. `stop` is told what to
@@ -70,7 +78,7 @@ pub fn keep(
     check: impl FnOnce() -> Result<(), EngineError>,
 ) -> Result<Moved, EngineError> {
     let count = division.partitions;
-    let splitter = RowSplitter::new(&rows.schema(), count, division.heavy);
+    let splitter = RowSplitter::new(&rows.schema(), count, division.by);
     let offered = store.offer(key, Partitions::new(splitter.schema(), count, room))?;
     let partitions = &offered.partitions;
     let moved = stop(partitions).and_then(|()| move_rows(rows, splitter, partitions, check));

@@ -8,7 +8,9 @@ use arrow::datatypes::{Schema, SchemaRef, UInt64Type};
 use duckherder_engine::EngineError;
 use duckherder_proto::task::HeavyKey;
 
-/// Divides rows by the hash in their last column, which goes no further.
+use super::DivideBy;
+
+/// Divides rows by the hash in their last column, which goes no further, or gives all of them to everyone.
 ///
 /// | hash | goes to |
 /// |---|---|
@@ -18,6 +20,8 @@ use duckherder_proto::task::HeavyKey;
 pub struct RowSplitter {
     schema: SchemaRef,
     partitions: usize,
+    /// Every row is for every partition: there is no hash.
+    everywhere: bool,
     /// By hash.
     heavy: Vec<HeavyKey>,
     /// Whose turn it is.
@@ -34,12 +38,15 @@ pub struct Divided {
 }
 
 impl RowSplitter {
-    /// For rows of `schema`, whose last column is a `UInt64`.
-    pub fn new(schema: &Schema, partitions: usize, mut heavy: Vec<HeavyKey>) -> Self {
+    /// For rows of `schema`, whose last column is a `UInt64` if they are divided by it.
+    pub fn new(schema: &SchemaRef, partitions: usize, by: DivideBy) -> Self {
+        let DivideBy::Hash { mut heavy } = by else {
+            return Self { schema: Arc::clone(schema), partitions, everywhere: true, heavy: Vec::new(), turn: 0 };
+        };
         let fields = schema.fields();
         let kept = fields[..fields.len().saturating_sub(1)].to_vec();
         heavy.sort_unstable_by_key(|key| key.hash);
-        Self { schema: Arc::new(Schema::new(kept)), partitions, heavy, turn: 0 }
+        Self { schema: Arc::new(Schema::new(kept)), partitions, everywhere: false, heavy, turn: 0 }
     }
 
     /// The columns of what comes out.
@@ -54,6 +61,10 @@ impl RowSplitter {
     /// # Errors
     /// There is no hash column, or Arrow can't take rows of a column.
     pub fn split(&mut self, batch: &RecordBatch) -> Result<Divided, EngineError> {
+        if self.everywhere {
+            let parts = (0..self.partitions).map(|partition| (partition, batch.clone())).collect();
+            return Ok(Divided { parts, everywhere: batch.num_rows() });
+        }
         let columns = batch.columns();
         let (Some(hashes), kept) = (columns.last(), &columns[..columns.len().saturating_sub(1)]) else {
             return Err(EngineError::internal("rows to shuffle have no column"));
@@ -127,11 +138,17 @@ mod tests {
     }
 
     fn splitter(heavy: Vec<HeavyKey>) -> RowSplitter {
-        RowSplitter::new(
-            &Schema::new(vec![Field::new("row", Int64, false), Field::new("hash", UInt64, true)]),
-            3,
-            heavy,
-        )
+        let fields = vec![Field::new("row", Int64, false), Field::new("hash", UInt64, true)];
+        RowSplitter::new(&Arc::new(Schema::new(fields)), 3, DivideBy::Hash { heavy })
+    }
+
+    #[test]
+    fn what_is_broadcast_is_everywhere() {
+        let rows: ArrayRef = Arc::new(Int64Array::from_iter_values(0..5));
+        let batch = RecordBatch::try_from_iter([("row", rows)]).unwrap();
+        let divided = RowSplitter::new(&batch.schema(), 3, DivideBy::Everywhere).split(&batch).unwrap();
+        assert_eq!(divided.everywhere, 5);
+        assert_eq!(divided.parts, vec![(0, batch.clone()), (1, batch.clone()), (2, batch)]);
     }
 
     #[test]
