@@ -8,6 +8,9 @@ use arrow::datatypes::{Schema, SchemaRef, UInt64Type};
 use duckherder_engine::EngineError;
 use duckherder_proto::task::HeavyKey;
 
+/// Rows that a task gets before it is the next one's turn: each in a batch of its own would cost more to send.
+const TURN_ROWS: usize = 1024;
+
 /// Divides rows by the hash in their last column, which goes no further.
 ///
 /// | hash | goes to |
@@ -20,8 +23,8 @@ pub struct RowSplitter {
     partitions: usize,
     /// By hash.
     heavy: Vec<HeavyKey>,
-    /// Whose turn it is.
-    turn: usize,
+    /// Rows that went to tasks in turn.
+    dealt: usize,
 }
 
 /// The rows of a batch, divided.
@@ -39,7 +42,7 @@ impl RowSplitter {
         let fields = schema.fields();
         let kept = fields[..fields.len().saturating_sub(1)].to_vec();
         heavy.sort_unstable_by_key(|key| key.hash);
-        Self { schema: Arc::new(Schema::new(kept)), partitions, heavy, turn: 0 }
+        Self { schema: Arc::new(Schema::new(kept)), partitions, heavy, dealt: 0 }
     }
 
     /// The columns of what comes out.
@@ -94,8 +97,8 @@ impl RowSplitter {
                     rows.iter_mut().for_each(|rows| rows.push(row as u32));
                 }
                 Some((_, Some(_))) | None => {
-                    rows[self.turn].push(row as u32);
-                    self.turn = (self.turn + 1) % self.partitions;
+                    rows[self.dealt / TURN_ROWS % self.partitions].push(row as u32);
+                    self.dealt = self.dealt.wrapping_add(1);
                 }
             }
         }
@@ -142,12 +145,14 @@ mod tests {
 
     #[test]
     fn heavy_rows_take_turns_or_are_everywhere() {
-        let heavy = vec![HeavyKey { hash: 9, everywhere: false }, HeavyKey { hash: 6, everywhere: true }];
-        let mut splitter = splitter(heavy);
-        let (parts, everywhere) = split(&mut splitter, vec![Some(9), Some(9), None, Some(6), Some(1), None]);
-        assert_eq!((parts, everywhere), (vec![vec![0, 3, 5], vec![1, 3, 4], vec![2, 3]], 1));
-        // Turns go on from batch to batch.
-        let (parts, _) = split(&mut splitter, vec![Some(9), Some(9)]);
-        assert_eq!(parts, vec![vec![], vec![0], vec![1]]);
+        let mut splitter =
+            splitter(vec![HeavyKey { hash: 9, everywhere: false }, HeavyKey { hash: 6, everywhere: true }]);
+        let (parts, everywhere) = split(&mut splitter, vec![Some(9), None, Some(6), Some(1), Some(6)]);
+        assert_eq!((parts, everywhere), (vec![vec![0, 1, 2, 4], vec![2, 3, 4], vec![2, 4]], 2));
+        // Turns go on from batch to batch, and after the last comes the first.
+        let (parts, _) = split(&mut splitter, vec![Some(9); TURN_ROWS]);
+        assert_eq!((parts[0].len(), parts[1].len(), parts[2].len()), (TURN_ROWS - 2, 2, 0));
+        let (parts, _) = split(&mut splitter, vec![None; 2 * TURN_ROWS]);
+        assert_eq!((parts[0].len(), parts[1].len(), parts[2].len()), (2, TURN_ROWS - 2, TURN_ROWS));
     }
 }
