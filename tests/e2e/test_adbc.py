@@ -196,6 +196,27 @@ def test_types(con):
     assert (str(row["day"]), str(row["ts"]), str(row["n"])) == ("2026-11-21", "2026-11-21 22:00:00.123456", "12.34")
 
 
+def test_copy_writes_where_the_driver_is(connect, tmp_path):
+    con = connect()
+    run(con, "CREATE TABLE copied AS SELECT range AS i, 's' || range AS s FROM range(400000)")
+    con.commit()
+    run(con, "SET duckherder_distribution = 'always'")
+    options = "(FORMAT parquet, PER_THREAD_OUTPUT true)"
+    plan = rows(con, f"EXPLAIN COPY copied TO '{tmp_path}/a' {options}")[0][1]
+    assert "Copy To File" in plan and "Duckherder Exchange" in plan, plan
+    assert rows(con, f"COPY copied TO '{tmp_path}/a' {options}") == [(400_000,)]
+    read = f"SELECT count(*), sum(i), count(DISTINCT s) FROM '{tmp_path}/a/*.parquet'"
+    assert rows(con, read) == [(400_000, 399_999 * 200_000, 400_000)]
+    with pytest.raises(adbc_driver_manager.Error, match="is not empty"):
+        run(con, f"COPY copied TO '{tmp_path}/a' {options}")
+    con.rollback()
+    run(con, "SET duckherder_distribution = 'always'")
+    with pytest.raises(adbc_driver_manager.Error, match="Could not convert string"):
+        run(con, f"COPY (SELECT CASE WHEN i = 399999 THEN s::INT ELSE i END FROM copied) TO '{tmp_path}/failed.parquet'")
+    con.rollback()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
 def test_cancel(con):
     with con.cursor() as cursor:
         timer = threading.Timer(0.5, cursor.adbc_cancel)

@@ -146,12 +146,12 @@ fn take_sample(
     connection.execute(UNORDERED)?;
     let mut sample = Sample { one_of: part.one_of, ..Sample::default() };
     let mut take = || -> Result<(), EngineError> {
-        let rows = connection.query(&stage.fragment.task_sql(&part.splits)?)?;
+        let rows = connection.query(&stage.fragment.last_column_sql(&part.splits)?)?;
         may_run(run, id, Stop::Statement(connection.interrupter()))?;
         let mut taken = 0;
         for batch in rows {
             let batch = batch?;
-            let hashes = batch.columns().last().and_then(|hashes| hashes.as_primitive_opt::<UInt64Type>());
+            let hashes = batch.columns().first().and_then(|hashes| hashes.as_primitive_opt::<UInt64Type>());
             let hashes = hashes.ok_or_else(|| EngineError::internal("a sample has no hash"))?;
             hashes.iter().flatten().for_each(|hash| *sample.hashes.entry(hash).or_default() += 1);
             taken += hashes.len() as u64;

@@ -145,6 +145,19 @@ unique_ptr<QueryNode> Fragment::TaskQuery(const vector<DhSplit> &task) const {
 	return WithInputs(task, [](const ExchangeInput &exchange) { return Arriving(exchange.stage); });
 }
 
+unique_ptr<QueryNode> Fragment::LastColumnQuery(const vector<DhSplit> &task) const {
+	auto statement = make_uniq<SelectStatement>();
+	statement->node = TaskQuery(task);
+	auto rows = make_uniq<SubqueryRef>(std::move(statement), Identifier("task_rows"));
+	for (idx_t i = 0; i < types.size(); i++) {
+		rows->column_name_alias.push_back(ColumnName(i));
+	}
+	auto node = make_uniq<SelectNode>();
+	node->select_list.push_back(make_uniq<ColumnRefExpression>(rows->column_name_alias.back()));
+	node->from_table = std::move(rows);
+	return std::move(node);
+}
+
 //! A relation without rows that has these columns.
 static unique_ptr<QueryNode> NoRows(const vector<LogicalType> &types) {
 	auto node = make_uniq<SelectNode>();
@@ -242,6 +255,16 @@ void dh_fragment_task_sql(const Fragment *fragment, const DhSplit *splits, uint6
 	duckherder::Guard(error, false, [&]() {
 		vector<DhSplit> task(splits, splits + count);
 		sink(target, duckherder::ToText(fragment->TaskQuery(task)->ToString()));
+		return true;
+	});
+}
+
+//! The SQL of the last column alone of the same task's rows.
+void dh_fragment_last_column_sql(const Fragment *fragment, const DhSplit *splits, uint64_t count, DhTextSink sink,
+                                 void *target, DhError *error) {
+	duckherder::Guard(error, false, [&]() {
+		vector<DhSplit> task(splits, splits + count);
+		sink(target, duckherder::ToText(fragment->LastColumnQuery(task)->ToString()));
 		return true;
 	});
 }

@@ -72,6 +72,8 @@ public:
 	duckdb::unique_ptr<duckdb::QueryNode> SplitQuery(duckdb::idx_t input, const DhSplit &split) const;
 	//! The SQL of one task where the tables themselves can be read; a split an input.
 	duckdb::unique_ptr<duckdb::QueryNode> TaskQuery(const duckdb::vector<DhSplit> &splits) const;
+	//! The last column alone of the rows of one task where the tables themselves can be read; once its types are known.
+	duckdb::unique_ptr<duckdb::QueryNode> LastColumnQuery(const duckdb::vector<DhSplit> &splits) const;
 	//! The types that the fragment's columns have. Binds it.
 	const duckdb::vector<duckdb::LogicalType> &BindTypes(duckdb::ClientContext &context);
 

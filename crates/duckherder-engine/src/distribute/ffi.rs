@@ -103,6 +103,14 @@ unsafe extern "C" {
         target: *mut c_void,
         error: *mut DhError,
     );
+    pub fn dh_fragment_last_column_sql(
+        fragment: *const DhFragment,
+        splits: *const DhSplit,
+        count: u64,
+        sink: DhTextSink,
+        target: *mut c_void,
+        error: *mut DhError,
+    );
     pub fn dh_fragment_split_sql(
         fragment: *const DhFragment,
         input: u64,

@@ -110,6 +110,19 @@ impl Fragment {
         })
     }
 
+    /// The SQL of the last column alone of the same task's rows.
+    ///
+    /// # Errors
+    /// There are fewer splits than inputs.
+    pub fn last_column_sql(&self, splits: &[Split]) -> Result<String> {
+        let splits = splits_to_ffi(splits);
+        let count = splits.len() as u64;
+        // SAFETY: as above.
+        self.text(|this, sink, target, error| unsafe {
+            ffi::dh_fragment_last_column_sql(this, splits.as_ptr(), count, sink, target, error);
+        })
+    }
+
     /// The SQL of the rows of one split of its `input`, counted among the splits.
     ///
     /// # Errors

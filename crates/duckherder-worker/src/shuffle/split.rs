@@ -10,6 +10,9 @@ use duckherder_proto::task::HeavyKey;
 
 use super::DivideBy;
 
+/// Rows that a task gets before it is the next one's turn: each in a batch of its own would cost more to send.
+const TURN_ROWS: usize = 1024;
+
 /// Divides rows by the hash in their last column, which goes no further, or gives all of them to everyone.
 ///
 /// | hash | goes to |
@@ -24,8 +27,8 @@ pub struct RowSplitter {
     everywhere: bool,
     /// By hash.
     heavy: Vec<HeavyKey>,
-    /// Whose turn it is.
-    turn: usize,
+    /// Rows that went to tasks in turn.
+    dealt: usize,
 }
 
 /// The rows of a batch, divided.
@@ -41,12 +44,12 @@ impl RowSplitter {
     /// For rows of `schema`, whose last column is a `UInt64` if they are divided by it.
     pub fn new(schema: &SchemaRef, partitions: usize, by: DivideBy) -> Self {
         let DivideBy::Hash { mut heavy } = by else {
-            return Self { schema: Arc::clone(schema), partitions, everywhere: true, heavy: Vec::new(), turn: 0 };
+            return Self { schema: Arc::clone(schema), partitions, everywhere: true, heavy: Vec::new(), dealt: 0 };
         };
         let fields = schema.fields();
         let kept = fields[..fields.len().saturating_sub(1)].to_vec();
         heavy.sort_unstable_by_key(|key| key.hash);
-        Self { schema: Arc::new(Schema::new(kept)), partitions, everywhere: false, heavy, turn: 0 }
+        Self { schema: Arc::new(Schema::new(kept)), partitions, everywhere: false, heavy, dealt: 0 }
     }
 
     /// The columns of what comes out.
@@ -105,8 +108,8 @@ impl RowSplitter {
                     rows.iter_mut().for_each(|rows| rows.push(row as u32));
                 }
                 Some((_, Some(_))) | None => {
-                    rows[self.turn].push(row as u32);
-                    self.turn = (self.turn + 1) % self.partitions;
+                    rows[self.dealt / TURN_ROWS % self.partitions].push(row as u32);
+                    self.dealt = self.dealt.wrapping_add(1);
                 }
             }
         }
@@ -159,12 +162,14 @@ mod tests {
 
     #[test]
     fn heavy_rows_take_turns_or_are_everywhere() {
-        let heavy = vec![HeavyKey { hash: 9, everywhere: false }, HeavyKey { hash: 6, everywhere: true }];
-        let mut splitter = splitter(heavy);
-        let (parts, everywhere) = split(&mut splitter, vec![Some(9), Some(9), None, Some(6), Some(1), None]);
-        assert_eq!((parts, everywhere), (vec![vec![0, 3, 5], vec![1, 3, 4], vec![2, 3]], 1));
-        // Turns go on from batch to batch.
-        let (parts, _) = split(&mut splitter, vec![Some(9), Some(9)]);
-        assert_eq!(parts, vec![vec![], vec![0], vec![1]]);
+        let mut splitter =
+            splitter(vec![HeavyKey { hash: 9, everywhere: false }, HeavyKey { hash: 6, everywhere: true }]);
+        let (parts, everywhere) = split(&mut splitter, vec![Some(9), None, Some(6), Some(1), Some(6)]);
+        assert_eq!((parts, everywhere), (vec![vec![0, 1, 2, 4], vec![2, 3, 4], vec![2, 4]], 2));
+        // Turns go on from batch to batch, and after the last comes the first.
+        let (parts, _) = split(&mut splitter, vec![Some(9); TURN_ROWS]);
+        assert_eq!((parts[0].len(), parts[1].len(), parts[2].len()), (TURN_ROWS - 2, 2, 0));
+        let (parts, _) = split(&mut splitter, vec![None; 2 * TURN_ROWS]);
+        assert_eq!((parts[0].len(), parts[1].len(), parts[2].len()), (2, TURN_ROWS - 2, TURN_ROWS));
     }
 }
