@@ -12,7 +12,7 @@ use crate::error::EngineError;
 macro_rules! opaque {
     ($($name:ident),+) => { $(#[repr(C)] pub struct $name { _private: [u8; 0] })+ };
 }
-opaque!(DhDatabase, DhConnection, DhStatement, DhResult, DhDescription, DhInterrupter);
+opaque!(DhDatabase, DhConnection, DhStatement, DhResult, DhDescription, DhInterrupter, DhCpuMeter);
 
 /// A borrowed text.
 #[derive(Clone, Copy)]
@@ -127,6 +127,10 @@ unsafe extern "C" {
     pub fn dh_interrupter_new(connection: *mut DhConnection) -> *mut DhInterrupter;
     pub fn dh_interrupter_interrupt(interrupter: *mut DhInterrupter);
     pub fn dh_interrupter_free(interrupter: *mut DhInterrupter);
+
+    pub fn dh_cpu_meter_new(connection: *mut DhConnection, error: *mut DhError) -> *mut DhCpuMeter;
+    pub fn dh_cpu_meter_total(meter: *mut DhCpuMeter, error: *mut DhError) -> i64;
+    pub fn dh_cpu_meter_free(meter: *mut DhCpuMeter);
 
     pub fn dh_statement_prepare(
         connection: *mut DhConnection,

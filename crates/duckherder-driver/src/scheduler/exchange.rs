@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 use duckherder_engine::distribute::{Exchange, Snapshot, TaskOutput};
@@ -38,6 +38,8 @@ pub struct Run {
     pub snapshot: Snapshot,
     /// Names the query's plan, if it has run before: unique in the life of the driver.
     pub plan: Option<u64>,
+    /// The CPU time of each task is measured.
+    pub analyzed: bool,
     /// The rows of the last stage's tasks.
     queues: Vec<TaskQueue>,
     /// Readers of rows that have no order, if they have none.
@@ -98,6 +100,7 @@ impl TaskExchange {
         stages: Vec<RunningStage>,
         snapshot: Snapshot,
         plan: Option<u64>,
+        analyzed: bool,
         report: Arc<RunReport>,
     ) -> Result<Self, EngineError> {
         let query_id = shared.splits.next_query();
@@ -117,6 +120,7 @@ impl TaskExchange {
             stages,
             snapshot,
             plan,
+            analyzed,
             queues: std::iter::repeat_with(TaskQueue::default).take(queues).collect(),
             unordered,
             report,
@@ -166,7 +170,7 @@ impl Run {
             }))
             .unwrap_or_else(|_| Err(EngineError::internal(format!("task {} panicked", id.task))));
             match done {
-                Ok(TaskRows { rows, bytes, spilled_bytes }) => {
+                Ok(TaskRows { rows, bytes, spilled_bytes, cpu }) => {
                     let stage = &self.stages[id.stage];
                     self.report.finished(TaskReport {
                         stage: stage.number,
@@ -176,6 +180,7 @@ impl Run {
                         rows,
                         bytes,
                         spilled_bytes,
+                        cpu,
                         elapsed: started.elapsed(),
                     });
                     if self.is_last(id) {
@@ -259,6 +264,8 @@ pub struct TaskRows {
     pub bytes: u64,
     /// Bytes that were on disk until others had fetched them.
     pub spilled_bytes: u64,
+    /// If the query is analyzed.
+    pub cpu: Option<Duration>,
 }
 
 impl Exchange for TaskExchange {

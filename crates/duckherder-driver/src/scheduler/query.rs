@@ -13,6 +13,7 @@ use super::files::FilesOfScans;
 use super::report::RunReport;
 use super::session::Last;
 use super::stages::{needed, prepare};
+use super::unevenness::skew;
 use crate::cluster::RemoteWorker;
 use crate::distribute::ExecutionOutcome;
 use crate::sync::lock;
@@ -129,7 +130,10 @@ impl DistributedQuery for ScheduledQuery {
                 1 => format!("Task {task}"),
                 _ => format!("Task {number}.{task}"),
             };
-            lines.extend(self.planned.report.lines(*number).into_iter().map(|(task, line)| (task_name(task), line)));
+            let tasks = self.planned.report.tasks(*number);
+            lines.extend(tasks.iter().map(|report| (task_name(report.task), report.line())));
+            let name = if numbers.len() == 1 { "Skew".to_string() } else { format!("Skew {number}") };
+            lines.extend(skew(&tasks).map(|skew| (name, skew)));
         }
         lines
     }
@@ -147,12 +151,14 @@ impl DistributedQuery for ScheduledQuery {
         if workers.is_empty() {
             return Err(EngineError::new("IO", "the last worker has left since the query was planned"));
         }
+        let analyzed = run.analyzed;
         let (stages, snapshot) = prepare(&self.shared, &self.planned.distribution, &self.files, top, run, &workers)?;
         for stage in &stages {
             self.planned.report.planned(stage.number, stage.tasks());
         }
         let plan = (!lock(&self.started).insert(top)).then_some(self.number);
-        let exchange = TaskExchange::start(&self.shared, stages, snapshot, plan, Arc::clone(&self.planned.report))?;
+        let exchange =
+            TaskExchange::start(&self.shared, stages, snapshot, plan, analyzed, Arc::clone(&self.planned.report))?;
         Ok(Arc::new(exchange))
     }
 }

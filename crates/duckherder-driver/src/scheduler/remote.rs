@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, UdpSocket};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use arrow_flight::Ticket;
@@ -141,6 +142,7 @@ impl RemoteRun {
             partitions: stage.partitions as u32,
             files: stage.stamps(id.task),
             heavy,
+            analyzed: run.analyzed,
         };
         Ticket::new(task.pack())
     }
@@ -223,7 +225,9 @@ async fn wait_for_others(worker: &RemoteWorker, ticket: Ticket) -> Result<TaskRo
         }
     }
     match moved {
-        Some(TaskMoved { rows, bytes, spilled_bytes }) => Ok(TaskRows { rows, bytes, spilled_bytes }),
+        Some(TaskMoved { rows, bytes, spilled_bytes, cpu_ns }) => {
+            Ok(TaskRows { rows, bytes, spilled_bytes, cpu: cpu_ns.map(Duration::from_nanos) })
+        }
         None => {
             let cut = ErrorDetail::new("IO", "its answer was cut before the task had ended");
             Err(name_worker(worker, cut))
@@ -268,6 +272,7 @@ async fn receive(
             }
         }
     }
+    sent.cpu = stream.cpu();
     Ok(sent)
 }
 

@@ -18,6 +18,9 @@ pub struct TaskReport {
     pub rows: u64,
     pub bytes: u64,
     pub spilled_bytes: u64,
+    /// See [`CpuMeter`](duckherder_engine::CpuMeter); of a query that is analyzed.
+    pub cpu: Option<Duration>,
+    /// From its start until its rows had gone where they go.
     pub elapsed: Duration,
 }
 
@@ -94,37 +97,42 @@ impl RunReport {
         (state.tasks.values().sum(), workers.len())
     }
 
-    /// A line a finished task of the stage, in order.
-    pub fn lines(&self, stage: usize) -> Vec<(usize, String)> {
+    /// The finished tasks of the stage, in order.
+    pub fn tasks(&self, stage: usize) -> Vec<TaskReport> {
         let mut finished = lock(&self.state).finished.clone();
         finished.retain(|report| report.stage == stage);
         finished.sort_by_key(|report| report.task);
-        finished.iter().map(|report| (report.task, line(report))).collect()
+        finished
     }
 }
 
-fn line(report: &TaskReport) -> String {
-    let (unit, split) = match report.part {
-        Part::Rows(split) => ("rowid", split),
-        Part::RowGroups(split) => ("row group", split),
-        Part::Files(split) => ("file", split),
-    };
-    let rows = match split {
-        Split::Range { first: None, last: None } => "all rows".to_string(),
-        Split::Range { first: None, last: Some(last) } => format!("{unit} <= {last}"),
-        Split::Range { first: Some(first), last: None } => format!("{unit} >= {first}"),
-        Split::Range { first: Some(first), last: Some(last) } => format!("{unit} {first} to {last}"),
-        Split::Remainder { tasks, task } => format!("{unit} % {tasks} = {task}"),
-    };
-    let spilled = match report.spilled_bytes {
-        0 => String::new(),
-        bytes => format!(", {bytes} bytes spilled"),
-    };
-    format!(
-        "{} of {rows}: {} rows, {} bytes{spilled}, {:.1} ms",
-        report.worker,
-        report.rows,
-        report.bytes,
-        report.elapsed.as_secs_f64() * 1000.0
-    )
+impl TaskReport {
+    /// As EXPLAIN ANALYZE shows it.
+    pub fn line(&self) -> String {
+        let (unit, split) = match self.part {
+            Part::Rows(split) => ("rowid", split),
+            Part::RowGroups(split) => ("row group", split),
+            Part::Files(split) => ("file", split),
+        };
+        let part = match split {
+            Split::Range { first: None, last: None } => "all rows".to_string(),
+            Split::Range { first: None, last: Some(last) } => format!("{unit} <= {last}"),
+            Split::Range { first: Some(first), last: None } => format!("{unit} >= {first}"),
+            Split::Range { first: Some(first), last: Some(last) } => format!("{unit} {first} to {last}"),
+            Split::Remainder { tasks, task } => format!("{unit} % {tasks} = {task}"),
+        };
+        let cpu = self.cpu.map_or_else(String::new, |cpu| format!(", {} CPU", milliseconds(cpu)));
+        format!(
+            "{} of {part}: {} rows, {} bytes, {} bytes spilled{cpu}, {} wall",
+            self.worker,
+            self.rows,
+            self.bytes,
+            self.spilled_bytes,
+            milliseconds(self.elapsed)
+        )
+    }
+}
+
+fn milliseconds(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
 }

@@ -62,7 +62,8 @@ void RunningExchange::Start(ClientContext &context) {
 		fragments.push_back(copy.release());
 	}
 	DhError error {nullptr, nullptr};
-	DhRun run {fragments.data(), fragments.size(), snapshot.release(), row_groups.data(), row_groups.size()};
+	DhRun run {fragments.data(),  fragments.size(),  snapshot.release(),
+	           row_groups.data(), row_groups.size(), QueryProfiler::Get(context).IsEnabled()};
 	exchange = query->functions.start(query->query, stage, run, &error);
 	try {
 		ThrowIfError(error);

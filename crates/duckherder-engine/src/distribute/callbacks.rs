@@ -168,7 +168,7 @@ unsafe extern "C" fn start(query: *mut c_void, top: u64, run: DhRun, error: *mut
         }
         row_groups[scan].push(RowGroup { start: group.start, rows: group.rows });
     }
-    match guard(|| query.start(top as usize, QueryRun { fragments, snapshot, row_groups })) {
+    match guard(|| query.start(top as usize, QueryRun { fragments, snapshot, row_groups, analyzed: run.analyzed })) {
         Ok(exchange) => Box::into_raw(Box::new(exchange)).cast(),
         Err(problem) => {
             // SAFETY: C++ gave an empty error.

@@ -37,6 +37,7 @@ pub struct DhRun {
     pub snapshot: *mut DhSnapshot,
     pub row_groups: *const DhRowGroup,
     pub row_group_count: u64,
+    pub analyzed: bool,
 }
 
 /// `DhSplit` in cpp/distribute/fragment.hpp.
