@@ -10,7 +10,9 @@ use arrow::ipc::writer::StreamWriter;
 use arrow_flight::{FlightDescriptor, Ticket};
 use duckherder_engine::client::{Patience, Prepared, RemoteIngest, RemoteSession, Start, StatementText};
 use duckherder_engine::{BatchSource, EngineError, Result};
-use duckherder_proto::actions::{Catalog, CloseStatement, DescribeCatalog, Empty, EndSession, EndTransaction};
+use duckherder_proto::actions::{
+    Catalog, CloseStatement, DescribeCatalog, DrawStatement, Drawing, Empty, EndSession, EndTransaction,
+};
 use duckherder_proto::any::Command;
 use duckherder_proto::statement::{ExecuteStatement, PrepareStatement, PreparedStatement, ResultKind, RunStatement};
 use uuid::Uuid;
@@ -128,6 +130,16 @@ async fn get(line: Line, place: &Place, message: &impl Command) -> Result<Incomi
     Ok(Incoming::new(line, stream))
 }
 
+fn message_of(statement: &StatementText, parameters: Vec<u8>) -> PrepareStatement {
+    PrepareStatement {
+        sql: statement.sql.clone(),
+        user_sql: statement.user_sql.clone(),
+        settings: statement.settings.clone(),
+        in_transaction: statement.in_transaction,
+        parameters,
+    }
+}
+
 /// One row of parameters as an Arrow IPC stream.
 fn encode_parameters(parameters: Option<&RecordBatch>) -> Result<Vec<u8>> {
     let Some(batch) = parameters else { return Ok(Vec::new()) };
@@ -144,13 +156,7 @@ impl RemoteSession for Session {
         start: Start,
         patience: &Patience,
     ) -> Result<Prepared> {
-        let message = PrepareStatement {
-            sql: statement.sql.clone(),
-            user_sql: statement.user_sql.clone(),
-            settings: statement.settings.clone(),
-            in_transaction: statement.in_transaction,
-            parameters: encode_parameters(parameters)?,
-        };
+        let message = message_of(statement, encode_parameters(parameters)?);
         let (line, place) = (self.line.clone(), self.place(statement.in_transaction));
         let (schema, told, rows) = match start {
             Start::Never => wait(patience, prepare(line, place, message))?,
@@ -226,6 +232,14 @@ impl RemoteSession for Session {
             wait(patience, self.line.action(Some(&place), &DescribeCatalog { known_version, in_transaction }))?;
         self.answered(in_transaction);
         Ok(described)
+    }
+
+    fn draw(&self, explain: &StatementText, patience: &Patience) -> Result<String> {
+        let place = self.place(explain.in_transaction);
+        let message = DrawStatement { statement: Some(message_of(explain, Vec::new())) };
+        let Drawing { mermaid } = wait(patience, self.line.action(Some(&place), &message))?;
+        self.answered(explain.in_transaction);
+        Ok(mermaid)
     }
 
     fn ingest(

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use duckherder_engine::EngineError;
 use duckherder_engine::distribute::{DistributedQuery, QueryRun};
-use duckherder_planner::{Cut, Distribution, Exchange, MergeStrategy};
+use duckherder_planner::{Distribution, Exchange};
 
 use super::Shared;
 use super::exchange::TaskExchange;
@@ -114,12 +114,7 @@ impl DistributedQuery for ScheduledQuery {
             let heavy = self.planned.report.heavy_line(*number).map(|line| format!(", {line}")).unwrap_or_default();
             lines.push((format!("Stage {number}"), format!("up to {} tasks on workers{shuffled}{heavy}", stage.tasks)));
         }
-        let on_driver = match (last.merge, last.cut) {
-            (MergeStrategy::None, _) => "passes the rows on".to_string(),
-            (merge, Cut::PartialAggregate) => format!("combines and finalizes the states ({})", merge.name()),
-            (merge, _) => format!("merges the rows ({})", merge.name()),
-        };
-        lines.push((format!("Stage {}", stages.len()), format!("the driver {on_driver}")));
+        lines.push((format!("Stage {}", stages.len()), format!("the driver {}", last.on_driver())));
         for number in &numbers {
             let name = if numbers.len() == 1 { "Fragment".to_string() } else { format!("Fragment {number}") };
             lines.push((name, fragments.get(*number).cloned().unwrap_or_default()));

@@ -131,6 +131,10 @@ struct DhClientTable {
 	                         DhCatalogSink sink, void *target, DhCatalogState *state, DhPatience patience,
 	                         DhError *error);
 
+	//! How a statement would be run, as a Mermaid flowchart; `explain` is the EXPLAIN of it.
+	bool (*session_draw)(void *session, const DhStatementText *explain, DhTextSink sink, void *target,
+	                     DhPatience patience, DhError *error);
+
 	//! Starts sending rows to the relation `duckherder_input` of a statement.
 	void *(*ingest_begin)(void *session, const DhStatementText *statement, const DhColumnTypes *columns,
 	                      DhPatience patience, DhError *error);

@@ -151,6 +151,16 @@ DhCatalogState Session::Describe(ClientContext &context, optional_idx known_vers
 	return state;
 }
 
+string Session::Draw(ClientContext &context, const RemoteStatement &explain, bool in_transaction) {
+	BorrowedStatement borrowed(explain, in_transaction);
+	string drawing;
+	auto take = [](void *target, DhText text) { *static_cast<string *>(target) = ToString(text); };
+	DhError error {nullptr, nullptr};
+	Rust().session_draw(handle, &borrowed.text, take, &drawing, PatienceOf(context), &error);
+	ThrowIfError(error);
+	return drawing;
+}
+
 Ingest::Ingest(ClientContext &context, Session &session, const RemoteStatement &statement, bool in_transaction,
                const vector<LogicalType> &types, const vector<string> &names) {
 	BorrowedStatement borrowed(statement, in_transaction);

@@ -167,6 +167,9 @@ pub struct DhClientTable {
         *mut DhError,
     ) -> bool,
 
+    pub session_draw:
+        unsafe extern "C" fn(Handle, *const DhStatementText, DhTextSink, *mut c_void, DhPatience, *mut DhError) -> bool,
+
     pub ingest_begin:
         unsafe extern "C" fn(Handle, *const DhStatementText, *const DhColumnTypes, DhPatience, *mut DhError) -> Handle,
     pub ingest_write: unsafe extern "C" fn(Handle, *mut FFI_ArrowArray, DhPatience, *mut DhError) -> bool,
