@@ -9,7 +9,8 @@ use arrow_flight::{
 use duckherder_planner::Graph;
 use duckherder_proto::actions::{
     CloseStatement, CountWorkers, DescribeCatalog, DrawStatement, Drawing, Empty, EndSession, EndTransaction,
-    InterruptSession, ListStatistics, LoadExtension, QueryStatistics, RegisterWorker, WorkerCount,
+    InterruptSession, ListStatistics, LoadExtension, QueryStatistics, RegisterWorker, RunProgress, WatchRun,
+    WorkerCount,
 };
 use duckherder_proto::any::Command;
 use duckherder_proto::statement::PrepareStatement;
@@ -38,6 +39,7 @@ pub fn list() -> Vec<ActionType> {
         (CloseStatement::TYPE_URL, "Forgets a prepared statement of the session"),
         (InterruptSession::TYPE_URL, "Stops what the session runs"),
         (EndSession::TYPE_URL, "Rolls back and forgets the session"),
+        (WatchRun::TYPE_URL, "Says how far the session's statement is"),
         (DrawStatement::TYPE_URL, "Draws how a statement would be run, as a Mermaid flowchart"),
         (DescribeCatalog::TYPE_URL, "Describes schemas, tables, views and more as the session sees them"),
         (RegisterWorker::TYPE_URL, "Adds a worker in another process"),
@@ -113,6 +115,10 @@ async fn own(driver: &Arc<Shared>, metadata: &MetadataMap, any: &Any) -> Result<
             })
             .await?;
         return Ok(Some(catalog.pack()));
+    } else if let Some(WatchRun { run }) = decode(any)? {
+        // Must not wait for the session.
+        let session = session(driver, metadata, false).await?;
+        return Ok(Some(RunProgress { done: session.done(run) }.pack()));
     } else if let Some(DrawStatement { statement }) = decode(any)? {
         let statement = statement.ok_or_else(|| DriverError::Invalid("there is no statement to draw".to_string()))?;
         let session = session(driver, metadata, statement.in_transaction).await?;

@@ -104,6 +104,22 @@ pub enum EntryKind {
     TableMacro = 7,
 }
 
+/// How far the session's statement with this number is: [`RunProgress`]. Waits for nothing.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct WatchRun {
+    /// As in [`RunStatement`](crate::statement::RunStatement).
+    #[prost(uint64, tag = "1")]
+    pub run: u64,
+}
+
+/// Answer to [`WatchRun`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RunProgress {
+    /// From 0 to 1; none if it does not run, or that is not known.
+    #[prost(double, optional, tag = "1")]
+    pub done: Option<f64>,
+}
+
 /// How a statement would be run: [`Drawing`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct DrawStatement {
@@ -209,6 +225,8 @@ command!(
     EndSession,
     DescribeCatalog,
     Catalog,
+    WatchRun,
+    RunProgress,
     DrawStatement,
     Drawing,
     RegisterWorker,

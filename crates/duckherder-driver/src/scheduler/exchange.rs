@@ -38,8 +38,7 @@ pub struct Run {
     pub snapshot: Snapshot,
     /// Names the query's plan, if it has run before: unique in the life of the driver.
     pub plan: Option<u64>,
-    /// The CPU time of each task is measured.
-    pub analyzed: bool,
+    pub measures: Measures,
     /// The rows of the last stage's tasks.
     queues: Vec<TaskQueue>,
     /// Readers of rows that have no order, if they have none.
@@ -49,6 +48,15 @@ pub struct Run {
     pub remote: Option<RemoteRun>,
     pub skew: Skew,
     control: Mutex<Control>,
+}
+
+/// What is measured while the tasks run.
+#[derive(Clone, Copy, Debug)]
+pub struct Measures {
+    /// The CPU time of each.
+    pub cpu: bool,
+    /// How far each is, if it is in this process.
+    pub progress: bool,
 }
 
 /// Which task: the stage by its place in the run.
@@ -100,7 +108,7 @@ impl TaskExchange {
         stages: Vec<RunningStage>,
         snapshot: Snapshot,
         plan: Option<u64>,
-        analyzed: bool,
+        measures: Measures,
         report: Arc<RunReport>,
     ) -> Result<Self, EngineError> {
         let query_id = shared.splits.next_query();
@@ -120,7 +128,7 @@ impl TaskExchange {
             stages,
             snapshot,
             plan,
-            analyzed,
+            measures,
             queues: std::iter::repeat_with(TaskQueue::default).take(queues).collect(),
             unordered,
             report,
@@ -221,6 +229,9 @@ impl Run {
 
     /// What `id` is busy with can be stopped, a statement from after it was submitted. Whether it may go on.
     pub fn stoppable(&self, id: TaskId, stop: Stop) -> bool {
+        if let (Stop::Statement(interrupter), true) = (&stop, self.measures.progress) {
+            self.report.runs(self.stages[id.stage].number, id.task, interrupter.clone());
+        }
         let mut control = lock(&self.control);
         control.running.push((id, stop));
         !control.stopped

@@ -147,7 +147,8 @@ pub fn run_task(run: &Arc<Run>, id: TaskId) -> Result<TaskRows, EngineError> {
     let stage = &run.stages[id.stage];
     let planned = planned(run, id, stage);
     let mut connection = run.shared().connections.enter_for(&run.snapshot, planned.as_ref())?;
-    let meter = run.analyzed.then(|| connection.get()?.measure_cpu()).transpose()?;
+    connection.get()?.watch(run.measures.progress);
+    let meter = run.measures.cpu.then(|| connection.get()?.measure_cpu()).transpose()?;
     let sent = run_planned(run, id, stage, planned, &mut connection)?;
     Ok(TaskRows { cpu: meter.map(|meter| meter.total()).transpose()?, ..sent })
 }

@@ -8,7 +8,7 @@ use duckherder_engine::distribute::{DistributedQuery, QueryRun};
 use duckherder_planner::{Distribution, Exchange};
 
 use super::Shared;
-use super::exchange::TaskExchange;
+use super::exchange::{Measures, TaskExchange};
 use super::files::FilesOfScans;
 use super::report::RunReport;
 use super::session::Last;
@@ -40,6 +40,12 @@ pub struct Planned {
 impl Planned {
     pub fn new(distribution: Distribution) -> Self {
         Self { distribution: Arc::new(distribution), report: Arc::default() }
+    }
+
+    /// How much of its tasks is done, from 0 to 1; `None` before the first begins.
+    pub fn done(&self) -> Option<f64> {
+        let tasks: Vec<usize> = self.distribution.stages.iter().map(|stage| stage.tasks as usize).collect();
+        self.report.done(&tasks)
     }
 
     /// How the query ran; `None` if it never did.
@@ -146,14 +152,14 @@ impl DistributedQuery for ScheduledQuery {
         if workers.is_empty() {
             return Err(EngineError::new("IO", "the last worker has left since the query was planned"));
         }
-        let analyzed = run.analyzed;
+        let measures = Measures { cpu: run.analyzed, progress: run.watched };
         let (stages, snapshot) = prepare(&self.shared, &self.planned.distribution, &self.files, top, run, &workers)?;
         for stage in &stages {
             self.planned.report.planned(stage.number, stage.tasks());
         }
         let plan = (!lock(&self.started).insert(top)).then_some(self.number);
         let exchange =
-            TaskExchange::start(&self.shared, stages, snapshot, plan, analyzed, Arc::clone(&self.planned.report))?;
+            TaskExchange::start(&self.shared, stages, snapshot, plan, measures, Arc::clone(&self.planned.report))?;
         Ok(Arc::new(exchange))
     }
 }

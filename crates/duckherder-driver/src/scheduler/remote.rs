@@ -142,7 +142,7 @@ impl RemoteRun {
             partitions: stage.partitions as u32,
             files: stage.stamps(id.task),
             heavy,
-            analyzed: run.analyzed,
+            analyzed: run.measures.cpu,
         };
         Ticket::new(task.pack())
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use duckherder_engine::Interrupter;
 use duckherder_planner::Split;
 
 use crate::sync::lock;
@@ -50,6 +51,8 @@ struct State {
     /// By stage: how many heavy keys have their rows spread over the next stage's tasks, and how many in each of them.
     heavy: BTreeMap<usize, (usize, usize)>,
     finished: Vec<TaskReport>,
+    /// The statements of tasks that run in this process, by stage and task, if the run is watched.
+    running: BTreeMap<(usize, usize), Interrupter>,
 }
 
 impl RunReport {
@@ -58,6 +61,7 @@ impl RunReport {
         let mut state = lock(&self.state);
         state.tasks.insert(stage, tasks);
         state.finished.retain(|report| report.stage != stage);
+        state.running.retain(|(running, _), _| *running != stage);
         state.workers.remove(&stage);
         state.heavy.remove(&stage);
     }
@@ -86,8 +90,33 @@ impl RunReport {
         }
     }
 
+    /// `statement` tells how far a task is.
+    pub fn runs(&self, stage: usize, task: usize, statement: Interrupter) {
+        lock(&self.state).running.insert((stage, task), statement);
+    }
+
     pub fn finished(&self, report: TaskReport) {
-        lock(&self.state).finished.push(report);
+        let mut state = lock(&self.state);
+        state.running.remove(&(report.stage, report.task));
+        state.finished.push(report);
+    }
+
+    /// How much of the tasks is done, from 0 to 1: each stage counts the same, in it each task, by what its statement
+    /// says, or as a whole where it runs elsewhere. `planned`: tasks by stage. Nothing before a stage has begun.
+    pub fn done(&self, planned: &[usize]) -> Option<f64> {
+        let state = lock(&self.state);
+        if state.tasks.is_empty() {
+            return None;
+        }
+        let of_stage = |(stage, planned): (usize, &usize)| {
+            let tasks = state.tasks.get(&stage).unwrap_or(planned);
+            let finished = state.finished.iter().filter(|report| report.stage == stage).count();
+            let running = state.running.range((stage, 0)..(stage + 1, 0));
+            let parts: f64 = running.filter_map(|(_, statement)| statement.progress()).sum();
+            ((finished as f64 + parts) / (*tasks).max(1) as f64).min(1.0)
+        };
+        let stages: f64 = planned.iter().enumerate().map(of_stage).sum();
+        Some(stages / planned.len().max(1) as f64)
     }
 
     /// Tasks and workers of the run; zeros if it never began.

@@ -9,7 +9,7 @@ use duckherder_planner::{Decision, Distribution, Graph, Plan, decide};
 use super::Shared;
 use super::files;
 use super::query::{Planned, ScheduledQuery};
-use crate::distribute::{ExecutionOutcome, SessionDistributor};
+use crate::distribute::{ExecutionOutcome, SessionDistributor, TasksWatch};
 use crate::sync::lock;
 
 /// The scheduler's part of a session.
@@ -78,9 +78,21 @@ impl SessionDistributor for Arc<SessionScheduler> {
         query.and_then(|query| query.outcome()).unwrap_or_else(ExecutionOutcome::local)
     }
 
+    fn watch(&self) -> Arc<dyn TasksWatch> {
+        Arc::new(LastWatch(Arc::clone(&self.last)))
+    }
+
     fn graph(&self) -> Graph {
         let last = lock(&self.last);
         let reason = last.reason.as_deref().unwrap_or("it is not a query");
         last.graph.clone().unwrap_or_else(|| Graph::local(reason))
+    }
+}
+
+struct LastWatch(Arc<Mutex<Last>>);
+
+impl TasksWatch for LastWatch {
+    fn done(&self) -> Option<f64> {
+        lock(&self.0).query.clone()?.done()
     }
 }

@@ -34,6 +34,8 @@ struct DhStatementText {
 	const DhSetting *settings;
 	size_t setting_count;
 	bool in_transaction;
+	//! Somebody asks how far it is, once it runs.
+	bool watched;
 };
 
 //! Columns that leave the client: an Arrow schema, and each column's DuckDB type as text.

@@ -205,6 +205,7 @@ TableFunctionSet QueryFunctions() {
 	TableFunction function(Identifier(QUERY_FUNCTION), signature, RemoteScanNext, Bind, InitGlobal, InitRemoteScanLocal);
 	function.projection_pushdown = true;
 	function.get_partition_data = RemoteScanPartition;
+	function.table_scan_progress = RemoteScanProgress;
 	// The statement may have an ORDER BY, which holds whatever preserve_insertion_order says.
 	function.order_preservation_type = OrderPreservationType::FIXED_ORDER;
 	function.to_string = Describe;

@@ -49,6 +49,8 @@ struct DhRun {
 	uint64_t row_group_count;
 	//! For EXPLAIN ANALYZE.
 	bool analyzed;
+	//! Somebody asks how far it is.
+	bool watched;
 };
 
 //! The Rust side of distribution. All of it may be called from any thread.

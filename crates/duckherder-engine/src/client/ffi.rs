@@ -50,6 +50,7 @@ pub struct DhStatementText {
     pub settings: *const DhSetting,
     pub setting_count: usize,
     pub in_transaction: bool,
+    pub watched: bool,
 }
 
 /// `DhColumnTypes`.

@@ -44,6 +44,8 @@ pub struct StatementText {
     pub user_sql: String,
     pub settings: Vec<Setting>,
     pub in_transaction: bool,
+    /// Somebody asks how far it is, once it runs.
+    pub watched: bool,
 }
 
 /// Whether preparing a statement also starts it.

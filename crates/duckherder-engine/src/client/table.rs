@@ -125,6 +125,7 @@ unsafe fn read_statement(statement: *const DhStatementText) -> StatementText {
                 })
                 .collect(),
             in_transaction: statement.in_transaction,
+            watched: statement.watched,
         }
     }
 }

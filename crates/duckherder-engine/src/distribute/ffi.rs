@@ -38,6 +38,7 @@ pub struct DhRun {
     pub row_groups: *const DhRowGroup,
     pub row_group_count: u64,
     pub analyzed: bool,
+    pub watched: bool,
 }
 
 /// `DhSplit` in cpp/distribute/fragment.hpp.
