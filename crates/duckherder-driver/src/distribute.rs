@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use duckherder_engine::{Connection, Database, EngineError};
+use duckherder_planner::Graph;
 use duckherder_proto::task::ReadSplit;
 use duckherder_worker::shuffle::ShuffleStore;
 
@@ -42,6 +43,18 @@ pub trait SessionDistributor: Send {
 
     /// The statement has ended: how it was run.
     fn statement_ended(&mut self) -> ExecutionOutcome;
+
+    /// To ask, from any thread, how far the statement is.
+    fn watch(&self) -> Arc<dyn TasksWatch>;
+
+    /// How the statement would be run that EXPLAIN was just asked for.
+    fn graph(&self) -> Graph;
+}
+
+/// How far the tasks of a session's statement are.
+pub trait TasksWatch: Send + Sync {
+    /// From 0 to 1; nothing while it has no tasks. Waits for nothing.
+    fn done(&self) -> Option<f64>;
 }
 
 /// How a statement was run, in the words of the statistics.

@@ -40,9 +40,11 @@ pub enum Run {
         close_after: bool,
         /// In the user's words, if they differ from those at preparation.
         user_sql: String,
+        /// The client's number for it; 0 if nobody asks how far it is.
+        run: u64,
     },
     /// A new statement, described in its stream's first message; prepared only, if it is to only read and does not.
-    New { statement: PrepareStatement, only_reading: bool },
+    New { statement: PrepareStatement, only_reading: bool, run: u64 },
 }
 
 /// Starts a statement whose rows the returned stream carries. Dropping the stream stops the statement.
@@ -86,17 +88,20 @@ struct Pump<'a> {
 impl Pump<'_> {
     fn run(&mut self, core: &mut SessionCore, run: Run, statistics: &Statistics) -> Result<()> {
         match run {
-            Run::Prepared { statement_id, parameters, in_transaction, close_after, user_sql } => {
+            Run::Prepared { statement_id, parameters, in_transaction, close_after, user_sql, run } => {
                 core.join_transaction_to_run(in_transaction)?;
                 let mut prepared = core.take(statement_id)?;
                 let sql = if user_sql.is_empty() { prepared.user_sql.clone() } else { user_sql };
-                let result = core.measured(sql, statistics, |core| self.execute(core, &mut prepared, &parameters));
+                let result = core.measured(sql, statistics, |core| {
+                    core.watch(run);
+                    self.execute(core, &mut prepared, &parameters)
+                });
                 if !close_after {
                     core.put_back(statement_id, prepared);
                 }
                 result
             }
-            Run::New { statement, only_reading } => self.run_new(core, statement, only_reading, statistics),
+            Run::New { statement, only_reading, run } => self.run_new(core, statement, only_reading, run, statistics),
         }
     }
 
@@ -127,6 +132,7 @@ impl Pump<'_> {
         core: &mut SessionCore,
         statement: PrepareStatement,
         only_reading: bool,
+        run: u64,
         statistics: &Statistics,
     ) -> Result<()> {
         core.apply_settings(&statement.settings)?;
@@ -135,6 +141,7 @@ impl Pump<'_> {
         let PrepareStatement { sql, user_sql, in_transaction, .. } = statement;
         let user_sql = if user_sql.is_empty() { sql.clone() } else { user_sql };
         let stopwatch = core.statement_starts(user_sql.clone());
+        core.watch(run);
         // A refusal would abort the client's transaction: there, binding comes first.
         let at_once = match only_reading && in_transaction {
             true => None,

@@ -79,9 +79,9 @@ pub async fn flight_info(
 
 /// `DoGet`.
 pub async fn rows(driver: &Shared, metadata: &MetadataMap, ticket: &Any) -> Result<RowStream, Status> {
-    if let Some(RunStatement { statement: Some(statement), only_reading }) = decode(ticket)? {
+    if let Some(RunStatement { statement: Some(statement), only_reading, run }) = decode(ticket)? {
         let session = session(driver, metadata, statement.in_transaction).await?;
-        return start(driver, &session, Run::New { statement, only_reading }).await;
+        return start(driver, &session, Run::New { statement, only_reading, run }).await;
     }
     if let Some(execute) = decode::<ExecuteStatement>(ticket)? {
         let session = session(driver, metadata, execute.in_transaction).await?;
@@ -91,6 +91,7 @@ pub async fn rows(driver: &Shared, metadata: &MetadataMap, ticket: &Any) -> Resu
             in_transaction: execute.in_transaction,
             close_after: execute.close_after,
             user_sql: execute.user_sql,
+            run: execute.run,
         };
         return start(driver, &session, run).await;
     }

@@ -6,11 +6,14 @@ use arrow_flight::sql::Any;
 use arrow_flight::{
     Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, Result as ActionResult,
 };
+use duckherder_planner::Graph;
 use duckherder_proto::actions::{
-    CloseStatement, CountWorkers, DescribeCatalog, Empty, EndSession, EndTransaction, InterruptSession, ListStatistics,
-    LoadExtension, QueryStatistics, RegisterWorker, WorkerCount,
+    CloseStatement, CountWorkers, DescribeCatalog, DrawStatement, Drawing, Empty, EndSession, EndTransaction,
+    InterruptSession, ListStatistics, LoadExtension, QueryStatistics, RegisterWorker, RunProgress, WatchRun,
+    WorkerCount,
 };
 use duckherder_proto::any::Command;
+use duckherder_proto::statement::PrepareStatement;
 use prost::Message;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
@@ -19,7 +22,9 @@ use crate::catalog;
 use crate::error::{DriverError, Result};
 use crate::flight_sql;
 use crate::own::{decode, session};
+use crate::rows;
 use crate::service::Shared;
+use crate::session::SessionCore;
 use crate::sql::quote_identifier;
 
 /// Flight's own action to cancel what `GetFlightInfo` announced.
@@ -34,6 +39,8 @@ pub fn list() -> Vec<ActionType> {
         (CloseStatement::TYPE_URL, "Forgets a prepared statement of the session"),
         (InterruptSession::TYPE_URL, "Stops what the session runs"),
         (EndSession::TYPE_URL, "Rolls back and forgets the session"),
+        (WatchRun::TYPE_URL, "Says how far the session's statement is"),
+        (DrawStatement::TYPE_URL, "Draws how a statement would be run, as a Mermaid flowchart"),
         (DescribeCatalog::TYPE_URL, "Describes schemas, tables, views and more as the session sees them"),
         (RegisterWorker::TYPE_URL, "Adds a worker in another process"),
         (CountWorkers::TYPE_URL, "Counts the workers"),
@@ -108,6 +115,14 @@ async fn own(driver: &Arc<Shared>, metadata: &MetadataMap, any: &Any) -> Result<
             })
             .await?;
         return Ok(Some(catalog.pack()));
+    } else if let Some(WatchRun { run }) = decode(any)? {
+        // Must not wait for the session.
+        let session = session(driver, metadata, false).await?;
+        return Ok(Some(RunProgress { done: session.done(run) }.pack()));
+    } else if let Some(DrawStatement { statement }) = decode(any)? {
+        let statement = statement.ok_or_else(|| DriverError::Invalid("there is no statement to draw".to_string()))?;
+        let session = session(driver, metadata, statement.in_transaction).await?;
+        return Ok(Some(Drawing { mermaid: session.run(move |core| draw(core, statement)).await? }.pack()));
     } else if let Some(RegisterWorker { worker_id, location }) = decode(any)? {
         driver.cluster.register(&worker_id, &location).await?;
         driver.sessions.workers_changed();
@@ -121,6 +136,21 @@ async fn own(driver: &Arc<Shared>, metadata: &MetadataMap, any: &Any) -> Result<
         return Ok(None);
     }
     Ok(Some(Empty {}.pack()))
+}
+
+/// How the statement that an EXPLAIN is of would be run.
+fn draw(core: &mut SessionCore, explain: PrepareStatement) -> Result<String> {
+    core.apply_settings(&explain.settings)?;
+    core.join_transaction(explain.in_transaction)?;
+    if let Some(distributor) = &mut core.distributor {
+        distributor.statement_starts(&explain.sql);
+    }
+    rows::query(&core.connection, &explain.sql)?;
+    let graph = match &mut core.distributor {
+        Some(distributor) => distributor.graph(),
+        None => Graph::local("this driver distributes nothing"),
+    };
+    Ok(graph.mermaid())
 }
 
 async fn load_extension(driver: &Shared, name: String) -> Result<()> {

@@ -15,7 +15,7 @@ use duckherder_proto::statement::Setting;
 use duckherder_proto::transaction::TransactionMark;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
-use crate::distribute::{Distributor, SessionDistributor};
+use crate::distribute::{Distributor, SessionDistributor, TasksWatch};
 use crate::error::{DriverError, Result};
 use crate::outlet::Outlet;
 use crate::sql::{quote_identifier, quote_text};
@@ -48,6 +48,10 @@ pub struct Session {
     pub owner: Owner,
     core: Arc<AsyncMutex<SessionCore>>,
     interrupter: duckherder_engine::Interrupter,
+    /// How far the tasks of what runs are, if it has some.
+    tasks: Option<Arc<dyn TasksWatch>>,
+    /// The client's number for what runs; 0 if nobody asks how far it is.
+    run: Arc<AtomicU64>,
     /// The stream whose pump holds `core`.
     live: Mutex<Option<Arc<Outlet>>>,
     /// What `core` is used for right now.
@@ -62,6 +66,8 @@ pub struct Session {
 /// What belongs to the holder of the session's lock.
 pub struct SessionCore {
     pub connection: Connection,
+    /// As in [`Session`].
+    run: Arc<AtomicU64>,
     pub distributor: Option<Box<dyn SessionDistributor>>,
     statements: HashMap<u64, Prepared>,
     last_statement: u64,
@@ -96,8 +102,11 @@ impl Session {
         }
         let distributor = distributor.map(|distributor| distributor.open_session(&connection)).transpose()?;
         let interrupter = connection.interrupter();
+        let tasks = distributor.as_ref().map(|distributor| distributor.watch());
+        let run = Arc::new(AtomicU64::new(0));
         let core = SessionCore {
             connection,
+            run: Arc::clone(&run),
             distributor,
             statements: HashMap::new(),
             last_statement: 0,
@@ -109,6 +118,8 @@ impl Session {
             owner,
             core: Arc::new(AsyncMutex::new(core)),
             interrupter,
+            tasks,
+            run,
             live: Mutex::new(None),
             running: Mutex::new(None),
             waiting: AtomicUsize::new(0),
@@ -157,6 +168,16 @@ impl Session {
         if let Some(execution) = running {
             execution.cancel();
         }
+    }
+
+    /// How much of the client's statement `run` is done, from 0 to 1; nothing if it does not run, or that is not known.
+    /// Waits for nothing.
+    pub fn done(&self, run: u64) -> Option<f64> {
+        if run == 0 || self.run.load(Ordering::Acquire) != run {
+            return None;
+        }
+        let tasks = self.tasks.as_ref().and_then(|tasks| tasks.done());
+        tasks.or_else(|| self.interrupter.progress())
     }
 
     /// Interrupts, rolls back and frees all that the session holds.
@@ -251,6 +272,7 @@ impl SessionGuard {
 impl Drop for SessionGuard {
     fn drop(&mut self) {
         self.execution.finish();
+        self.core.run.store(0, Ordering::Release);
         *lock(&self.session.live) = None;
         *lock(&self.session.running) = None;
         self.session.touch();
@@ -272,6 +294,12 @@ impl DerefMut for SessionGuard {
 }
 
 impl SessionCore {
+    /// The statement that starts now is the client's `run`, or, with 0, one that nobody watches.
+    pub fn watch(&mut self, run: u64) {
+        self.connection.watch(run > 0);
+        self.run.store(run, Ordering::Release);
+    }
+
     /// Makes the client's settings hold on the connection; those that do already cost nothing.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ struct DhSourceTable {
 	void (*schema)(void *self, ArrowSchema *schema);
 	//! `waker` becomes Rust's, whatever the answer; it ends with dh_waker_free.
 	int (*poll)(void *self, uint64_t partition, void *waker, ArrowArray *array, DhError *error);
+	//! From 0 to 1; below 0 if it is not known. Waits for nothing.
+	double (*progress)(void *self);
 	void (*release)(void *self);
 };
 }
@@ -75,6 +77,10 @@ public:
 	}
 	void Schema(ArrowSchema &schema) const {
 		table.schema(self, &schema);
+	}
+	//! How much of what makes the rows is done, from 0 to 1; below 0 if it is not known.
+	double Progress() const {
+		return table.progress(self);
 	}
 	//! Parks `interrupt` if there is nothing yet. Throws what the source reports.
 	DhPoll Poll(duckdb::idx_t partition, const duckdb::InterruptState &interrupt, ArrowArray &array) const;

@@ -80,6 +80,13 @@ void dh_database_forget_plans(DhDatabase *database) {
 	database->changes->generation++;
 }
 
+//! Whether DuckDB estimates how far the statements that begin from now on are.
+void dh_connection_watch(DhConnection *connection, bool watched) {
+	auto &config = ClientConfig::GetConfig(*connection->context);
+	config.enable_progress_bar = watched;
+	config.print_progress_bar = false;
+}
+
 //! A handle that can stop what the connection runs, from any thread; it does not keep the connection alive.
 weak_ptr<ClientContext> *dh_interrupter_new(DhConnection *connection) {
 	return new weak_ptr<ClientContext>(connection->context);
@@ -90,6 +97,13 @@ void dh_interrupter_interrupt(weak_ptr<ClientContext> *interrupter) {
 	if (context) {
 		context->Interrupt();
 	}
+}
+
+//! Percent of what the connection runs, by DuckDB's estimate; below 0 if it does not know, or the connection is not
+//! watched.
+double dh_interrupter_progress(weak_ptr<ClientContext> *interrupter) {
+	auto context = interrupter->lock();
+	return context ? context->GetQueryProgress().GetPercentage() : -1;
 }
 
 void dh_interrupter_free(weak_ptr<ClientContext> *interrupter) {

@@ -197,6 +197,12 @@ impl Connection {
         error.into_result(())
     }
 
+    /// Whether DuckDB estimates how far the statements are that begin from now on; see [`Interrupter::progress`].
+    pub fn watch(&self, watched: bool) {
+        // SAFETY: the handle is alive, and no other thread uses the connection.
+        unsafe { ffi::dh_connection_watch(self.handle, watched) }
+    }
+
     /// A handle that stops what this connection runs, from any thread.
     pub fn interrupter(&self) -> Interrupter {
         // SAFETY: the handle is alive.
@@ -231,5 +237,13 @@ impl Interrupter {
     pub fn interrupt(&self) {
         // SAFETY: the handle is alive.
         unsafe { ffi::dh_interrupter_interrupt(self.0.0) }
+    }
+
+    /// How much of the running statement is done, from 0 to 1, by DuckDB's estimate; nothing if it has none, or the
+    /// connection is not [watched](Connection::watch). Waits for nothing.
+    pub fn progress(&self) -> Option<f64> {
+        // SAFETY: the handle is alive.
+        let percent = unsafe { ffi::dh_interrupter_progress(self.0.0) };
+        (percent >= 0.0).then_some((percent / 100.0).min(1.0))
     }
 }

@@ -12,7 +12,7 @@ use crate::error::EngineError;
 macro_rules! opaque {
     ($($name:ident),+) => { $(#[repr(C)] pub struct $name { _private: [u8; 0] })+ };
 }
-opaque!(DhDatabase, DhConnection, DhStatement, DhResult, DhDescription, DhInterrupter);
+opaque!(DhDatabase, DhConnection, DhStatement, DhResult, DhDescription, DhInterrupter, DhCpuMeter);
 
 /// A borrowed text.
 #[derive(Clone, Copy)]
@@ -91,6 +91,7 @@ pub struct DhSourceTable {
     pub partitions: unsafe extern "C" fn(*mut c_void) -> u64,
     pub schema: unsafe extern "C" fn(*mut c_void, *mut FFI_ArrowSchema),
     pub poll: unsafe extern "C" fn(*mut c_void, u64, *mut c_void, *mut FFI_ArrowArray, *mut DhError) -> c_int,
+    pub progress: unsafe extern "C" fn(*mut c_void) -> f64,
     pub release: unsafe extern "C" fn(*mut c_void),
 }
 
@@ -124,9 +125,15 @@ unsafe extern "C" {
     ) -> bool;
     pub fn dh_connection_unregister_input(connection: *mut DhConnection, name: DhText, error: *mut DhError) -> bool;
 
+    pub fn dh_connection_watch(connection: *mut DhConnection, watched: bool);
     pub fn dh_interrupter_new(connection: *mut DhConnection) -> *mut DhInterrupter;
     pub fn dh_interrupter_interrupt(interrupter: *mut DhInterrupter);
+    pub fn dh_interrupter_progress(interrupter: *mut DhInterrupter) -> f64;
     pub fn dh_interrupter_free(interrupter: *mut DhInterrupter);
+
+    pub fn dh_cpu_meter_new(connection: *mut DhConnection, error: *mut DhError) -> *mut DhCpuMeter;
+    pub fn dh_cpu_meter_total(meter: *mut DhCpuMeter, error: *mut DhError) -> i64;
+    pub fn dh_cpu_meter_free(meter: *mut DhCpuMeter);
 
     pub fn dh_statement_prepare(
         connection: *mut DhConnection,

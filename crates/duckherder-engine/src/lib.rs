@@ -13,6 +13,7 @@ use libduckdb_sys as _;
 
 pub mod client;
 pub mod connection;
+mod cpu;
 pub mod database;
 pub mod distribute;
 pub mod error;
@@ -24,6 +25,7 @@ pub mod source;
 pub mod statement;
 
 pub use connection::{Connection, Definition, Interrupter};
+pub use cpu::CpuMeter;
 pub use database::Database;
 pub use error::{EngineError, Result};
 pub use memory::keep_freed_memory;

@@ -32,11 +32,16 @@ pub trait BatchSource: Send + Sync {
     /// # Errors
     /// Becomes the error of the statement that reads.
     fn poll_next(&self, partition: usize, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch>>>;
+
+    /// How much of what makes the rows is done, from 0 to 1, if that is known. Waits for nothing.
+    fn progress(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// The source as C++ takes it over.
 pub(crate) fn into_raw(source: Arc<dyn BatchSource>) -> (DhSourceTable, *mut c_void) {
-    let table = DhSourceTable { partitions, schema, poll, release };
+    let table = DhSourceTable { partitions, schema, poll, progress, release };
     (table, Box::into_raw(Box::new(source)).cast())
 }
 
@@ -96,6 +101,12 @@ unsafe extern "C" fn poll(
 fn next_batch(source: &dyn BatchSource, partition: usize, waker: &Waker) -> Poll<Option<Result<RecordBatch>>> {
     let polled = source.poll_next(partition, &mut Context::from_waker(waker));
     polled.map(|batch| batch.map(|batch| batch.and_then(plain_batch)))
+}
+
+unsafe extern "C" fn progress(this: *mut c_void) -> f64 {
+    // SAFETY: C++ calls with what `into_raw` gave it.
+    let source = unsafe { borrow(this) };
+    catch_unwind(AssertUnwindSafe(|| source.progress())).ok().flatten().unwrap_or(-1.0)
 }
 
 unsafe extern "C" fn release(this: *mut c_void) {

@@ -15,6 +15,7 @@ mod rows;
 mod runtime;
 mod session;
 mod transaction;
+mod watch;
 
 use std::ffi::c_void;
 use std::sync::Arc;

@@ -21,6 +21,7 @@ use tonic::Streaming;
 use crate::call::Line;
 use crate::io_error;
 use crate::runtime::runtime;
+use crate::watch::Watch;
 
 /// Bytes of rows that wait for DuckDB before the driver is held back.
 const WAITING_BYTES: usize = 32 << 20;
@@ -31,6 +32,7 @@ pub struct Rows {
     queue: Arc<Queue>,
     /// What still receives, if anything does.
     receiving: Option<AbortHandle>,
+    watch: Option<Watch>,
 }
 
 #[derive(Default)]
@@ -85,11 +87,11 @@ impl Rows {
     ///
     /// # Errors
     /// There are no threads to do it.
-    pub fn receive(mut incoming: Incoming, schema: SchemaRef) -> Result<Self> {
+    pub fn receive(mut incoming: Incoming, schema: SchemaRef, watch: Option<Watch>) -> Result<Self> {
         let queue = Arc::new(Queue::default());
         while let Some(next) = incoming.next(&schema).now_or_never() {
             if queue.put(next) {
-                return Ok(Self { schema, queue, receiving: None });
+                return Ok(Self { schema, queue, receiving: None, watch });
             }
             if queue.state().bytes > WAITING_BYTES {
                 break;
@@ -101,7 +103,7 @@ impl Rows {
                 filled.has_room().await;
             }
         });
-        Ok(Self { schema, queue, receiving: Some(receiving.abort_handle()) })
+        Ok(Self { schema, queue, receiving: Some(receiving.abort_handle()), watch })
     }
 }
 
@@ -180,6 +182,10 @@ impl Drop for Rows {
 }
 
 impl BatchSource for Rows {
+    fn progress(&self) -> Option<f64> {
+        self.watch.as_ref()?.done()
+    }
+
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }

@@ -1,6 +1,7 @@
 //! One session on a driver: its statements, its transaction, the catalog as it sees it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use arrow::ipc::writer::StreamWriter;
 use arrow_flight::{FlightDescriptor, Ticket};
 use duckherder_engine::client::{Patience, Prepared, RemoteIngest, RemoteSession, Start, StatementText};
 use duckherder_engine::{BatchSource, EngineError, Result};
-use duckherder_proto::actions::{Catalog, CloseStatement, DescribeCatalog, Empty, EndSession, EndTransaction};
+use duckherder_proto::actions::{
+    Catalog, CloseStatement, DescribeCatalog, DrawStatement, Drawing, Empty, EndSession, EndTransaction,
+};
 use duckherder_proto::any::Command;
 use duckherder_proto::statement::{ExecuteStatement, PrepareStatement, PreparedStatement, ResultKind, RunStatement};
 use uuid::Uuid;
@@ -20,6 +23,7 @@ use crate::ingest::Ingest;
 use crate::rows::{Incoming, Rows};
 use crate::runtime::{runtime, wait, wait_at_most};
 use crate::transaction::TransactionState;
+use crate::watch::Watch;
 
 /// Rolling back takes no longer than this, or the driver is lost and does it by itself.
 const ROLLBACK_LIMIT: Duration = Duration::from_secs(30);
@@ -30,6 +34,8 @@ pub struct Session {
     name: Header,
     transaction: Arc<TransactionState>,
     statements: Mutex<Statements>,
+    /// Statements that were run and watched.
+    runs: AtomicU64,
 }
 
 /// Statements that were prepared and not executed, by our own numbers.
@@ -41,7 +47,7 @@ struct Statements {
 
 enum Known {
     /// The driver waits to be told to run it.
-    Prepared { driver_id: u64, schema: SchemaRef },
+    Prepared { driver_id: u64, schema: SchemaRef, watched: bool },
     /// It runs, and its rows are on their way.
     Running(Arc<Rows>),
 }
@@ -53,7 +59,7 @@ impl Session {
     /// The name does not make a header; it always does.
     pub fn open(line: Line) -> Result<Self> {
         let name = Header::try_from(Uuid::new_v4().to_string()).map_err(|error| malformed(&error))?;
-        Ok(Self { line, name, transaction: Arc::default(), statements: Mutex::default() })
+        Ok(Self { line, name, transaction: Arc::default(), statements: Mutex::default(), runs: AtomicU64::new(0) })
     }
 
     fn statements(&self) -> MutexGuard<'_, Statements> {
@@ -73,6 +79,11 @@ impl Session {
         let transaction =
             if in_transaction { Header::try_from(self.transaction.mark().to_string()).ok() } else { None };
         Place { session: self.name.clone(), transaction }
+    }
+
+    /// A number for a run that is watched, 0 for any other.
+    fn next_run(&self, watched: bool) -> u64 {
+        if watched { self.runs.fetch_add(1, Ordering::Relaxed) + 1 } else { 0 }
     }
 
     /// The driver has answered a call.
@@ -113,19 +124,34 @@ async fn prepare(line: Line, place: Place, message: PrepareStatement) -> Result<
 }
 
 async fn run_statement(line: Line, place: Place, message: RunStatement) -> Result<Told> {
+    let watch = watch(&line, &place, message.run);
     let mut incoming = get(line, &place, &message).await?;
     let (schema, told) = incoming.head().await?;
     let rows = match told.statement_id {
-        0 => Some(Rows::receive(incoming, Arc::clone(&schema))?),
+        0 => Some(Rows::receive(incoming, Arc::clone(&schema), watch)?),
         _ => None,
     };
     Ok((schema, told, rows))
+}
+
+fn watch(line: &Line, place: &Place, run: u64) -> Option<Watch> {
+    (run > 0).then(|| Watch::new(line.clone(), Place { transaction: None, ..place.clone() }, run))
 }
 
 async fn get(line: Line, place: &Place, message: &impl Command) -> Result<Incoming> {
     let answer = line.client().do_get(in_place(Ticket::new(message.pack()), Some(place))).await;
     let stream = answer.map_err(|status| line.error(&status))?.into_inner();
     Ok(Incoming::new(line, stream))
+}
+
+fn message_of(statement: &StatementText, parameters: Vec<u8>) -> PrepareStatement {
+    PrepareStatement {
+        sql: statement.sql.clone(),
+        user_sql: statement.user_sql.clone(),
+        settings: statement.settings.clone(),
+        in_transaction: statement.in_transaction,
+        parameters,
+    }
 }
 
 /// One row of parameters as an Arrow IPC stream.
@@ -144,26 +170,23 @@ impl RemoteSession for Session {
         start: Start,
         patience: &Patience,
     ) -> Result<Prepared> {
-        let message = PrepareStatement {
-            sql: statement.sql.clone(),
-            user_sql: statement.user_sql.clone(),
-            settings: statement.settings.clone(),
-            in_transaction: statement.in_transaction,
-            parameters: encode_parameters(parameters)?,
-        };
-        let (line, place) = (self.line.clone(), self.place(statement.in_transaction));
+        let message = message_of(statement, encode_parameters(parameters)?);
+        let (line, place, watched) = (self.line.clone(), self.place(statement.in_transaction), statement.watched);
         let (schema, told, rows) = match start {
             Start::Never => wait(patience, prepare(line, place, message))?,
             Start::IfReading | Start::Always => {
                 let only_reading = matches!(start, Start::IfReading);
-                let run = RunStatement { statement: Some(message), only_reading };
+                let run = RunStatement { statement: Some(message), only_reading, run: self.next_run(watched) };
                 wait(patience, run_statement(line, place, run))?
             }
         };
         self.answered(statement.in_transaction);
         let statement = match rows {
             Some(rows) => self.remember(Known::Running(Arc::new(rows))),
-            None => self.remember(Known::Prepared { driver_id: told.statement_id, schema: Arc::clone(&schema) }),
+            None => {
+                let schema = Arc::clone(&schema);
+                self.remember(Known::Prepared { driver_id: told.statement_id, schema, watched })
+            }
         };
         Ok(Prepared {
             statement,
@@ -189,9 +212,9 @@ impl RemoteSession for Session {
         patience: &Patience,
     ) -> Result<Arc<dyn BatchSource>> {
         let known = self.statements().known.remove(&statement);
-        let (statement_id, schema) = match known {
+        let (statement_id, schema, watched) = match known {
             Some(Known::Running(rows)) => return Ok(rows),
-            Some(Known::Prepared { driver_id, schema }) => (driver_id, schema),
+            Some(Known::Prepared { driver_id, schema, watched }) => (driver_id, schema, watched),
             None => return Err(EngineError::internal(format!("statement {statement} was not prepared"))),
         };
         let message = ExecuteStatement {
@@ -200,9 +223,11 @@ impl RemoteSession for Session {
             in_transaction,
             close_after: true,
             user_sql: user_sql.to_string(),
+            run: self.next_run(watched),
         };
         let (line, place) = (self.line.clone(), self.place(in_transaction));
-        let rows = wait(patience, async move { Rows::receive(get(line, &place, &message).await?, schema) })?;
+        let watch = watch(&line, &place, message.run);
+        let rows = wait(patience, async move { Rows::receive(get(line, &place, &message).await?, schema, watch) })?;
         self.answered(in_transaction);
         Ok(Arc::new(rows))
     }
@@ -226,6 +251,14 @@ impl RemoteSession for Session {
             wait(patience, self.line.action(Some(&place), &DescribeCatalog { known_version, in_transaction }))?;
         self.answered(in_transaction);
         Ok(described)
+    }
+
+    fn draw(&self, explain: &StatementText, patience: &Patience) -> Result<String> {
+        let place = self.place(explain.in_transaction);
+        let message = DrawStatement { statement: Some(message_of(explain, Vec::new())) };
+        let Drawing { mermaid } = wait(patience, self.line.action(Some(&place), &message))?;
+        self.answered(explain.in_transaction);
+        Ok(mermaid)
     }
 
     fn ingest(

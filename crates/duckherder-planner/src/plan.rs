@@ -19,6 +19,9 @@ pub struct Plan {
     /// A table with fewer rows is one task.
     #[serde(default = "row_group_rows")]
     pub min_split_rows: u64,
+    /// Operators have labels, and their keys names.
+    #[serde(default)]
+    pub explained: bool,
     /// Operators, by id, at which a cut was tried and DuckDB could not write the SQL.
     #[serde(default)]
     pub not_written: Vec<u64>,
@@ -71,6 +74,12 @@ pub struct PlanNode {
     /// By how many keys all windows of the operator are partitioned; 0 if not all by the same.
     #[serde(default)]
     pub partition_keys: u64,
+    /// Itself in a few words, if the plan is explained.
+    #[serde(default)]
+    pub label: String,
+    /// What its rows could be shuffled by, if the plan is explained: a text for each child.
+    #[serde(default)]
+    pub keys: Vec<String>,
 }
 
 /// DuckDB's operator types, as far as the planner knows what to do with them.

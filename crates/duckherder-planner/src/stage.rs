@@ -104,6 +104,17 @@ impl MergeStrategy {
     }
 }
 
+impl Stage {
+    /// What the driver does with the rows of its tasks.
+    pub fn on_driver(&self) -> String {
+        match (self.merge, self.cut) {
+            (MergeStrategy::None, _) => "passes the rows on".to_string(),
+            (merge, Cut::PartialAggregate) => format!("combines and finalizes the states ({})", merge.name()),
+            (merge, _) => format!("merges the rows ({})", merge.name()),
+        }
+    }
+}
+
 impl Distribution {
     /// The stages whose rows come to the driver, in order.
     pub fn gathered(&self) -> impl Iterator<Item = &Stage> {

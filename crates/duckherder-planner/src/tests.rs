@@ -301,7 +301,7 @@ fn a_side_whose_rows_are_kept_is_not_whole() {
 fn a_side_of_few_rows_out_of_many_is_broadcast() {
     let text = |kind: &str| {
         format!(
-            r#"(COMPARISON_JOIN "join":{{"type":"{kind}","equalities":1,"asof":false}} [large 5000000] (FILTER "estimated_rows":1000 [customer 500000]))"#
+            r#"(COMPARISON_JOIN "join":{{"type":"{kind}","equalities":1,"asof":false}} [large 5000000] (FILTER "estimated_rows":1000 [customer 100000]))"#
         )
     };
     let always = |kind: &str| plan(&text(kind), r#""distribution":"always","#);

@@ -2,6 +2,7 @@
 //! body is the packed message; its one result is the packed answer named beside it.
 
 use crate::any::command;
+use crate::statement::PrepareStatement;
 use crate::task::FileStamp;
 
 /// Ends the session's transaction: [`Empty`].
@@ -103,6 +104,38 @@ pub enum EntryKind {
     TableMacro = 7,
 }
 
+/// How far the session's statement with this number is: [`RunProgress`]. Waits for nothing.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct WatchRun {
+    /// As in [`RunStatement`](crate::statement::RunStatement).
+    #[prost(uint64, tag = "1")]
+    pub run: u64,
+}
+
+/// Answer to [`WatchRun`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RunProgress {
+    /// From 0 to 1; none if it does not run, or that is not known.
+    #[prost(double, optional, tag = "1")]
+    pub done: Option<f64>,
+}
+
+/// How a statement would be run: [`Drawing`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct DrawStatement {
+    /// The EXPLAIN of the statement, without parameters.
+    #[prost(message, optional, tag = "1")]
+    pub statement: Option<PrepareStatement>,
+}
+
+/// Answer to [`DrawStatement`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Drawing {
+    /// A flowchart in Mermaid's language.
+    #[prost(string, tag = "1")]
+    pub mermaid: String,
+}
+
 /// Adds a worker in another process: [`Empty`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct RegisterWorker {
@@ -192,6 +225,10 @@ command!(
     EndSession,
     DescribeCatalog,
     Catalog,
+    WatchRun,
+    RunProgress,
+    DrawStatement,
+    Drawing,
     RegisterWorker,
     CountWorkers,
     WorkerCount,

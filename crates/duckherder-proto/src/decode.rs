@@ -1,5 +1,7 @@
 //! Flight messages as record batches, and the check that none of them is missing.
 
+use std::time::Duration;
+
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow_flight::FlightData;
@@ -17,7 +19,7 @@ use crate::task::EndOfPartition;
 pub struct BatchStream {
     decoder: FlightDataDecoder,
     rows: u64,
-    ended: bool,
+    end: Option<EndOfPartition>,
 }
 
 /// What comes out of a [`BatchStream`].
@@ -31,7 +33,7 @@ pub enum Received {
 impl BatchStream {
     pub fn new(messages: impl futures::Stream<Item = Result<FlightData, tonic::Status>> + Send + 'static) -> Self {
         let decoder = FlightDataDecoder::new(messages.map_err(FlightError::from));
-        Self { decoder, rows: 0, ended: false }
+        Self { decoder, rows: 0, end: None }
     }
 
     /// What comes next, `None` once all rows are there.
@@ -50,21 +52,26 @@ impl BatchStream {
                 }
                 _ => None,
             };
-            if let Some(EndOfPartition { rows }) = end {
-                if rows != self.rows {
-                    let message = format!("{} of {rows} rows arrived", self.rows);
+            if let Some(end) = end {
+                if end.rows != self.rows {
+                    let message = format!("{} of {} rows arrived", self.rows, end.rows);
                     return Err(ErrorDetail::new("IO", message));
                 }
-                self.ended = true;
+                self.end = Some(end);
             }
             if received.is_some() {
                 return Ok(received);
             }
         }
-        match self.ended {
-            true => Ok(None),
-            false => Err(ErrorDetail::new("IO", format!("the stream was cut after {} rows", self.rows))),
+        match self.end {
+            Some(_) => Ok(None),
+            None => Err(ErrorDetail::new("IO", format!("the stream was cut after {} rows", self.rows))),
         }
+    }
+
+    /// The CPU time of a task that is analyzed, once all rows are there.
+    pub fn cpu(&self) -> Option<Duration> {
+        self.end.as_ref()?.cpu_ns.map(Duration::from_nanos)
     }
 
     fn failed(&self, error: FlightError) -> ErrorDetail {

@@ -1,6 +1,7 @@
 //! Record batches as Flight messages, made on the thread that pulls them out of DuckDB.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
@@ -76,11 +77,22 @@ impl BatchEncoder {
         self.finish_after(self.rows)
     }
 
+    /// The same for a task, which took so much CPU time if it was measured.
+    ///
+    /// # Errors
+    /// As for [`finish`](Self::finish).
+    pub fn finish_task(&mut self, cpu: Option<Duration>) -> Result<FlightData, ArrowError> {
+        self.finish_with(EndOfPartition { rows: self.rows, cpu_ns: cpu.map(nanoseconds) })
+    }
+
     /// [`finish`](Self::finish) of a stream of `rows` rows, wherever they were encoded.
     pub(crate) fn finish_after(&mut self, rows: u64) -> Result<FlightData, ArrowError> {
+        self.finish_with(EndOfPartition { rows, cpu_ns: None })
+    }
+
+    fn finish_with(&mut self, end: EndOfPartition) -> Result<FlightData, ArrowError> {
         let empty = RecordBatch::new_empty(Arc::clone(&self.schema));
         let (_, data) = self.generator.encode(&empty, &mut self.tracker, &self.options, &mut self.context)?;
-        let end = EndOfPartition { rows };
         Ok(message(data).with_app_metadata(end.pack()))
     }
 }
@@ -93,6 +105,11 @@ pub fn schema_bytes(schema: &Schema) -> Result<prost::bytes::Bytes, ArrowError> 
     let options = IpcWriteOptions::default();
     let message: arrow_flight::IpcMessage = arrow_flight::SchemaAsIpc::new(schema, &options).try_into()?;
     Ok(message.0)
+}
+
+/// A duration as it travels.
+pub fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn message(data: EncodedData) -> FlightData {

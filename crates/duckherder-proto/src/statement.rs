@@ -45,6 +45,10 @@ pub struct RunStatement {
     /// A statement that would change something is prepared and not run: its stream has no rows.
     #[prost(bool, tag = "2")]
     pub only_reading: bool,
+    /// The client's number for this run, by which [`WatchRun`](crate::actions::WatchRun) asks how far it is; 0 if it will
+    /// not.
+    #[prost(uint64, tag = "3")]
+    pub run: u64,
 }
 
 /// What the driver knows of a statement.
@@ -92,6 +96,9 @@ pub struct ExecuteStatement {
     /// As in [`PrepareStatement`].
     #[prost(string, tag = "5")]
     pub user_sql: String,
+    /// As in [`RunStatement`].
+    #[prost(uint64, tag = "6")]
+    pub run: u64,
 }
 
 /// First descriptor of a `DoPut`: the stream's rows are the relation `duckherder_input` of `sql`, for example

@@ -34,6 +34,9 @@ pub struct RunTask {
     /// Keys whose rows do not all go to the partition of their hash; the other side of the join has the same.
     #[prost(message, repeated, tag = "10")]
     pub heavy: Vec<HeavyKey>,
+    /// The end of the answer says how much CPU time the task took.
+    #[prost(bool, tag = "11")]
+    pub analyzed: bool,
     /// Every row goes to every partition; there is no hash.
     #[prost(bool, tag = "12")]
     pub broadcast: bool,
@@ -118,6 +121,9 @@ pub struct ReadSplit {
 pub struct EndOfPartition {
     #[prost(uint64, tag = "1")]
     pub rows: u64,
+    /// Of a task that is analyzed.
+    #[prost(uint64, optional, tag = "2")]
+    pub cpu_ns: Option<u64>,
 }
 
 /// `app_metadata` of the last message of the answer to a [`RunTask`] with partitions: what others have fetched.
@@ -130,6 +136,9 @@ pub struct TaskMoved {
     /// Bytes that were on disk meanwhile.
     #[prost(uint64, tag = "3")]
     pub spilled_bytes: u64,
+    /// Of a task that is analyzed.
+    #[prost(uint64, optional, tag = "4")]
+    pub cpu_ns: Option<u64>,
 }
 
 command!(RunTask, ReadSplit, ReadPartition, EndOfPartition, TaskMoved);

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::Schema;
 use arrow_flight::FlightData;
-use duckherder_engine::{Connection, Database, EngineError, Interrupter, ResultStream};
+use duckherder_engine::{Connection, CpuMeter, Database, EngineError, Interrupter, ResultStream};
 use duckherder_proto::any::Command;
-use duckherder_proto::encode::BatchEncoder;
+use duckherder_proto::encode::{BatchEncoder, nanoseconds};
 use duckherder_proto::task::{RunTask, TaskMoved};
 use futures::{Stream, StreamExt};
 use tokio::runtime::Handle;
@@ -93,8 +93,14 @@ impl Running<'_> {
         }
     }
 
+    /// Measures what the task costs, if it is to be measured.
+    fn meter(&self, connection: &Connection) -> Result<Option<CpuMeter>> {
+        Ok(self.task.analyzed.then(|| connection.measure_cpu()).transpose()?)
+    }
+
     fn send_rows(&self, sender: &mpsc::Sender<Result<FlightData, Status>>) -> Result<()> {
         let connection = self.database.connect()?;
+        let meter = self.meter(&connection)?;
         let rows = self.start(&connection)?;
         let (mut encoder, schema) = BatchEncoder::new(rows.schema());
         let mut messages = vec![schema];
@@ -111,13 +117,14 @@ impl Running<'_> {
             send(&mut messages)?;
         }
         files::check(&self.task.files)?;
-        messages.push(encoder.finish()?);
+        messages.push(encoder.finish_task(meter.map(|meter| meter.total()).transpose()?)?);
         send(&mut messages)
     }
 
     /// Runs a task whose rows others fetch; ends once they have.
     fn keep_rows(&self, sender: &mpsc::Sender<Result<FlightData, Status>>) -> Result<()> {
         let connection = self.database.connect()?;
+        let meter = self.meter(&connection)?;
         let rows = self.start(&connection)?;
         let key = TaskKey { query: self.task.query_id, stage: self.task.stage, task: self.task.task };
         let stop = |partitions: &Arc<Partitions>| self.go_on(Stop::Rows(Arc::clone(partitions)));
@@ -132,7 +139,13 @@ impl Running<'_> {
         let sent = shuffle::keep(store, room, key, rows, division, stop, check)?;
         // No rows, but how many there were: that the driver knows that all is well, and what was moved.
         let (mut encoder, schema) = BatchEncoder::new(Arc::new(Schema::empty()));
-        let moved = TaskMoved { rows: sent.rows, bytes: sent.bytes, spilled_bytes: sent.spilled_bytes };
+        let cpu = meter.map(|meter| meter.total()).transpose()?;
+        let moved = TaskMoved {
+            rows: sent.rows,
+            bytes: sent.bytes,
+            spilled_bytes: sent.spilled_bytes,
+            cpu_ns: cpu.map(nanoseconds),
+        };
         for message in [schema, encoder.finish()?.with_app_metadata(moved.pack())] {
             // The driver has gone if this fails.
             let _ = sender.blocking_send(Ok(message));

@@ -69,6 +69,7 @@ pub async fn rows(driver: &Arc<Shared>, handle: &[u8], once: bool) -> Result<Row
         in_transaction,
         close_after: once,
         user_sql: String::new(),
+        run: 0,
     };
     let stream = execute::start(guard, run, Arc::clone(&driver.statistics));
     if once && session.own_of_statement() {

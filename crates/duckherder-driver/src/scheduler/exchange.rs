@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 use duckherder_engine::distribute::{Exchange, Snapshot, TaskOutput};
@@ -38,6 +38,7 @@ pub struct Run {
     pub snapshot: Snapshot,
     /// Names the query's plan, if it has run before: unique in the life of the driver.
     pub plan: Option<u64>,
+    pub measures: Measures,
     /// The rows of the last stage's tasks.
     queues: Vec<TaskQueue>,
     /// Readers of rows that have no order, if they have none.
@@ -47,6 +48,15 @@ pub struct Run {
     pub remote: Option<RemoteRun>,
     pub skew: Skew,
     control: Mutex<Control>,
+}
+
+/// What is measured while the tasks run.
+#[derive(Clone, Copy, Debug)]
+pub struct Measures {
+    /// The CPU time of each.
+    pub cpu: bool,
+    /// How far each is, if it is in this process.
+    pub progress: bool,
 }
 
 /// Which task: the stage by its place in the run.
@@ -98,6 +108,7 @@ impl TaskExchange {
         stages: Vec<RunningStage>,
         snapshot: Snapshot,
         plan: Option<u64>,
+        measures: Measures,
         report: Arc<RunReport>,
     ) -> Result<Self, EngineError> {
         let query_id = shared.splits.next_query();
@@ -117,6 +128,7 @@ impl TaskExchange {
             stages,
             snapshot,
             plan,
+            measures,
             queues: std::iter::repeat_with(TaskQueue::default).take(queues).collect(),
             unordered,
             report,
@@ -166,7 +178,7 @@ impl Run {
             }))
             .unwrap_or_else(|_| Err(EngineError::internal(format!("task {} panicked", id.task))));
             match done {
-                Ok(TaskRows { rows, bytes, spilled_bytes }) => {
+                Ok(TaskRows { rows, bytes, spilled_bytes, cpu }) => {
                     let stage = &self.stages[id.stage];
                     self.report.finished(TaskReport {
                         stage: stage.number,
@@ -176,6 +188,7 @@ impl Run {
                         rows,
                         bytes,
                         spilled_bytes,
+                        cpu,
                         elapsed: started.elapsed(),
                     });
                     if self.is_last(id) {
@@ -216,6 +229,9 @@ impl Run {
 
     /// What `id` is busy with can be stopped, a statement from after it was submitted. Whether it may go on.
     pub fn stoppable(&self, id: TaskId, stop: Stop) -> bool {
+        if let (Stop::Statement(interrupter), true) = (&stop, self.measures.progress) {
+            self.report.runs(self.stages[id.stage].number, id.task, interrupter.clone());
+        }
         let mut control = lock(&self.control);
         control.running.push((id, stop));
         !control.stopped
@@ -259,6 +275,8 @@ pub struct TaskRows {
     pub bytes: u64,
     /// Bytes that were on disk until others had fetched them.
     pub spilled_bytes: u64,
+    /// If the query is analyzed.
+    pub cpu: Option<Duration>,
 }
 
 impl Exchange for TaskExchange {

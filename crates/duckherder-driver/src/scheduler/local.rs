@@ -146,7 +146,21 @@ impl Drop for SnapshotConnection {
 pub fn run_task(run: &Arc<Run>, id: TaskId) -> Result<TaskRows, EngineError> {
     let stage = &run.stages[id.stage];
     let planned = planned(run, id, stage);
-    let mut snapshot_connection = run.shared().connections.enter_for(&run.snapshot, planned.as_ref())?;
+    let mut connection = run.shared().connections.enter_for(&run.snapshot, planned.as_ref())?;
+    connection.get()?.watch(run.measures.progress);
+    let meter = run.measures.cpu.then(|| connection.get()?.measure_cpu()).transpose()?;
+    let sent = run_planned(run, id, stage, planned, &mut connection)?;
+    Ok(TaskRows { cpu: meter.map(|meter| meter.total()).transpose()?, ..sent })
+}
+
+/// Runs a task with the plan that there may be, or without one.
+fn run_planned(
+    run: &Arc<Run>,
+    id: TaskId,
+    stage: &RunningStage,
+    planned: Option<PlanKey>,
+    snapshot_connection: &mut SnapshotConnection,
+) -> Result<TaskRows, EngineError> {
     if let Some(task) = planned {
         let sent = snapshot_connection
             .open_planned(task, &stage.fragment)
@@ -199,7 +213,7 @@ fn run_fragment(
     let store = &run.shared().store;
     let room = store.room(run.query_id, || Room::of(connection))?;
     let moved = shuffle::keep(store, room, key, rows, division, stop, || files::check(&stamps))?;
-    Ok(TaskRows { rows: moved.rows, bytes: moved.bytes, spilled_bytes: moved.spilled_bytes })
+    Ok(TaskRows { rows: moved.rows, bytes: moved.bytes, spilled_bytes: moved.spilled_bytes, cpu: None })
 }
 
 /// What the task's plan is known by, if it may be used again: by a query that has run before and whose plan was kept, in

@@ -9,6 +9,8 @@
 //!     skew             the keys of a join that are too many for one task
 //!     local            a task on the driver's instance, at the query's snapshot
 //!     remote           a task in another process, its split read back from the driver
+//!   RunReport          what the tasks of a run did
+//!     unevenness       how evenly they shared it
 //! ```
 
 mod exchange;
@@ -23,6 +25,7 @@ mod skew;
 mod splits;
 mod stages;
 mod threads;
+mod unevenness;
 mod unordered;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex, Weak};
 
 use duckherder_engine::EngineError;
 use duckherder_engine::distribute::{DistributedQuery, QueryRun};
-use duckherder_planner::{Cut, Distribution, Exchange, MergeStrategy};
+use duckherder_planner::{Distribution, Exchange};
 
 use super::Shared;
-use super::exchange::TaskExchange;
+use super::exchange::{Measures, TaskExchange};
 use super::files::FilesOfScans;
 use super::report::RunReport;
 use super::session::Last;
 use super::stages::{needed, prepare};
+use super::unevenness::skew;
 use crate::cluster::RemoteWorker;
 use crate::distribute::ExecutionOutcome;
 use crate::sync::lock;
@@ -39,6 +40,12 @@ pub struct Planned {
 impl Planned {
     pub fn new(distribution: Distribution) -> Self {
         Self { distribution: Arc::new(distribution), report: Arc::default() }
+    }
+
+    /// How much of its tasks is done, from 0 to 1; `None` before the first begins.
+    pub fn done(&self) -> Option<f64> {
+        let tasks: Vec<usize> = self.distribution.stages.iter().map(|stage| stage.tasks as usize).collect();
+        self.report.done(&tasks)
     }
 
     /// How the query ran; `None` if it never did.
@@ -114,12 +121,7 @@ impl DistributedQuery for ScheduledQuery {
             let heavy = self.planned.report.heavy_line(*number).map(|line| format!(", {line}")).unwrap_or_default();
             lines.push((format!("Stage {number}"), format!("up to {} tasks on workers{shuffled}{heavy}", stage.tasks)));
         }
-        let on_driver = match (last.merge, last.cut) {
-            (MergeStrategy::None, _) => "passes the rows on".to_string(),
-            (merge, Cut::PartialAggregate) => format!("combines and finalizes the states ({})", merge.name()),
-            (merge, _) => format!("merges the rows ({})", merge.name()),
-        };
-        lines.push((format!("Stage {}", stages.len()), format!("the driver {on_driver}")));
+        lines.push((format!("Stage {}", stages.len()), format!("the driver {}", last.on_driver())));
         for number in &numbers {
             let name = if numbers.len() == 1 { "Fragment".to_string() } else { format!("Fragment {number}") };
             lines.push((name, fragments.get(*number).cloned().unwrap_or_default()));
@@ -130,7 +132,10 @@ impl DistributedQuery for ScheduledQuery {
                 1 => format!("Task {task}"),
                 _ => format!("Task {number}.{task}"),
             };
-            lines.extend(self.planned.report.lines(*number).into_iter().map(|(task, line)| (task_name(task), line)));
+            let tasks = self.planned.report.tasks(*number);
+            lines.extend(tasks.iter().map(|report| (task_name(report.task), report.line())));
+            let name = if numbers.len() == 1 { "Skew".to_string() } else { format!("Skew {number}") };
+            lines.extend(skew(&tasks).map(|skew| (name, skew)));
         }
         lines
     }
@@ -148,12 +153,14 @@ impl DistributedQuery for ScheduledQuery {
         if workers.is_empty() {
             return Err(EngineError::new("IO", "the last worker has left since the query was planned"));
         }
+        let measures = Measures { cpu: run.analyzed, progress: run.watched };
         let (stages, snapshot) = prepare(&self.shared, &self.planned.distribution, &self.files, top, run, &workers)?;
         for stage in &stages {
             self.planned.report.planned(stage.number, stage.tasks());
         }
         let plan = (!lock(&self.started).insert(top)).then_some(self.number);
-        let exchange = TaskExchange::start(&self.shared, stages, snapshot, plan, Arc::clone(&self.planned.report))?;
+        let exchange =
+            TaskExchange::start(&self.shared, stages, snapshot, plan, measures, Arc::clone(&self.planned.report))?;
         Ok(Arc::new(exchange))
     }
 }

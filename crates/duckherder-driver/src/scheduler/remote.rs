@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, UdpSocket};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use arrow_flight::Ticket;
@@ -142,6 +143,7 @@ impl RemoteRun {
             files: stage.stamps(id.task),
             heavy,
             broadcast: stage.broadcast,
+            analyzed: run.measures.cpu,
         };
         Ticket::new(task.pack())
     }
@@ -224,7 +226,9 @@ async fn wait_for_others(worker: &RemoteWorker, ticket: Ticket) -> Result<TaskRo
         }
     }
     match moved {
-        Some(TaskMoved { rows, bytes, spilled_bytes }) => Ok(TaskRows { rows, bytes, spilled_bytes }),
+        Some(TaskMoved { rows, bytes, spilled_bytes, cpu_ns }) => {
+            Ok(TaskRows { rows, bytes, spilled_bytes, cpu: cpu_ns.map(Duration::from_nanos) })
+        }
         None => {
             let cut = ErrorDetail::new("IO", "its answer was cut before the task had ended");
             Err(name_worker(worker, cut))
@@ -269,6 +273,7 @@ async fn receive(
             }
         }
     }
+    sent.cpu = stream.cpu();
     Ok(sent)
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use duckherder_engine::Interrupter;
 use duckherder_planner::Split;
 
 use crate::sync::lock;
@@ -18,6 +19,9 @@ pub struct TaskReport {
     pub rows: u64,
     pub bytes: u64,
     pub spilled_bytes: u64,
+    /// See [`CpuMeter`](duckherder_engine::CpuMeter); of a query that is analyzed.
+    pub cpu: Option<Duration>,
+    /// From its start until its rows had gone where they go.
     pub elapsed: Duration,
 }
 
@@ -47,6 +51,8 @@ struct State {
     /// By stage: how many heavy keys have their rows spread over the next stage's tasks, and how many in each of them.
     heavy: BTreeMap<usize, (usize, usize)>,
     finished: Vec<TaskReport>,
+    /// The statements of tasks that run in this process, by stage and task, if the run is watched.
+    running: BTreeMap<(usize, usize), Interrupter>,
 }
 
 impl RunReport {
@@ -55,6 +61,7 @@ impl RunReport {
         let mut state = lock(&self.state);
         state.tasks.insert(stage, tasks);
         state.finished.retain(|report| report.stage != stage);
+        state.running.retain(|(running, _), _| *running != stage);
         state.workers.remove(&stage);
         state.heavy.remove(&stage);
     }
@@ -83,8 +90,33 @@ impl RunReport {
         }
     }
 
+    /// `statement` tells how far a task is.
+    pub fn runs(&self, stage: usize, task: usize, statement: Interrupter) {
+        lock(&self.state).running.insert((stage, task), statement);
+    }
+
     pub fn finished(&self, report: TaskReport) {
-        lock(&self.state).finished.push(report);
+        let mut state = lock(&self.state);
+        state.running.remove(&(report.stage, report.task));
+        state.finished.push(report);
+    }
+
+    /// How much of the tasks is done, from 0 to 1: each stage counts the same, in it each task, by what its statement
+    /// says, or as a whole where it runs elsewhere. `planned`: tasks by stage. Nothing before a stage has begun.
+    pub fn done(&self, planned: &[usize]) -> Option<f64> {
+        let state = lock(&self.state);
+        if state.tasks.is_empty() {
+            return None;
+        }
+        let of_stage = |(stage, planned): (usize, &usize)| {
+            let tasks = state.tasks.get(&stage).unwrap_or(planned);
+            let finished = state.finished.iter().filter(|report| report.stage == stage).count();
+            let running = state.running.range((stage, 0)..(stage + 1, 0));
+            let parts: f64 = running.filter_map(|(_, statement)| statement.progress()).sum();
+            ((finished as f64 + parts) / (*tasks).max(1) as f64).min(1.0)
+        };
+        let stages: f64 = planned.iter().enumerate().map(of_stage).sum();
+        Some(stages / planned.len().max(1) as f64)
     }
 
     /// Tasks and workers of the run; zeros if it never began.
@@ -94,37 +126,42 @@ impl RunReport {
         (state.tasks.values().sum(), workers.len())
     }
 
-    /// A line a finished task of the stage, in order.
-    pub fn lines(&self, stage: usize) -> Vec<(usize, String)> {
+    /// The finished tasks of the stage, in order.
+    pub fn tasks(&self, stage: usize) -> Vec<TaskReport> {
         let mut finished = lock(&self.state).finished.clone();
         finished.retain(|report| report.stage == stage);
         finished.sort_by_key(|report| report.task);
-        finished.iter().map(|report| (report.task, line(report))).collect()
+        finished
     }
 }
 
-fn line(report: &TaskReport) -> String {
-    let (unit, split) = match report.part {
-        Part::Rows(split) => ("rowid", split),
-        Part::RowGroups(split) => ("row group", split),
-        Part::Files(split) => ("file", split),
-    };
-    let rows = match split {
-        Split::Range { first: None, last: None } => "all rows".to_string(),
-        Split::Range { first: None, last: Some(last) } => format!("{unit} <= {last}"),
-        Split::Range { first: Some(first), last: None } => format!("{unit} >= {first}"),
-        Split::Range { first: Some(first), last: Some(last) } => format!("{unit} {first} to {last}"),
-        Split::Remainder { tasks, task } => format!("{unit} % {tasks} = {task}"),
-    };
-    let spilled = match report.spilled_bytes {
-        0 => String::new(),
-        bytes => format!(", {bytes} bytes spilled"),
-    };
-    format!(
-        "{} of {rows}: {} rows, {} bytes{spilled}, {:.1} ms",
-        report.worker,
-        report.rows,
-        report.bytes,
-        report.elapsed.as_secs_f64() * 1000.0
-    )
+impl TaskReport {
+    /// As EXPLAIN ANALYZE shows it.
+    pub fn line(&self) -> String {
+        let (unit, split) = match self.part {
+            Part::Rows(split) => ("rowid", split),
+            Part::RowGroups(split) => ("row group", split),
+            Part::Files(split) => ("file", split),
+        };
+        let part = match split {
+            Split::Range { first: None, last: None } => "all rows".to_string(),
+            Split::Range { first: None, last: Some(last) } => format!("{unit} <= {last}"),
+            Split::Range { first: Some(first), last: None } => format!("{unit} >= {first}"),
+            Split::Range { first: Some(first), last: Some(last) } => format!("{unit} {first} to {last}"),
+            Split::Remainder { tasks, task } => format!("{unit} % {tasks} = {task}"),
+        };
+        let cpu = self.cpu.map_or_else(String::new, |cpu| format!(", {} CPU", milliseconds(cpu)));
+        format!(
+            "{} of {part}: {} rows, {} bytes, {} bytes spilled{cpu}, {} wall",
+            self.worker,
+            self.rows,
+            self.bytes,
+            self.spilled_bytes,
+            milliseconds(self.elapsed)
+        )
+    }
+}
+
+fn milliseconds(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
 }

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex};
 
 use duckherder_engine::distribute::{self, DistributedQuery};
 use duckherder_planner::plan::Distributed;
-use duckherder_planner::{Decision, Distribution, Plan, decide};
+use duckherder_planner::{Decision, Distribution, Graph, Plan, decide};
 
 use super::Shared;
 use super::files;
 use super::query::{Planned, ScheduledQuery};
-use crate::distribute::{ExecutionOutcome, SessionDistributor};
+use crate::distribute::{ExecutionOutcome, SessionDistributor, TasksWatch};
 use crate::sync::lock;
 
 /// The scheduler's part of a session.
@@ -23,6 +23,8 @@ pub struct SessionScheduler {
 pub struct Last {
     pub query: Option<Planned>,
     reason: Option<String>,
+    /// Of a plan that was explained.
+    graph: Option<Graph>,
 }
 
 impl SessionScheduler {
@@ -42,14 +44,15 @@ impl distribute::Distributor for SessionScheduler {
         match decide(&plan, workers) {
             Decision::Local { reason } => {
                 tracing::debug!(reason, "not distributed");
-                *lock(&self.last) = Last { query: None, reason: Some(reason) };
+                *lock(&self.last) = Last { reason: Some(reason), ..Last::default() };
                 None
             }
             Decision::Distributed(distribution) => {
                 let planned = Planned::new(distribution.clone());
                 let session = Arc::downgrade(&self.last);
                 let query = Arc::new(ScheduledQuery::new(Arc::clone(&self.shared), planned.clone(), files, session));
-                *lock(&self.last) = Last { query: Some(planned), reason: None };
+                let graph = plan.explained.then(|| Graph::distributed(&plan, &distribution, workers));
+                *lock(&self.last) = Last { query: Some(planned), reason: None, graph };
                 Some((distribution, query))
             }
         }
@@ -57,7 +60,7 @@ impl distribute::Distributor for SessionScheduler {
 
     fn stay(&self, reason: &str) {
         tracing::debug!(reason, "not distributed");
-        *lock(&self.last) = Last { query: None, reason: Some(reason.to_string()) };
+        *lock(&self.last) = Last { reason: Some(reason.to_string()), ..Last::default() };
     }
 
     fn reason(&self) -> Option<String> {
@@ -73,5 +76,23 @@ impl SessionDistributor for Arc<SessionScheduler> {
     fn statement_ended(&mut self) -> ExecutionOutcome {
         let query = std::mem::take(&mut *lock(&self.last)).query;
         query.and_then(|query| query.outcome()).unwrap_or_else(ExecutionOutcome::local)
+    }
+
+    fn watch(&self) -> Arc<dyn TasksWatch> {
+        Arc::new(LastWatch(Arc::clone(&self.last)))
+    }
+
+    fn graph(&self) -> Graph {
+        let last = lock(&self.last);
+        let reason = last.reason.as_deref().unwrap_or("it is not a query");
+        last.graph.clone().unwrap_or_else(|| Graph::local(reason))
+    }
+}
+
+struct LastWatch(Arc<Mutex<Last>>);
+
+impl TasksWatch for LastWatch {
+    fn done(&self) -> Option<f64> {
+        lock(&self.0).query.clone()?.done()
     }
 }

@@ -107,7 +107,7 @@ pub fn prepare(
     run: QueryRun,
     workers: &[Worker],
 ) -> Result<(Vec<RunningStage>, Snapshot), EngineError> {
-    let QueryRun { fragments, snapshot, row_groups } = run;
+    let QueryRun { fragments, snapshot, row_groups, .. } = run;
     let numbers = needed(&distribution.stages, top);
     let mut prepared: Vec<RunningStage> = Vec::new();
     for (number, fragment) in fragments.into_iter().enumerate().filter(|(number, _)| numbers.contains(number)) {

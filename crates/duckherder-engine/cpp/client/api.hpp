@@ -34,6 +34,8 @@ struct DhStatementText {
 	const DhSetting *settings;
 	size_t setting_count;
 	bool in_transaction;
+	//! Somebody asks how far it is, once it runs.
+	bool watched;
 };
 
 //! Columns that leave the client: an Arrow schema, and each column's DuckDB type as text.
@@ -130,6 +132,10 @@ struct DhClientTable {
 	bool (*session_describe)(void *session, bool known, uint64_t known_version, bool in_transaction,
 	                         DhCatalogSink sink, void *target, DhCatalogState *state, DhPatience patience,
 	                         DhError *error);
+
+	//! How a statement would be run, as a Mermaid flowchart; `explain` is the EXPLAIN of it.
+	bool (*session_draw)(void *session, const DhStatementText *explain, DhTextSink sink, void *target,
+	                     DhPatience patience, DhError *error);
 
 	//! Starts sending rows to the relation `duckherder_input` of a statement.
 	void *(*ingest_begin)(void *session, const DhStatementText *statement, const DhColumnTypes *columns,

@@ -40,6 +40,23 @@ string RunningQuery(ClientContext &context) {
 	return running ? context.GetCurrentQuery() : string();
 }
 
+ConnectionState::Explaining::Explaining(ConnectionState &state_p, string sql)
+    : state(state_p), guard(state.explaining_lock), looked_for_macros(state.looked_for_macros) {
+	state.explained = std::move(sql);
+	state.looked_for_macros = false;
+}
+
+ConnectionState::Explaining::~Explaining() {
+	state.explained.clear();
+	state.looked_for_macros = looked_for_macros;
+	state.rebind = false;
+	state.expand_macros = false;
+}
+
+string ConnectionState::BoundText(ClientContext &context) const {
+	return IsExplaining() ? explained : RunningQuery(context);
+}
+
 void ConnectionState::NoteRemote(ClientContext &context) {
 	std::lock_guard<std::mutex> guard(lock);
 	if (!remote_query) {
@@ -77,7 +94,7 @@ void ConnectionState::WithoutMacros(ClientContext &context) {
 		return;
 	}
 	looked_for_macros = true;
-	auto text = RunningQuery(context);
+	auto text = BoundText(context);
 	if (text.empty()) {
 		return;
 	}

@@ -13,6 +13,19 @@ duckdb::string RunningQuery(duckdb::ClientContext &context);
 
 class ConnectionState : public duckdb::ClientContextState {
 public:
+	//! As long as this lives, what is bound is bound as `sql`, an EXPLAIN, would be; one at a time.
+	class Explaining {
+	public:
+		Explaining(ConnectionState &state, duckdb::string sql);
+		~Explaining();
+		Explaining(const Explaining &) = delete;
+
+	private:
+		ConnectionState &state;
+		std::lock_guard<std::mutex> guard;
+		const bool looked_for_macros;
+	};
+
 	explicit ConnectionState(duckdb::idx_t connection_id) : connection_id(connection_id) {
 	}
 	~ConnectionState() override;
@@ -21,6 +34,11 @@ public:
 
 	//! Closes the sessions of `registry` with this connection.
 	void Watch(const duckdb::shared_ptr<SessionRegistry> &registry);
+	//! The text of what is being bound: the running statement's, but for what it explains.
+	duckdb::string BoundText(duckdb::ClientContext &context) const;
+	bool IsExplaining() const {
+		return !explained.empty();
+	}
 	//! The running statement concerns a driver: its time will be recorded. Its scans may begin on several threads at once.
 	void NoteRemote(duckdb::ClientContext &context);
 	//! The statement that is being bound must be bound once more.
@@ -57,6 +75,9 @@ private:
 	std::mutex lock;
 	//! What runs, if it concerns a driver.
 	duckdb::optional<duckdb::string> remote_query;
+	std::mutex explaining_lock;
+	//! See Explaining.
+	duckdb::string explained;
 	bool rebind = false;
 	bool expand_macros = false;
 	bool looked_for_macros = false;

@@ -2,6 +2,7 @@
 
 #include "duckdb/common/arrow/arrow_appender.hpp"
 #include "duckdb/common/arrow/arrow_converter.hpp"
+#include "duckdb/main/client_config.hpp"
 #include "wire_type.hpp"
 
 using namespace duckdb; // NOLINT
@@ -54,7 +55,7 @@ struct BorrowedStatement {
 			settings.push_back(DhSetting {ToText(setting.name), {ToText(setting.value), setting.present}});
 		}
 		text = DhStatementText {ToText(source.sql), ToText(source.user_sql), settings.data(), settings.size(),
-		                        in_transaction};
+		                        in_transaction, false};
 	}
 	vector<DhSetting> settings;
 	DhStatementText text;
@@ -83,6 +84,7 @@ Session::~Session() {
 void Session::Prepare(ClientContext &context, const RemoteStatement &statement, bool in_transaction,
                       const vector<pair<string, Value>> &parameters, DhStart start, PreparedRemote &result) {
 	BorrowedStatement borrowed(statement, in_transaction);
+	borrowed.text.watched = ClientConfig::GetConfig(context).enable_progress_bar;
 	DhPrepared prepared;
 	DhError error {nullptr, nullptr};
 	if (parameters.empty()) {
@@ -149,6 +151,16 @@ DhCatalogState Session::Describe(ClientContext &context, optional_idx known_vers
 	                        in_transaction, sink, target, &state, PatienceOf(context), &error);
 	ThrowIfError(error);
 	return state;
+}
+
+string Session::Draw(ClientContext &context, const RemoteStatement &explain, bool in_transaction) {
+	BorrowedStatement borrowed(explain, in_transaction);
+	string drawing;
+	auto take = [](void *target, DhText text) { *static_cast<string *>(target) = ToString(text); };
+	DhError error {nullptr, nullptr};
+	Rust().session_draw(handle, &borrowed.text, take, &drawing, PatienceOf(context), &error);
+	ThrowIfError(error);
+	return drawing;
 }
 
 Ingest::Ingest(ClientContext &context, Session &session, const RemoteStatement &statement, bool in_transaction,

@@ -79,6 +79,8 @@ public:
 	                                    const duckdb::vector<duckdb::pair<duckdb::string, duckdb::Value>> &parameters,
 	                                    PreparedRemote &result);
 	void EndTransaction(DhPatience patience, bool commit);
+	//! How a statement would be run, as a Mermaid flowchart; `explain` is the EXPLAIN of it.
+	duckdb::string Draw(duckdb::ClientContext &context, const RemoteStatement &explain, bool in_transaction);
 	DhCatalogState Describe(duckdb::ClientContext &context, duckdb::optional_idx known_version, bool in_transaction,
 	                        DhCatalogSink sink, void *target);
 

@@ -19,8 +19,7 @@ using namespace duckdb; // NOLINT
 
 namespace duckherder {
 
-//! The call of duckherder_query that is the whole plan, if it is.
-static optional_ptr<LogicalGet> FindWholeQuery(LogicalOperator &plan) {
+optional_ptr<LogicalGet> FindWholeQuery(LogicalOperator &plan) {
 	auto current = &plan;
 	while (current->type == LogicalOperatorType::LOGICAL_PROJECTION && current->children.size() == 1) {
 		current = current->children[0].get();

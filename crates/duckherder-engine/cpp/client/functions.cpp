@@ -1,6 +1,7 @@
 #include "functions.hpp"
 
 #include "catalog.hpp"
+#include "draw.hpp"
 #include "history.hpp"
 
 #include "duckdb/common/string_util.hpp"
@@ -100,6 +101,15 @@ static Value GetWorkerCount(const Call &call) {
 	return Value::BIGINT(NumericCast<int64_t>(count));
 }
 
+static Value Explain(const Call &call) {
+	auto sql = call.Text(0, "the statement");
+	optional_ptr<RemoteCatalog> names;
+	if (call.arguments.size() > 1) {
+		names = call.Driver(1);
+	}
+	return Value(DrawStatement(call.context, sql, names));
+}
+
 static Value LoadExtension(const Call &call) {
 	auto name = call.Text(0, "the extension's name");
 	DhError error {nullptr, nullptr};
@@ -138,6 +148,7 @@ void RegisterScalarFunctions(ExtensionLoader &loader) {
 	Add<RegisterWorker>(loader, "duckherder_register_worker", {text, text, text}, truth, 1);
 	Add<ReplaceDriver>(loader, "duckherder_register_or_replace_driver", {text, text, text}, truth, 1);
 	Add<GetWorkerCount>(loader, "duckherder_get_worker_count", {text}, number, 1);
+	Add<Explain>(loader, "duckherder_explain", {text, text}, text, 1);
 	Add<LoadExtension>(loader, "duckherder_load_extension", {text, text}, truth, 1);
 	Add<ClearStatistics>(loader, "duckherder_clear_query_recorder_stats", {text}, truth, 1);
 }

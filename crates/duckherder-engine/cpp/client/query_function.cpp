@@ -77,7 +77,7 @@ static unique_ptr<QueryData> BindCount(ClientContext &context, RemoteCatalog &ca
 
 //! The word that the running statement begins with, "(" for a bracket; nothing if none runs, or it begins otherwise.
 static string FirstWord(ClientContext &context) {
-	auto sql = RunningQuery(context);
+	auto sql = ConnectionState::Get(context)->BoundText(context);
 	auto begin = std::find_if_not(sql.begin(), sql.end(), StringUtil::CharacterIsSpace);
 	auto end = std::find_if_not(begin, sql.end(), StringUtil::CharacterIsAlpha);
 	if (begin == end && begin != sql.end() && *begin == '(') {
@@ -119,7 +119,8 @@ static unique_ptr<FunctionData> Bind(ClientContext &context, TableFunctionBindIn
 	}
 	auto statement = catalog.MakeStatement(context, StringValue::Get(input.inputs[1]));
 	auto &transaction = RemoteTransaction::Get(context, catalog);
-	auto is_first = transaction.AddOperation(context);
+	// What is explained inside the statement is no part of it.
+	auto is_first = !ConnectionState::Get(context)->IsExplaining() && transaction.AddOperation(context);
 	unique_ptr<QueryData> data;
 	if (info && info->counts && !IsOnlyBound(context)) {
 		data = BindCount(context, catalog, std::move(statement), parameters);
@@ -204,6 +205,7 @@ TableFunctionSet QueryFunctions() {
 	TableFunction function(Identifier(QUERY_FUNCTION), signature, RemoteScanNext, Bind, InitGlobal, InitRemoteScanLocal);
 	function.projection_pushdown = true;
 	function.get_partition_data = RemoteScanPartition;
+	function.table_scan_progress = RemoteScanProgress;
 	// The statement may have an ORDER BY, which holds whatever preserve_insertion_order says.
 	function.order_preservation_type = OrderPreservationType::FIXED_ORDER;
 	function.to_string = Describe;

@@ -77,6 +77,8 @@ duckdb::unique_ptr<duckdb::TableRef> QueryFunctionRef(const duckdb::Identifier &
                                                       const duckdb::vector<duckdb::Identifier> &parameters,
                                                       duckdb::shared_ptr<PushedStatement> info);
 duckdb::TableFunctionSet QueryFunctions();
+//! The call of the function that is the whole plan, if it is.
+duckdb::optional_ptr<duckdb::LogicalGet> FindWholeQuery(duckdb::LogicalOperator &plan);
 bool IsQueryFunction(const duckdb::BoundTableFunction &function);
 //! Prepares the statement on the driver, and starts it there if `start` says so.
 duckdb::unique_ptr<QueryData> BindQuery(duckdb::ClientContext &context, RemoteCatalog &catalog, RemoteStatement statement,

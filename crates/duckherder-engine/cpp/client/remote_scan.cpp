@@ -61,6 +61,16 @@ DhPoll RemoteScanGlobal::Next(ClientContext &context, TableFunctionInput &input,
 	return found;
 }
 
+double RemoteScanGlobal::Progress() const {
+	// The rows are not here before they are here.
+	static constexpr double MOST = 99;
+	return complete ? 100 : MaxValue<double>(source->Progress(), 0) * MOST;
+}
+
+double RemoteScanProgress(ClientContext &, const FunctionData *, const GlobalTableFunctionState *global) {
+	return global->Cast<RemoteScanGlobal>().Progress();
+}
+
 struct RemoteScanLocal : public LocalTableFunctionState {
 	RemoteScanLocal(ClientContext &context, const RemoteScanGlobal &global)
 	    : reader(context, global.columns, global.column_ids) {

@@ -4,6 +4,7 @@
 #include "catalog.hpp"
 #include "duckdb/function/table_function.hpp"
 
+#include <atomic>
 #include <deque>
 
 namespace duckherder {
@@ -21,6 +22,9 @@ public:
 	DhPoll Next(duckdb::ClientContext &context, duckdb::TableFunctionInput &input, ArrowArray &array,
 	            duckdb::idx_t &batch_index);
 
+	//! Percent, for DuckDB's progress bar: all of it once the last row has come.
+	double Progress() const;
+
 	duckdb::idx_t MaxThreads() const override {
 		return max_threads;
 	}
@@ -33,7 +37,7 @@ private:
 	const duckdb::idx_t max_threads;
 	std::mutex lock;
 	duckdb::idx_t next_batch = 0;
-	bool complete = false;
+	std::atomic<bool> complete {false};
 	std::deque<duckdb::unique_ptr<duckdb::ArrowArrayWrapper>> stored;
 };
 
@@ -41,6 +45,8 @@ private:
 duckdb::unique_ptr<duckdb::LocalTableFunctionState> InitRemoteScanLocal(duckdb::ExecutionContext &context,
                                                                         duckdb::TableFunctionInitInput &input,
                                                                         duckdb::GlobalTableFunctionState *global);
+double RemoteScanProgress(duckdb::ClientContext &context, const duckdb::FunctionData *bind_data,
+                          const duckdb::GlobalTableFunctionState *global);
 void RemoteScanNext(duckdb::ClientContext &context, duckdb::TableFunctionInput &input, duckdb::DataChunk &output);
 duckdb::OperatorPartitionData RemoteScanPartition(duckdb::ClientContext &context,
                                                   duckdb::TableFunctionGetPartitionInput &input);

@@ -241,6 +241,7 @@ TableFunction ScanFunction() {
 	function.projection_pushdown = true;
 	function.pushdown_complex_filter = PushFilters;
 	function.get_partition_data = RemoteScanPartition;
+	function.table_scan_progress = RemoteScanProgress;
 	function.cardinality = Cardinality;
 	function.to_string = Describe;
 	function.get_virtual_columns = VirtualColumns;

@@ -20,6 +20,7 @@
 #include "duckdb/planner/operator/logical_window.hpp"
 #include "duckdb/storage/data_table.hpp"
 #include "duckdb/storage/table/data_table_info.hpp"
+#include "labels.hpp"
 #include "settings.hpp"
 #include "snapshot.hpp"
 
@@ -232,7 +233,17 @@ static bool HasVolatileExpression(LogicalOperator &op) {
 struct Numbers {
 	uint64_t node = 0;
 	uint64_t scan = 0;
+	//! Operators have labels.
+	bool explained = false;
 };
+
+static void AddLabels(JsonObject &node, LogicalOperator &op) {
+	vector<string> keys;
+	for (auto &names : ShuffleKeyNames(op)) {
+		keys.push_back(Quoted(names));
+	}
+	node.Text("label", OperatorLabel(op)).Raw("keys", List(keys));
+}
 
 static string DescribeOperator(ClientContext &context, LogicalOperator &op, const Scans &scans, Numbers &numbers) {
 	JsonObject node;
@@ -241,6 +252,9 @@ static string DescribeOperator(ClientContext &context, LogicalOperator &op, cons
 	node.Bool("volatile", HasVolatileExpression(op));
 	if (op.has_estimated_cardinality) {
 		node.Number("estimated_rows", op.estimated_cardinality);
+	}
+	if (numbers.explained) {
+		AddLabels(node, op);
 	}
 	switch (op.type) {
 	case LogicalOperatorType::LOGICAL_GET:
@@ -286,8 +300,9 @@ static string DescribeOperator(ClientContext &context, LogicalOperator &op, cons
 }
 
 string DescribePlan(ClientContext &context, LogicalOperator &root, const Scans &scans,
-                    const vector<uint64_t> &not_written) {
+                    const vector<uint64_t> &not_written, bool explained) {
 	Numbers numbers;
+	numbers.explained = explained;
 	vector<string> failed;
 	for (auto node : not_written) {
 		failed.push_back(to_string(node));
@@ -298,6 +313,7 @@ string DescribePlan(ClientContext &context, LogicalOperator &root, const Scans &
 	context.TryGetCurrentSetting(MIN_SPLIT_ROWS_SETTING, min_split_rows);
 	return JsonObject()
 	    .Bool("has_written", HasWritten(context))
+	    .Bool("explained", explained)
 	    .Text("distribution", distribution.IsNull() ? "auto" : distribution.ToString())
 	    .Number("min_split_rows", min_split_rows.IsNull() ? DEFAULT_ROW_GROUP_SIZE : min_split_rows.GetValue<uint64_t>())
 	    .Raw("not_written", List(failed))

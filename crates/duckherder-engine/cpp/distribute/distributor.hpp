@@ -47,6 +47,10 @@ struct DhRun {
 	//! Of all tables, each table's in order.
 	const DhRowGroup *row_groups;
 	uint64_t row_group_count;
+	//! For EXPLAIN ANALYZE.
+	bool analyzed;
+	//! Somebody asks how far it is.
+	bool watched;
 };
 
 //! The Rust side of distribution. All of it may be called from any thread.

@@ -80,14 +80,14 @@ static void AddCut(void *target, DhCut cut) {
 }
 
 //! Cuts the plan as the planner decides; what DuckDB turns out not to be able to write as SQL is decided again.
-static void Decide(Optimizer &optimizer, DistributorState &state, unique_ptr<LogicalOperator> &root) {
+static void Decide(Optimizer &optimizer, DistributorState &state, unique_ptr<LogicalOperator> &root, bool explained) {
 	Deciding deciding(state);
 	auto &functions = state.functions;
 	auto compressed = true;
 	vector<uint64_t> not_written;
 	auto scans = FindScans(optimizer.context, *root);
 	while (true) {
-		auto description = DescribePlan(optimizer.context, *root, scans, not_written);
+		auto description = DescribePlan(optimizer.context, *root, scans, not_written, explained);
 		vector<DhCut> cuts;
 		DhError error {nullptr, nullptr};
 		auto decided = functions.decide(state.self, ToText(description), &cuts, AddCut, &error);
@@ -125,7 +125,7 @@ static void Distribute(OptimizerExtensionInput &input, unique_ptr<LogicalOperato
 	auto &functions = state->functions;
 	auto explained = plan->type == LogicalOperatorType::LOGICAL_EXPLAIN;
 	auto &root = BelowExplain(plan);
-	Decide(input.optimizer, *state, root);
+	Decide(input.optimizer, *state, root, explained);
 	if (explained) {
 		string reason;
 		functions.reason(state->self, &reason, AppendText);

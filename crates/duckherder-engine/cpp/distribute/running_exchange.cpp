@@ -2,6 +2,7 @@
 
 #include "duckdb/catalog/catalog_entry/duck_table_entry.hpp"
 #include "duckdb/function/partition_stats.hpp"
+#include "duckdb/main/client_config.hpp"
 #include "duckdb/main/query_profiler.hpp"
 #include "duckdb/parallel/thread_context.hpp"
 #include "duckdb/storage/data_table.hpp"
@@ -62,7 +63,13 @@ void RunningExchange::Start(ClientContext &context) {
 		fragments.push_back(copy.release());
 	}
 	DhError error {nullptr, nullptr};
-	DhRun run {fragments.data(), fragments.size(), snapshot.release(), row_groups.data(), row_groups.size()};
+	DhRun run {fragments.data(),
+	           fragments.size(),
+	           snapshot.release(),
+	           row_groups.data(),
+	           row_groups.size(),
+	           QueryProfiler::Get(context).IsEnabled(),
+	           ClientConfig::GetConfig(context).enable_progress_bar};
 	exchange = query->functions.start(query->query, stage, run, &error);
 	try {
 		ThrowIfError(error);

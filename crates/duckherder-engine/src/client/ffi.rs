@@ -50,6 +50,7 @@ pub struct DhStatementText {
     pub settings: *const DhSetting,
     pub setting_count: usize,
     pub in_transaction: bool,
+    pub watched: bool,
 }
 
 /// `DhColumnTypes`.
@@ -166,6 +167,9 @@ pub struct DhClientTable {
         DhPatience,
         *mut DhError,
     ) -> bool,
+
+    pub session_draw:
+        unsafe extern "C" fn(Handle, *const DhStatementText, DhTextSink, *mut c_void, DhPatience, *mut DhError) -> bool,
 
     pub ingest_begin:
         unsafe extern "C" fn(Handle, *const DhStatementText, *const DhColumnTypes, DhPatience, *mut DhError) -> Handle,

@@ -44,6 +44,8 @@ pub struct StatementText {
     pub user_sql: String,
     pub settings: Vec<Setting>,
     pub in_transaction: bool,
+    /// Somebody asks how far it is, once it runs.
+    pub watched: bool,
 }
 
 /// Whether preparing a statement also starts it.
@@ -174,6 +176,12 @@ pub trait RemoteSession: Send + Sync {
     /// # Errors
     /// The driver does not answer.
     fn describe(&self, known_version: Option<u64>, in_transaction: bool, patience: &Patience) -> Result<Catalog>;
+
+    /// How a statement would be run, as a Mermaid flowchart; `explain` is the EXPLAIN of it.
+    ///
+    /// # Errors
+    /// What DuckDB says of the statement.
+    fn draw(&self, explain: &StatementText, patience: &Patience) -> Result<String>;
 
     /// Starts sending rows to the relation `duckherder_input` of a statement.
     ///

@@ -43,6 +43,7 @@ pub static TABLE: DhClientTable = DhClientTable {
     session_execute,
     session_end_transaction,
     session_describe,
+    session_draw,
     ingest_begin,
     ingest_write,
     ingest_finish,
@@ -124,6 +125,7 @@ unsafe fn read_statement(statement: *const DhStatementText) -> StatementText {
                 })
                 .collect(),
             in_transaction: statement.in_transaction,
+            watched: statement.watched,
         }
     }
 }
@@ -423,6 +425,24 @@ unsafe extern "C" fn session_describe(
         }
         // SAFETY: `state` is an unfilled variable of C++.
         unsafe { state.write(DhCatalogState { version: catalog.version, unchanged: catalog.unchanged }) };
+        Ok(true)
+    })
+}
+
+unsafe extern "C" fn session_draw(
+    session: *mut c_void,
+    explain: *const DhStatementText,
+    sink: DhTextSink,
+    target: *mut c_void,
+    patience: DhPatience,
+    error: *mut DhError,
+) -> bool {
+    guard(error, false, || {
+        // SAFETY: C++ keeps handle and statement alive during the call.
+        let (session, explain) = unsafe { (borrow::<SessionHandle>(session), read_statement(explain)) };
+        let drawing = session.draw(&explain, &patience.into())?;
+        // SAFETY: sink and target belong together; the text outlives the call.
+        unsafe { sink(target, drawing.as_str().into()) };
         Ok(true)
     })
 }

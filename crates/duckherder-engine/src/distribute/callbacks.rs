@@ -169,7 +169,8 @@ unsafe extern "C" fn start(query: *mut c_void, top: u64, run: DhRun, error: *mut
         }
         row_groups[scan].push(RowGroup { start: group.start, rows: group.rows });
     }
-    match guard(|| query.start(top as usize, QueryRun { fragments, snapshot, row_groups })) {
+    let (analyzed, watched) = (run.analyzed, run.watched);
+    match guard(|| query.start(top as usize, QueryRun { fragments, snapshot, row_groups, analyzed, watched })) {
         Ok(exchange) => Box::into_raw(Box::new(exchange)).cast(),
         Err(problem) => {
             // SAFETY: C++ gave an empty error.

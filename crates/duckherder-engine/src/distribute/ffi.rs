@@ -37,6 +37,8 @@ pub struct DhRun {
     pub snapshot: *mut DhSnapshot,
     pub row_groups: *const DhRowGroup,
     pub row_group_count: u64,
+    pub analyzed: bool,
+    pub watched: bool,
 }
 
 /// `DhSplit` in cpp/distribute/fragment.hpp.

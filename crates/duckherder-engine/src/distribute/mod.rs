@@ -60,6 +60,10 @@ pub struct QueryRun {
     pub snapshot: Snapshot,
     /// Of each scan's table, in order, at the snapshot.
     pub row_groups: Vec<Vec<RowGroup>>,
+    /// For EXPLAIN ANALYZE: what costs something to measure is measured.
+    pub analyzed: bool,
+    /// Somebody asks how far it is.
+    pub watched: bool,
 }
 
 /// The rows of a query's tasks: a partition a task. Dropping it stops the tasks.

@@ -1,0 +1,113 @@
+"""What EXPLAIN ANALYZE says of tasks: rows, bytes, CPU and wall time, and how uneven they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+
+import pytest
+
+from e2e.test_spill import processes
+from harness.client import attached
+from harness.cluster import Cluster
+
+KINDS = {"local": (2, 0), "remote": (0, 2)}
+TASK = re.compile(
+    r"(?P<worker>\S+) of (?P<part>.+): (?P<rows>\d+) rows, (?P<bytes>\d+) bytes, (?P<spilled>\d+) bytes spilled, "
+    r"(?P<cpu>[\d.]+) ms CPU, (?P<wall>[\d.]+) ms wall"
+)
+SKEW = re.compile(r"rows (\S+), CPU (\S+), wall (\S+) \(the most of a task / the median of (\d+)\)")
+#: Keeps a core busy.
+WORK = "sum(hash(sha256(sha256(sha256(s)))) % 7)"
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def cluster(request):
+    local, remote = KINDS[request.param]
+    with Cluster(local_workers=local, remote_workers=remote) as running:
+        with attached(running) as con:
+            con.execute(
+                "CREATE TABLE dh.t AS SELECT range AS i, range % 1000 AS k, range::VARCHAR AS s FROM range(983040)"
+            )
+        yield running
+
+
+def analyzed(con, sql: str) -> dict[str, str]:
+    """What EXPLAIN ANALYZE says of the exchange in a query's plan."""
+    plan = json.loads(con.execute("EXPLAIN (ANALYZE, FORMAT json) " + sql).fetchall()[0][1])
+
+    def lines(node) -> dict[str, str]:
+        if isinstance(node, list):
+            return {key: value for part in node for key, value in lines(part).items()}
+        return {**node.get("extra_info", {}), **lines(node.get("children", []))}
+
+    return lines(plan["operator"])
+
+
+def tasks_of(lines: dict[str, str]) -> dict[str, dict]:
+    found = {name: TASK.fullmatch(line) for name, line in lines.items() if name.startswith("Task")}
+    assert found and all(found.values()), lines
+    return {name: match.groupdict() for name, match in found.items()}
+
+
+def cpu_seconds(cluster) -> float:
+    """CPU time that the processes of a cluster have had."""
+    ticks = 0
+    for process in processes(cluster):
+        with open(f"/proc/{process.pid}/stat", encoding="ascii") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def test_cpu_time_is_what_the_processes_had(cluster):
+    with attached(cluster) as con:
+        con.execute(f"SELECT {WORK} FROM dh.t").fetchall()
+        before = cpu_seconds(cluster)
+        tasks = tasks_of(analyzed(con, f"SELECT k % 10, {WORK} FROM dh.t GROUP BY ALL"))
+        had = cpu_seconds(cluster) - before
+    assert len(tasks) > 1 and {task["rows"] for task in tasks.values()} == {"10"}
+    counted = sum(float(task["cpu"]) for task in tasks.values()) / 1000
+    # threads of all kinds worked for the tasks, some of the rest is the network's
+    assert 0.7 * had - 0.05 < counted < had + 0.05, tasks
+
+
+def test_waiting_is_no_work(cluster):
+    """Tasks of the second stage wait for those of the first."""
+    with attached(cluster) as con:
+        con.execute("SET duckherder_distribution = 'always'")
+        lines = analyzed(con, "SELECT row_number() OVER (PARTITION BY k ORDER BY sha256(s)) FROM dh.t WHERE i % 4 = 0")
+    tasks = tasks_of(lines)
+    first = {name: task for name, task in tasks.items() if name.startswith("Task 0.")}
+    second = {name: task for name, task in tasks.items() if name.startswith("Task 1.")}
+    assert len(first) > 1 and len(second) > 1, lines
+    assert sum(int(task["rows"]) for task in first.values()) == 983040 / 4
+    assert all(float(task["cpu"]) > 0 for task in tasks.values())
+    assert sum(float(task["cpu"]) for task in second.values()) < sum(float(task["wall"]) for task in second.values())
+    assert SKEW.fullmatch(lines["Skew 0"]) and SKEW.fullmatch(lines["Skew 1"])
+
+
+def test_an_uneven_stage(cluster):
+    with attached(cluster) as con:
+        even = analyzed(con, "SELECT i FROM dh.t WHERE k >= 0")
+        uneven = analyzed(con, f"SELECT i FROM dh.t WHERE CASE WHEN i < 983040 / 8 THEN i % 2 = 0 ELSE i % 100000 = 3 END")
+    assert SKEW.fullmatch(even["Skew"])[1] == "1.00"
+    assert float(SKEW.fullmatch(uneven["Skew"])[1]) > 1.9
+    assert SKEW.fullmatch(uneven["Skew"])[4] == str(len(tasks_of(uneven)))
+
+
+def test_a_plan_that_is_kept_is_measured_too(cluster):
+    sql = f"SELECT k % 10, {WORK} FROM dh.t GROUP BY ALL"
+    with attached(cluster) as con:
+        for _ in range(3):
+            con.execute(sql).fetchall()
+            assert all(float(task["cpu"]) > 1 for task in tasks_of(analyzed(con, sql)).values())
+
+
+def test_one_task_has_no_skew(cluster):
+    with attached(cluster) as con:
+        con.execute("CREATE OR REPLACE TABLE dh.small AS FROM range(5000)")
+        lines = analyzed(con, "SELECT sum(range) FROM dh.small")
+    assert len(tasks_of(lines)) == 1
+    assert not any(name.startswith("Skew") for name in lines)
