@@ -313,7 +313,7 @@ fn a_side_of_few_rows_out_of_many_is_broadcast() {
         assert!(found.stages.iter().flat_map(|stage| &stage.scans).all(|scan| !scan.whole), "{kind}: {found:?}");
     }
     // Every row of the right side is to appear once.
-    for kind in ["RIGHT", "OUTER"] {
+    for kind in ["RIGHT", "FULL"] {
         let Decision::Distributed(found) = decide(&always(kind), elsewhere) else { panic!("{kind}") };
         assert_eq!(found.stages[0].exchange, Exchange::Hash { consumer: 0, side: 0 }, "{kind}: {found:?}");
     }
