@@ -98,7 +98,7 @@ impl Client {
     pub async fn run(&self, sql: &str, only_reading: bool) -> Result<(PreparedStatement, Rows), ErrorDetail> {
         let statement =
             PrepareStatement { sql: sql.to_string(), in_transaction: self.in_transaction, ..Default::default() };
-        let run = RunStatement { statement: Some(statement), only_reading };
+        let run = RunStatement { statement: Some(statement), only_reading, run: 0 };
         let request = self.request(Ticket::new(run.pack()));
         let stream = self.flight.clone().do_get(request).await.map_err(detail)?.into_inner();
         let mut decoder = FlightDataDecoder::new(stream.map_err(FlightError::from));
