@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import time
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def run(con, sql: str) -> tuple[float, Result]:
 
 def measure(contenders: list[Contender], series: dict, name: str, sql: str, rounds: int) -> Samples:
     """Seconds of a query by series, which take turns; the first round warms up. An answer with other rows than plain
-    DuckDB's ends the program."""
+    DuckDB's ends the program; of a query with a LIMIT, one with another number of rows."""
     samples: Samples = {label: [] for label in series}
     expected = None
     for number in range(rounds + 1):
@@ -71,7 +72,7 @@ def measure(contenders: list[Contender], series: dict, name: str, sql: str, roun
             tolerance = float_tolerances(expected.types)
             # which rows a LIMIT takes of those that tie is not defined
             differs = difference(result, expected, ordered=False, tolerance=tolerance)
-            if result.error or (differs and (" limit " not in sql.lower() or len(result.rows) != len(expected.rows))):
+            if result.error or (differs and (not re.search(r"\blimit\b", sql, re.IGNORECASE) or len(result.rows) != len(expected.rows))):
                 raise SystemExit(f"{name}, {label}: {result.error or differs}")
             if number > 0:
                 samples[label].append(seconds)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import report
 from contenders import PLAIN, Contender, all_contenders
-from harness.distribution import distribute
+from harness.distribution import distribute, run_of
 from measure import Samples
 from report import Target
 
@@ -35,10 +35,16 @@ def processes(contender: Contender) -> float:
     return sum(server.cpu_seconds() for server in contender.servers)
 
 
+def check(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise SystemExit(otherwise)
+
+
 def shuffle(contenders: list[Contender], rounds: int) -> tuple[Samples, Samples]:
     """Seconds of the window, and CPU seconds."""
     seconds: Samples = {}
     cpu: Samples = {}
+    expected: list[tuple] = []
     for contender in contenders:
         con = contender.con
         con.execute(
@@ -48,10 +54,13 @@ def shuffle(contenders: list[Contender], rounds: int) -> tuple[Samples, Samples]
         taken, used = [], []
         for number in range(rounds + 1):
             before, start = processes(contender), time.perf_counter()
-            con.execute(SHUFFLE).fetchall()
+            answer = con.execute(SHUFFLE).fetchall()
+            expected = expected or answer
+            check(answer == expected, f"{contender.name}: {answer}, not {expected}")
             if number > 0:
                 taken.append(time.perf_counter() - start)
                 used.append(processes(contender) - before)
+        check(contender.name == PLAIN or run_of(con, "dh.wide)").split, f"{contender.name} did not divide the window")
         con.execute("DROP TABLE dh.wide")
         seconds[contender.name], cpu[contender.name] = taken, used
     return seconds, cpu
@@ -60,6 +69,7 @@ def shuffle(contenders: list[Contender], rounds: int) -> tuple[Samples, Samples]
 def stages(contenders: list[Contender], repetitions: int) -> Samples:
     """Milliseconds that each further stage adds to a query of few rows."""
     added: Samples = {}
+    expected: dict[int, list[tuple]] = {}
     for contender in contenders:
         con = contender.con
         keys = ", ".join(f"range % {number + 7} AS k{number}" for number in range(MOST_STAGES))
@@ -73,14 +83,17 @@ def stages(contenders: list[Contender], repetitions: int) -> Samples:
                 inner = f"(SELECT *, row_number() OVER (PARTITION BY k{number} ORDER BY id) AS n{number} FROM {inner})"
             queries.append(f"SELECT sum(n{depth - 1}) FROM {inner}")
         medians = []
-        for sql in queries:
+        for depth, sql in enumerate(queries):
             times = []
             for number in range(repetitions + 5):
                 start = time.perf_counter()
-                con.execute(sql).fetchall()
+                answer = con.execute(sql).fetchall()
+                expected[depth] = expected.get(depth, answer)
+                check(answer == expected[depth], f"{contender.name}: {answer}, not {expected[depth]}")
                 if number >= 5:
                     times.append((time.perf_counter() - start) * 1e3)
             medians.append(statistics.median(times))
+        check(contender.name == PLAIN or run_of(con, "dh.keys").split, f"{contender.name} did not divide the windows")
         added[contender.name] = [after - before for before, after in zip(medians, medians[1:])]
         con.execute("DROP TABLE dh.keys")
     return added
@@ -104,7 +117,9 @@ def main() -> None:
     # what the same work costs without a shuffle is plain DuckDB's
     own = statistics.median(cpu[PLAIN])
     a_core = {
-        name: [megabytes / max(one - own, 1e-9) for one in used] for name, used in cpu.items() if name != PLAIN
+        name: [megabytes / (one - own) for one in used]
+        for name, used in cpu.items()
+        if name != PLAIN and min(used) > own
     }
     results = {
         f"window over {ROWS:,} rows": {"unit": "ms", "by": report.summary(seconds, 1e3)},

@@ -19,11 +19,14 @@ from contenders import SeparateWorker
 from e2e.tpch_queries import QUERIES
 from harness.client import attach, loaded, quote
 from harness.cluster import Driver
-from harness.compare import Result
+from harness.compare import Result, difference, float_tolerances
 from harness.distribution import distribute
 from measure import Samples
 from report import Target
 from shares import cpu_share
+
+#: The first answer to each query.
+EXPECTED: dict[int, Result] = {}
 
 TARGETS = [
     Target("speed-up over 1 worker", "4 workers", "median", ">=", 3.4),
@@ -70,10 +73,13 @@ def total_seconds(
         seconds = []
         for number in range(rounds + 1):
             start = time.perf_counter()
-            for sql in QUERIES.values():
+            for query, sql in QUERIES.items():
                 result = Result.of(con, sql)
-                if result.error:
-                    raise result.error
+                expected = EXPECTED.setdefault(query, result)
+                tolerance = float_tolerances(expected.types)
+                differs = result.error or difference(result, expected, ordered=False, tolerance=tolerance)
+                if differs:
+                    raise SystemExit(f"Q{query}, {workers} workers: {differs}")
             if number > 0:
                 seconds.append(time.perf_counter() - start)
         return seconds

@@ -77,6 +77,12 @@ def test_it_rises_while_a_query_runs(client):
         check_rise(seen, 3)
 
 
+def test_it_comes_near_the_end(client):
+    """Also where each task reads a part of a table only."""
+    rows, seen = watched(client, LONG)
+    assert max(seen) > 70, seen
+
+
 def test_a_plan_that_is_kept(client):
     for _ in range(3):
         client.execute(LONG).fetchall()

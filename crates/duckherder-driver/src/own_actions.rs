@@ -7,6 +7,7 @@ use arrow_flight::{
     Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, Result as ActionResult,
 };
 use duckherder_planner::Graph;
+use duckherder_proto::SESSION_HEADER;
 use duckherder_proto::actions::{
     CloseStatement, CountWorkers, DescribeCatalog, DrawStatement, Drawing, Empty, EndSession, EndTransaction,
     InterruptSession, ListStatistics, LoadExtension, QueryStatistics, RegisterWorker, RunProgress, WatchRun,
@@ -116,9 +117,10 @@ async fn own(driver: &Arc<Shared>, metadata: &MetadataMap, any: &Any) -> Result<
             .await?;
         return Ok(Some(catalog.pack()));
     } else if let Some(WatchRun { run }) = decode(any)? {
-        // Must not wait for the session.
-        let session = session(driver, metadata, false).await?;
-        return Ok(Some(RunProgress { done: session.done(run) }.pack()));
+        // Waits for no session, and opens none.
+        let id = metadata.get(SESSION_HEADER).and_then(|id| id.to_str().ok());
+        let session = id.and_then(|id| driver.sessions.running(id));
+        return Ok(Some(RunProgress { done: session.and_then(|session| session.done(run)) }.pack()));
     } else if let Some(DrawStatement { statement }) = decode(any)? {
         let statement = statement.ok_or_else(|| DriverError::Invalid("there is no statement to draw".to_string()))?;
         let session = session(driver, metadata, statement.in_transaction).await?;

@@ -328,7 +328,9 @@ impl<'a> Placer<'a> {
 
     /// The rows of a stage go to the driver after all.
     pub fn gather_instead(&mut self, stage: usize) {
-        self.stages[stage].exchange = Exchange::Gather;
+        let stage = &mut self.stages[stage];
+        stage.exchange = Exchange::Gather;
+        stage.merge = if stage.tasks == 1 { MergeStrategy::None } else { stage.merge };
     }
 
     fn stage(&mut self, node: &PlanNode, draft: &Draft, cut: Cut, exchange: Exchange, merge: MergeStrategy) -> usize {

@@ -26,7 +26,7 @@ impl Workers {
         self.local + self.remote
     }
 
-    /// Tasks that a stage has at most, but for tables with more row groups' worth of threads.
+    /// Tasks that a stage has at most.
     pub fn most_tasks(self) -> u64 {
         if self.remote == 0 { self.local } else { self.count() * MAX_TASKS_A_WORKER }
     }

@@ -85,6 +85,8 @@ struct Control {
 /// What keeps a task busy.
 pub enum Stop {
     Statement(Interrupter),
+    /// A statement that says nothing of how far the task is.
+    Sample(Interrupter),
     /// Rows that wait for their readers.
     Rows(Arc<Partitions>),
 }
@@ -92,7 +94,7 @@ pub enum Stop {
 impl Stop {
     fn stop(&self, error: &EngineError) {
         match self {
-            Self::Statement(interrupter) => interrupter.interrupt(),
+            Self::Statement(interrupter) | Self::Sample(interrupter) => interrupter.interrupt(),
             Self::Rows(partitions) => partitions.fail(error.clone()),
         }
     }
@@ -230,7 +232,8 @@ impl Run {
     /// What `id` is busy with can be stopped, a statement from after it was submitted. Whether it may go on.
     pub fn stoppable(&self, id: TaskId, stop: Stop) -> bool {
         if let (Stop::Statement(interrupter), true) = (&stop, self.measures.progress) {
-            self.report.runs(self.stages[id.stage].number, id.task, interrupter.clone());
+            let stage = &self.stages[id.stage];
+            self.report.runs(stage.number, id.task, interrupter.clone(), stage.reach(id.task));
         }
         let mut control = lock(&self.control);
         control.running.push((id, stop));

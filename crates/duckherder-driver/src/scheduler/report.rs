@@ -1,6 +1,7 @@
 //! What the tasks of one run did, for EXPLAIN ANALYZE and the statistics.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -51,8 +52,9 @@ struct State {
     /// By stage: how many heavy keys have their rows spread over the next stage's tasks, and how many in each of them.
     heavy: BTreeMap<usize, (usize, usize)>,
     finished: Vec<TaskReport>,
-    /// The statements of tasks that run in this process, by stage and task, if the run is watched.
-    running: BTreeMap<(usize, usize), Interrupter>,
+    /// The statements of tasks that run in this process, by stage and task, and from where to where they go, if the run
+    /// is watched.
+    running: BTreeMap<(usize, usize), (Interrupter, Range<f64>)>,
 }
 
 impl RunReport {
@@ -90,9 +92,9 @@ impl RunReport {
         }
     }
 
-    /// `statement` tells how far a task is.
-    pub fn runs(&self, stage: usize, task: usize, statement: Interrupter) {
-        lock(&self.state).running.insert((stage, task), statement);
+    /// `statement` tells how far a task is, from one end of `reach` to the other.
+    pub fn runs(&self, stage: usize, task: usize, statement: Interrupter, reach: Range<f64>) {
+        lock(&self.state).running.insert((stage, task), (statement, reach));
     }
 
     pub fn finished(&self, report: TaskReport) {
@@ -112,7 +114,10 @@ impl RunReport {
             let tasks = state.tasks.get(&stage).unwrap_or(planned);
             let finished = state.finished.iter().filter(|report| report.stage == stage).count();
             let running = state.running.range((stage, 0)..(stage + 1, 0));
-            let parts: f64 = running.filter_map(|(_, statement)| statement.progress()).sum();
+            let parts: f64 = running
+                .filter_map(|(_, (statement, reach))| Some((statement.progress()?, reach)))
+                .map(|(progress, reach)| ((progress - reach.start) / (reach.end - reach.start)).clamp(0.0, 1.0))
+                .sum();
             ((finished as f64 + parts) / (*tasks).max(1) as f64).min(1.0)
         };
         let stages: f64 = planned.iter().enumerate().map(of_stage).sum();

@@ -147,7 +147,7 @@ fn take_sample(
     let mut sample = Sample { one_of: part.one_of, ..Sample::default() };
     let mut take = || -> Result<(), EngineError> {
         let rows = connection.query(&stage.fragment.last_column_sql(&part.splits)?)?;
-        may_run(run, id, Stop::Statement(connection.interrupter()))?;
+        may_run(run, id, Stop::Sample(connection.interrupter()))?;
         let mut taken = 0;
         for batch in rows {
             let batch = batch?;

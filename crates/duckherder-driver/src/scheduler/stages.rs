@@ -1,6 +1,7 @@
 //! The stages of one run: what each of their tasks reads, and who runs it.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -62,6 +63,18 @@ impl RunningStage {
             Some((split, Some(files))) if files.files.row_groups.is_empty() => Part::Files(*split),
             Some((split, Some(_))) => Part::RowGroups(*split),
             None => Part::Rows(Split::WHOLE),
+        }
+    }
+
+    /// From where to where the task reads the divided table, about, as parts of all its rows. (DuckDB's progress is that
+    /// of a scan of all: it counts the rows before the task's as read.)
+    pub fn reach(&self, task: usize) -> Range<f64> {
+        let tasks = self.tasks() as f64;
+        match self.divided(task) {
+            Part::Rows(Split::Range { first, last }) if (first, last) != (None, None) => {
+                task as f64 / tasks..(task + 1) as f64 / tasks
+            }
+            _ => 0.0..1.0,
         }
     }
 

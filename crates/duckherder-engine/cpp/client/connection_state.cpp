@@ -41,16 +41,26 @@ string RunningQuery(ClientContext &context) {
 }
 
 ConnectionState::Explaining::Explaining(ConnectionState &state_p, string sql)
-    : state(state_p), guard(state.explaining_lock), looked_for_macros(state.looked_for_macros) {
+    : state(state_p), guard(state.NotExplainingYet()), rebind(state.rebind), expand_macros(state.expand_macros),
+      looked_for_macros(state.looked_for_macros) {
+	state.explaining_thread = std::this_thread::get_id();
 	state.explained = std::move(sql);
 	state.looked_for_macros = false;
 }
 
 ConnectionState::Explaining::~Explaining() {
 	state.explained.clear();
+	state.explaining_thread = std::thread::id();
 	state.looked_for_macros = looked_for_macros;
-	state.rebind = false;
-	state.expand_macros = false;
+	state.rebind = rebind;
+	state.expand_macros = expand_macros;
+}
+
+std::unique_lock<std::mutex> ConnectionState::NotExplainingYet() {
+	if (explaining_thread.load() == std::this_thread::get_id()) {
+		throw InvalidInputException("duckherder_explain can't be called by a statement that it explains");
+	}
+	return std::unique_lock<std::mutex>(explaining_lock);
 }
 
 string ConnectionState::BoundText(ClientContext &context) const {

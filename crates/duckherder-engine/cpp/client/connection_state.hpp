@@ -4,7 +4,10 @@
 #include "catalog.hpp"
 #include "duckdb/main/client_context_state.hpp"
 
+#include <atomic>
 #include <chrono>
+#include <mutex>
+#include <thread>
 
 namespace duckherder {
 
@@ -13,7 +16,7 @@ duckdb::string RunningQuery(duckdb::ClientContext &context);
 
 class ConnectionState : public duckdb::ClientContextState {
 public:
-	//! As long as this lives, what is bound is bound as `sql`, an EXPLAIN, would be; one at a time.
+	//! As long as this lives, what is bound is bound as `sql`, an EXPLAIN, would be; one at a time, and none in another.
 	class Explaining {
 	public:
 		Explaining(ConnectionState &state, duckdb::string sql);
@@ -22,7 +25,9 @@ public:
 
 	private:
 		ConnectionState &state;
-		std::lock_guard<std::mutex> guard;
+		std::unique_lock<std::mutex> guard;
+		const bool rebind;
+		const bool expand_macros;
 		const bool looked_for_macros;
 	};
 
@@ -68,6 +73,8 @@ public:
 
 private:
 	duckdb::optional<duckdb::string> TakeRemoteQuery();
+	//! Throws for what a statement that is being explained calls itself.
+	std::unique_lock<std::mutex> NotExplainingYet();
 
 	const duckdb::idx_t connection_id;
 	duckdb::vector<duckdb::weak_ptr<SessionRegistry>> registries;
@@ -76,6 +83,7 @@ private:
 	//! What runs, if it concerns a driver.
 	duckdb::optional<duckdb::string> remote_query;
 	std::mutex explaining_lock;
+	std::atomic<std::thread::id> explaining_thread;
 	//! See Explaining.
 	duckdb::string explained;
 	bool rebind = false;

@@ -8,10 +8,14 @@
 #include "duckdb/catalog/catalog_search_path.hpp"
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/main/client_data.hpp"
+#include "duckdb/main/database_manager.hpp"
+#include "duckdb/parser/parsed_data/create_table_info.hpp"
 #include "duckdb/parser/parser.hpp"
+#include "duckdb/parser/statement/create_statement.hpp"
 #include "duckdb/parser/statement/explain_statement.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
 #include "duckdb/planner/planner.hpp"
+#include "duckdb/transaction/meta_transaction.hpp"
 
 using namespace duckdb; // NOLINT
 
@@ -51,6 +55,34 @@ static unique_ptr<SQLStatement> ParseOne(ClientContext &context, const string &s
 	return statement;
 }
 
+//! Other statements do more than plan when they are bound: they make folders, or look for extensions.
+static bool IsDrawn(const SQLStatement &statement) {
+	switch (statement.type) {
+	case StatementType::SELECT_STATEMENT:
+	case StatementType::INSERT_STATEMENT:
+	case StatementType::UPDATE_STATEMENT:
+	case StatementType::DELETE_STATEMENT:
+	case StatementType::MERGE_INTO_STATEMENT:
+		return true;
+	case StatementType::CREATE_STATEMENT: {
+		auto &info = *statement.Cast<CreateStatement>().info;
+		return info.type == CatalogType::TABLE_ENTRY && info.Cast<CreateTableInfo>().query;
+	}
+	default:
+		return false;
+	}
+}
+
+//! Binding has DuckDB evaluate what a table function is called with, and that may change something (nextval).
+static void AllowChanges(ClientContext &context, const StatementProperties &properties) {
+	for (auto &entry : properties.modified_databases) {
+		auto database = DatabaseManager::Get(context).GetDatabase(context, entry.first);
+		if (database) {
+			MetaTransaction::Get(context).ModifyDatabase(*database, entry.second.modifications);
+		}
+	}
+}
+
 static string Explanation(unique_ptr<SQLStatement> statement) {
 	return ExplainStatement(std::move(statement)).ToString();
 }
@@ -61,6 +93,7 @@ static unique_ptr<LogicalOperator> Bind(ClientContext &context, ConnectionState 
 		try {
 			Planner planner(context);
 			planner.CreatePlan(statement.Copy());
+			AllowChanges(context, planner.binder->GetStatementProperties());
 			if (!planner.plan) {
 				throw InvalidInputException("duckherder_explain takes a statement without parameters");
 			}
@@ -77,6 +110,11 @@ static unique_ptr<LogicalOperator> Bind(ClientContext &context, ConnectionState 
 
 static string Draw(ClientContext &context, const string &sql, optional_ptr<RemoteCatalog> names) {
 	auto statement = ParseOne(context, sql);
+	if (!IsDrawn(*statement)) {
+		throw InvalidInputException("duckherder_explain takes a query, INSERT, UPDATE, DELETE, MERGE or CREATE TABLE AS, "
+		                            "not %s",
+		                            StatementTypeToString(statement->type));
+	}
 	auto state = ConnectionState::Get(context);
 	ConnectionState::Explaining explaining(*state, Explanation(statement->Copy()));
 	unique_ptr<NamesOf> names_of;
