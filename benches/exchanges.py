@@ -82,19 +82,19 @@ def stages(contenders: list[Contender], repetitions: int) -> Samples:
             for number in range(depth):
                 inner = f"(SELECT *, row_number() OVER (PARTITION BY k{number} ORDER BY id) AS n{number} FROM {inner})"
             queries.append(f"SELECT sum(n{depth - 1}) FROM {inner}")
-        medians = []
-        for depth, sql in enumerate(queries):
+        slopes = []
+        for number in range(repetitions + 5):
             times = []
-            for number in range(repetitions + 5):
+            for depth, sql in enumerate(queries):
                 start = time.perf_counter()
                 answer = con.execute(sql).fetchall()
+                times.append((time.perf_counter() - start) * 1e3)
                 expected[depth] = expected.get(depth, answer)
                 check(answer == expected[depth], f"{contender.name}: {answer}, not {expected[depth]}")
-                if number >= 5:
-                    times.append((time.perf_counter() - start) * 1e3)
-            medians.append(statistics.median(times))
+            if number >= 5:
+                slopes.append((times[-1] - times[0]) / (MOST_STAGES - 1))
         check(contender.name == PLAIN or run_of(con, "dh.keys").split, f"{contender.name} did not divide the windows")
-        added[contender.name] = [after - before for before, after in zip(medians, medians[1:])]
+        added[contender.name] = slopes
         con.execute("DROP TABLE dh.keys")
     return added
 
@@ -111,7 +111,7 @@ def main() -> None:
             if contender.name != PLAIN:
                 distribute(contender.con, "always")
         seconds, cpu = shuffle(compared, arguments.rounds)
-        added = stages(compared, 20)
+        added = stages(compared, 40)
         threads = {contender.name: contender.threads for contender in compared}
     megabytes = ROWS * BYTES_OF_A_ROW / 1e6
     # what the same work costs without a shuffle is plain DuckDB's

@@ -24,8 +24,9 @@ pub struct RunTask {
     #[prost(message, repeated, tag = "7")]
     pub settings: Vec<Setting>,
     /// 0: the rows come in the answer. Otherwise the last column is a hash that divides them among so many partitions
-    /// (NULL: any of them), or, if they are `broadcast`, each is in all of the partitions. These stay here until [`ReadPartition`] fetches them; the answer has no rows and ends once
-    /// all are fetched or nobody wants them any more.
+    /// (NULL: any of them), or, if they are `broadcast`, each is in all of the partitions. These stay here until
+    /// [`ReadPartition`] fetches them; the answer has no rows and ends once all are fetched or nobody wants them any
+    /// more.
     #[prost(uint32, tag = "8")]
     pub partitions: u32,
     /// The files that the fragment reads, as they must be from its begin to its end.

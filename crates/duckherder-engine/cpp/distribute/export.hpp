@@ -50,8 +50,8 @@ struct ExportedPlan {
 	duckdb::vector<duckdb::ColumnBinding> bindings;
 };
 
-//! `op` as SQL, with `hash(keys)` as another last column if there are keys, NULL for rows that meet no other. Throws NotImplementedException if DuckDB
-//! can't write it. Its scans are replaced by inputs, which `undo` takes back.
+//! `op` as SQL; if there are keys, with `hash(keys)` as another last column, NULL for rows that meet no other. Throws
+//! NotImplementedException if DuckDB can't write it. Its scans are replaced by inputs, which `undo` takes back.
 ExportedPlan ExportSubtree(duckdb::ClientContext &context, duckdb::unique_ptr<duckdb::LogicalOperator> &op,
                            const Scans &scans,
                            const ShuffleKeys &keys, Undo &undo);
