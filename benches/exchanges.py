@@ -81,7 +81,9 @@ def stages(contenders: list[Contender], repetitions: int) -> Samples:
             inner = "dh.keys"
             for number in range(depth):
                 inner = f"(SELECT *, row_number() OVER (PARTITION BY k{number} ORDER BY id) AS n{number} FROM {inner})"
-            queries.append(f"SELECT sum(n{depth - 1}) FROM {inner}")
+            # DuckDB leaves out a window that nobody reads
+            read = " + ".join(f"n{number}" for number in range(depth))
+            queries.append(f"SELECT sum({read}) FROM {inner}")
         slopes = []
         for number in range(repetitions + 5):
             times = []
