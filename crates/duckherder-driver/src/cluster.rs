@@ -7,10 +7,11 @@ use std::time::Duration;
 use arrow_flight::Action;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use duckherder_proto::MAX_MESSAGE_BYTES;
-use duckherder_proto::actions::LoadExtension;
+use duckherder_proto::actions::{LoadExtension, SeeFiles};
 use duckherder_proto::any::Command;
 use futures::TryStreamExt;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 
 use crate::error::{DriverError, Result};
 use crate::sync::lock;
@@ -28,6 +29,12 @@ pub struct RemoteWorker {
     pub location: String,
     /// Shared by all calls to this worker; connects again by itself.
     pub channel: Channel,
+}
+
+impl RemoteWorker {
+    fn silent(&self, reason: String) -> DriverError {
+        DriverError::WorkerSilent { id: self.id.clone(), location: self.location.clone(), reason }
+    }
 }
 
 /// All workers of a driver: threads in its process, and other processes.
@@ -73,13 +80,14 @@ impl Cluster {
     /// loaded so far.
     ///
     /// # Errors
-    /// The location is malformed, or nobody answers there.
+    /// The location is malformed, or no worker of this driver's version answers there.
     pub async fn register(&self, id: &str, location: &str) -> Result<()> {
         if id.is_empty() {
             return Err(DriverError::Invalid("a worker needs an id that is not empty".to_string()));
         }
         let channel = connect(id, location).await?;
         let worker = RemoteWorker { id: id.to_string(), location: location.to_string(), channel };
+        greet(&worker).await?;
         let extensions: Vec<String> = lock(&self.state).extensions.iter().cloned().collect();
         for name in extensions {
             load_on_worker(&worker, &name).await?;
@@ -131,21 +139,33 @@ async fn connect(id: &str, location: &str) -> Result<Channel> {
     Err(DriverError::WorkerSilent { id: id.to_string(), location: location.to_string(), reason })
 }
 
+/// Makes sure that what answers there is a worker that knows our messages.
+async fn greet(worker: &RemoteWorker) -> Result<()> {
+    let action = Action::new(SeeFiles::TYPE_URL, SeeFiles::default().pack());
+    act(worker, action, CONNECT_TIMEOUT).await.map_err(|status| match status.code() {
+        Code::InvalidArgument | Code::Unimplemented | Code::NotFound => DriverError::Invalid(format!(
+            "worker '{}': what answers at {} is no worker of this driver's version ({}); run the same build of both",
+            worker.id,
+            worker.location,
+            status.message()
+        )),
+        _ => worker.silent(status.message().to_string()),
+    })
+}
+
 async fn load_on_worker(worker: &RemoteWorker, name: &str) -> Result<()> {
-    let failed = |reason: String| DriverError::WorkerSilent {
-        id: worker.id.clone(),
-        location: worker.location.clone(),
-        reason: format!("cannot load extension '{name}': {reason}"),
-    };
-    let mut client = FlightServiceClient::new(worker.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let action = Action::new(LoadExtension::TYPE_URL, LoadExtension { name: name.to_string() }.pack());
+    let failed = |status: Status| worker.silent(format!("cannot load extension '{name}': {}", status.message()));
+    act(worker, action, LOAD_TIMEOUT).await.map_err(failed)
+}
+
+/// Has the worker do something, within `limit`.
+async fn act(worker: &RemoteWorker, action: Action, limit: Duration) -> std::result::Result<(), Status> {
+    let mut client = FlightServiceClient::new(worker.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let call = async {
         let answers = client.do_action(action).await?.into_inner();
         answers.try_collect::<Vec<_>>().await
     };
-    match tokio::time::timeout(LOAD_TIMEOUT, call).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(status)) => Err(failed(status.message().to_string())),
-        Err(_) => Err(failed(format!("no answer within {} s", LOAD_TIMEOUT.as_secs()))),
-    }
+    let late = |_| Status::deadline_exceeded(format!("no answer within {} s", limit.as_secs()));
+    tokio::time::timeout(limit, call).await.map_err(late)?.map(|_| ())
 }

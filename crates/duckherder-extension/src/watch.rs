@@ -11,6 +11,9 @@ use crate::runtime::runtime;
 /// The driver is asked no more often; a statement that is done by then never.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
+/// How long an answer is waited for.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
 /// One run of a statement on a driver.
 pub struct Watch {
     line: Line,
@@ -55,15 +58,16 @@ impl Watch {
         let state = Arc::clone(&self.state);
         if let Ok(runtime) = runtime() {
             runtime.spawn(async move {
-                match asked.await {
-                    Ok(RunProgress { done }) => {
+                match tokio::time::timeout(ANSWER_LIMIT, asked).await {
+                    Ok(Ok(RunProgress { done })) => {
                         let mut state = lock(&state);
                         state.waiting = false;
                         if done > state.done {
                             state.done = done;
                         }
                     }
-                    Err(error) => tracing::debug!(%error, "a driver does not say how far a statement is"),
+                    Ok(Err(error)) => tracing::debug!(%error, "a driver does not say how far a statement is"),
+                    Err(_) => tracing::debug!("a driver does not say in time how far a statement is"),
                 }
             });
         }

@@ -138,7 +138,7 @@ impl Placer<'_> {
             self.beside(divided);
             return Site::Driver;
         };
-        let sent = self.broadcast(whole, &draft);
+        let sent = self.broadcast(whole, draft);
         let site = self.place(divided);
         let Site::Workers(mut draft) = site else {
             self.gather_instead(sent);

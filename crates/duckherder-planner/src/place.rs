@@ -321,9 +321,11 @@ impl<'a> Placer<'a> {
         self.stage(node, &draft, cut, Exchange::Gather, merge);
     }
 
-    /// The rows of the draft, cut at `node`, go to every task of the stage that reads the result.
-    pub fn broadcast(&mut self, node: &PlanNode, draft: &Draft) -> usize {
-        self.stage(node, draft, Cut::Subtree, Exchange::Broadcast, MergeStrategy::Concatenate)
+    /// The rows of the draft, cut at `node`, go to every task of the stage that reads the result. Each pair of tasks has a
+    /// stream, which keeps a few MiB on their way: a task a worker makes them.
+    pub fn broadcast(&mut self, node: &PlanNode, mut draft: Draft) -> usize {
+        draft.tasks = draft.tasks.min(self.workers.count());
+        self.stage(node, &draft, Cut::Subtree, Exchange::Broadcast, MergeStrategy::Concatenate)
     }
 
     /// The rows of a stage go to the driver after all.

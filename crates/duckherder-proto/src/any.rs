@@ -22,10 +22,12 @@ pub trait Command: Message + Default {
     }
 }
 
+/// The names of our messages. The version goes up with every change that a peer which does not know it would get wrong:
+/// it then refuses the message, as one that it does not know.
 macro_rules! command {
     ($($message:ident),+ $(,)?) => {
         $(impl $crate::any::Command for $message {
-            const TYPE_URL: &'static str = concat!("type.googleapis.com/duckherder.v1.", stringify!($message));
+            const TYPE_URL: &'static str = concat!("type.googleapis.com/duckherder.v2.", stringify!($message));
         })+
     };
 }
