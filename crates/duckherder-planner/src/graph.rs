@@ -212,6 +212,14 @@ mod tests {
         )
     }
 
+    fn join(left: &str, right: &str) -> String {
+        format!(
+            r#"{{"has_written":false,"explained":true,"distribution":"always","root":{{"id":0,"operator":"COMPARISON_JOIN",
+            "label":"JOIN INNER ON a = b","keys":["a","b"],"estimated_rows":9,
+            "join":{{"type":"INNER","equalities":1}},"children":[{left},{right}]}}}}"#
+        )
+    }
+
     #[test]
     fn states_are_gathered() {
         let plan = format!(
@@ -235,13 +243,7 @@ mod tests {
 
     #[test]
     fn rows_are_shuffled_by_keys() {
-        let plan = format!(
-            r#"{{"has_written":false,"explained":true,"distribution":"always","root":{{"id":0,"operator":"COMPARISON_JOIN",
-            "label":"JOIN INNER ON a = b","keys":["a","b"],"estimated_rows":9,
-            "join":{{"type":"INNER","equalities":1}},"children":[{},{}]}}}}"#,
-            scan(1, "l", 9_000_000),
-            scan(2, "r", 9_000_000)
-        );
+        let plan = join(&scan(1, "l", 9_000_000), &scan(2, "r", 9_000_000));
         let text = drawn(&plan, Workers { local: 0, remote: 4 });
         for line in [
             r#"stage0 -->|"hash shuffle by a to 4 tasks, about 9000000 rows"| stage2"#,
@@ -255,13 +257,7 @@ mod tests {
 
     #[test]
     fn a_small_side_is_whole() {
-        let plan = format!(
-            r#"{{"has_written":false,"explained":true,"distribution":"always","root":{{"id":0,"operator":"COMPARISON_JOIN",
-            "label":"JOIN INNER ON a = b","keys":["a","b"],"estimated_rows":9,
-            "join":{{"type":"INNER","equalities":1}},"children":[{},{}]}}}}"#,
-            scan(1, "l", 3_000_000),
-            scan(2, "r", 10)
-        );
+        let plan = join(&scan(1, "l", 3_000_000), &scan(2, "r", 10));
         let text = drawn(&plan, Workers { local: 2, remote: 0 });
         assert!(text.contains(r#"table1 -->|"whole: each task reads all of it"| stage0"#), "{text}");
         assert!(text.contains(r#"table0 -->|"split: ROW_GROUP_PARTITION"| stage0"#), "{text}");
@@ -269,13 +265,11 @@ mod tests {
 
     #[test]
     fn few_rows_out_of_many_are_broadcast() {
-        let plan = format!(
-            r#"{{"has_written":false,"explained":true,"distribution":"always","root":{{"id":0,"operator":"COMPARISON_JOIN",
-            "label":"JOIN INNER ON a = b","keys":["a","b"],"estimated_rows":9,"join":{{"type":"INNER","equalities":1}},
-            "children":[{},{{"id":2,"operator":"FILTER","label":"FILTER r","estimated_rows":10,"children":[{}]}}]}}}}"#,
-            scan(1, "l", 3_000_000),
+        let few = format!(
+            r#"{{"id":2,"operator":"FILTER","label":"FILTER r","estimated_rows":10,"children":[{}]}}"#,
             scan(3, "r", 1_000_000)
         );
+        let plan = join(&scan(1, "l", 3_000_000), &few);
         let text = drawn(&plan, Workers { local: 0, remote: 2 });
         assert!(text.contains(r#"stage0 -->|"broadcast to 8 tasks, about 10 rows"| stage1"#), "{text}");
     }

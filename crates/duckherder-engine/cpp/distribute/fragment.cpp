@@ -239,32 +239,15 @@ void dh_fragment_inputs(const Fragment *fragment, DhInputSink sink, void *target
 	}
 }
 
-//! The SQL of one task elsewhere, over the names of its inputs but files; a split an input.
-void dh_fragment_remote_sql(const Fragment *fragment, const DhSplit *splits, uint64_t count, DhTextSink sink,
-                            void *target, DhError *error) {
+//! The SQL of one task; a split an input.
+void dh_fragment_sql(const Fragment *fragment, int form, const DhSplit *splits, uint64_t count, DhTextSink sink,
+                     void *target, DhError *error) {
 	duckherder::Guard(error, false, [&]() {
 		vector<DhSplit> task(splits, splits + count);
-		sink(target, duckherder::ToText(fragment->RemoteQuery(task)->ToString()));
-		return true;
-	});
-}
-
-//! The SQL of one task on the instance that has the tables; a split an input.
-void dh_fragment_task_sql(const Fragment *fragment, const DhSplit *splits, uint64_t count, DhTextSink sink,
-                          void *target, DhError *error) {
-	duckherder::Guard(error, false, [&]() {
-		vector<DhSplit> task(splits, splits + count);
-		sink(target, duckherder::ToText(fragment->TaskQuery(task)->ToString()));
-		return true;
-	});
-}
-
-//! The SQL of the last column alone of the same task's rows.
-void dh_fragment_last_column_sql(const Fragment *fragment, const DhSplit *splits, uint64_t count, DhTextSink sink,
-                                 void *target, DhError *error) {
-	duckherder::Guard(error, false, [&]() {
-		vector<DhSplit> task(splits, splits + count);
-		sink(target, duckherder::ToText(fragment->LastColumnQuery(task)->ToString()));
+		auto query = form == DH_FRAGMENT_HERE        ? fragment->TaskQuery(task)
+		             : form == DH_FRAGMENT_ELSEWHERE ? fragment->RemoteQuery(task)
+		                                             : fragment->LastColumnQuery(task);
+		sink(target, duckherder::ToText(query->ToString()));
 		return true;
 	});
 }

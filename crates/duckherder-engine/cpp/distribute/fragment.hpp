@@ -26,6 +26,9 @@ struct DhSplit {
 	int64_t remainder;
 };
 
+//! A task's SQL: on the instance that has the tables; elsewhere, over the names of its inputs but files; and of the last
+//! column alone of the rows that the first gives.
+enum DhFragmentForm : int { DH_FRAGMENT_HERE = 0, DH_FRAGMENT_ELSEWHERE = 1, DH_FRAGMENT_LAST_COLUMN = 2 };
 //! What an input of a fragment is.
 enum DhInputKind : int { DH_INPUT_SPLIT = 0, DH_INPUT_EXCHANGE = 1, DH_INPUT_FILES = 2 };
 //! Called for each input, in order: a split of a table or of files and the number of its scan, or an exchange and the

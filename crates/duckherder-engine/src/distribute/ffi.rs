@@ -41,6 +41,14 @@ pub struct DhRun {
     pub watched: bool,
 }
 
+/// `DhFragmentForm` in cpp/distribute/fragment.hpp.
+#[repr(i32)]
+pub enum FragmentForm {
+    Here = 0,
+    Elsewhere = 1,
+    LastColumn = 2,
+}
+
 /// `DhSplit` in cpp/distribute/fragment.hpp.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -89,24 +97,9 @@ unsafe extern "C" {
 
     pub fn dh_fragment_free(fragment: *mut DhFragment);
     pub fn dh_fragment_inputs(fragment: *const DhFragment, sink: DhInputSink, target: *mut c_void);
-    pub fn dh_fragment_remote_sql(
+    pub fn dh_fragment_sql(
         fragment: *const DhFragment,
-        splits: *const DhSplit,
-        count: u64,
-        sink: DhTextSink,
-        target: *mut c_void,
-        error: *mut DhError,
-    );
-    pub fn dh_fragment_task_sql(
-        fragment: *const DhFragment,
-        splits: *const DhSplit,
-        count: u64,
-        sink: DhTextSink,
-        target: *mut c_void,
-        error: *mut DhError,
-    );
-    pub fn dh_fragment_last_column_sql(
-        fragment: *const DhFragment,
+        form: c_int,
         splits: *const DhSplit,
         count: u64,
         sink: DhTextSink,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use duckherder_planner::Split;
 
-use super::ffi::{self, DhFragment, DhSnapshot, DhSplit};
+use super::ffi::{self, DhFragment, DhSnapshot, DhSplit, FragmentForm};
 use crate::connection::Connection;
 use crate::error::Result;
 use crate::ffi::{DhError, DhTextSink, push_text};
@@ -89,12 +89,7 @@ impl Fragment {
     /// # Errors
     /// There are fewer splits than inputs.
     pub fn remote_sql(&self, splits: &[Split]) -> Result<String> {
-        let splits: Vec<DhSplit> = splits.iter().copied().map(split_to_ffi).collect();
-        let count = splits.len() as u64;
-        // SAFETY: the fragment is alive; the sink gets the list it expects; the splits outlive the call.
-        self.text(|this, sink, target, error| unsafe {
-            ffi::dh_fragment_remote_sql(this, splits.as_ptr(), count, sink, target, error);
-        })
+        self.sql(FragmentForm::Elsewhere, splits)
     }
 
     /// The SQL of one task where the tables themselves can be read: a split a split input.
@@ -102,12 +97,7 @@ impl Fragment {
     /// # Errors
     /// There are fewer splits than inputs.
     pub fn task_sql(&self, splits: &[Split]) -> Result<String> {
-        let splits = splits_to_ffi(splits);
-        let count = splits.len() as u64;
-        // SAFETY: as above; the splits outlive the call.
-        self.text(|this, sink, target, error| unsafe {
-            ffi::dh_fragment_task_sql(this, splits.as_ptr(), count, sink, target, error);
-        })
+        self.sql(FragmentForm::Here, splits)
     }
 
     /// The SQL of the last column alone of the same task's rows.
@@ -115,11 +105,15 @@ impl Fragment {
     /// # Errors
     /// There are fewer splits than inputs.
     pub fn last_column_sql(&self, splits: &[Split]) -> Result<String> {
+        self.sql(FragmentForm::LastColumn, splits)
+    }
+
+    fn sql(&self, form: FragmentForm, splits: &[Split]) -> Result<String> {
         let splits = splits_to_ffi(splits);
         let count = splits.len() as u64;
-        // SAFETY: as above.
+        // SAFETY: the fragment is alive; the sink gets the list it expects; the splits outlive the call.
         self.text(|this, sink, target, error| unsafe {
-            ffi::dh_fragment_last_column_sql(this, splits.as_ptr(), count, sink, target, error);
+            ffi::dh_fragment_sql(this, form as c_int, splits.as_ptr(), count, sink, target, error);
         })
     }
 
@@ -129,7 +123,7 @@ impl Fragment {
     /// There is no such input.
     pub fn split_sql(&self, input: usize, split: Split) -> Result<String> {
         let split = split_to_ffi(split);
-        // SAFETY: as above.
+        // SAFETY: as above; the split is plain data.
         self.text(|this, sink, target, error| unsafe {
             ffi::dh_fragment_split_sql(this, input as u64, split, sink, target, error);
         })
