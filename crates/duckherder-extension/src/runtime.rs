@@ -13,8 +13,9 @@ use tokio::runtime::Runtime;
 
 use crate::io_error;
 
-/// Threads for the network; rows are converted on DuckDB's own.
-const THREADS: usize = 2;
+/// Threads for the network; rows are converted on DuckDB's own. One task reads a connection's frames: a second thread
+/// would be woken with each call to find nothing to do.
+const THREADS: usize = 1;
 /// How often a waiting thread looks whether its query was interrupted.
 const INTERRUPT_CHECK: Duration = Duration::from_millis(50);
 
