@@ -4,11 +4,13 @@
 //!   Plan (described by the engine) + Workers --decide()--> Local { reason }
 //!                                                     \--> Distribution: stages, and what is left on the driver
 //!        place   where each operator runs               join   which side of a join moves
+//!        filter  which rows need not move
 //!   Plan + Distribution --Graph::distributed()--> what duckherder_explain() draws, in mermaid
 //!   row groups at the query's snapshot ----split()----> one Split a task
 //! ```
 
 pub mod decide;
+mod filter;
 pub mod graph;
 mod join;
 mod mermaid;
@@ -24,4 +26,4 @@ pub use decide::decide;
 pub use graph::Graph;
 pub use plan::{Aggregate, AggregateCall, Files, Limit, Operator, Plan, PlanNode, Scan};
 pub use split::{Mode, RowGroup, Split, Workers, split, split_files};
-pub use stage::{Cut, Decision, Distribution, Exchange, MergeStrategy, ScanUse, Stage};
+pub use stage::{Cut, Decision, Distribution, Exchange, MergeStrategy, RuntimeFilter, ScanUse, Stage};

@@ -14,6 +14,7 @@
 use std::collections::HashMap;
 
 use crate::decide::readable;
+use crate::filter::filter_by_keys;
 use crate::plan::{Aggregate, Distributed, Operator, Plan, PlanNode, Scan};
 use crate::split::{Mode, Workers, strategy_of};
 use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, ScanUse, Stage};
@@ -73,6 +74,7 @@ impl<'a> Placer<'a> {
         if let Site::Workers(draft) = self.place(root) {
             self.gather(root, draft, Cut::Subtree, MergeStrategy::Concatenate);
         }
+        filter_by_keys(self.plan, &mut self.stages);
         Distribution { stages: self.stages, notes: self.notes }
     }
 
@@ -345,6 +347,7 @@ impl<'a> Placer<'a> {
             scans: draft.scans.clone(),
             inputs: draft.inputs.clone(),
             join: None,
+            filter: None,
             merge,
         });
         self.stages.len() - 1

@@ -39,7 +39,18 @@ pub struct Stage {
     pub inputs: Vec<usize>,
     /// What its rows are shuffled for, if that is a join.
     pub join: Option<JoinKind>,
+    /// Rows that can meet none of another stage's are not sent.
+    pub filter: Option<RuntimeFilter>,
     pub merge: MergeStrategy,
+}
+
+/// A Bloom filter of the keys by which another stage's rows are shuffled to the same join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuntimeFilter {
+    /// Whose keys; its tasks collect them.
+    pub stage: usize,
+    /// Its size.
+    pub bits: u64,
 }
 
 /// How the operator at the cut is divided between the tasks and whoever reads their rows.

@@ -373,3 +373,37 @@ fn windows_are_shuffled_by_their_keys() {
     assert_eq!(cuts(&keyed), [(Cut::Subtree, 1, hash(0, 0)), (Cut::Subtree, 0, Exchange::Gather)]);
     assert_eq!(cuts(&always("(WINDOW [t 500000])")), [(Cut::Subtree, 1, Exchange::Gather)]);
 }
+
+/// The filters of the stages, as (stage, whose keys).
+fn filters(distribution: &Distribution) -> Vec<(usize, usize)> {
+    let stages = distribution.stages.iter().enumerate();
+    stages.filter_map(|(number, stage)| Some((number, stage.filter?.stage))).collect()
+}
+
+#[test]
+fn rows_that_meet_none_of_a_smaller_side_are_left_out() {
+    let rows = |rows: u64| format!(r#""estimated_rows":{rows}"#);
+    let side = |name: &str, rows: u64| format!(r#"(FILTER "estimated_rows":{rows} [{name} 9000000])"#);
+    let of = |kind: &str, left: u64, right: u64, joined: u64| {
+        let text = format!("({},{} {} {})", join(kind), rows(joined), side("x", left), side("y", right));
+        filters(&elsewhere(&text))
+    };
+    let (small, large) = (700_000, 9_000_000);
+    for (kind, left, right) in [
+        ("INNER", true, true),
+        ("LEFT", false, true),
+        ("RIGHT", true, false),
+        ("FULL", false, false),
+        ("SEMI", true, true),
+        ("ANTI", false, true),
+        ("SINGLE", false, true),
+    ] {
+        let expected = |number: usize, is_filtered| if is_filtered { vec![(number, 1 - number)] } else { vec![] };
+        assert_eq!(of(kind, large, small, 1_000_000), expected(0, left), "{kind}, left");
+        assert_eq!(of(kind, small, large, 1_000_000), expected(1, right), "{kind}, right");
+    }
+    // Most rows meet some, the sides are alike, or there are too many keys.
+    assert_eq!(of("INNER", large, small, 5_000_000), []);
+    assert_eq!(of("INNER", large, large / 3, 1_000_000), []);
+    assert_eq!(of("INNER", 90_000_000, 9_000_000, 1_000_000), []);
+}

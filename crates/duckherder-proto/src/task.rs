@@ -41,6 +41,12 @@ pub struct RunTask {
     /// Every row goes to every partition; there is no hash.
     #[prost(bool, tag = "12")]
     pub broadcast: bool,
+    /// Collect the hashes in a Bloom filter of so many bits, and say in [`TaskMade`] what is in it; 0: don't.
+    #[prost(uint64, tag = "13")]
+    pub collect_bits: u64,
+    /// Leave out the rows that are not in this Bloom filter; empty: leave out none.
+    #[prost(bytes = "vec", tag = "14")]
+    pub filter: Vec<u8>,
 }
 
 /// A key that has so many rows that they are spread over all partitions, where each meets all of the other side's.
@@ -127,6 +133,15 @@ pub struct EndOfPartition {
     pub cpu_ns: Option<u64>,
 }
 
+/// `app_metadata` of a message of the answer to a [`RunTask`] that collects keys: all rows are made, though not all
+/// fetched.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TaskMade {
+    /// The Bloom filter, in words of 64 bits, little-endian; empty if it would hold nothing back.
+    #[prost(bytes = "vec", tag = "1")]
+    pub keys: Vec<u8>,
+}
+
 /// `app_metadata` of the last message of the answer to a [`RunTask`] with partitions: what others have fetched.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct TaskMoved {
@@ -140,6 +155,9 @@ pub struct TaskMoved {
     /// Of a task that is analyzed.
     #[prost(uint64, optional, tag = "4")]
     pub cpu_ns: Option<u64>,
+    /// Rows that were left out.
+    #[prost(uint64, tag = "5")]
+    pub filtered_rows: u64,
 }
 
-command!(RunTask, ReadSplit, ReadPartition, EndOfPartition, TaskMoved);
+command!(RunTask, ReadSplit, ReadPartition, EndOfPartition, TaskMade, TaskMoved);

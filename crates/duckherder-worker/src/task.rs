@@ -8,7 +8,7 @@ use arrow_flight::FlightData;
 use duckherder_engine::{Connection, CpuMeter, Database, EngineError, Interrupter, ResultStream};
 use duckherder_proto::any::Command;
 use duckherder_proto::encode::{BatchEncoder, nanoseconds};
-use duckherder_proto::task::{RunTask, TaskMoved};
+use duckherder_proto::task::{RunTask, TaskMade, TaskMoved};
 use futures::{Stream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -19,7 +19,9 @@ use crate::error::Result;
 use crate::files;
 use crate::input::Input;
 use crate::peers::Peers;
-use crate::shuffle::{self, DivideBy, Division, Partitions, Room, ShuffleStore, TaskKey};
+use crate::shuffle::{
+    self, DivideBy, Division, HashDivision, KeyFilter, Notices, Partitions, Room, ShuffleStore, TaskKey,
+};
 
 /// Messages that may wait to be sent.
 const QUEUE_MESSAGES: usize = 4;
@@ -132,18 +134,28 @@ impl Running<'_> {
         let room = store.room(self.task.query_id, || Room::of(&connection))?;
         let by = match self.task.broadcast {
             true => DivideBy::Everywhere,
-            false => DivideBy::Hash { heavy: self.task.heavy.clone() },
+            false => DivideBy::Hash(self.division()?),
         };
         let division = Division { partitions: self.task.partitions as usize, by };
         let check = || files::check(&self.task.files);
-        let sent = shuffle::keep(store, room, key, rows, division, stop, check)?;
         // No rows, but how many there were: that the driver knows that all is well, and what was moved.
         let (mut encoder, schema) = BatchEncoder::new(Arc::new(Schema::empty()));
+        let made = |keys: Option<KeyFilter>| {
+            if self.task.collect_bits > 0 {
+                let made = TaskMade { keys: keys.map_or_else(Vec::new, |keys| keys.to_bytes()) };
+                let message = FlightData::new().with_app_metadata(made.pack());
+                // The driver has gone if this fails.
+                let _ = sender.blocking_send(Ok(message));
+            }
+            Ok(())
+        };
+        let sent = shuffle::keep(store, room, key, rows, division, Notices { stop, check, made })?;
         let cpu = meter.map(|meter| meter.total()).transpose()?;
         let moved = TaskMoved {
             rows: sent.rows,
             bytes: sent.bytes,
             spilled_bytes: sent.spilled_bytes,
+            filtered_rows: sent.filtered_rows,
             cpu_ns: cpu.map(nanoseconds),
         };
         for message in [schema, encoder.finish()?.with_app_metadata(moved.pack())] {
@@ -151,6 +163,18 @@ impl Running<'_> {
             let _ = sender.blocking_send(Ok(message));
         }
         Ok(())
+    }
+}
+
+impl Running<'_> {
+    /// How the rows are divided by hash.
+    fn division(&self) -> Result<HashDivision, EngineError> {
+        let RunTask { heavy, filter, collect_bits, .. } = self.task;
+        let filter = match filter.as_slice() {
+            [] => None,
+            bytes => Some(KeyFilter::from_bytes(bytes).ok_or_else(|| EngineError::internal("a filter is cut"))?),
+        };
+        Ok(HashDivision { heavy: heavy.clone(), filter: filter.map(Arc::new), collect_bits: *collect_bits })
     }
 }
 

@@ -12,6 +12,7 @@ use duckherder_engine::{EngineError, Interrupter};
 use duckherder_worker::shuffle::Partitions;
 
 use super::Shared;
+use super::filter::Filters;
 use super::local;
 use super::query::Worker;
 use super::queue::TaskQueue;
@@ -47,6 +48,7 @@ pub struct Run {
     /// Of the tasks in other processes, if there are any.
     pub remote: Option<RemoteRun>,
     pub skew: Skew,
+    pub filters: Filters,
     control: Mutex<Control>,
 }
 
@@ -127,6 +129,7 @@ impl TaskExchange {
             query_id,
             lanes,
             skew: Skew::new(&stages),
+            filters: Filters::new(&stages),
             stages,
             snapshot,
             plan,
@@ -180,8 +183,10 @@ impl Run {
             }))
             .unwrap_or_else(|_| Err(EngineError::internal(format!("task {} panicked", id.task))));
             match done {
-                Ok(TaskRows { rows, bytes, spilled_bytes, cpu }) => {
+                Ok(TaskRows { rows, bytes, filtered_rows, spilled_bytes, cpu }) => {
                     let stage = &self.stages[id.stage];
+                    // Nobody is to wait for keys that do not come.
+                    self.filters.made(stage, id.task, None);
                     self.report.finished(TaskReport {
                         stage: stage.number,
                         task: id.task,
@@ -189,6 +194,7 @@ impl Run {
                         part: stage.divided(id.task),
                         rows,
                         bytes,
+                        filtered_rows,
                         spilled_bytes,
                         cpu,
                         elapsed: started.elapsed(),
@@ -262,6 +268,7 @@ impl Run {
                 stop.stop(error.unwrap_or(&interrupted));
             }
         }
+        self.filters.stop();
         for queue in &self.queues {
             queue.close(error.cloned());
         }
@@ -276,6 +283,8 @@ impl Run {
 pub struct TaskRows {
     pub rows: u64,
     pub bytes: u64,
+    /// Of the rows, those that a filter left out.
+    pub filtered_rows: u64,
     /// Bytes that were on disk until others had fetched them.
     pub spilled_bytes: u64,
     /// If the query is analyzed.

@@ -9,9 +9,10 @@ use duckherder_proto::any::Command;
 use duckherder_proto::task::{InputSource, ReadPartition};
 use duckherder_worker::files;
 use duckherder_worker::input::{Input, Source};
-use duckherder_worker::shuffle::{self, DivideBy, Division, Partitions, Room, TaskKey};
+use duckherder_worker::shuffle::{self, DivideBy, Division, HashDivision, Notices, Partitions, Room, TaskKey};
 
 use super::exchange::{Run, Stop, TaskId, TaskRows};
+use super::filter::filter_of;
 use super::query::Worker;
 use super::skew::heavy_keys_of;
 use super::stages::{RunningStage, exchange_schema};
@@ -203,7 +204,11 @@ fn run_fragment(
     }
     let by = match stage.broadcast {
         true => DivideBy::Everywhere,
-        false => DivideBy::Hash { heavy: heavy_keys_of(run, id)? },
+        false => DivideBy::Hash(HashDivision {
+            heavy: heavy_keys_of(run, id)?,
+            filter: filter_of(run, id)?,
+            collect_bits: run.filters.bits(stage),
+        }),
     };
     let division = Division { partitions: stage.partitions, by };
     let rows = connection.query(&stage.fragment.task_sql(splits)?)?;
@@ -212,8 +217,19 @@ fn run_fragment(
     let stop = |partitions: &Arc<Partitions>| may_run(run, id, Stop::Rows(Arc::clone(partitions)));
     let store = &run.shared().store;
     let room = store.room(run.query_id, || Room::of(connection))?;
-    let moved = shuffle::keep(store, room, key, rows, division, stop, || files::check(&stamps))?;
-    Ok(TaskRows { rows: moved.rows, bytes: moved.bytes, spilled_bytes: moved.spilled_bytes, cpu: None })
+    let check = || files::check(&stamps);
+    let made = |keys| {
+        run.filters.made(stage, id.task, keys);
+        Ok(())
+    };
+    let moved = shuffle::keep(store, room, key, rows, division, Notices { stop, check, made })?;
+    Ok(TaskRows {
+        rows: moved.rows,
+        bytes: moved.bytes,
+        filtered_rows: moved.filtered_rows,
+        spilled_bytes: moved.spilled_bytes,
+        cpu: None,
+    })
 }
 
 /// What the task's plan is known by, if it may be used again: by a query that has run before and whose plan was kept, in

@@ -7,6 +7,7 @@
 //!   TaskExchange       rows of the last stage's tasks, in bounded queues, read by the driver's query
 //!     stages           what the tasks of each stage read, and who runs them
 //!     skew             the keys of a join that are too many for one task
+//!     filter           the keys of one side of a join, for the other
 //!     local            a task on the driver's instance, at the query's snapshot
 //!     remote           a task in another process, its split read back from the driver
 //!   RunReport          what the tasks of a run did
@@ -15,6 +16,7 @@
 
 mod exchange;
 mod files;
+mod filter;
 mod local;
 mod query;
 mod queue;

@@ -119,7 +119,10 @@ impl DistributedQuery for ScheduledQuery {
                 Exchange::Broadcast => ", every row to each task",
             };
             let heavy = self.planned.report.heavy_line(*number).map(|line| format!(", {line}")).unwrap_or_default();
-            lines.push((format!("Stage {number}"), format!("up to {} tasks on workers{shuffled}{heavy}", stage.tasks)));
+            let filter = stage.filter.map(|filter| format!(", those without a key of stage {} left out", filter.stage));
+            let filter = filter.unwrap_or_default();
+            let text = format!("up to {} tasks on workers{shuffled}{heavy}{filter}", stage.tasks);
+            lines.push((format!("Stage {number}"), text));
         }
         lines.push((format!("Stage {}", stages.len()), format!("the driver {}", last.on_driver())));
         for number in &numbers {

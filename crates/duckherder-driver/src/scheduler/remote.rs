@@ -18,12 +18,14 @@ use duckherder_proto::encode::schema_bytes;
 use duckherder_proto::error::ErrorDetail;
 use duckherder_proto::settings::SESSION_SETTINGS;
 use duckherder_proto::statement::Setting;
-use duckherder_proto::task::{HeavyKey, InputSource, ReadPartition, ReadSplit, RunTask, TaskInput, TaskMoved};
+use duckherder_proto::task::{InputSource, ReadPartition, ReadSplit, RunTask, TaskInput, TaskMade, TaskMoved};
+use duckherder_worker::shuffle::{HashDivision, KeyFilter};
 use prost::Message;
 use tokio::sync::watch;
 
 use super::Shared;
 use super::exchange::{Run, TaskId, TaskRows};
+use super::filter::filter_of;
 use super::query::Worker;
 use super::skew::heavy_keys_of;
 use super::splits::{RunningSplits, SplitSql};
@@ -115,7 +117,7 @@ impl RemoteRun {
     }
 
     /// `driver`: where the worker finds the driver.
-    fn ticket(&self, run: &Run, id: TaskId, driver: &str, heavy: Vec<HeavyKey>) -> Ticket {
+    fn ticket(&self, run: &Run, id: TaskId, driver: &str, division: HashDivision) -> Ticket {
         let (stage, remote) = (&run.stages[id.stage], &self.stages[id.stage]);
         let inputs = stage.inputs.iter().zip(&remote.schemas).enumerate().filter_map(|(number, (input, schema))| {
             let sources = match input {
@@ -141,9 +143,11 @@ impl RemoteRun {
             settings,
             partitions: stage.partitions as u32,
             files: stage.stamps(id.task),
-            heavy,
+            heavy: division.heavy,
             broadcast: stage.broadcast,
             analyzed: run.measures.cpu,
+            collect_bits: division.collect_bits,
+            filter: division.filter.map_or_else(Vec::new, |filter| filter.to_bytes()),
         };
         Ticket::new(task.pack())
     }
@@ -196,13 +200,19 @@ fn read_settings(connection: &duckherder_engine::Connection) -> Result<Vec<Setti
 pub fn run_task(run: &Arc<Run>, id: TaskId, worker: &RemoteWorker) -> Result<TaskRows, EngineError> {
     let shared = run.shared();
     let remote = run.remote.as_ref().ok_or_else(|| EngineError::internal("the splits are not served"))?;
-    let ticket = remote.ticket(run, id, &driver_location(worker, shared.port)?, heavy_keys_of(run, id)?);
-    let keeps = run.stages[id.stage].partitions > 0;
+    let stage = &run.stages[id.stage];
+    let division = HashDivision {
+        heavy: heavy_keys_of(run, id)?,
+        filter: filter_of(run, id)?,
+        collect_bits: run.filters.bits(stage),
+    };
+    let ticket = remote.ticket(run, id, &driver_location(worker, shared.port)?, division);
+    let keeps = stage.partitions > 0;
     shared.runtime()?.block_on(async {
         let mut stopped = remote.stop.subscribe();
         let work = async {
             match keeps {
-                true => wait_for_others(worker, ticket).await,
+                true => wait_for_others(run, id, worker, ticket).await,
                 false => receive(run, id.task, remote, worker, ticket).await,
             }
         };
@@ -214,20 +224,29 @@ pub fn run_task(run: &Arc<Run>, id: TaskId, worker: &RemoteWorker) -> Result<Tas
 }
 
 /// Runs a task whose rows go to other tasks.
-async fn wait_for_others(worker: &RemoteWorker, ticket: Ticket) -> Result<TaskRows, EngineError> {
+async fn wait_for_others(
+    run: &Run,
+    id: TaskId,
+    worker: &RemoteWorker,
+    ticket: Ticket,
+) -> Result<TaskRows, EngineError> {
     let failed = |status: tonic::Status| name_worker(worker, ErrorDetail::from_status(&status));
     let mut client = FlightServiceClient::new(worker.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let mut messages = client.do_get(ticket).await.map_err(failed)?.into_inner();
     let mut moved = None;
     while let Some(message) = messages.message().await.map_err(failed)? {
         if !message.app_metadata.is_empty() {
-            let any = Any::decode(message.app_metadata).and_then(|any| TaskMoved::from_any(&any));
-            moved = any.map_err(|error| EngineError::new("IO", format!("a worker sends broken metadata: {error}")))?;
+            let broken = |error| EngineError::new("IO", format!("a worker sends broken metadata: {error}"));
+            let any = Any::decode(message.app_metadata).map_err(broken)?;
+            if let Some(TaskMade { keys }) = TaskMade::from_any(&any).map_err(broken)? {
+                run.filters.made(&run.stages[id.stage], id.task, KeyFilter::from_bytes(&keys));
+            }
+            moved = TaskMoved::from_any(&any).map_err(broken)?.or(moved);
         }
     }
     match moved {
-        Some(TaskMoved { rows, bytes, spilled_bytes, cpu_ns }) => {
-            Ok(TaskRows { rows, bytes, spilled_bytes, cpu: cpu_ns.map(Duration::from_nanos) })
+        Some(TaskMoved { rows, bytes, filtered_rows, spilled_bytes, cpu_ns }) => {
+            Ok(TaskRows { rows, bytes, filtered_rows, spilled_bytes, cpu: cpu_ns.map(Duration::from_nanos) })
         }
         None => {
             let cut = ErrorDetail::new("IO", "its answer was cut before the task had ended");

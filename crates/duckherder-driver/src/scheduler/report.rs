@@ -19,6 +19,8 @@ pub struct TaskReport {
     pub part: Part,
     pub rows: u64,
     pub bytes: u64,
+    /// Of the rows, those that went nowhere, since they meet none of the join's other side.
+    pub filtered_rows: u64,
     pub spilled_bytes: u64,
     /// See [`CpuMeter`](duckherder_engine::CpuMeter); of a query that is analyzed.
     pub cpu: Option<Duration>,
@@ -155,9 +157,13 @@ impl TaskReport {
             Split::Range { first: Some(first), last: Some(last) } => format!("{unit} {first} to {last}"),
             Split::Remainder { tasks, task } => format!("{unit} % {tasks} = {task}"),
         };
+        let filtered = match self.filtered_rows {
+            0 => String::new(),
+            rows => format!(" ({rows} left out by the filter)"),
+        };
         let cpu = self.cpu.map_or_else(String::new, |cpu| format!(", {} CPU", milliseconds(cpu)));
         format!(
-            "{} of {part}: {} rows, {} bytes, {} bytes spilled{cpu}, {} wall",
+            "{} of {part}: {} rows{filtered}, {} bytes, {} bytes spilled{cpu}, {} wall",
             self.worker,
             self.rows,
             self.bytes,

@@ -9,7 +9,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use duckherder_engine::distribute::{Fragment, FragmentInput, QueryRun, Snapshot};
 use duckherder_engine::{BatchSource, Connection, EngineError};
-use duckherder_planner::{Distribution, Exchange, MergeStrategy, RowGroup, Split, Stage, split, split_files};
+use duckherder_planner::{
+    Distribution, Exchange, MergeStrategy, RowGroup, RuntimeFilter, Split, Stage, split, split_files,
+};
 use duckherder_proto::task::FileStamp;
 
 use super::Shared;
@@ -39,6 +41,8 @@ pub struct RunningStage {
     pub schema: Option<SchemaRef>,
     /// If they are shuffled for a join.
     pub side: Option<JoinSide>,
+    /// Those that it leaves out.
+    pub filter: Option<RuntimeFilter>,
 }
 
 impl RunningStage {
@@ -145,6 +149,7 @@ pub fn prepare(
             broadcast: stage.exchange == Exchange::Broadcast,
             schema: None,
             side,
+            filter: stage.filter,
         });
     }
     shuffle(&distribution.stages, &mut prepared);

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   task of stage 0 --RowSplitter--> Partitions [ 0 | 1 | 2 ]   queues, one a task of stage 1
-//!                                     |  |      |   |   '----> PartitionReader, in this process or behind DoGet
+//!                        |            |  |      |   |   '----> PartitionReader, in this process or behind DoGet
+//!                      KeyFilter      |  |      |   |
 //!                                  Room  Spill  |   '- more than a query may keep in memory, in a temporary file
 //! ```
 //!
@@ -10,6 +11,7 @@
 //! then go to disk, and who waits for another input first holds nobody up. What nobody wants any more is thrown away
 //! at once.
 
+mod filter;
 mod partitions;
 mod room;
 mod spill;
@@ -21,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use duckherder_engine::{EngineError, ResultStream};
 use duckherder_proto::task::HeavyKey;
 
+pub use filter::KeyFilter;
 pub use partitions::{PartitionReader, Partitions};
 pub use room::Room;
 pub use spill::Rows;
@@ -42,8 +45,11 @@ pub struct TaskKey {
 /// What a task has moved to others.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Moved {
+    /// With those that a filter has left out.
     pub rows: u64,
     pub bytes: u64,
+    /// That meet no row of the join's other side, and went nowhere.
+    pub filtered_rows: u64,
     /// Bytes written to disk meanwhile.
     pub spilled_bytes: u64,
 }
@@ -57,14 +63,34 @@ pub struct Division {
 
 /// Which of the tasks a row is for.
 pub enum DivideBy {
-    /// The one that has the hash in the row's last column, but for keys with very many rows.
-    Hash { heavy: Vec<HeavyKey> },
+    /// The one that has the hash in the row's last column.
+    Hash(HashDivision),
     /// Every one.
     Everywhere,
 }
 
-/// Divides the rows of a task and keeps them for others until they have read all they want. `stop` is told what to
-/// fail if the task is to end before; `check` says at the end of the rows whether they were the right ones.
+/// How rows are divided by hash.
+#[derive(Default)]
+pub struct HashDivision {
+    /// Keys with so many rows that they are not for one task alone.
+    pub heavy: Vec<HeavyKey>,
+    /// Rows of other keys are for nobody.
+    pub filter: Option<Arc<KeyFilter>>,
+    /// Collect the keys in a filter of so many bits; 0: don't.
+    pub collect_bits: u64,
+}
+
+/// What a task says while it moves rows.
+pub struct Notices<Stop, Check, Made> {
+    /// Gets what to fail if the task is to end early; whether it may begin.
+    pub stop: Stop,
+    /// Says at the end of the rows whether they were the right ones.
+    pub check: Check,
+    /// Gets the keys that were collected once all rows are made, if they are worth something.
+    pub made: Made,
+}
+
+/// Divides the rows of a task and keeps them for others until they have read all they want.
 ///
 /// # Errors
 /// The task's, or what it was stopped with; readers see the same.
@@ -74,14 +100,18 @@ pub fn keep(
     key: TaskKey,
     rows: ResultStream,
     division: Division,
-    stop: impl FnOnce(&Arc<Partitions>) -> Result<(), EngineError>,
-    check: impl FnOnce() -> Result<(), EngineError>,
+    notices: Notices<
+        impl FnOnce(&Arc<Partitions>) -> Result<(), EngineError>,
+        impl FnOnce() -> Result<(), EngineError>,
+        impl FnOnce(Option<KeyFilter>) -> Result<(), EngineError>,
+    >,
 ) -> Result<Moved, EngineError> {
+    let Notices { stop, check, made } = notices;
     let count = division.partitions;
     let splitter = RowSplitter::new(&rows.schema(), count, division.by);
     let offered = store.offer(key, Partitions::new(splitter.schema(), count, room))?;
     let partitions = &offered.partitions;
-    let moved = stop(partitions).and_then(|()| move_rows(rows, splitter, partitions, check));
+    let moved = stop(partitions).and_then(|()| move_rows(rows, splitter, partitions, check, made));
     if let Err(error) = &moved {
         partitions.fail(error.clone());
     }
@@ -93,6 +123,7 @@ fn move_rows(
     mut splitter: RowSplitter,
     to: &Partitions,
     check: impl FnOnce() -> Result<(), EngineError>,
+    made: impl FnOnce(Option<KeyFilter>) -> Result<(), EngineError>,
 ) -> Result<Moved, EngineError> {
     let count = splitter.partitions();
     let mut moved = Moved::default();
@@ -103,17 +134,21 @@ fn move_rows(
         let divided = splitter.split(&batch)?;
         let found: usize = divided.parts.iter().map(|(_, rows)| rows.num_rows()).sum();
         let wanted = batch.num_rows() + divided.everywhere * (count - 1);
-        if found != wanted {
+        moved.filtered_rows += divided.filtered as u64;
+        if found + divided.filtered != wanted {
             return Err(EngineError::internal(format!("{found} of {wanted} rows have a partition")));
         }
         for (partition, rows) in divided.parts {
             to.push(partition, rows)?;
         }
         if !to.is_wanted() {
+            // Not all keys: nobody may be held back by those there are.
+            made(None)?;
             return Ok(moved);
         }
     }
     check()?;
+    made(splitter.collected())?;
     to.end();
     to.wait_until_read()?;
     Ok(moved)

@@ -8,7 +8,7 @@ use arrow::datatypes::{Schema, SchemaRef, UInt64Type};
 use duckherder_engine::EngineError;
 use duckherder_proto::task::HeavyKey;
 
-use super::DivideBy;
+use super::{DivideBy, HashDivision, KeyFilter};
 
 /// Rows that a task gets before it is the next one's turn: each in a batch of its own would cost more to send.
 const TURN_ROWS: usize = 1024;
@@ -20,6 +20,7 @@ const TURN_ROWS: usize = 1024;
 /// | of a key | the one task that has it |
 /// | of a heavy key | each task in turn, or every task |
 /// | NULL: the row meets no other | each task in turn |
+/// | not in the filter, or NULL where there is one | no task |
 pub struct RowSplitter {
     schema: SchemaRef,
     partitions: usize,
@@ -27,6 +28,9 @@ pub struct RowSplitter {
     everywhere: bool,
     /// By hash.
     heavy: Vec<HeavyKey>,
+    filter: Option<Arc<KeyFilter>>,
+    /// The keys of all rows, as long as that is of use.
+    collected: Option<KeyFilter>,
     /// Rows that went to tasks in turn.
     dealt: usize,
 }
@@ -38,18 +42,25 @@ pub struct Divided {
     pub parts: Vec<(usize, RecordBatch)>,
     /// Rows that are in every partition.
     pub everywhere: usize,
+    /// Rows that are in none.
+    pub filtered: usize,
 }
 
 impl RowSplitter {
     /// For rows of `schema`, whose last column is a `UInt64` if they are divided by it.
     pub fn new(schema: &SchemaRef, partitions: usize, by: DivideBy) -> Self {
-        let DivideBy::Hash { mut heavy } = by else {
-            return Self { schema: Arc::clone(schema), partitions, everywhere: true, heavy: Vec::new(), dealt: 0 };
+        let (schema, everywhere, division) = match by {
+            DivideBy::Everywhere => (Arc::clone(schema), true, HashDivision::default()),
+            DivideBy::Hash(division) => {
+                let fields = schema.fields();
+                let kept = fields[..fields.len().saturating_sub(1)].to_vec();
+                (Arc::new(Schema::new(kept)), false, division)
+            }
         };
-        let fields = schema.fields();
-        let kept = fields[..fields.len().saturating_sub(1)].to_vec();
+        let HashDivision { mut heavy, filter, collect_bits } = division;
         heavy.sort_unstable_by_key(|key| key.hash);
-        Self { schema: Arc::new(Schema::new(kept)), partitions, everywhere: false, heavy, dealt: 0 }
+        let collected = (collect_bits > 0).then(|| KeyFilter::new(collect_bits));
+        Self { schema, partitions, everywhere, heavy, filter, collected, dealt: 0 }
     }
 
     /// The columns of what comes out.
@@ -61,12 +72,17 @@ impl RowSplitter {
         self.partitions
     }
 
+    /// The keys of all rows so far; `None` if they were not to be collected, or are too many for a filter.
+    pub fn collected(&mut self) -> Option<KeyFilter> {
+        self.collected.take()
+    }
+
     /// # Errors
     /// There is no hash column, or Arrow can't take rows of a column.
     pub fn split(&mut self, batch: &RecordBatch) -> Result<Divided, EngineError> {
         if self.everywhere {
             let parts = (0..self.partitions).map(|partition| (partition, batch.clone())).collect();
-            return Ok(Divided { parts, everywhere: batch.num_rows() });
+            return Ok(Divided { parts, everywhere: batch.num_rows(), filtered: 0 });
         }
         let columns = batch.columns();
         let (Some(hashes), kept) = (columns.last(), &columns[..columns.len().saturating_sub(1)]) else {
@@ -75,8 +91,12 @@ impl RowSplitter {
         let hashes = hashes
             .as_primitive_opt::<UInt64Type>()
             .ok_or_else(|| EngineError::internal("the last column of rows to shuffle is no hash"))?;
+        if let Some(keys) = &mut self.collected {
+            hashes.iter().flatten().for_each(|hash| keys.insert(hash));
+        }
+        self.collected = self.collected.take().filter(KeyFilter::is_useful);
         let mut divided = Divided::default();
-        for (partition, rows) in self.rows(hashes, &mut divided.everywhere).into_iter().enumerate() {
+        for (partition, rows) in self.rows(hashes, &mut divided).into_iter().enumerate() {
             if rows.is_empty() {
                 continue;
             }
@@ -90,21 +110,27 @@ impl RowSplitter {
     }
 
     /// By partition: which rows it gets.
-    fn rows(&mut self, hashes: &UInt64Array, everywhere: &mut usize) -> Vec<Vec<u32>> {
+    fn rows(&mut self, hashes: &UInt64Array, divided: &mut Divided) -> Vec<Vec<u32>> {
         let count = self.partitions as u64;
         let mut rows: Vec<Vec<u32>> = vec![Vec::new(); self.partitions];
-        if self.heavy.is_empty() && hashes.null_count() == 0 {
+        if self.heavy.is_empty() && self.filter.is_none() && hashes.null_count() == 0 {
             for (row, hash) in hashes.values().iter().enumerate() {
                 rows[(hash % count) as usize].push(row as u32);
             }
             return rows;
         }
         for (row, hash) in hashes.iter().enumerate() {
+            if let Some(filter) = &self.filter
+                && !hash.is_some_and(|hash| filter.may_have(hash))
+            {
+                divided.filtered += 1;
+                continue;
+            }
             let heavy = |hash| self.heavy.binary_search_by_key(&hash, |key| key.hash).ok().map(|at| self.heavy[at]);
             match hash.map(|hash| (hash, heavy(hash))) {
                 Some((hash, None)) => rows[(hash % count) as usize].push(row as u32),
                 Some((_, Some(HeavyKey { everywhere: true, .. }))) => {
-                    *everywhere += 1;
+                    divided.everywhere += 1;
                     rows.iter_mut().for_each(|rows| rows.push(row as u32));
                 }
                 Some((_, Some(_))) | None => {
@@ -141,8 +167,12 @@ mod tests {
     }
 
     fn splitter(heavy: Vec<HeavyKey>) -> RowSplitter {
+        splitter_of(HashDivision { heavy, ..HashDivision::default() })
+    }
+
+    fn splitter_of(division: HashDivision) -> RowSplitter {
         let fields = vec![Field::new("row", Int64, false), Field::new("hash", UInt64, true)];
-        RowSplitter::new(&Arc::new(Schema::new(fields)), 3, DivideBy::Hash { heavy })
+        RowSplitter::new(&Arc::new(Schema::new(fields)), 3, DivideBy::Hash(division))
     }
 
     #[test]
@@ -158,6 +188,17 @@ mod tests {
     fn a_hash_has_one_partition() {
         let (parts, everywhere) = split(&mut splitter(Vec::new()), [3, 4, 5, 3, 5].map(Some).to_vec());
         assert_eq!((parts, everywhere), (vec![vec![0, 3], vec![1], vec![2, 4]], 0));
+    }
+
+    #[test]
+    fn what_no_key_of_the_other_side_meets_goes_nowhere() {
+        let mut other = splitter_of(HashDivision { collect_bits: 1 << 12, ..HashDivision::default() });
+        split(&mut other, vec![Some(4), None, Some(1 << 40)]);
+        let filter = other.collected().map(Arc::new);
+        let heavy = vec![HeavyKey { hash: 1 << 40, everywhere: true }];
+        let mut filtered = splitter_of(HashDivision { heavy, filter, collect_bits: 0 });
+        let (parts, everywhere) = split(&mut filtered, vec![Some(4), None, Some(7 << 50), Some(1 << 40), Some(4)]);
+        assert_eq!((parts, everywhere), (vec![vec![3], vec![0, 3, 4], vec![3]], 1));
     }
 
     #[test]

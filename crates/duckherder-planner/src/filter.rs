@@ -1,0 +1,65 @@
+//! Runtime filters: a row of a shuffled join that no row of the other side can meet is not sent.
+//!
+//! ```text
+//!   stage 0: SCAN small --hash of keys--> JOIN            its tasks also collect the hashes
+//!               |                           ^
+//!               '- Bloom filter of them -.  |
+//!   stage 1: SCAN large, those in it ----+--'             its tasks begin when stage 0 has made all its rows
+//! ```
+//!
+//! DuckDB's own equality decides, since the filter is one of the very hashes that divide the rows.
+
+use crate::plan::{JoinKind, Plan, PlanNode};
+use crate::stage::{Exchange, RuntimeFilter, Stage};
+
+/// Bits that a key is worth: about two of a hundred other keys then pass.
+const BITS_A_KEY: u64 = 10;
+/// Of a filter; each task of one stage makes one, each of the other reads one.
+const LEAST_BITS: u64 = 1 << 14;
+const MOST_BITS: u64 = 8 << 20;
+/// A side is filtered that has so many times the rows of the other. Its tasks wait for the other's.
+const LEAST_RATIO: u64 = 4;
+
+impl JoinKind {
+    /// Of the left and the right side: whether a row that meets none of the other side leaves no trace in the result.
+    fn forgets_unmatched(self) -> [bool; 2] {
+        let left = matches!(self, Self::Inner | Self::Right | Self::Semi | Self::RightSemi | Self::RightAnti);
+        let right = matches!(self, Self::Inner | Self::Left | Self::Semi | Self::Anti | Self::Single | Self::RightSemi);
+        [left, right]
+    }
+}
+
+/// Gives stages their filters, where those seem to cost less than they save. A stage that reads what others shuffle is
+/// not filtered: it would hold those up.
+pub fn filter_by_keys(plan: &Plan, stages: &mut [Stage]) {
+    let nodes = plan.root.walk();
+    let node = |id: u64| nodes.iter().find(|node| node.id == id);
+    let side_of = |stage: &Stage| match (stage.exchange, stage.join) {
+        (Exchange::Hash { consumer, side }, Some(kind)) => Some((consumer, side as usize, kind)),
+        _ => None,
+    };
+    for number in 0..stages.len() {
+        let Some((consumer, side, kind)) = side_of(&stages[number]) else { continue };
+        let other = stages
+            .iter()
+            .position(|stage| side_of(stage).is_some_and(|(same, other, _)| same == consumer && other != side));
+        let (Some(other), Some(join)) = (other, node(consumer)) else { continue };
+        let (Some(large), Some(small)) = (node(stages[number].node), node(stages[other].node)) else { continue };
+        let may = kind.forgets_unmatched().get(side).copied().unwrap_or(false) && stages[number].inputs.is_empty();
+        if may && pays(join, rows(large), rows(small), plan.min_split_rows) {
+            let bits = rows(small).saturating_mul(BITS_A_KEY).clamp(LEAST_BITS, MOST_BITS).next_power_of_two();
+            stages[number].filter = Some(RuntimeFilter { stage: other, bits });
+        }
+    }
+}
+
+/// Whether most rows of the large side are likely to be left out. (What its rows become in the join says how many meet
+/// one of the small side.)
+fn pays(join: &PlanNode, large: u64, small: u64, least: u64) -> bool {
+    let fits = small.saturating_mul(BITS_A_KEY) <= MOST_BITS;
+    fits && large >= least && large / LEAST_RATIO >= small && rows(join) <= large / 2
+}
+
+fn rows(node: &PlanNode) -> u64 {
+    node.estimated_rows.unwrap_or(0)
+}
