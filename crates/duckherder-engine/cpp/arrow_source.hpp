@@ -139,15 +139,5 @@ duckdb::vector<duckdb::pair<duckdb::string, duckdb::Value>> ReadSingleRow(duckdb
 
 //! SQL name of the scan of an ArrowSource that a connection was given, by the name that it was given.
 constexpr const char *EXCHANGE_FUNCTION = "duckherder_exchange";
-//! The scan of an ArrowSource as a table function; its bind data is an ExchangeScanData.
-duckdb::TableFunction ExchangeScanFunction();
-
-struct ExchangeScanData : public duckdb::TableFunctionData {
-	ExchangeScanData(duckdb::shared_ptr<ArrowSource> source_p, ArrowSourceColumns columns_p)
-	    : source(std::move(source_p)), columns(std::move(columns_p)) {
-	}
-	duckdb::shared_ptr<ArrowSource> source;
-	ArrowSourceColumns columns;
-};
 
 } // namespace duckherder

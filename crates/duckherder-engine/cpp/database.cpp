@@ -8,6 +8,7 @@
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/main/config.hpp"
 #include "duckdb/main/database_manager.hpp"
+#include "duckdb/main/settings.hpp"
 
 using namespace duckdb; // NOLINT
 using duckherder::Guard;
@@ -35,8 +36,9 @@ void dh_database_close(DhDatabase *database) {
 DhConnection *dh_connection_open(DhDatabase *database, DhError *error) {
 	return Guard<DhConnection *>(error, nullptr, [&]() {
 		auto connection = make_uniq<DhConnection>(*database);
-		auto result = connection->Query("SET arrow_lossless_conversion = true");
-		result->ThrowIfError();
+		// Without a statement, which would have to be parsed.
+		Settings::Set(*connection->context, ArrowLosslessConversionSetting::SettingIndex, SetScope::SESSION,
+		              Value::BOOLEAN(true));
 		return connection.release();
 	});
 }

@@ -7,21 +7,25 @@ use std::task::{Context, Poll};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::sql::Any;
 use arrow_flight::{IpcMessage, Ticket};
 use duckherder_engine::{BatchSource, EngineError};
 use duckherder_proto::MAX_MESSAGE_BYTES;
+use duckherder_proto::any::Command;
 use duckherder_proto::decode::{BatchStream, Received};
 use duckherder_proto::error::ErrorDetail;
 use duckherder_proto::task::{InputSource, ReadPartition, TaskInput};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use prost::Message;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::error::Result;
+use crate::error::{Result, WorkerError};
 use crate::fan_in::FanIn;
 use crate::peers::Peers;
 use crate::shuffle::{PartitionReader, Rows, ShuffleStore};
+use crate::task::Place;
 
 /// Batches of one source that may wait: what comes after them waits where it was made.
 const QUEUE_BATCHES: usize = 1;
@@ -62,10 +66,13 @@ impl Input {
     /// Asks all sources of a task's input for their rows, which come as DuckDB reads them.
     ///
     /// # Errors
-    /// The schema or a location is malformed.
-    pub fn open(input: &TaskInput, peers: &Peers, runtime: &Handle) -> Result<Arc<Self>> {
+    /// The schema, a location or a ticket is malformed.
+    pub fn open(input: &TaskInput, place: &Place, runtime: &Handle) -> Result<Arc<Self>> {
         let schema: SchemaRef = Arc::new(Schema::try_from(IpcMessage(input.schema.clone().into()))?);
-        let sources = input.sources.iter().map(|source| Source::remote(source, &schema, peers, runtime));
+        let sources = input.sources.iter().map(|source| match source.location.is_empty() {
+            true => Ok(Source::local(&place.store, &partition_of(source)?)),
+            false => Source::remote(source, &schema, &place.peers, runtime),
+        });
         Ok(Self::new(Arc::clone(&schema), sources.collect::<Result<Vec<_>>>()?))
     }
 }
@@ -131,6 +138,14 @@ impl Source {
             return polled;
         }
     }
+}
+
+/// Which rows of this process a source has.
+fn partition_of(source: &InputSource) -> Result<ReadPartition> {
+    let malformed = |problem: String| WorkerError::Invalid(format!("malformed ticket of an input: {problem}"));
+    let any = Any::decode(source.ticket.as_slice()).map_err(|error| malformed(error.to_string()))?;
+    let wanted = ReadPartition::from_any(&any).map_err(|error| malformed(error.to_string()))?;
+    wanted.ok_or_else(|| malformed(format!("{} is not here", any.type_url)))
 }
 
 async fn receive(
@@ -231,7 +246,7 @@ mod tests {
         for _ in 0..100 {
             partitions.push(0, batch.clone()).unwrap();
         }
-        partitions.end();
+        partitions.end(0, None).unwrap();
         partitions.wait_until_read().unwrap();
     }
 

@@ -64,8 +64,12 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     if let Some(tables) = tables {
         bench.arg("--data").arg(tpch::generate(workspace, options.sf, tables)?);
     }
-    if options.suite != Suite::Exchanges {
-        bench.args(["--sf", &options.sf.to_string()]);
+    match options.suite {
+        Suite::Exchanges => {
+            workspace::run(&mut workspace.cargo(&["build", "--release", "--locked", "--workspace", "--examples"]))?;
+            bench.arg("--encoding").arg(workspace.built("examples/encoding"));
+        }
+        _ => drop(bench.args(["--sf", &options.sf.to_string()])),
     }
     if let Some(rounds) = options.rounds {
         bench.args(["--rounds", &rounds.to_string()]);

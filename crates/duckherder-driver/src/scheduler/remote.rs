@@ -148,6 +148,7 @@ impl RemoteRun {
             analyzed: run.measures.cpu,
             collect_bits: division.collect_bits,
             filter: division.filter.map_or_else(Vec::new, |filter| filter.to_bytes()),
+            repeated: run.plan.is_some() && stage.may_keep_plans(),
         };
         Ticket::new(task.pack())
     }
@@ -164,6 +165,7 @@ impl RemoteRun {
 
     /// A source for each task of the stage `number`.
     fn exchange_sources(&self, run: &Run, id: TaskId, number: usize, driver: &str) -> Vec<InputSource> {
+        let reader = run.stages[id.stage].worker(id.task);
         let producer = run.stages.iter().find(|stage| stage.number == number);
         let tasks = producer.into_iter().flat_map(|stage| (0..stage.tasks()).map(move |task| (stage, task)));
         let source = |(stage, task): (&RunningStage, usize)| {
@@ -175,6 +177,7 @@ impl RemoteRun {
             };
             let location = match stage.worker(task) {
                 Worker::Local { .. } => driver.to_string(),
+                Worker::Remote(worker) if worker.id == reader.id() => String::new(),
                 Worker::Remote(worker) => worker.location.clone(),
             };
             InputSource { location, ticket: partition.pack().to_vec() }
