@@ -4,6 +4,7 @@
 #include "duckdb/common/vector_operations/vector_operations.hpp"
 #include "duckdb/main/client_context.hpp"
 #include "wire_type.hpp"
+#include "wire_variant.hpp"
 
 #include <chrono>
 #include <condition_variable>
@@ -168,6 +169,8 @@ bool ArrowBatchReader::Read(DataChunk &output) {
 			to.Reference(from);
 		} else if (SameBytes(from.GetType(), to.GetType())) {
 			to.Reinterpret(from);
+		} else if (from.GetType() == TravellingType(to.GetType())) {
+			FromTravellingType(from, to, count);
 		} else {
 			VectorOperations::Cast(context, from, to, count);
 		}

@@ -5,6 +5,7 @@
 #include "distribute/task.hpp"
 #include "exact_arrow_format.hpp"
 #include "wire_type.hpp"
+#include "wire_variant.hpp"
 
 #include "duckdb/common/arrow/arrow_converter.hpp"
 #include "duckdb/common/type_visitor.hpp"
@@ -43,7 +44,8 @@ static void Describe(ClientContext &context, const vector<Identifier> &names, ve
 		texts.push_back(name.GetIdentifierName());
 	}
 	auto client_properties = context.GetClientProperties();
-	ArrowConverter::ToArrowSchema(&target.schema.arrow_schema, types, texts, client_properties);
+	auto travelling = client_properties.arrow_lossless_conversion ? duckherder::TravellingTypes(types) : types;
+	ArrowConverter::ToArrowSchema(&target.schema.arrow_schema, travelling, texts, client_properties);
 	target.types = std::move(types);
 	target.properties = properties;
 }

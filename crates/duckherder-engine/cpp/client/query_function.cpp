@@ -89,9 +89,9 @@ static string FirstWord(ClientContext &context) {
 }
 
 //! Whether the running statement is a query that is executed once it is bound, and nobody minds if it then is not:
-//! stopped half-way, it would abort the user's transaction.
+//! stopped half-way, it would abort the transaction that it shares.
 static bool MayStartEarly(ClientContext &context) {
-	if (!context.transaction.IsAutoCommit()) {
+	if (!RemoteTransaction::StandsAlone(context)) {
 		return false;
 	}
 	auto word = FirstWord(context);

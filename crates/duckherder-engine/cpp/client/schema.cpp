@@ -10,6 +10,7 @@
 #include "duckdb/common/string_util.hpp"
 #include "duckdb/parser/constraints/not_null_constraint.hpp"
 #include "duckdb/parser/constraints/unique_constraint.hpp"
+#include "duckdb/parser/expression/columnref_expression.hpp"
 #include "duckdb/parser/parsed_data/alter_info.hpp"
 #include "duckdb/parser/parsed_data/create_index_info.hpp"
 #include "duckdb/parser/parsed_data/create_macro_info.hpp"
@@ -19,10 +20,13 @@
 #include "duckdb/parser/parsed_data/create_type_info.hpp"
 #include "duckdb/parser/parsed_data/create_view_info.hpp"
 #include "duckdb/parser/parsed_data/drop_info.hpp"
+#include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/parser.hpp"
 #include "duckdb/parser/statement/create_statement.hpp"
 #include "duckdb/planner/parsed_data/bound_create_table_info.hpp"
 #include "wire_type.hpp"
+
+#include <algorithm>
 
 using namespace duckdb; // NOLINT
 
@@ -145,6 +149,27 @@ static void AddNotNull(const EntryDescription &description, CreateTableInfo &inf
 	}
 }
 
+//! The columns that an index's expressions read, each once, in the order in which binding meets them: DuckDB takes an
+//! index's expressions to be over these (COPY FROM DATABASE).
+void RemoteSchema::AddIndexColumns(ClientContext &context, CreateIndexInfo &info) {
+	auto table = FindTable(context, info.table);
+	if (!table) {
+		return;
+	}
+	auto &columns = table->GetColumns();
+	for (auto &expression : info.parsed_expressions) {
+		ParsedExpressionIterator::VisitExpression<ColumnRefExpression>(*expression, [&](const ColumnRefExpression &read) {
+			if (!columns.ColumnExists(read.GetColumnName())) {
+				return;
+			}
+			auto column = columns.GetColumn(read.GetColumnName()).Physical().index;
+			if (std::find(info.column_ids.begin(), info.column_ids.end(), column) == info.column_ids.end()) {
+				info.column_ids.push_back(column);
+			}
+		});
+	}
+}
+
 unique_ptr<CatalogEntry> RemoteSchema::Make(ClientContext &context, const EntryDescription &description) {
 	unique_ptr<CatalogEntry> entry;
 	auto qualified = GetQualifiedName(description.name);
@@ -176,6 +201,7 @@ unique_ptr<CatalogEntry> RemoteSchema::Make(ClientContext &context, const EntryD
 		info->SetQualifiedName(qualified);
 		info->table = description.table;
 		info->sql = description.sql;
+		AddIndexColumns(context, *info);
 		info->comment = description.comment;
 		return make_uniq<RemoteIndex>(remote_catalog, *this, *info);
 	}
