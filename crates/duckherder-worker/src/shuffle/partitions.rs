@@ -345,7 +345,7 @@ mod tests {
     fn what_nobody_reads_goes_to_disk_and_comes_back_in_order() {
         let partitions = partitions(2);
         (0..100).for_each(|number| partitions.push((number % 2) as usize, batch(number)).unwrap());
-        partitions.end(0, None).unwrap();
+        (0..2).for_each(|partition| partitions.end(partition, None).unwrap());
         assert!(partitions.spilled_bytes() > 0);
         for start in [0, 1] {
             let mut reader = partitions.read(start as usize).unwrap();
