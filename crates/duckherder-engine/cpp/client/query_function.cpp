@@ -77,8 +77,7 @@ static unique_ptr<QueryData> BindCount(ClientContext &context, RemoteCatalog &ca
 	return data;
 }
 
-//! The word that the running statement begins with, "(" for a bracket; nothing if none runs, or it begins otherwise.
-static string FirstWord(ClientContext &context) {
+string FirstWord(ClientContext &context) {
 	auto sql = ConnectionState::Get(context)->BoundText(context);
 	auto begin = std::find_if_not(sql.begin(), sql.end(), StringUtil::CharacterIsSpace);
 	auto end = std::find_if_not(begin, sql.end(), StringUtil::CharacterIsAlpha);

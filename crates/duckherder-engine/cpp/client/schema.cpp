@@ -1,5 +1,6 @@
 // The schemas of a snapshot: looking up and listing what the driver has described.
 #include "catalog.hpp"
+#include "query_function.hpp"
 #include "snapshot.hpp"
 #include "transaction.hpp"
 
@@ -340,29 +341,36 @@ optional_ptr<CatalogEntry> RemoteSchema::LookupEntry(CatalogTransaction transact
 	return nullptr;
 }
 
-static string NotHere(const string &what) {
-	return "cannot " + what +
-	       " in an attached driver from here: the statement must concern that driver alone, and REMOTE_PUSHDOWN must "
-	       "not be disabled";
+//! Creates what a CREATE statement asks for. Others (COPY FROM DATABASE) create many things with one statement.
+optional_ptr<CatalogEntry> RemoteSchema::Create(CatalogTransaction transaction, const string &what,
+                                                const CreateInfo &info) {
+	if (!transaction.HasContext() || FirstWord(transaction.GetContext()) != "CREATE") {
+		throw NotImplementedException("cannot create %s in an attached driver from here: the statement must concern "
+		                              "that driver alone, and REMOTE_PUSHDOWN must not be disabled",
+		                              what);
+	}
+	remote_catalog.RunCreate(transaction.GetContext(), info);
+	return nullptr;
 }
 
-optional_ptr<CatalogEntry> RemoteSchema::CreateIndex(CatalogTransaction, CreateIndexInfo &, TableCatalogEntry &) {
-	throw NotImplementedException(NotHere("create an index"));
+optional_ptr<CatalogEntry> RemoteSchema::CreateIndex(CatalogTransaction transaction, CreateIndexInfo &info,
+                                                     TableCatalogEntry &) {
+	return Create(transaction, "an index", info);
 }
-optional_ptr<CatalogEntry> RemoteSchema::CreateFunction(CatalogTransaction, CreateFunctionInfo &) {
-	throw NotImplementedException(NotHere("create a function"));
+optional_ptr<CatalogEntry> RemoteSchema::CreateFunction(CatalogTransaction transaction, CreateFunctionInfo &info) {
+	return Create(transaction, "a function", info);
 }
-optional_ptr<CatalogEntry> RemoteSchema::CreateTable(CatalogTransaction, BoundCreateTableInfo &) {
-	throw NotImplementedException(NotHere("create a table"));
+optional_ptr<CatalogEntry> RemoteSchema::CreateTable(CatalogTransaction transaction, BoundCreateTableInfo &info) {
+	return Create(transaction, "a table", info.Base());
 }
-optional_ptr<CatalogEntry> RemoteSchema::CreateView(CatalogTransaction, CreateViewInfo &) {
-	throw NotImplementedException(NotHere("create a view"));
+optional_ptr<CatalogEntry> RemoteSchema::CreateView(CatalogTransaction transaction, CreateViewInfo &info) {
+	return Create(transaction, "a view", info);
 }
-optional_ptr<CatalogEntry> RemoteSchema::CreateSequence(CatalogTransaction, CreateSequenceInfo &) {
-	throw NotImplementedException(NotHere("create a sequence"));
+optional_ptr<CatalogEntry> RemoteSchema::CreateSequence(CatalogTransaction transaction, CreateSequenceInfo &info) {
+	return Create(transaction, "a sequence", info);
 }
-optional_ptr<CatalogEntry> RemoteSchema::CreateType(CatalogTransaction, CreateTypeInfo &) {
-	throw NotImplementedException(NotHere("create a type"));
+optional_ptr<CatalogEntry> RemoteSchema::CreateType(CatalogTransaction transaction, CreateTypeInfo &info) {
+	return Create(transaction, "a type", info);
 }
 
 void RemoteSchema::DropEntry(ClientContext &context, DropInfo &info) {
