@@ -103,7 +103,7 @@ impl Placer<'_> {
                 let read = if self.workers().remote > 0 { cost::FETCHED } else { 1 };
                 return self.can_read(node).ok().and(node.scan.as_ref()).map(|scan| scan.rows.saturating_mul(read));
             }
-            Operator::Constants => return Some(0),
+            _ if node.is_written_out() => return Some(0),
             Operator::Filter
             | Operator::Projection
             | Operator::Aggregate
@@ -116,7 +116,12 @@ impl Placer<'_> {
             | Operator::Join
             | Operator::Union
             | Operator::SetOperation => {}
-            Operator::Relational | Operator::RecursiveCte | Operator::Write(_) | Operator::Other(_) => return None,
+            Operator::Constants
+            | Operator::Collected
+            | Operator::Relational
+            | Operator::RecursiveCte
+            | Operator::Write(_)
+            | Operator::Other(_) => return None,
         }
         // What depends on the order of rows, as ties do, need not be the same in every task.
         if picks_rows(node) && self.workers().count() > 1 {

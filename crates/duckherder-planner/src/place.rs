@@ -84,7 +84,7 @@ impl<'a> Placer<'a> {
         }
         match &node.operator {
             Operator::Scan => self.scan(node),
-            Operator::Constants => Site::Everywhere,
+            _ if node.is_written_out() => Site::Everywhere,
             Operator::Filter | Operator::Projection | Operator::Unnest => self.above_child(node),
             Operator::Join => self.join(node),
             Operator::Aggregate => self.aggregate(node),
@@ -98,7 +98,11 @@ impl<'a> Placer<'a> {
             Operator::Union | Operator::SetOperation => self.set_operation(node),
             // What its second part reads, it reads several times.
             Operator::RecursiveCte => Site::Driver,
-            Operator::Relational | Operator::Write(_) | Operator::Other(_) => self.on_driver(node),
+            Operator::Constants
+            | Operator::Collected
+            | Operator::Relational
+            | Operator::Write(_)
+            | Operator::Other(_) => self.on_driver(node),
         }
     }
 
@@ -363,9 +367,6 @@ fn has_constant_limit(node: &PlanNode) -> bool {
 
 /// How partial aggregates are merged, or why they can't be.
 fn merge_of_aggregate(aggregate: &Aggregate) -> Result<MergeStrategy, String> {
-    if aggregate.grouping_sets {
-        return Err("grouping sets are aggregated on the driver".into());
-    }
     for call in &aggregate.calls {
         if call.distinct {
             return Err(format!("{}(DISTINCT) is aggregated on the driver", call.name));
@@ -376,7 +377,7 @@ fn merge_of_aggregate(aggregate: &Aggregate) -> Result<MergeStrategy, String> {
     }
     Ok(match (aggregate.groups, aggregate.calls.is_empty()) {
         (0, _) => MergeStrategy::Aggregate,
-        (_, true) => MergeStrategy::Distinct,
-        (_, false) => MergeStrategy::GroupBy,
+        (_, true) if !aggregate.grouping_sets => MergeStrategy::Distinct,
+        _ => MergeStrategy::GroupBy,
     })
 }

@@ -103,6 +103,8 @@ pub enum Operator {
     SetOperation,
     /// Rows that are written in the query.
     Constants,
+    /// Rows that the optimizer has made, of a list after IN.
+    Collected,
     /// Anything else that only reads.
     Relational,
     /// Its second child runs several times.
@@ -130,7 +132,8 @@ impl From<String> for Operator {
             "UNION" => Self::Union,
             "EXCEPT" | "INTERSECT" => Self::SetOperation,
             "DUMMY_SCAN" | "EMPTY_RESULT" | "EXPRESSION_GET" => Self::Constants,
-            "CHUNK_GET" | "CTE" | "CTE_SCAN" | "DELIM_GET" | "DELIM_JOIN" | "JOIN" | "PIVOT" | "POSITIONAL_JOIN" => {
+            "CHUNK_GET" => Self::Collected,
+            "CTE" | "CTE_SCAN" | "DELIM_GET" | "DELIM_JOIN" | "JOIN" | "PIVOT" | "POSITIONAL_JOIN" => {
                 Self::Relational
             }
             "REC_CTE" => Self::RecursiveCte,
@@ -286,7 +289,19 @@ pub struct Limit {
     pub offset: Option<u64>,
 }
 
+/// More rows that the optimizer has made are no part of a fragment: it has each as text.
+const MOST_WRITTEN_ROWS: u64 = 2_048;
+
 impl PlanNode {
+    /// Whether its rows stand in a fragment's text, wherever they are needed.
+    pub fn is_written_out(&self) -> bool {
+        match self.operator {
+            Operator::Constants => true,
+            Operator::Collected => self.estimated_rows.is_some_and(|rows| rows <= MOST_WRITTEN_ROWS),
+            _ => false,
+        }
+    }
+
     /// Itself and everything below.
     pub fn walk(&self) -> Vec<&PlanNode> {
         let mut found = vec![self];

@@ -165,13 +165,31 @@ fn other_aggregates_run_on_the_driver_over_the_filtered_rows() {
     for (from, to) in [
         (r#""exportable":true"#, r#""exportable":false"#),
         (r#""distinct":false"#, r#""distinct":true"#),
-        (r#""grouping_sets":false"#, r#""grouping_sets":true"#),
     ] {
         let text = format!("(PROJECTION ({} (FILTER [t 500000])))", sum(1)).replace(from, to);
         let split = distributed(&text);
         assert_eq!(cuts(&split), [(Cut::Subtree, 2, Exchange::Gather)]);
         assert!(!split.notes.is_empty());
     }
+}
+
+/// Tasks group by all keys; each grouping set is combined of their groups.
+#[test]
+fn grouping_sets_are_combined_of_states() {
+    let text = sum(2).replace(r#""grouping_sets":false"#, r#""grouping_sets":true"#);
+    let split = distributed(&format!("({text} [t 500000])"));
+    assert_eq!(cuts(&split), [(Cut::PartialAggregate, 0, Exchange::Gather)]);
+    assert_eq!(split.stages[0].merge, MergeStrategy::GroupBy);
+    let many = elsewhere(&format!(r#"({text},"estimated_rows":5000000 [t 9000000])"#));
+    assert_eq!(cuts(&many), [(Cut::PartialAggregate, 0, Exchange::Gather)]);
+}
+
+/// The list after IN is part of the fragment, unless it is long.
+#[test]
+fn a_list_that_the_optimizer_has_made_goes_with_the_fragment() {
+    let text = |rows: u64| format!("({} [t 500000] (CHUNK_GET \"estimated_rows\":{rows}))", join("MARK"));
+    assert_eq!(cuts(&always(&text(10))), [(Cut::Subtree, 0, Exchange::Gather)]);
+    assert_eq!(cuts(&always(&text(1_000_000))), [(Cut::Subtree, 1, Exchange::Gather)]);
 }
 
 #[test]

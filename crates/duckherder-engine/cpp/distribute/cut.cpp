@@ -1,6 +1,8 @@
 #include "cut.hpp"
 
 #include "duckdb/common/type_visitor.hpp"
+#include "duckdb/function/scalar/generic_common.hpp"
+#include "duckdb/parser/expression/constant_expression.hpp"
 #include "duckdb/planner/operator/logical_aggregate.hpp"
 #include "duckdb/planner/operator/logical_comparison_join.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
@@ -69,9 +71,12 @@ void PlanCutter::Cut(shared_ptr<DistributedQuery> query, const vector<DhCut> &cu
 	undo.Forget();
 }
 
-//! A state loses its name in Arrow; only the driver's own exchanges give it back.
-static bool HasState(const LogicalType &type) {
-	return TypeVisitor::Contains(type, [](const LogicalType &part) { return part.IsAggregateState(); });
+//! A state loses its name in Arrow. The driver's own exchanges give it back; in another task, SQL must.
+static bool CanReachTasks(const LogicalType &type) {
+	if (type.IsAggregateState()) {
+		return ExportAggregateFunction::StateToSQL(type, ConstantExpression::FromValue(Value())) != nullptr;
+	}
+	return !TypeVisitor::Contains(type, [](const LogicalType &part) { return part.IsAggregateState(); });
 }
 
 void PlanCutter::Replace(shared_ptr<DistributedQuery> query, Place &place, ExportedPlan exported,
@@ -85,7 +90,7 @@ void PlanCutter::Replace(shared_ptr<DistributedQuery> query, Place &place, Expor
 		throw NotImplementedException("its SQL gives other columns than the plan");
 	}
 	for (idx_t i = 0; i < wanted.size(); i++) {
-		if (types[i] != wanted[i]) {
+		if (types[i] != wanted[i] && types[i] != WithoutState(wanted[i])) {
 			throw NotImplementedException("its SQL gives a column the type %s, not %s", types[i].ToString(),
 			                              wanted[i].ToString());
 		}
@@ -102,9 +107,9 @@ void PlanCutter::Replace(shared_ptr<DistributedQuery> query, Place &place, Expor
 void PlanCutter::CutSubtree(shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo) {
 	auto &place = Find(cut.node);
 	auto keys = KeysOf(cut);
-	auto exported = ExportSubtree(optimizer.context, place, scans, keys, undo);
 	auto to_tasks = cut.exchange != DH_EXCHANGE_GATHER;
-	if (to_tasks && std::any_of(place->types.begin(), place->types.end(), HasState)) {
+	auto exported = ExportSubtree(optimizer.context, place, scans, keys, to_tasks, undo);
+	if (to_tasks && !std::all_of(place->types.begin(), place->types.end(), CanReachTasks)) {
 		throw NotImplementedException("a column that other tasks would read is the state of an aggregate");
 	}
 	if (to_tasks && place->types.empty()) {
@@ -164,7 +169,7 @@ void PlanCutter::CutCopy(shared_ptr<DistributedQuery> query, const DhCut &cut, U
 	ExportedPlan exported;
 	{
 		TaskLimit task_limit(*place);
-		exported = ExportSubtree(optimizer.context, place, scans, ShuffleKeys(), undo);
+		exported = ExportSubtree(optimizer.context, place, scans, ShuffleKeys(), false, undo);
 	}
 	Replace(std::move(query), place->children[0], std::move(exported), LastColumn::NONE, undo);
 }

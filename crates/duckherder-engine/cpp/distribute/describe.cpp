@@ -7,6 +7,7 @@
 #include "duckdb/main/attached_database.hpp"
 #include "duckdb/planner/expression/bound_aggregate_expression.hpp"
 #include "duckdb/planner/expression/bound_columnref_expression.hpp"
+#include "duckdb/planner/expression/bound_function_expression.hpp"
 #include "duckdb/planner/expression_iterator.hpp"
 #include "duckdb/planner/logical_operator_visitor.hpp"
 #include "duckdb/planner/operator/logical_aggregate.hpp"
@@ -164,9 +165,9 @@ static string DescribeAggregate(LogicalAggregate &aggregate) {
 	for (auto &expression : aggregate.expressions) {
 		auto &call = expression->Cast<BoundAggregateExpression>();
 		auto &function = call.Function();
-		// A state that the optimizer itself exports is merged by its own operators.
-		auto exportable = function.HasGetStateTypeCallback() && function.HasStateCombineCallback() &&
-		                  !call.GetReturnType().IsAggregateState();
+		// The optimizer itself exports and combines states, for grouping sets and below joins.
+		auto is_state = call.GetReturnType().IsAggregateState();
+		auto exportable = function.HasStateCombineCallback() && (is_state || function.HasGetStateTypeCallback());
 		calls.push_back(JsonObject()
 		                    .Text("name", function.GetName().GetIdentifierName())
 		                    .Bool("distinct", call.IsDistinct())
@@ -222,10 +223,35 @@ static idx_t PartitionKeys(LogicalWindow &window) {
 	return first.Partitions().size();
 }
 
+//! Whether it gives another value each time. DuckDB calls `error()`, with which it checks scalar subqueries, volatile
+//! so that it stays where it is.
+static bool IsVolatile(const Expression &expression) {
+	if (!expression.IsVolatile()) {
+		return false;
+	}
+	auto children_alone = true;
+	switch (expression.GetExpressionClass()) {
+	case ExpressionClass::BOUND_FUNCTION: {
+		auto &function = expression.Cast<BoundFunctionExpression>().Function();
+		children_alone = function.GetName() == Identifier("error") ||
+		                 (function.GetStability() != FunctionStability::VOLATILE && !function.HasBindLambdaCallback());
+		break;
+	}
+	case ExpressionClass::BOUND_CASE:
+	case ExpressionClass::BOUND_CONJUNCTION:
+		break;
+	default:
+		return true;
+	}
+	auto found = !children_alone;
+	ExpressionIterator::EnumerateChildren(expression, [&](const Expression &child) { found |= IsVolatile(child); });
+	return found;
+}
+
 static bool HasVolatileExpression(LogicalOperator &op) {
 	bool found = false;
 	LogicalOperatorVisitor::EnumerateExpressions(
-	    op, [&](unique_ptr<Expression> *expression) { found |= (*expression)->IsVolatile(); });
+	    op, [&](unique_ptr<Expression> *expression) { found |= IsVolatile(**expression); });
 	return found;
 }
 
