@@ -7,7 +7,7 @@
 //! | both shuffled by their keys | the rows of both | every join with an equality, but not IN (NULLs are everybody's) |
 //! | on the driver | the rows of both | what is left |
 
-use crate::place::{Placer, Site};
+use crate::place::{Placer, Site, has_keys};
 use crate::plan::{AggregateCall, JoinKind, Operator, PlanNode};
 use crate::stage::{Cut, MergeStrategy};
 
@@ -46,10 +46,10 @@ impl Placer<'_> {
     pub fn join(&mut self, node: &PlanNode) -> Site {
         let [left, right] = node.children.as_slice() else { return self.on_driver(node) };
         match self.way(node, left, right) {
-            Way::LeftDivided { broadcast: false } => self.with_whole(left, right),
-            Way::RightDivided { broadcast: false } => self.with_whole(right, left),
-            Way::LeftDivided { broadcast: true } => self.with_broadcast(left, right),
-            Way::RightDivided { broadcast: true } => self.with_broadcast(right, left),
+            Way::LeftDivided { broadcast: false } => self.with_whole(node, left, right),
+            Way::RightDivided { broadcast: false } => self.with_whole(node, right, left),
+            Way::LeftDivided { broadcast: true } => self.with_broadcast(node, left, right),
+            Way::RightDivided { broadcast: true } => self.with_broadcast(node, right, left),
             Way::Shuffled => self.join_shuffled(node, left, right),
             Way::Driver => self.on_driver(node),
         }
@@ -57,10 +57,7 @@ impl Placer<'_> {
 
     /// The cheapest of the ways that give the right rows.
     fn way(&self, node: &PlanNode, left: &PlanNode, right: &PlanNode) -> Way {
-        let (kind, equalities, asof) = match &node.join {
-            Some(join) => (join.kind, join.equalities, join.asof),
-            None => (JoinKind::Inner, 0, false),
-        };
+        let (kind, asof) = node.join.as_ref().map_or((JoinKind::Inner, false), |join| (join.kind, join.asof));
         let [keeps_left, keeps_right] = kind.divisible();
         let mut ways = Vec::new();
         if keeps_left {
@@ -71,7 +68,7 @@ impl Placer<'_> {
             ways.extend(self.whole_cost(left).map(|cost| (cost, Way::RightDivided { broadcast: false })));
             ways.extend(self.broadcast_cost(left).map(|cost| (cost, Way::RightDivided { broadcast: true })));
         }
-        if equalities > 0 && kind != JoinKind::Mark && kind != JoinKind::Invalid && self.may_shuffle() {
+        if has_keys(node) && kind != JoinKind::Mark && kind != JoinKind::Invalid && self.may_shuffle() {
             ways.push((rows(left).saturating_add(rows(right)).saturating_mul(cost::SHUFFLED), Way::Shuffled));
         }
         ways.into_iter().min_by_key(|(cost, _)| *cost).map_or(Way::Driver, |(_, way)| way)
@@ -137,7 +134,7 @@ impl Placer<'_> {
         node.children.iter().try_fold(own, |sum, child| Some(sum.saturating_add(self.work(child)?)))
     }
 
-    fn with_broadcast(&mut self, divided: &PlanNode, whole: &PlanNode) -> Site {
+    fn with_broadcast(&mut self, node: &PlanNode, divided: &PlanNode, whole: &PlanNode) -> Site {
         let Site::Workers(draft) = self.place(whole) else {
             // `comes_from_tasks` has said otherwise; its rows are the driver's then.
             self.beside(divided);
@@ -150,14 +147,16 @@ impl Placer<'_> {
             return Site::Driver;
         };
         draft.inputs.push(sent);
+        draft.join_whole(node);
         Site::Workers(draft)
     }
 
-    fn with_whole(&mut self, divided: &PlanNode, whole: &PlanNode) -> Site {
+    fn with_whole(&mut self, node: &PlanNode, divided: &PlanNode, whole: &PlanNode) -> Site {
         match self.place(divided) {
             Site::Workers(mut draft) => {
                 let scans: Vec<usize> = whole.walk().into_iter().filter_map(|below| self.number_of(below)).collect();
                 draft.read_whole(scans);
+                draft.join_whole(node);
                 Site::Workers(draft)
             }
             Site::Everywhere => self.beside(whole),
@@ -182,7 +181,7 @@ impl Placer<'_> {
     fn join_shuffled(&mut self, node: &PlanNode, left: &PlanNode, right: &PlanNode) -> Site {
         match (self.place(left), self.place(right)) {
             (Site::Workers(left_draft), Site::Workers(right_draft)) => {
-                self.shuffled(node, &[(left, left_draft), (right, right_draft)])
+                self.join_divided(node, [(left, left_draft), (right, right_draft)])
             }
             (left_site, right_site) => {
                 for (child, site) in [(left, left_site), (right, right_site)] {

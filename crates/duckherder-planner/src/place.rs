@@ -15,6 +15,7 @@ use std::collections::HashMap;
 
 use crate::decide::readable;
 use crate::filter::filter_by_keys;
+use crate::partition::Partitioning;
 use crate::plan::{Aggregate, Distributed, Operator, Plan, PlanNode, Scan};
 use crate::split::{Mode, Workers, strategy_of};
 use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, ScanUse, Stage};
@@ -34,12 +35,21 @@ pub struct Draft {
     pub tasks: u64,
     pub scans: Vec<ScanUse>,
     pub inputs: Vec<usize>,
+    /// By what its rows are divided among the tasks, if that is by their values.
+    pub partitioning: Option<Partitioning>,
 }
 
 impl Draft {
     /// One task has all rows: whatever operator comes next, it can run there.
     pub fn is_single(&self) -> bool {
         self.tasks == 1
+    }
+
+    /// After a join of its rows with others that are whole in every task.
+    pub fn join_whole(&mut self, node: &PlanNode) {
+        if let Some(partitioning) = &mut self.partitioning {
+            partitioning.join_whole(node);
+        }
     }
 
     /// What one task reads beside its part.
@@ -79,6 +89,16 @@ impl<'a> Placer<'a> {
     }
 
     pub fn place(&mut self, node: &PlanNode) -> Site {
+        match self.place_operator(node) {
+            Site::Workers(draft) => {
+                let partitioning = draft.partitioning.and_then(|partitioning| partitioning.above(node));
+                Site::Workers(Draft { partitioning, ..draft })
+            }
+            site => site,
+        }
+    }
+
+    fn place_operator(&mut self, node: &PlanNode) -> Site {
         if self.stays(node) {
             return self.on_driver(node);
         }
@@ -88,7 +108,7 @@ impl<'a> Placer<'a> {
             Operator::Filter | Operator::Projection | Operator::Unnest => self.above_child(node),
             Operator::Join => self.join(node),
             Operator::Aggregate => self.aggregate(node),
-            Operator::Distinct if !node.distinct_on => self.copied(node, MergeStrategy::Distinct),
+            Operator::Distinct if !node.distinct_on => self.distinct(node),
             Operator::TopN if has_constant_limit(node) => self.copied(node, MergeStrategy::TopN),
             Operator::Limit if has_constant_limit(node) => self.copied(node, MergeStrategy::Concatenate),
             Operator::Window => self.window(node),
@@ -158,7 +178,8 @@ impl<'a> Placer<'a> {
         }
         let (Some(scan), Some(number)) = (&node.scan, self.number_of(node)) else { return Site::Driver };
         let (mode, tasks) = strategy_of(scan, self.plan.min_split_rows, self.workers);
-        Site::Workers(Draft { mode, tasks, scans: vec![ScanUse { scan: number, whole: false }], inputs: Vec::new() })
+        let scans = vec![ScanUse { scan: number, whole: false }];
+        Site::Workers(Draft { mode, tasks, scans, inputs: Vec::new(), partitioning: None })
     }
 
     /// The operator joins its child, wherever that is.
@@ -221,6 +242,37 @@ impl<'a> Placer<'a> {
         }
     }
 
+    fn distinct(&mut self, node: &PlanNode) -> Site {
+        let [child] = node.children.as_slice() else { return self.on_driver(node) };
+        match self.place(child) {
+            Site::Workers(draft) if draft.is_single() => Site::Workers(draft),
+            Site::Workers(draft) if self.meets(&draft, node, self.has_many_groups(node, child)) => {
+                Site::Workers(self.unspread(draft))
+            }
+            Site::Workers(draft) => {
+                self.gather(node, draft, Cut::Copy, MergeStrategy::Distinct);
+                Site::Driver
+            }
+            site => site,
+        }
+    }
+
+    /// Whether all rows that must meet in `node` are in one task of the draft. If they would not be `shuffled` otherwise,
+    /// it is not worth it that the rows of a join's heavy keys go to one task.
+    fn meets(&self, draft: &Draft, node: &PlanNode, shuffled: bool) -> bool {
+        let keys = node.keys.first().map_or(&[][..], Vec::as_slice);
+        let serves = draft.partitioning.as_ref().is_some_and(|partitioning| partitioning.serves(keys));
+        serves && (shuffled || draft.inputs.iter().all(|input| self.stages[*input].join.is_none()))
+    }
+
+    /// The rows of each key stay in one task, however many they are.
+    fn unspread(&mut self, draft: Draft) -> Draft {
+        for input in &draft.inputs {
+            self.stages[*input].join = None;
+        }
+        draft
+    }
+
     fn aggregate(&mut self, node: &PlanNode) -> Site {
         let ([child], Some(aggregate)) = (node.children.as_slice(), &node.aggregate) else {
             return self.on_driver(node);
@@ -231,8 +283,10 @@ impl<'a> Placer<'a> {
             site => return site,
         };
         let merge = merge_of_aggregate(aggregate);
+        let shuffled = self.groups_are_shuffled(node, child, aggregate);
         match merge {
-            _ if self.groups_are_shuffled(node, child, aggregate) => self.shuffled(node, &[(child, draft)]),
+            _ if !aggregate.grouping_sets && self.meets(&draft, node, shuffled) => Site::Workers(self.unspread(draft)),
+            _ if shuffled => self.shuffled(node, &[(child, draft)]),
             Ok(merge) => {
                 self.gather(node, draft, Cut::PartialAggregate, merge);
                 Site::Driver
@@ -279,9 +333,8 @@ impl<'a> Placer<'a> {
         let [child] = node.children.as_slice() else { return self.on_driver(node) };
         match self.place(child) {
             Site::Workers(draft) if draft.is_single() => Site::Workers(draft),
-            Site::Workers(draft) if node.partition_keys > 0 && self.may_shuffle() => {
-                self.shuffled(node, &[(child, draft)])
-            }
+            Site::Workers(draft) if self.meets(&draft, node, true) => Site::Workers(self.unspread(draft)),
+            Site::Workers(draft) if has_keys(node) && self.may_shuffle() => self.shuffled(node, &[(child, draft)]),
             Site::Workers(draft) => {
                 self.gather(child, draft, Cut::Subtree, MergeStrategy::Concatenate);
                 Site::Driver
@@ -312,13 +365,47 @@ impl<'a> Placer<'a> {
     pub fn shuffled(&mut self, node: &PlanNode, children: &[(&PlanNode, Draft)]) -> Site {
         let mut inputs = Vec::new();
         for (side, (child, draft)) in children.iter().enumerate() {
-            let exchange = Exchange::Hash { consumer: node.id, side: side as u64 };
-            let number = self.stage(child, draft, Cut::Subtree, exchange, MergeStrategy::Concatenate);
+            let number = self.shuffle(node, side, child, draft);
             self.stages[number].join = node.join.as_ref().map(|join| join.kind);
             inputs.push(number);
         }
-        let tasks = self.workers.count();
-        Site::Workers(Draft { mode: Mode::HashPartition, tasks, scans: Vec::new(), inputs })
+        let (mode, tasks) = (Mode::HashPartition, self.workers.count());
+        let partitioning = Partitioning::of(node);
+        Site::Workers(Draft { mode, tasks, scans: Vec::new(), inputs, partitioning })
+    }
+
+    fn shuffle(&mut self, node: &PlanNode, side: usize, child: &PlanNode, draft: &Draft) -> usize {
+        let exchange = Exchange::Hash { consumer: node.id, side: side as u64 };
+        self.stage(child, draft, Cut::Subtree, exchange, MergeStrategy::Concatenate)
+    }
+
+    /// The join runs where the rows of its sides are divided by its keys, if there is such a place: what is not there is
+    /// shuffled to it.
+    pub fn join_divided(&mut self, node: &PlanNode, drafts: [(&PlanNode, Draft); 2]) -> Site {
+        let numbers = |side: usize| {
+            let partitioning = drafts[side].1.partitioning.as_ref()?;
+            partitioning.serves_join(node.keys.get(side)?)
+        };
+        let (place, numbers) = match (numbers(0), numbers(1)) {
+            (None, None) => return self.shuffled(node, &drafts),
+            (Some(left), right) => (0, if right.as_ref() == Some(&left) { (left, true) } else { (left, false) }),
+            (None, Some(right)) => (1, (right, false)),
+        };
+        let ((numbers, both), [left, right]) = (numbers, drafts);
+        let (mut draft, (child, other)) = if place == 0 { (left.1, right) } else { (right.1, left) };
+        if both {
+            let other = self.unspread(other);
+            draft.scans.extend(other.scans);
+            draft.inputs.extend(other.inputs);
+        } else {
+            let number = self.shuffle(node, 1 - place, child, &other);
+            self.stages[number].hash_keys = numbers.iter().map(|number| *number as u64).collect();
+            draft.inputs.push(number);
+        }
+        if let Some(partitioning) = &mut draft.partitioning {
+            partitioning.join(node, &numbers);
+        }
+        Site::Workers(self.unspread(draft))
     }
 
     /// The rows of the draft, cut at `node`, go to the driver.
@@ -352,6 +439,7 @@ impl<'a> Placer<'a> {
             inputs: draft.inputs.clone(),
             join: None,
             filter: None,
+            hash_keys: Vec::new(),
             merge,
         });
         self.stages.len() - 1
@@ -360,6 +448,11 @@ impl<'a> Placer<'a> {
 
 /// Fewer groups are combined on the driver, where tables of as many rows are not split either.
 const MANY_GROUPS: u64 = 100_000;
+
+/// Whether rows must meet in it by keys.
+pub fn has_keys(node: &PlanNode) -> bool {
+    node.keys.first().is_some_and(|keys| !keys.is_empty())
+}
 
 fn has_constant_limit(node: &PlanNode) -> bool {
     node.limit.as_ref().is_some_and(|limit| limit.rows.is_some() && limit.offset.is_some())

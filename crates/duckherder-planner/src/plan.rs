@@ -71,15 +71,46 @@ pub struct PlanNode {
     /// UNION ALL rather than UNION, and so on.
     #[serde(default)]
     pub all: bool,
-    /// By how many keys all windows of the operator are partitioned; 0 if not all by the same.
-    #[serde(default)]
-    pub partition_keys: u64,
     /// Itself in a few words, if the plan is explained.
     #[serde(default)]
     pub label: String,
-    /// What its rows could be shuffled by, if the plan is explained: a text for each child.
+    /// For each child: the keys by which its rows must meet, if there are such.
     #[serde(default)]
-    pub keys: Vec<String>,
+    pub keys: Vec<Vec<ShuffleKey>>,
+    /// Columns that are those of its first child under another name.
+    #[serde(default)]
+    pub renames: Vec<Rename>,
+}
+
+/// The engine's name of a column, unique in a plan.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(transparent)]
+pub struct Column(pub String);
+
+/// One of the keys by which rows must meet.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct ShuffleKey {
+    /// The column that it is, if it is one.
+    #[serde(default)]
+    pub column: Option<Column>,
+    #[serde(default, rename = "type")]
+    pub column_type: String,
+    /// A row with NULL here need not meet any other.
+    #[serde(default)]
+    pub null_meets_none: bool,
+    /// As the user knows it, if the plan is explained.
+    #[serde(default)]
+    pub text: String,
+}
+
+/// A column that has the value of another.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Rename {
+    pub now: Column,
+    pub was: Column,
+    /// The type, if it is cast to another type of integers.
+    #[serde(default)]
+    pub cast: Option<String>,
 }
 
 /// DuckDB's operator types, as far as the planner knows what to do with them.
@@ -148,8 +179,6 @@ impl From<String> for Operator {
 pub struct Join {
     #[serde(rename = "type")]
     pub kind: JoinKind,
-    /// Conditions `left = right`, NULLs equal or not.
-    pub equalities: u64,
     /// Each left row meets the nearest right one only.
     #[serde(default)]
     pub asof: bool,

@@ -23,10 +23,10 @@ fn node<'a>(text: &'a str, id: &mut u64) -> (String, &'a str) {
         return (format!(r#"{{"id":{own},"operator":"GET","estimated_rows":{rows},"scan":{scan}}}"#), rest);
     }
     let inside = text.strip_prefix('(').unwrap_or_else(|| panic!("{text}"));
-    // The first child, or the end; brackets inside JSON stand behind a colon.
+    // The first child, or the end; brackets inside JSON stand behind a colon, a comma or another.
     let end = inside
         .char_indices()
-        .find(|(at, c)| matches!(c, '(' | ')') || (*c == '[' && !inside[..*at].ends_with(':')))
+        .find(|(at, c)| matches!(c, '(' | ')') || (*c == '[' && !inside[..*at].ends_with([':', ',', '['])))
         .map(|(at, _)| at)
         .unwrap();
     let (operator, fields) = inside[..end].trim().split_once(' ').unwrap_or((inside[..end].trim(), ""));
@@ -89,7 +89,7 @@ fn files_that_are_not_worth_it_stay_on_the_driver() {
 #[test]
 fn files_beside_tables_are_read_by_every_task() {
     let join = plan(
-        r#"(COMPARISON_JOIN "join":{"type":"INNER","equalities":1} [f 1000] [b 1000000])"#,
+        r#"(COMPARISON_JOIN "join":{"type":"INNER"} [f 1000] [b 1000000])"#,
         r#""distribution":"always","#,
     );
     let distribution = decided(&of_files(join, some_files(2, 1000)));
@@ -147,7 +147,9 @@ fn sum(groups: u64) -> String {
 }
 
 fn join(kind: &str) -> String {
-    format!(r#"COMPARISON_JOIN "join":{{"type":"{kind}","equalities":1}}"#)
+    format!(
+        r#"COMPARISON_JOIN "join":{{"type":"{kind}"}},"keys":[[{{"column":"l","null_meets_none":true}}],[{{"column":"r","null_meets_none":true}}]]"#
+    )
 }
 
 #[test]
@@ -297,7 +299,7 @@ fn a_side_that_picks_rows_is_not_made_several_times() {
         let split = always(&format!("({} [large 9000000] ({small} [small 200000]))", join("INNER")));
         assert!(split.stages.iter().flat_map(|stage| &stage.scans).all(|scan| !scan.whole), "{small}");
     }
-    let nearest = r#"ASOF_JOIN "join":{"type":"INNER","equalities":0,"asof":true}"#;
+    let nearest = r#"ASOF_JOIN "join":{"type":"INNER","asof":true}"#;
     let split = always(&format!("({} [large 9000000] ({nearest} [x 200000] [y 200000]))", join("INNER")));
     assert!(split.stages.iter().flat_map(|stage| &stage.scans).all(|scan| scan.scan != 1 || !scan.whole));
 }
@@ -309,7 +311,7 @@ fn a_side_whose_rows_are_kept_is_not_whole() {
         let split = always(&format!("({} {text})", join(kind)));
         assert!(split.stages.iter().flat_map(|stage| &stage.scans).all(|scan| scan.scan == 0 || !scan.whole), "{kind}");
     }
-    let no_keys = r#"(ANY_JOIN "join":{"type":"FULL","equalities":0} [x 1000000] [y 1000])"#;
+    let no_keys = r#"(ANY_JOIN "join":{"type":"FULL"} [x 1000000] [y 1000])"#;
     let both = [(Cut::Subtree, 1, Exchange::Gather), (Cut::Subtree, 2, Exchange::Gather)];
     assert_eq!(cuts(&always(no_keys)), both);
 }
@@ -319,7 +321,7 @@ fn a_side_whose_rows_are_kept_is_not_whole() {
 fn a_side_of_few_rows_out_of_many_is_broadcast() {
     let text = |kind: &str| {
         format!(
-            r#"(COMPARISON_JOIN "join":{{"type":"{kind}","equalities":1,"asof":false}} [large 5000000] (FILTER "estimated_rows":1000 [customer 100000]))"#
+            r#"(COMPARISON_JOIN "join":{{"type":"{kind}","asof":false}},"keys":[[{{"column":"l"}}],[{{"column":"r"}}]] [large 5000000] (FILTER "estimated_rows":1000 [customer 100000]))"#
         )
     };
     let always = |kind: &str| plan(&text(kind), r#""distribution":"always","#);
@@ -342,7 +344,7 @@ fn a_side_of_few_rows_out_of_many_is_broadcast() {
 
 #[test]
 fn an_asof_join_divides_its_left_side_only() {
-    let text = r#"(ASOF_JOIN "join":{"type":"INNER","equalities":0,"asof":true} [small 1000] [large 1000000])"#;
+    let text = r#"(ASOF_JOIN "join":{"type":"INNER","asof":true} [small 1000] [large 1000000])"#;
     let scans = &always(text).stages[0].scans;
     assert!(scans.iter().any(|scan| scan.scan == 1 && scan.whole));
 }
@@ -387,7 +389,7 @@ fn equal_rows_of_a_set_operation_meet() {
 /// A window over all rows can't be divided; one a key can.
 #[test]
 fn windows_are_shuffled_by_their_keys() {
-    let keyed = always(r#"(WINDOW "partition_keys":1 [t 500000])"#);
+    let keyed = always(r#"(WINDOW "keys":[[{"column":"k"}]] [t 500000])"#);
     assert_eq!(cuts(&keyed), [(Cut::Subtree, 1, hash(0, 0)), (Cut::Subtree, 0, Exchange::Gather)]);
     assert_eq!(cuts(&always("(WINDOW [t 500000])")), [(Cut::Subtree, 1, Exchange::Gather)]);
 }
@@ -424,4 +426,127 @@ fn rows_that_meet_none_of_a_smaller_side_are_left_out() {
     assert_eq!(of("INNER", large, small, 5_000_000), []);
     assert_eq!(of("INNER", large, large / 3, 1_000_000), []);
     assert_eq!(of("INNER", 90_000_000, 9_000_000, 1_000_000), []);
+}
+
+/// Keys by which the rows of a child meet: columns, `=` where NULLs meet none.
+fn keys(sides: &[&[(&str, bool)]]) -> String {
+    let side = |side: &&[(&str, bool)]| {
+        let key = |(column, null_meets_none): &(&str, bool)| {
+            format!(r#"{{"column":"{column}","type":"BIGINT","null_meets_none":{null_meets_none}}}"#)
+        };
+        format!("[{}]", side.iter().map(key).collect::<Vec<_>>().join(","))
+    };
+    format!(r#""keys":[{}]"#, sides.iter().map(side).collect::<Vec<_>>().join(","))
+}
+
+fn join_by(kind: &str, left: &[(&str, bool)], right: &[(&str, bool)]) -> String {
+    format!(r#"COMPARISON_JOIN "join":{{"type":"{kind}"}},"estimated_rows":9000000,{}"#, keys(&[left, right]))
+}
+
+fn many_groups(by: &[(&str, bool)], now: &str) -> String {
+    let renames: Vec<_> = by.iter().map(|(was, _)| format!(r#"{{"now":"{now}","was":"{was}"}}"#)).collect();
+    format!(
+        r#"{},"estimated_rows":5000000,{},"renames":[{}]"#,
+        sum(by.len() as u64),
+        keys(&[by]),
+        renames.join(",")
+    )
+}
+
+/// How many stages shuffle their rows.
+fn shuffles(distribution: &Distribution) -> usize {
+    distribution.stages.iter().filter(|stage| matches!(stage.exchange, Exchange::Hash { .. })).count()
+}
+
+const A: (&str, bool) = ("a", true);
+const B: (&str, bool) = ("b", true);
+const C: (&str, bool) = ("c", true);
+
+#[test]
+fn an_aggregate_by_the_keys_of_its_join_needs_no_other_shuffle() {
+    let group = [("b", false)];
+    for (kind, expected) in [("INNER", 2), ("LEFT", 3), ("RIGHT", 3), ("FULL", 3)] {
+        let text = format!("({} ({} [x 9000000] [y 9000000]))", many_groups(&group, "g"), join_by(kind, &[A], &[B]));
+        let split = elsewhere(&text);
+        assert_eq!(shuffles(&split), expected, "{kind}: {split:?}");
+        // What meets in one task is not spread.
+        let spread = split.stages.iter().filter(|stage| stage.join.is_some()).count();
+        assert_eq!(spread, if expected == 2 { 0 } else { 2 }, "{kind}");
+    }
+    // Of two keys, one is enough; one that is none of the groups is not.
+    for (keys, expected) in [([A, C], 2), ([A, ("d", true)], 3)] {
+        let by = [("a", false), ("c", false)];
+        let text = format!("({} ({} [x 9000000] [y 9000000]))", many_groups(&by, "g"), join_by("INNER", &keys, &[B, B]));
+        assert_eq!(shuffles(&elsewhere(&text.replace(r#""column":"b""#, r#""text":"b + 1""#))), expected);
+    }
+}
+
+#[test]
+fn windows_and_distinct_rows_stay_where_their_keys_are() {
+    let grouped = format!("({} [t 9000000])", many_groups(&[A], "g"));
+    for above in [r#"WINDOW "keys":[[{"column":"g"},{"column":"h"}]]"#, r#"DISTINCT "keys":[[{"column":"g"}]]"#] {
+        let split = elsewhere(&format!("({above} {grouped})"));
+        assert_eq!(cuts(&split), [(Cut::Subtree, 2, hash(1, 0)), (Cut::Subtree, 0, Exchange::Gather)], "{above}");
+    }
+    // A projection renames columns, or loses them.
+    for (now, expected) in [("h", 1), ("other", 2)] {
+        let renamed = format!(r#"(PROJECTION "renames":[{{"now":"{now}","was":"g"}}] {grouped})"#);
+        assert_eq!(shuffles(&elsewhere(&format!(r#"(WINDOW "keys":[[{{"column":"h"}}]] {renamed})"#))), expected);
+    }
+}
+
+#[test]
+fn joins_by_the_same_keys_are_one_stage() {
+    let inner = format!("({} [x 9000000] [y 9000000])", join_by("INNER", &[A], &[B]));
+    for own in [A, B] {
+        let other = ("other", true);
+        let above = join_by("LEFT", &[("z", true), own], &[other, C]);
+        let split = elsewhere(&format!("({above} {inner} [z 9000000])"));
+        assert_eq!(shuffles(&split), 3, "{split:?}");
+        // The third table is divided by what the first two are divided by.
+        let third = split.stages.iter().find(|stage| stage.node == 4).unwrap();
+        assert_eq!((third.exchange, third.hash_keys.as_slice()), (hash(0, 1), &[1][..]));
+        assert_eq!(split.stages.last().unwrap().inputs, [0, 1, 2]);
+    }
+    // Groups of both sides are where their partners are.
+    let sides = [many_groups(&[A], "g"), many_groups(&[B], "h")];
+    let text = format!(
+        "({} ({} [x 9000000]) ({} [y 9000000]))",
+        join_by("FULL", &[("g", true)], &[("h", true)]),
+        sides[0],
+        sides[1]
+    );
+    let split = elsewhere(&text);
+    assert_eq!(shuffles(&split), 2, "{split:?}");
+    assert_eq!(split.stages.last().unwrap().inputs, [0, 1]);
+}
+
+/// `c` is NULL where a left row had no partner, whatever its key; after another join the key is no longer NULL.
+#[test]
+fn nulls_of_an_outer_join_are_not_taken_for_its_key() {
+    let left = format!("({} [x 9000000] [y 9000000])", join_by("LEFT", &[A], &[C]));
+    let inner = format!("({} {left} [z 9000000])", join_by("INNER", &[A], &[B]));
+    for (group, expected) in [("a", 3), ("b", 3), ("c", 4)] {
+        let split = elsewhere(&format!("({} {inner})", many_groups(&[(group, false)], "g")));
+        assert_eq!(shuffles(&split), expected, "{group}: {split:?}");
+    }
+    // Where NULLs are equal, they must not be anywhere.
+    let nulls = join_by("INNER", &[("a", false)], &[("b", false)]);
+    assert_eq!(shuffles(&elsewhere(&format!("({nulls} {left} [z 9000000])"))), 4);
+}
+
+/// An integer of another type is equal, but not its hash.
+#[test]
+fn a_cast_key_serves_groups_but_not_joins() {
+    let cast = |to: &str| {
+        format!(
+            r#"(PROJECTION "estimated_rows":9000000,"renames":[{{"now":"n","was":"g","cast":"{to}"}}] ({} [t 9000000]))"#,
+            many_groups(&[A], "g")
+        )
+    };
+    let window = format!(r#"(WINDOW "keys":[[{{"column":"n"}}]] {})"#, cast("INTEGER"));
+    assert_eq!(shuffles(&elsewhere(&window)), 1);
+    let joined = |to: &str| format!("({} {} [y 9000000])", join_by("INNER", &[("n", true)], &[B]), cast(to));
+    assert_eq!(shuffles(&elsewhere(&joined("INTEGER"))), 3);
+    assert_eq!(shuffles(&elsewhere(&joined("BIGINT"))), 2);
 }

@@ -4,14 +4,10 @@
 #include "duckdb/function/scalar/generic_common.hpp"
 #include "duckdb/parser/expression/constant_expression.hpp"
 #include "duckdb/planner/operator/logical_aggregate.hpp"
-#include "duckdb/planner/operator/logical_comparison_join.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
 #include "duckdb/planner/operator/logical_limit.hpp"
 #include "duckdb/planner/operator/logical_order.hpp"
 #include "duckdb/planner/operator/logical_top_n.hpp"
-#include "duckdb/planner/operator/logical_window.hpp"
-#include "duckdb/planner/expression/bound_columnref_expression.hpp"
-#include "duckdb/planner/expression/bound_window_expression.hpp"
 
 using namespace duckdb; // NOLINT
 
@@ -42,17 +38,18 @@ unique_ptr<LogicalOperator> &PlanCutter::Find(uint64_t number) {
 	return places[number].get();
 }
 
-void PlanCutter::Cut(shared_ptr<DistributedQuery> query, const vector<DhCut> &cuts, uint64_t &failed) {
+void PlanCutter::Cut(shared_ptr<DistributedQuery> query, const vector<PlannedCut> &cuts, uint64_t &failed) {
 	Undo undo;
 	for (auto &scan : scans) {
 		query->tables.push_back(scan.get.get().GetTable());
 	}
-	for (auto &cut : cuts) {
+	for (auto &planned : cuts) {
+		auto &cut = planned.cut;
 		failed = cut.node;
 		root->ResolveOperatorTypes();
 		switch (cut.kind) {
 		case DH_CUT_SUBTREE:
-			CutSubtree(query, cut, undo);
+			CutSubtree(query, planned, undo);
 			break;
 		case DH_CUT_COPY:
 			CutCopy(query, cut, undo);
@@ -104,9 +101,10 @@ void PlanCutter::Replace(shared_ptr<DistributedQuery> query, Place &place, Expor
 	ReplaceUntilUndone(place, make_uniq<LogicalExchange>(query, stage, std::move(bindings), wanted, rows, sorted), undo);
 }
 
-void PlanCutter::CutSubtree(shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo) {
+void PlanCutter::CutSubtree(shared_ptr<DistributedQuery> query, const PlannedCut &planned, Undo &undo) {
+	auto &cut = planned.cut;
 	auto &place = Find(cut.node);
-	auto keys = KeysOf(cut);
+	auto keys = KeysOfCut(planned);
 	auto to_tasks = cut.exchange != DH_EXCHANGE_GATHER;
 	auto exported = ExportSubtree(optimizer.context, place, scans, keys, to_tasks, undo);
 	if (to_tasks && !std::all_of(place->types.begin(), place->types.end(), CanReachTasks)) {
@@ -198,50 +196,22 @@ void PlanCutter::CutAggregate(shared_ptr<DistributedQuery> query, const DhCut &c
 	MergeStates(optimizer, root, place, std::move(query), types, undo);
 }
 
-ShuffleKeys PlanCutter::KeysOf(const DhCut &cut) {
-	ShuffleKeys keys;
+ShuffleKeys PlanCutter::KeysOfCut(const PlannedCut &planned) {
+	auto &cut = planned.cut;
 	if (cut.exchange != DH_EXCHANGE_HASH) {
-		return keys;
+		return ShuffleKeys();
 	}
-	auto &consumer = *Find(cut.consumer);
-	switch (consumer.type) {
-	case LogicalOperatorType::LOGICAL_COMPARISON_JOIN:
-		for (auto &condition : consumer.Cast<LogicalComparisonJoin>().conditions) {
-			if (!condition.IsComparison()) {
-				continue;
-			}
-			auto equal = condition.GetComparisonType() == ExpressionType::COMPARE_EQUAL;
-			if (equal || condition.GetComparisonType() == ExpressionType::COMPARE_NOT_DISTINCT_FROM) {
-				keys.push_back({(cut.side == 0 ? condition.GetLHS() : condition.GetRHS()).Copy(), equal});
-			}
-		}
-		break;
-	case LogicalOperatorType::LOGICAL_AGGREGATE_AND_GROUP_BY:
-		for (auto &group : consumer.Cast<LogicalAggregate>().groups) {
-			keys.push_back({group->Copy(), false});
-		}
-		break;
-	case LogicalOperatorType::LOGICAL_WINDOW:
-		for (auto &partition : consumer.expressions.at(0)->Cast<BoundWindowExpression>().Partitions()) {
-			keys.push_back({partition->Copy(), false});
-		}
-		break;
-	case LogicalOperatorType::LOGICAL_UNION:
-	case LogicalOperatorType::LOGICAL_EXCEPT:
-	case LogicalOperatorType::LOGICAL_INTERSECT: {
-		// All columns: equal rows meet.
-		auto &side = *Find(cut.node);
-		auto bindings = side.GetColumnBindings();
-		for (idx_t i = 0; i < bindings.size(); i++) {
-			keys.push_back({make_uniq<BoundColumnRefExpression>(side.types[i], bindings[i]), false});
-		}
-		break;
-	}
-	default:
-		break;
-	}
-	if (keys.empty()) {
+	auto all = KeysOf(*Find(cut.consumer), cut.side);
+	if (all.empty()) {
 		throw InternalException("the planner shuffles for operator %d, which has no keys", cut.consumer);
+	}
+	if (planned.keys.empty()) {
+		return all;
+	}
+	ShuffleKeys keys;
+	for (auto number : planned.keys) {
+		auto &key = all.at(number);
+		keys.push_back({key.value->Copy(), key.null_meets_none});
 	}
 	return keys;
 }

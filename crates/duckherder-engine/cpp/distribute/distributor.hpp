@@ -25,6 +25,9 @@ struct DhCut {
 	//! For a hash shuffle: the operator whose keys decide, and which of its children this is.
 	uint64_t consumer;
 	uint64_t side;
+	//! The numbers of those of its keys that decide, in this order; all, if there are none. Alive during the call.
+	const uint64_t *keys;
+	uint64_t key_count;
 };
 typedef void (*DhCutSink)(void *target, DhCut cut);
 

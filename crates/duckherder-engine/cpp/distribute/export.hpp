@@ -2,6 +2,7 @@
 #pragma once
 
 #include "fragment.hpp"
+#include "keys.hpp"
 
 #include <functional>
 
@@ -35,14 +36,6 @@ struct PlanScan {
 //! All scans of a plan, by number: in preorder.
 using Scans = duckdb::vector<PlanScan>;
 Scans FindScans(duckdb::ClientContext &context, duckdb::LogicalOperator &root);
-
-//! A key of a hash shuffle, over the columns of what is shuffled.
-struct ShuffleKey {
-	duckdb::unique_ptr<duckdb::Expression> value;
-	//! A row that has NULL here need not meet any other.
-	bool null_meets_none;
-};
-using ShuffleKeys = duckdb::vector<ShuffleKey>;
 
 //! A fragment and what its columns are in the plan.
 struct ExportedPlan {
