@@ -86,10 +86,21 @@ impl Drawing<'_> {
         if stage.cut == Cut::Copy || stage.cut == Cut::PartialAggregate {
             self.operators[owner].push(node.label.clone());
         }
-        let reader = self.stages.iter().find(|stage| stage.inputs.contains(&number)).map_or(1, |stage| stage.tasks);
-        let (from, to) = (self.name(number), self.name(owner));
-        self.graph.edges.push(Edge { from, to, text: self.exchange(node, stage, reader) });
+        for (reading, reader) in self.readers(number, owner) {
+            let (from, to) = (self.name(number), self.name(reading));
+            self.graph.edges.push(Edge { from, to, text: self.exchange(node, stage, reader) });
+        }
         self.put(node, number);
+    }
+
+    /// Who reads the stage's rows, and in how many tasks: `owner`, or all that read a CTE.
+    fn readers(&self, number: usize, owner: usize) -> Vec<(usize, u64)> {
+        let readers = self.stages.iter().enumerate().filter(|(_, stage)| stage.inputs.contains(&number));
+        let readers: Vec<(usize, u64)> = readers.map(|(reader, stage)| (reader, stage.tasks)).collect();
+        match (readers.first(), self.stages[number].exchange) {
+            (Some(_), Exchange::Forward { .. }) => readers,
+            (first, _) => vec![(owner, first.map_or(1, |(_, tasks)| *tasks))],
+        }
     }
 
     fn put(&mut self, node: &PlanNode, owner: usize) {
@@ -129,14 +140,18 @@ impl Drawing<'_> {
             Exchange::Gather if stage.merge == MergeStrategy::SortMerge => "sorted merge".to_string(),
             Exchange::Gather => "gather".to_string(),
             Exchange::Broadcast => format!("broadcast to {}", count(reader, "task")),
+            Exchange::Forward { .. } => "forward, task by task".to_string(),
             Exchange::Hash { consumer, side } => {
                 let consumer = self.nodes.iter().find(|node| node.id == consumer);
                 let all = consumer.and_then(|consumer| consumer.keys.get(side as usize)).map_or(&[][..], Vec::as_slice);
                 let keys = match stage.hash_keys.as_slice() {
                     [] => all.iter().map(|key| key.text.as_str()).collect(),
-                    chosen => chosen.iter().filter_map(|key| all.get(*key as usize)).map(|key| key.text.as_str()).collect(),
+                    chosen => {
+                        chosen.iter().filter_map(|key| all.get(*key as usize)).map(|key| key.text.as_str()).collect()
+                    }
                 };
-                let whole_row = consumer.is_some_and(|c| matches!(c.operator, Operator::Union | Operator::SetOperation));
+                let whole_row =
+                    consumer.is_some_and(|c| matches!(c.operator, Operator::Union | Operator::SetOperation));
                 let keys = if whole_row { " by the whole row".to_string() } else { shortened(keys) };
                 format!("hash shuffle{keys} to {}", count(reader, "task"))
             }

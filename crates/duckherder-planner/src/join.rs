@@ -45,6 +45,13 @@ enum Way {
 impl Placer<'_> {
     pub fn join(&mut self, node: &PlanNode) -> Site {
         let [left, right] = node.children.as_slice() else { return self.on_driver(node) };
+        let above = std::mem::replace(&mut self.below_join, true);
+        let site = self.join_sides(node, left, right);
+        self.below_join = above;
+        site
+    }
+
+    fn join_sides(&mut self, node: &PlanNode, left: &PlanNode, right: &PlanNode) -> Site {
         match self.way(node, left, right) {
             Way::LeftDivided { broadcast: false } => self.with_whole(node, left, right),
             Way::RightDivided { broadcast: false } => self.with_whole(node, right, left),
@@ -71,7 +78,37 @@ impl Placer<'_> {
         if has_keys(node) && kind != JoinKind::Mark && kind != JoinKind::Invalid && self.may_shuffle() {
             ways.push((rows(left).saturating_add(rows(right)).saturating_mul(cost::SHUFFLED), Way::Shuffled));
         }
+        if ways.is_empty() {
+            // What else would be on the driver is worth that a stage joins the rows that it broadcasts.
+            let sent = |node| self.may_shuffle() && self.may_come_from_tasks(node);
+            let left_divided = (keeps_left && sent(right)).then_some(Way::LeftDivided { broadcast: true });
+            let right_divided = (keeps_right && !asof && sent(left)).then_some(Way::RightDivided { broadcast: true });
+            return left_divided.or(right_divided).unwrap_or(Way::Driver);
+        }
         ways.into_iter().min_by_key(|(cost, _)| *cost).map_or(Way::Driver, |(_, way)| way)
+    }
+
+    /// Whether it is likely that all rows of the operator come to be in tasks, joins being decided as they may.
+    fn may_come_from_tasks(&self, node: &PlanNode) -> bool {
+        if self.comes_from_tasks(node) {
+            return true;
+        }
+        match (&node.operator, node.children.as_slice()) {
+            _ if self.stays(node) => false,
+            (Operator::Aggregate | Operator::Distinct, [child]) if self.shared.keeps_groups => {
+                has_keys(node) && self.may_come_from_tasks(child)
+            }
+            (Operator::Filter | Operator::Projection | Operator::Unnest, [child]) => self.may_come_from_tasks(child),
+            (Operator::Join, [left, right]) => {
+                let kind = node.join.as_ref().map_or(JoinKind::Inner, |join| join.kind);
+                let [left_comes, right_comes] = [left, right].map(|side| self.may_come_from_tasks(side));
+                let [keeps_left, keeps_right] = kind.divisible();
+                (keeps_left && left_comes && (right_comes || self.whole_cost(right).is_some()))
+                    || (keeps_right && right_comes && (left_comes || self.whole_cost(left).is_some()))
+                    || (left_comes && right_comes && has_keys(node))
+            }
+            _ => false,
+        }
     }
 
     /// What it costs that every task runs all of `node` for itself; `None` if it can't.
@@ -115,6 +152,8 @@ impl Placer<'_> {
             | Operator::SetOperation => {}
             Operator::Constants
             | Operator::Collected
+            | Operator::Cte
+            | Operator::CteScan
             | Operator::Relational
             | Operator::RecursiveCte
             | Operator::Write(_)

@@ -6,6 +6,7 @@
 //!        place   where each operator runs               join   which side of a join moves
 //!        filter  which rows need not move
 //!        partition   what runs where rows are divided already
+//!        partition   what runs where rows are divided already    shared   CTEs
 //!   Plan + Distribution --Graph::distributed()--> what duckherder_explain() draws, in mermaid
 //!   row groups at the query's snapshot ----split()----> one Split a task
 //! ```
@@ -18,6 +19,7 @@ mod mermaid;
 mod partition;
 mod place;
 pub mod plan;
+mod shared;
 pub mod skew;
 pub mod split;
 pub mod stage;

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::plan::{Column, JoinKind, Operator, PlanNode, ShuffleKey};
+use crate::plan::{Column, JoinKind, Operator, PlanNode, Rename, ShuffleKey};
 
 /// Rows that are equal in every key are in one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,15 +23,13 @@ pub struct Partitioning {
 /// The names that the value of a key has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Key {
-    /// What was hashed.
-    column_type: String,
-    /// With the type, if that is another type of integers: equal where the key is equal, but of another hash.
-    columns: BTreeMap<Column, Option<String>>,
+    /// And whether they are cast to another type of integers: equal where the key is equal, but of another hash.
+    columns: BTreeMap<Column, bool>,
 }
 
 impl Key {
     fn of(key: &ShuffleKey) -> Self {
-        Self { column_type: key.column_type.clone(), columns: key.column.iter().map(|c| (c.clone(), None)).collect() }
+        Self { columns: key.column.iter().map(|column| (column.clone(), false)).collect() }
     }
 
     /// Has the value of `key`, in whatever type.
@@ -41,17 +39,16 @@ impl Key {
 
     /// Has the hash of `key`.
     fn is(&self, key: &ShuffleKey) -> bool {
-        key.column.as_ref().is_some_and(|column| self.columns.get(column) == Some(&None))
+        key.column.as_ref().is_some_and(|column| self.columns.get(column) == Some(&false))
     }
 
-    fn renamed(&self, node: &PlanNode) -> Self {
+    fn renamed(&self, renames: &[Rename]) -> Self {
         let mut columns = BTreeMap::new();
-        for rename in &node.renames {
+        for rename in renames {
             let Some(cast) = self.columns.get(&rename.was) else { continue };
-            let cast = rename.cast.as_ref().or(cast.as_ref()).filter(|cast| **cast != self.column_type);
-            columns.insert(rename.now.clone(), cast.cloned());
+            columns.insert(rename.now.clone(), *cast || rename.cast);
         }
-        Self { columns, ..self.clone() }
+        Self { columns }
     }
 }
 
@@ -75,11 +72,15 @@ impl Partitioning {
     pub fn above(self, node: &PlanNode) -> Option<Self> {
         match node.operator {
             Operator::Projection | Operator::Aggregate | Operator::Union | Operator::SetOperation => {
-                let keys = self.keys.iter().map(|key| key.renamed(node)).collect();
-                Self { keys, ..self }.usable()
+                self.renamed(&node.renames)
             }
             _ => Some(self),
         }
+    }
+
+    pub fn renamed(self, renames: &[Rename]) -> Option<Self> {
+        let keys = self.keys.iter().map(|key| key.renamed(renames)).collect();
+        Self { keys, ..self }.usable()
     }
 
     /// Whether rows that are equal in all of `keys`, NULLs too, are in one task.
@@ -106,7 +107,7 @@ impl Partitioning {
                 key.columns.clear();
             }
             let names = node.keys.iter().filter_map(|side| side.get(*number)?.column.clone());
-            key.columns.extend(names.map(|column| (column, None)));
+            key.columns.extend(names.map(|column| (column, false)));
         }
         self.nulls_anywhere = !all_have_partners;
     }
@@ -121,7 +122,7 @@ impl Partitioning {
             for key in &mut self.keys {
                 if key.is(left) || key.is(right) {
                     let names = [left, right].into_iter().filter_map(|side| side.column.clone());
-                    key.columns.extend(names.map(|column| (column, None)));
+                    key.columns.extend(names.map(|column| (column, false)));
                 }
             }
         }

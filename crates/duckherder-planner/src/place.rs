@@ -17,6 +17,7 @@ use crate::decide::readable;
 use crate::filter::filter_by_keys;
 use crate::partition::Partitioning;
 use crate::plan::{Aggregate, Distributed, Operator, Plan, PlanNode, Scan};
+use crate::shared::SharedInputs;
 use crate::split::{Mode, Workers, strategy_of};
 use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, ScanUse, Stage};
 
@@ -67,6 +68,18 @@ pub struct Placer<'a> {
     database: Option<&'a str>,
     stages: Vec<Stage>,
     notes: Vec<String>,
+    pub shared: SharedInputs,
+    /// What is being placed is read by a join.
+    pub below_join: bool,
+    /// Who reads what is being placed does not see in which order its rows come.
+    pub in_any_order: bool,
+}
+
+/// What was planned up to somewhere.
+#[derive(Clone)]
+pub struct Mark {
+    stages: Vec<Stage>,
+    notes: Vec<String>,
 }
 
 impl<'a> Placer<'a> {
@@ -75,7 +88,8 @@ impl<'a> Placer<'a> {
         let readable = |scan: &&(u64, &Scan)| scan.1.files.is_none() && readable(scan.1).is_ok();
         let database = scans.iter().find(readable).map(|(_, scan)| scan.database.as_str());
         let numbers = scans.iter().enumerate().map(|(number, (node, _))| (*node, number)).collect();
-        Self { plan, workers, numbers, database, stages: Vec::new(), notes: Vec::new() }
+        let (stages, notes, shared) = Default::default();
+        Self { plan, workers, numbers, database, stages, notes, shared, below_join: false, in_any_order: false }
     }
 
     /// Places the whole plan.
@@ -89,7 +103,15 @@ impl<'a> Placer<'a> {
     }
 
     pub fn place(&mut self, node: &PlanNode) -> Site {
-        match self.place_operator(node) {
+        let own = self.in_any_order;
+        self.in_any_order = hides_order(node).unwrap_or(own);
+        let site = match node.operator {
+            // Of several tasks' rows, order is lost.
+            Operator::CteScan if !own || self.stays(node) => self.read_on_driver(node),
+            _ => self.place_operator(node),
+        };
+        self.in_any_order = own;
+        match site {
             Site::Workers(draft) => {
                 let partitioning = draft.partitioning.and_then(|partitioning| partitioning.above(node));
                 Site::Workers(Draft { partitioning, ..draft })
@@ -116,8 +138,10 @@ impl<'a> Placer<'a> {
             Operator::Distinct | Operator::TopN | Operator::Limit => self.single_or_driver(node),
             Operator::Union if node.all => self.on_driver(node),
             Operator::Union | Operator::SetOperation => self.set_operation(node),
+            Operator::Cte => self.cte(node),
+            Operator::CteScan => self.cte_scan(node),
             // What its second part reads, it reads several times.
-            Operator::RecursiveCte => Site::Driver,
+            Operator::RecursiveCte => self.read_on_driver(node),
             Operator::Constants
             | Operator::Collected
             | Operator::Relational
@@ -150,6 +174,19 @@ impl<'a> Placer<'a> {
 
     pub fn number_of(&self, scan: &PlanNode) -> Option<usize> {
         self.numbers.get(&scan.id).copied()
+    }
+
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    pub fn mark(&self) -> Mark {
+        Mark { stages: self.stages.clone(), notes: self.notes.clone() }
+    }
+
+    /// As if nothing had been planned since.
+    pub fn reset(&mut self, mark: Mark) {
+        (self.stages, self.notes) = (mark.stages, mark.notes);
     }
 
     pub fn note(&mut self, note: String) {
@@ -221,12 +258,14 @@ impl<'a> Placer<'a> {
 
     /// The driver runs it over the rows of its children.
     pub fn on_driver(&mut self, node: &PlanNode) -> Site {
-        for child in &node.children {
-            if let Site::Workers(draft) = self.place(child) {
-                self.gather(child, draft, Cut::Subtree, MergeStrategy::Concatenate);
-            }
-        }
+        node.children.iter().for_each(|child| self.placed_for_driver(child));
         Site::Driver
+    }
+
+    pub fn placed_for_driver(&mut self, node: &PlanNode) {
+        if let Site::Workers(draft) = self.place(node) {
+            self.gather(node, draft, Cut::Subtree, MergeStrategy::Concatenate);
+        }
     }
 
     /// Each task runs a copy of it, the driver another over their rows.
@@ -249,6 +288,7 @@ impl<'a> Placer<'a> {
             Site::Workers(draft) if self.meets(&draft, node, self.has_many_groups(node, child)) => {
                 Site::Workers(self.unspread(draft))
             }
+            Site::Workers(draft) if self.keeps_groups() && has_keys(node) => self.shuffled(node, &[(child, draft)]),
             Site::Workers(draft) => {
                 self.gather(node, draft, Cut::Copy, MergeStrategy::Distinct);
                 Site::Driver
@@ -262,15 +302,29 @@ impl<'a> Placer<'a> {
     fn meets(&self, draft: &Draft, node: &PlanNode, shuffled: bool) -> bool {
         let keys = node.keys.first().map_or(&[][..], Vec::as_slice);
         let serves = draft.partitioning.as_ref().is_some_and(|partitioning| partitioning.serves(keys));
-        serves && (shuffled || draft.inputs.iter().all(|input| self.stages[*input].join.is_none()))
+        serves && (shuffled || self.dividing(draft).iter().all(|stage| self.stages[*stage].join.is_none()))
     }
 
     /// The rows of each key stay in one task, however many they are.
     fn unspread(&mut self, draft: Draft) -> Draft {
-        for input in &draft.inputs {
-            self.stages[*input].join = None;
+        for stage in self.dividing(&draft) {
+            self.stages[stage].join = None;
         }
         draft
+    }
+
+    /// The stages whose shuffles have divided the rows of the draft.
+    fn dividing(&self, draft: &Draft) -> Vec<usize> {
+        let mut found = Vec::new();
+        let mut waiting = draft.inputs.clone();
+        while let Some(number) = waiting.pop() {
+            match self.stages[number].exchange {
+                Exchange::Hash { .. } => found.push(number),
+                Exchange::Forward { .. } => waiting.extend(&self.stages[number].inputs),
+                Exchange::Gather | Exchange::Broadcast => {}
+            }
+        }
+        found
     }
 
     fn aggregate(&mut self, node: &PlanNode) -> Site {
@@ -302,7 +356,8 @@ impl<'a> Placer<'a> {
     /// Whether there are groups that no single machine is to hold, or rows that it need not see.
     fn groups_are_shuffled(&self, node: &PlanNode, child: &PlanNode, aggregate: &Aggregate) -> bool {
         let may_shuffle = self.may_shuffle() && aggregate.groups > 0 && !aggregate.grouping_sets;
-        may_shuffle && (merge_of_aggregate(aggregate).is_err() || self.has_many_groups(node, child))
+        let stay = merge_of_aggregate(aggregate).is_err() || self.has_many_groups(node, child);
+        may_shuffle && (stay || self.keeps_groups())
     }
 
     /// Whether all rows of the operator come to be in tasks, which no join decides.
@@ -311,6 +366,7 @@ impl<'a> Placer<'a> {
         match &node.operator {
             _ if self.stays(node) => false,
             Operator::Scan => self.can_read(node).is_ok(),
+            Operator::CteScan => self.is_shared(node),
             Operator::Filter | Operator::Projection | Operator::Unnest => child_does(node),
             Operator::Aggregate => match (node.children.as_slice(), &node.aggregate) {
                 ([child], Some(aggregate)) => self.groups_are_shuffled(node, child, aggregate) && child_does(node),
@@ -318,6 +374,10 @@ impl<'a> Placer<'a> {
             },
             _ => false,
         }
+    }
+
+    fn keeps_groups(&self) -> bool {
+        self.shared.keeps_groups && self.below_join
     }
 
     /// Whether partial aggregates would hardly be fewer than the rows, and the driver is not where the rows are anyway.
@@ -345,7 +405,7 @@ impl<'a> Placer<'a> {
 
     /// Equal rows meet in one task. (UNION ALL keeps the order of its rows, on the driver.)
     fn set_operation(&mut self, node: &PlanNode) -> Site {
-        if !self.may_shuffle() || self.workers.remote == 0 {
+        if !self.may_shuffle() || (self.workers.remote == 0 && !self.keeps_groups()) {
             return self.on_driver(node);
         }
         let sites: Vec<Site> = node.children.iter().map(|child| self.place(child)).collect();
@@ -388,7 +448,12 @@ impl<'a> Placer<'a> {
         };
         let (place, numbers) = match (numbers(0), numbers(1)) {
             (None, None) => return self.shuffled(node, &drafts),
-            (Some(left), right) => (0, if right.as_ref() == Some(&left) { (left, true) } else { (left, false) }),
+            (Some(left), right) => {
+                // Two readers of one stage are not the same stage.
+                let apart = drafts[0].1.inputs.iter().all(|input| !drafts[1].1.inputs.contains(input));
+                let both = apart && right.as_ref() == Some(&left);
+                (0, (left, both))
+            }
             (None, Some(right)) => (1, (right, false)),
         };
         let ((numbers, both), [left, right]) = (numbers, drafts);
@@ -417,7 +482,9 @@ impl<'a> Placer<'a> {
     /// The rows of the draft, cut at `node`, go to every task of the stage that reads the result. Each pair of tasks has a
     /// stream, which keeps a few MiB on their way: a task a worker makes them.
     pub fn broadcast(&mut self, node: &PlanNode, mut draft: Draft) -> usize {
-        draft.tasks = draft.tasks.min(self.workers.count());
+        if draft.scans.iter().any(|scan| !scan.whole) {
+            draft.tasks = draft.tasks.min(self.workers.count());
+        }
         self.stage(node, &draft, Cut::Subtree, Exchange::Broadcast, MergeStrategy::Concatenate)
     }
 
@@ -428,7 +495,14 @@ impl<'a> Placer<'a> {
         stage.merge = if stage.tasks == 1 { MergeStrategy::None } else { stage.merge };
     }
 
-    fn stage(&mut self, node: &PlanNode, draft: &Draft, cut: Cut, exchange: Exchange, merge: MergeStrategy) -> usize {
+    pub fn stage(
+        &mut self,
+        node: &PlanNode,
+        draft: &Draft,
+        cut: Cut,
+        exchange: Exchange,
+        merge: MergeStrategy,
+    ) -> usize {
         self.stages.push(Stage {
             cut,
             node: node.id,
@@ -448,6 +522,23 @@ impl<'a> Placer<'a> {
 
 /// Fewer groups are combined on the driver, where tables of as many rows are not split either.
 const MANY_GROUPS: u64 = 100_000;
+
+/// Whether the operator's rows are the same in whatever order those of its children come; `None` if they come in the same
+/// order as those.
+fn hides_order(node: &PlanNode) -> Option<bool> {
+    match node.operator {
+        Operator::Filter | Operator::Projection | Operator::Unnest | Operator::Cte => None,
+        Operator::Union if node.all => None,
+        Operator::Aggregate => {
+            let calls = node.aggregate.as_ref().map_or(&[][..], |aggregate| aggregate.calls.as_slice());
+            Some(calls.iter().all(|call| !call.order_dependent))
+        }
+        Operator::Join | Operator::OrderBy | Operator::Union | Operator::SetOperation => Some(true),
+        Operator::Distinct => Some(!node.distinct_on),
+        // Ties, and windows without an order, are as the rows come.
+        _ => Some(false),
+    }
+}
 
 /// Whether rows must meet in it by keys.
 pub fn has_keys(node: &PlanNode) -> bool {

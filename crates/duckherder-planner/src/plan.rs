@@ -80,6 +80,12 @@ pub struct PlanNode {
     /// Columns that are those of its first child under another name.
     #[serde(default)]
     pub renames: Vec<Rename>,
+    /// Of a CTE and of those that read it: which one.
+    #[serde(default)]
+    pub cte: Option<u64>,
+    /// Of a CTE: what its definition gives; of who reads it: the names that these have there.
+    #[serde(default)]
+    pub columns: Vec<Column>,
 }
 
 /// The engine's name of a column, unique in a plan.
@@ -93,8 +99,6 @@ pub struct ShuffleKey {
     /// The column that it is, if it is one.
     #[serde(default)]
     pub column: Option<Column>,
-    #[serde(default, rename = "type")]
-    pub column_type: String,
     /// A row with NULL here need not meet any other.
     #[serde(default)]
     pub null_meets_none: bool,
@@ -108,9 +112,9 @@ pub struct ShuffleKey {
 pub struct Rename {
     pub now: Column,
     pub was: Column,
-    /// The type, if it is cast to another type of integers.
+    /// As another type of integers.
     #[serde(default)]
-    pub cast: Option<String>,
+    pub cast: bool,
 }
 
 /// DuckDB's operator types, as far as the planner knows what to do with them.
@@ -136,6 +140,9 @@ pub enum Operator {
     Constants,
     /// Rows that the optimizer has made, of a list after IN.
     Collected,
+    /// Its first child is read by every [`CteScan`](Self::CteScan) below its second.
+    Cte,
+    CteScan,
     /// Anything else that only reads.
     Relational,
     /// Its second child runs several times.
@@ -164,9 +171,9 @@ impl From<String> for Operator {
             "EXCEPT" | "INTERSECT" => Self::SetOperation,
             "DUMMY_SCAN" | "EMPTY_RESULT" | "EXPRESSION_GET" => Self::Constants,
             "CHUNK_GET" => Self::Collected,
-            "CTE" | "CTE_SCAN" | "DELIM_GET" | "DELIM_JOIN" | "JOIN" | "PIVOT" | "POSITIONAL_JOIN" => {
-                Self::Relational
-            }
+            "CTE" => Self::Cte,
+            "CTE_SCAN" => Self::CteScan,
+            "DELIM_GET" | "DELIM_JOIN" | "JOIN" | "PIVOT" | "POSITIONAL_JOIN" => Self::Relational,
             "REC_CTE" => Self::RecursiveCte,
             "COPY_TO_FILE" | "CREATE_TABLE" | "INSERT" => Self::Write(name),
             _ => Self::Other(name),

@@ -78,6 +78,8 @@ pub enum Exchange {
     Hash { consumer: u64, side: u64 },
     /// To every task of another stage, which needs all rows in each.
     Broadcast,
+    /// To the same task of each stage that reads the CTE, whose operator is `cte`.
+    Forward { cte: u64 },
 }
 
 /// What the tasks of a stage read of a table.

@@ -88,10 +88,7 @@ fn files_that_are_not_worth_it_stay_on_the_driver() {
 
 #[test]
 fn files_beside_tables_are_read_by_every_task() {
-    let join = plan(
-        r#"(COMPARISON_JOIN "join":{"type":"INNER"} [f 1000] [b 1000000])"#,
-        r#""distribution":"always","#,
-    );
+    let join = plan(r#"(COMPARISON_JOIN "join":{"type":"INNER"} [f 1000] [b 1000000])"#, r#""distribution":"always","#);
     let distribution = decided(&of_files(join, some_files(2, 1000)));
     let whole: Vec<bool> = distribution.stages[0].scans.iter().map(|scan| scan.whole).collect();
     assert_eq!(whole.len(), 2, "{distribution:?}");
@@ -164,10 +161,8 @@ fn an_aggregate_is_split_where_its_states_can_be_exported() {
 
 #[test]
 fn other_aggregates_run_on_the_driver_over_the_filtered_rows() {
-    for (from, to) in [
-        (r#""exportable":true"#, r#""exportable":false"#),
-        (r#""distinct":false"#, r#""distinct":true"#),
-    ] {
+    for (from, to) in [(r#""exportable":true"#, r#""exportable":false"#), (r#""distinct":false"#, r#""distinct":true"#)]
+    {
         let text = format!("(PROJECTION ({} (FILTER [t 500000])))", sum(1)).replace(from, to);
         let split = distributed(&text);
         assert_eq!(cuts(&split), [(Cut::Subtree, 2, Exchange::Gather)]);
@@ -432,7 +427,7 @@ fn rows_that_meet_none_of_a_smaller_side_are_left_out() {
 fn keys(sides: &[&[(&str, bool)]]) -> String {
     let side = |side: &&[(&str, bool)]| {
         let key = |(column, null_meets_none): &(&str, bool)| {
-            format!(r#"{{"column":"{column}","type":"BIGINT","null_meets_none":{null_meets_none}}}"#)
+            format!(r#"{{"column":"{column}","null_meets_none":{null_meets_none}}}"#)
         };
         format!("[{}]", side.iter().map(key).collect::<Vec<_>>().join(","))
     };
@@ -445,12 +440,7 @@ fn join_by(kind: &str, left: &[(&str, bool)], right: &[(&str, bool)]) -> String 
 
 fn many_groups(by: &[(&str, bool)], now: &str) -> String {
     let renames: Vec<_> = by.iter().map(|(was, _)| format!(r#"{{"now":"{now}","was":"{was}"}}"#)).collect();
-    format!(
-        r#"{},"estimated_rows":5000000,{},"renames":[{}]"#,
-        sum(by.len() as u64),
-        keys(&[by]),
-        renames.join(",")
-    )
+    format!(r#"{},"estimated_rows":5000000,{},"renames":[{}]"#, sum(by.len() as u64), keys(&[by]), renames.join(","))
 }
 
 /// How many stages shuffle their rows.
@@ -476,7 +466,8 @@ fn an_aggregate_by_the_keys_of_its_join_needs_no_other_shuffle() {
     // Of two keys, one is enough; one that is none of the groups is not.
     for (keys, expected) in [([A, C], 2), ([A, ("d", true)], 3)] {
         let by = [("a", false), ("c", false)];
-        let text = format!("({} ({} [x 9000000] [y 9000000]))", many_groups(&by, "g"), join_by("INNER", &keys, &[B, B]));
+        let text =
+            format!("({} ({} [x 9000000] [y 9000000]))", many_groups(&by, "g"), join_by("INNER", &keys, &[B, B]));
         assert_eq!(shuffles(&elsewhere(&text.replace(r#""column":"b""#, r#""text":"b + 1""#))), expected);
     }
 }
@@ -538,15 +529,90 @@ fn nulls_of_an_outer_join_are_not_taken_for_its_key() {
 /// An integer of another type is equal, but not its hash.
 #[test]
 fn a_cast_key_serves_groups_but_not_joins() {
-    let cast = |to: &str| {
+    let renamed = |cast: bool| {
         format!(
-            r#"(PROJECTION "estimated_rows":9000000,"renames":[{{"now":"n","was":"g","cast":"{to}"}}] ({} [t 9000000]))"#,
+            r#"(PROJECTION "estimated_rows":9000000,"renames":[{{"now":"n","was":"g","cast":{cast}}}] ({} [t 9000000]))"#,
             many_groups(&[A], "g")
         )
     };
-    let window = format!(r#"(WINDOW "keys":[[{{"column":"n"}}]] {})"#, cast("INTEGER"));
+    let window = format!(r#"(WINDOW "keys":[[{{"column":"n"}}]] {})"#, renamed(true));
     assert_eq!(shuffles(&elsewhere(&window)), 1);
-    let joined = |to: &str| format!("({} {} [y 9000000])", join_by("INNER", &[("n", true)], &[B]), cast(to));
-    assert_eq!(shuffles(&elsewhere(&joined("INTEGER"))), 3);
-    assert_eq!(shuffles(&elsewhere(&joined("BIGINT"))), 2);
+    for (cast, expected) in [(true, 3), (false, 2)] {
+        let joined = format!("({} {} [y 9000000])", join_by("INNER", &[("n", true)], &[B]), renamed(cast));
+        assert_eq!(shuffles(&elsewhere(&joined)), expected);
+    }
+}
+
+/// A CTE that others read: a definition of 9000000 rows, and who reads it, `@` where that is.
+fn cte(reader: &str) -> String {
+    let scan = r#"(CTE_SCAN "cte":7,"columns":["s"],"estimated_rows":9000000)"#;
+    let definition = r#"(FILTER "estimated_rows":9000000 [t 9000000])"#;
+    format!(r#"(CTE "cte":7,"columns":["d"] {definition} {})"#, reader.replace('@', scan))
+}
+
+fn forwards(distribution: &Distribution) -> usize {
+    distribution.stages.iter().filter(|stage| matches!(stage.exchange, Exchange::Forward { .. })).count()
+}
+
+#[test]
+fn every_reader_of_a_cte_is_a_stage_over_one_that_runs_once() {
+    let joined = format!("({} ({} @ @))", sum(0), join("INNER"));
+    let split = elsewhere(&cte(&joined));
+    let expected = [
+        (Cut::Subtree, 1, Exchange::Forward { cte: 0 }),
+        (Cut::Subtree, 5, hash(4, 0)),
+        (Cut::Subtree, 6, hash(4, 1)),
+        (Cut::PartialAggregate, 3, Exchange::Gather),
+    ];
+    assert_eq!(cuts(&split), expected);
+    let inputs: Vec<_> = split.stages.iter().map(|stage| stage.inputs.as_slice()).collect();
+    assert_eq!(inputs, [&[][..], &[0], &[0], &[1, 2]]);
+    // A table is read once, whoever reads the CTE.
+    assert_eq!(split.stages.iter().flat_map(|stage| &stage.scans).count(), 1);
+    // Readers have the tasks that the CTE has.
+    assert_eq!(split.stages[0].tasks, split.stages[1].tasks);
+}
+
+#[test]
+fn the_driver_has_a_cte_that_several_of_its_parts_read_or_one_in_order() {
+    let recursive = format!("({} @ (REC_CTE [t 9000000] @))", join("INNER"));
+    for reader in
+        [r#"(UNION "all":true @ @)"#, "(FILTER @)", &recursive, r#"(LIMIT "limit":{"rows":5,"offset":0} @)"#]
+    {
+        assert_eq!(cuts(&elsewhere(&cte(reader))), [(Cut::Subtree, 1, Exchange::Gather)], "{reader}");
+    }
+    // Only rows that need not leave the driver's process may not be shuffled.
+    let Decision::Distributed(auto) = decide(&plan(&cte("(FILTER @)"), ""), FOUR) else { panic!("local") };
+    assert_eq!(forwards(&auto), 0);
+}
+
+/// Otherwise the groups would come to the driver, and the join with them.
+#[test]
+fn groups_of_a_cte_that_a_join_reads_stay_in_tasks() {
+    let groups = sum(1).replace("AGGREGATE ", r#"AGGREGATE "keys":[[{"column":"s"}]],"estimated_rows":10,"#);
+    let split = elsewhere(&cte(&format!("({} @ ({groups} @))", join("SEMI"))));
+    assert_eq!((forwards(&split), split.gathered().count()), (1, 1), "{split:?}");
+    assert_eq!(split.stages.last().unwrap().node, 0);
+}
+
+/// What reads a CTE by the keys that it is divided by is divided already; but not both sides by one reader.
+#[test]
+fn a_cte_hands_on_by_what_it_is_divided() {
+    let definition = format!("({} [t 9000000])", many_groups(&[A], "d"));
+    let scan = |name: &str| format!(r#"(CTE_SCAN "cte":7,"columns":["{name}"],"estimated_rows":5000000)"#);
+    let joined = format!("({} {} {})", join_by("INNER", &[("x", true)], &[("y", true)]), scan("x"), scan("y"));
+    let split = elsewhere(&format!(r#"(CTE "cte":7,"columns":["d"] {definition} {joined})"#));
+    assert_eq!(shuffles(&split), 2, "{split:?}");
+    let distinct = format!(r#"(DISTINCT "keys":[[{{"column":"x"}}]] {})"#, scan("x"));
+    let split = elsewhere(&format!(r#"(CTE "cte":7,"columns":["d"] {definition} {distinct})"#));
+    assert_eq!((shuffles(&split), forwards(&split)), (1, 1), "{split:?}");
+}
+
+/// Where joins are read by a join that can only divide its other side, they are broadcast.
+#[test]
+fn a_join_is_broadcast_where_there_is_no_other_way() {
+    let inner = format!("({} (FILTER \"estimated_rows\":900 @) [u 9000000])", join("SEMI"));
+    let split = elsewhere(&cte(&format!("({} @ {inner})", join("MARK"))));
+    assert_eq!((forwards(&split), split.gathered().count()), (1, 1), "{split:?}");
+    assert!(split.stages.iter().any(|stage| stage.exchange == Exchange::Broadcast), "{split:?}");
 }

@@ -4,8 +4,10 @@
 #include "duckdb/function/scalar/generic_common.hpp"
 #include "duckdb/parser/expression/constant_expression.hpp"
 #include "duckdb/planner/operator/logical_aggregate.hpp"
+#include "duckdb/planner/operator/logical_cteref.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
 #include "duckdb/planner/operator/logical_limit.hpp"
+#include "duckdb/planner/operator/logical_materialized_cte.hpp"
 #include "duckdb/planner/operator/logical_order.hpp"
 #include "duckdb/planner/operator/logical_top_n.hpp"
 
@@ -113,7 +115,51 @@ void PlanCutter::CutSubtree(shared_ptr<DistributedQuery> query, const PlannedCut
 	if (to_tasks && place->types.empty()) {
 		throw NotImplementedException("the rows that other tasks would read have no columns");
 	}
-	Replace(std::move(query), place, std::move(exported), keys.empty() ? LastColumn::NONE : LastColumn::HASH, undo);
+	Replace(query, place, std::move(exported), keys.empty() ? LastColumn::NONE : LastColumn::HASH, undo);
+	if (cut.exchange == DH_EXCHANGE_FORWARD) {
+		Share(std::move(query), Find(cut.consumer), undo);
+	}
+}
+
+//! Its references, which none below a CTE of the same number is.
+static void FindReferences(unique_ptr<LogicalOperator> &place, TableIndex cte,
+                           vector<reference<unique_ptr<LogicalOperator>>> &found) {
+	if (place->type == LogicalOperatorType::LOGICAL_CTE_REF && place->Cast<LogicalCTERef>().cte_index == cte) {
+		found.push_back(place);
+	}
+	for (auto &child : place->children) {
+		FindReferences(child, cte, found);
+	}
+}
+
+void PlanCutter::Share(shared_ptr<DistributedQuery> query, Place &cte_place, Undo &undo) {
+	auto &cte = cte_place->Cast<LogicalMaterializedCTE>();
+	auto &definition = *cte.children[0];
+	vector<reference<Place>> references;
+	FindReferences(cte.children[1], cte.table_index, references);
+	for (auto &found : references) {
+		auto &place = found.get();
+		if (place->types != definition.types) {
+			throw NotImplementedException("a reader of a CTE has other columns than the CTE");
+		}
+		auto rows = place->has_estimated_cardinality ? place->estimated_cardinality : 1;
+		auto exchange = make_uniq<LogicalExchange>(query, query->LastStage(), place->GetColumnBindings(), place->types, rows);
+		ReplaceUntilUndone(place, std::move(exchange), undo);
+	}
+	// What reads the CTE takes its place.
+	for (auto &place : places) {
+		if (&place.get() == &cte.children[1]) {
+			place = cte_place;
+		}
+	}
+	auto reader = std::move(cte.children[1]);
+	auto taken = make_shared_ptr<Place>(std::move(cte_place));
+	cte_place = std::move(reader);
+	undo.Add([&cte_place, taken]() {
+		auto cte = std::move(*taken);
+		cte->children[1] = std::move(cte_place);
+		cte_place = std::move(cte);
+	});
 }
 
 //! The operator as each task runs it: a limit takes the rows that the offset skips as well.

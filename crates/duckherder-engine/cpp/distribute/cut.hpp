@@ -30,6 +30,8 @@ private:
 	using Place = duckdb::unique_ptr<duckdb::LogicalOperator>;
 
 	void CutSubtree(duckdb::shared_ptr<DistributedQuery> query, const PlannedCut &planned, Undo &undo);
+	//! Every reader of the CTE reads the stage's rows.
+	void Share(duckdb::shared_ptr<DistributedQuery> query, Place &cte_place, Undo &undo);
 	void CutCopy(duckdb::shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo);
 	void CutAggregate(duckdb::shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo);
 	void CutSort(duckdb::shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo);

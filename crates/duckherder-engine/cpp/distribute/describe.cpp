@@ -14,9 +14,11 @@
 #include "duckdb/planner/logical_operator_visitor.hpp"
 #include "duckdb/planner/operator/logical_aggregate.hpp"
 #include "duckdb/planner/operator/logical_comparison_join.hpp"
+#include "duckdb/planner/operator/logical_cteref.hpp"
 #include "duckdb/planner/operator/logical_distinct.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
 #include "duckdb/planner/operator/logical_limit.hpp"
+#include "duckdb/planner/operator/logical_materialized_cte.hpp"
 #include "duckdb/planner/operator/logical_set_operation.hpp"
 #include "duckdb/planner/operator/logical_top_n.hpp"
 #include "duckdb/storage/data_table.hpp"
@@ -269,6 +271,14 @@ static optional_ptr<const BoundColumnRefExpression> ColumnOf(const Expression &e
 	return ColumnOf(child, cast);
 }
 
+static string DescribeColumns(LogicalOperator &op) {
+	vector<string> columns;
+	for (auto &binding : op.GetColumnBindings()) {
+		columns.push_back(ColumnId(binding));
+	}
+	return List(columns);
+}
+
 static string DescribeKeys(LogicalOperator &op, idx_t side, bool explained) {
 	vector<string> keys;
 	for (auto &key : KeysOf(op, side)) {
@@ -278,7 +288,7 @@ static string DescribeKeys(LogicalOperator &op, idx_t side, bool explained) {
 		if (column && !cast) {
 			object.Raw("column", ColumnId(column->Binding()));
 		}
-		object.Text("type", key.value->GetReturnType().ToString()).Bool("null_meets_none", key.null_meets_none);
+		object.Bool("null_meets_none", key.null_meets_none);
 		if (explained) {
 			object.Text("text", key.value->GetName().GetIdentifierName());
 		}
@@ -291,10 +301,7 @@ static void AddRename(vector<string> &renames, const ColumnBinding &now, const E
 	auto cast = false;
 	if (auto column = ColumnOf(expression, cast)) {
 		JsonObject rename;
-		rename.Raw("now", ColumnId(now)).Raw("was", ColumnId(column->Binding()));
-		if (cast) {
-			rename.Text("cast", expression.GetReturnType().ToString());
-		}
+		rename.Raw("now", ColumnId(now)).Raw("was", ColumnId(column->Binding())).Bool("cast", cast);
 		renames.push_back(rename.End());
 	}
 }
@@ -368,6 +375,14 @@ static string DescribeOperator(ClientContext &context, LogicalOperator &op, cons
 	case LogicalOperatorType::LOGICAL_EXCEPT:
 	case LogicalOperatorType::LOGICAL_INTERSECT:
 		node.Bool("all", op.Cast<LogicalSetOperation>().setop_all);
+		break;
+	case LogicalOperatorType::LOGICAL_MATERIALIZED_CTE:
+		node.Number("cte", op.Cast<LogicalMaterializedCTE>().table_index.index);
+		node.Raw("columns", DescribeColumns(*op.children[0]));
+		break;
+	case LogicalOperatorType::LOGICAL_CTE_REF:
+		node.Number("cte", op.Cast<LogicalCTERef>().cte_index.index);
+		node.Raw("columns", DescribeColumns(op));
 		break;
 	case LogicalOperatorType::LOGICAL_LIMIT: {
 		auto &limit = op.Cast<LogicalLimit>();

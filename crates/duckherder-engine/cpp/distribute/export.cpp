@@ -207,6 +207,11 @@ static void ReplaceScans(ClientContext &context, unique_ptr<LogicalOperator> &op
 		if (!exchange) {
 			throw NotImplementedException("it has an operator that is not DuckDB's");
 		}
+		for (auto &other : exchanges) {
+			if (other.stage == exchange->Stage()) {
+				throw NotImplementedException("its SQL reads the rows of stage %d twice", other.stage);
+			}
+		}
 		ExchangeInput input {exchange->Stage(), {}};
 		for (auto &type : exchange->types) {
 			input.types.push_back(WithoutState(type));

@@ -72,6 +72,7 @@ fn cut_to_ffi(stage: &Stage) -> DhCut {
         planner::Exchange::Gather => (0, 0, 0),
         planner::Exchange::Hash { consumer, side } => (1, consumer, side),
         planner::Exchange::Broadcast => (2, 0, 0),
+        planner::Exchange::Forward { cte } => (3, cte, 0),
     };
     let (keys, key_count) = (stage.hash_keys.as_ptr(), stage.hash_keys.len() as u64);
     DhCut { kind, exchange, node: stage.node, consumer, side, keys, key_count }
