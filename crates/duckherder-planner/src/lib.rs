@@ -5,7 +5,6 @@
 //!                                                     \--> Distribution: stages, and what is left on the driver
 //!        place   where each operator runs               join   which side of a join moves
 //!        filter  which rows need not move
-//!        partition   what runs where rows are divided already
 //!        partition   what runs where rows are divided already    shared   CTEs
 //!   Plan + Distribution --Graph::distributed()--> what duckherder_explain() draws, in mermaid
 //!   row groups at the query's snapshot ----split()----> one Split a task

@@ -576,8 +576,7 @@ fn every_reader_of_a_cte_is_a_stage_over_one_that_runs_once() {
 #[test]
 fn the_driver_has_a_cte_that_several_of_its_parts_read_or_one_in_order() {
     let recursive = format!("({} @ (REC_CTE [t 9000000] @))", join("INNER"));
-    for reader in
-        [r#"(UNION "all":true @ @)"#, "(FILTER @)", &recursive, r#"(LIMIT "limit":{"rows":5,"offset":0} @)"#]
+    for reader in [r#"(UNION "all":true @ @)"#, "(FILTER @)", &recursive, r#"(LIMIT "limit":{"rows":5,"offset":0} @)"#]
     {
         assert_eq!(cuts(&elsewhere(&cte(reader))), [(Cut::Subtree, 1, Exchange::Gather)], "{reader}");
     }

@@ -63,11 +63,6 @@ impl RunningStage {
         }
     }
 
-    /// The splits of a task that are read whole, as the fragment's SQL takes them.
-    pub fn whole(&self) -> Vec<Split> {
-        self.files.iter().map(|_| Split::WHOLE).collect()
-    }
-
     /// What the task reads of the table, or of the files, that are divided; all of it, if none is.
     pub fn divided(&self, task: usize) -> Part {
         let mut parts = self.splits[task].iter().zip(&self.files);
