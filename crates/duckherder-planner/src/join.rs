@@ -7,7 +7,7 @@
 //! | both shuffled by their keys | the rows of both | every join with an equality, but not IN (NULLs are everybody's) |
 //! | on the driver | the rows of both | what is left |
 
-use crate::place::{Placer, Site};
+use crate::place::{Placer, Site, has_keys};
 use crate::plan::{AggregateCall, JoinKind, Operator, PlanNode};
 use crate::stage::{Cut, MergeStrategy};
 
@@ -45,11 +45,18 @@ enum Way {
 impl Placer<'_> {
     pub fn join(&mut self, node: &PlanNode) -> Site {
         let [left, right] = node.children.as_slice() else { return self.on_driver(node) };
+        let above = std::mem::replace(&mut self.below_join, true);
+        let site = self.join_sides(node, left, right);
+        self.below_join = above;
+        site
+    }
+
+    fn join_sides(&mut self, node: &PlanNode, left: &PlanNode, right: &PlanNode) -> Site {
         match self.way(node, left, right) {
-            Way::LeftDivided { broadcast: false } => self.with_whole(left, right),
-            Way::RightDivided { broadcast: false } => self.with_whole(right, left),
-            Way::LeftDivided { broadcast: true } => self.with_broadcast(left, right),
-            Way::RightDivided { broadcast: true } => self.with_broadcast(right, left),
+            Way::LeftDivided { broadcast: false } => self.with_whole(node, left, right),
+            Way::RightDivided { broadcast: false } => self.with_whole(node, right, left),
+            Way::LeftDivided { broadcast: true } => self.with_broadcast(node, left, right),
+            Way::RightDivided { broadcast: true } => self.with_broadcast(node, right, left),
             Way::Shuffled => self.join_shuffled(node, left, right),
             Way::Driver => self.on_driver(node),
         }
@@ -57,10 +64,7 @@ impl Placer<'_> {
 
     /// The cheapest of the ways that give the right rows.
     fn way(&self, node: &PlanNode, left: &PlanNode, right: &PlanNode) -> Way {
-        let (kind, equalities, asof) = match &node.join {
-            Some(join) => (join.kind, join.equalities, join.asof),
-            None => (JoinKind::Inner, 0, false),
-        };
+        let (kind, asof) = node.join.as_ref().map_or((JoinKind::Inner, false), |join| (join.kind, join.asof));
         let [keeps_left, keeps_right] = kind.divisible();
         let mut ways = Vec::new();
         if keeps_left {
@@ -71,10 +75,40 @@ impl Placer<'_> {
             ways.extend(self.whole_cost(left).map(|cost| (cost, Way::RightDivided { broadcast: false })));
             ways.extend(self.broadcast_cost(left).map(|cost| (cost, Way::RightDivided { broadcast: true })));
         }
-        if equalities > 0 && kind != JoinKind::Mark && kind != JoinKind::Invalid && self.may_shuffle() {
+        if has_keys(node) && kind != JoinKind::Mark && kind != JoinKind::Invalid && self.may_shuffle() {
             ways.push((rows(left).saturating_add(rows(right)).saturating_mul(cost::SHUFFLED), Way::Shuffled));
         }
+        if ways.is_empty() {
+            // What else would be on the driver is worth that a stage joins the rows that it broadcasts.
+            let sent = |node| self.may_shuffle() && self.may_come_from_tasks(node);
+            let left_divided = (keeps_left && sent(right)).then_some(Way::LeftDivided { broadcast: true });
+            let right_divided = (keeps_right && !asof && sent(left)).then_some(Way::RightDivided { broadcast: true });
+            return left_divided.or(right_divided).unwrap_or(Way::Driver);
+        }
         ways.into_iter().min_by_key(|(cost, _)| *cost).map_or(Way::Driver, |(_, way)| way)
+    }
+
+    /// Whether it is likely that all rows of the operator come to be in tasks, joins being decided as they may.
+    fn may_come_from_tasks(&self, node: &PlanNode) -> bool {
+        if self.comes_from_tasks(node) {
+            return true;
+        }
+        match (&node.operator, node.children.as_slice()) {
+            _ if self.stays(node) => false,
+            (Operator::Aggregate | Operator::Distinct, [child]) if self.shared.keeps_groups => {
+                has_keys(node) && self.may_come_from_tasks(child)
+            }
+            (Operator::Filter | Operator::Projection | Operator::Unnest, [child]) => self.may_come_from_tasks(child),
+            (Operator::Join, [left, right]) => {
+                let kind = node.join.as_ref().map_or(JoinKind::Inner, |join| join.kind);
+                let [left_comes, right_comes] = [left, right].map(|side| self.may_come_from_tasks(side));
+                let [keeps_left, keeps_right] = kind.divisible();
+                (keeps_left && left_comes && (right_comes || self.whole_cost(right).is_some()))
+                    || (keeps_right && right_comes && (left_comes || self.whole_cost(left).is_some()))
+                    || (left_comes && right_comes && has_keys(node))
+            }
+            _ => false,
+        }
     }
 
     /// What it costs that every task runs all of `node` for itself; `None` if it can't.
@@ -103,7 +137,7 @@ impl Placer<'_> {
                 let read = if self.workers().remote > 0 { cost::FETCHED } else { 1 };
                 return self.can_read(node).ok().and(node.scan.as_ref()).map(|scan| scan.rows.saturating_mul(read));
             }
-            Operator::Constants => return Some(0),
+            _ if node.is_written_out() => return Some(0),
             Operator::Filter
             | Operator::Projection
             | Operator::Aggregate
@@ -116,7 +150,14 @@ impl Placer<'_> {
             | Operator::Join
             | Operator::Union
             | Operator::SetOperation => {}
-            Operator::Relational | Operator::RecursiveCte | Operator::Write(_) | Operator::Other(_) => return None,
+            Operator::Constants
+            | Operator::Collected
+            | Operator::Cte
+            | Operator::CteScan
+            | Operator::Relational
+            | Operator::RecursiveCte
+            | Operator::Write(_)
+            | Operator::Other(_) => return None,
         }
         // What depends on the order of rows, as ties do, need not be the same in every task.
         if picks_rows(node) && self.workers().count() > 1 {
@@ -132,7 +173,7 @@ impl Placer<'_> {
         node.children.iter().try_fold(own, |sum, child| Some(sum.saturating_add(self.work(child)?)))
     }
 
-    fn with_broadcast(&mut self, divided: &PlanNode, whole: &PlanNode) -> Site {
+    fn with_broadcast(&mut self, node: &PlanNode, divided: &PlanNode, whole: &PlanNode) -> Site {
         let Site::Workers(draft) = self.place(whole) else {
             // `comes_from_tasks` has said otherwise; its rows are the driver's then.
             self.beside(divided);
@@ -145,14 +186,16 @@ impl Placer<'_> {
             return Site::Driver;
         };
         draft.inputs.push(sent);
+        draft.join_whole(node);
         Site::Workers(draft)
     }
 
-    fn with_whole(&mut self, divided: &PlanNode, whole: &PlanNode) -> Site {
+    fn with_whole(&mut self, node: &PlanNode, divided: &PlanNode, whole: &PlanNode) -> Site {
         match self.place(divided) {
             Site::Workers(mut draft) => {
                 let scans: Vec<usize> = whole.walk().into_iter().filter_map(|below| self.number_of(below)).collect();
                 draft.read_whole(scans);
+                draft.join_whole(node);
                 Site::Workers(draft)
             }
             Site::Everywhere => self.beside(whole),
@@ -177,7 +220,7 @@ impl Placer<'_> {
     fn join_shuffled(&mut self, node: &PlanNode, left: &PlanNode, right: &PlanNode) -> Site {
         match (self.place(left), self.place(right)) {
             (Site::Workers(left_draft), Site::Workers(right_draft)) => {
-                self.shuffled(node, &[(left, left_draft), (right, right_draft)])
+                self.join_divided(node, [(left, left_draft), (right, right_draft)])
             }
             (left_site, right_site) => {
                 for (child, site) in [(left, left_site), (right, right_site)] {

@@ -37,10 +37,12 @@ pub struct Stage {
     pub scans: Vec<ScanUse>,
     /// The stages whose rows are shuffled or broadcast to this one's tasks, by number.
     pub inputs: Vec<usize>,
-    /// What its rows are shuffled for, if that is a join.
+    /// What its rows are shuffled for, if that is a join that may have those of a heavy key in several tasks.
     pub join: Option<JoinKind>,
     /// Rows that can meet none of another stage's are not sent.
     pub filter: Option<RuntimeFilter>,
+    /// The numbers of the consumer's keys that are hashed, in this order; all, if there are none.
+    pub hash_keys: Vec<u64>,
     pub merge: MergeStrategy,
 }
 
@@ -76,6 +78,8 @@ pub enum Exchange {
     Hash { consumer: u64, side: u64 },
     /// To every task of another stage, which needs all rows in each.
     Broadcast,
+    /// To the same task of each stage that reads the CTE, whose operator is `cte`.
+    Forward { cte: u64 },
 }
 
 /// What the tasks of a stage read of a table.

@@ -267,13 +267,8 @@ fn exchange_input(run: &Arc<Run>, id: TaskId, number: usize) -> Result<Arc<Input
     let producer = run.stages.iter().find(|stage| stage.number == number);
     let producer = producer.ok_or_else(|| EngineError::internal(format!("stage {number} does not run")))?;
     let mut sources = Vec::new();
-    for task in 0..producer.tasks() {
-        let wanted = ReadPartition {
-            query_id: run.query_id,
-            stage: number as u32,
-            task: task as u32,
-            partition: id.task as u32,
-        };
+    for (task, partition) in producer.parts_for(run.stages[id.stage].number, id.task) {
+        let wanted = ReadPartition { query_id: run.query_id, stage: number as u32, task: task as u32, partition };
         sources.push(match producer.worker(task) {
             Worker::Local { .. } => Source::local(&run.shared().store, &wanted),
             Worker::Remote(worker) => {

@@ -167,14 +167,12 @@ impl RemoteRun {
     fn exchange_sources(&self, run: &Run, id: TaskId, number: usize, driver: &str) -> Vec<InputSource> {
         let reader = run.stages[id.stage].worker(id.task);
         let producer = run.stages.iter().find(|stage| stage.number == number);
-        let tasks = producer.into_iter().flat_map(|stage| (0..stage.tasks()).map(move |task| (stage, task)));
-        let source = |(stage, task): (&RunningStage, usize)| {
-            let partition = ReadPartition {
-                query_id: self.query_id,
-                stage: number as u32,
-                task: task as u32,
-                partition: id.task as u32,
-            };
+        let reader = run.stages[id.stage].number;
+        let parts = |stage: &'_ RunningStage| stage.parts_for(reader, id.task);
+        let tasks = producer.into_iter().flat_map(|stage| parts(stage).into_iter().map(move |part| (stage, part)));
+        let source = |(stage, (task, partition)): (&RunningStage, (usize, u32))| {
+            let partition =
+                ReadPartition { query_id: self.query_id, stage: number as u32, task: task as u32, partition };
             let location = match stage.worker(task) {
                 Worker::Local { .. } => driver.to_string(),
                 Worker::Remote(worker) if worker.id == reader.id() => String::new(),

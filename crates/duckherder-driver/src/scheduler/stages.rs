@@ -29,11 +29,13 @@ pub struct RunningStage {
     pub splits: Vec<Vec<Split>>,
     /// In the order in which they get tasks.
     pub workers: Vec<Worker>,
-    /// Tasks of the stage that the rows are shuffled to; 0 if the driver reads them.
+    /// Tasks of the stage that the rows are shuffled to, or stages that they are forwarded to; 0 if the driver reads them.
     pub partitions: usize,
+    /// The stages that the rows are forwarded to, task by task.
+    pub readers: Vec<usize>,
     /// Its tasks' rows are merged in their order.
     pub sorted: bool,
-    /// Each of these tasks reads all rows.
+    /// Each of these reads all rows.
     pub broadcast: bool,
     /// Of the rows that other tasks read, without their hash.
     pub schema: Option<SchemaRef>,
@@ -50,6 +52,15 @@ impl RunningStage {
 
     pub fn worker(&self, task: usize) -> &Worker {
         &self.workers[task % self.workers.len()]
+    }
+
+    /// Which tasks' rows the task of another stage reads, and of each which part.
+    pub fn parts_for(&self, reader: usize, task: usize) -> Vec<(usize, u32)> {
+        match self.readers.iter().position(|other| *other == reader) {
+            Some(part) if task < self.tasks() => vec![(task, part as u32)],
+            Some(_) => Vec::new(),
+            None => (0..self.tasks()).map(|source| (source, task as u32)).collect(),
+        }
     }
 
     /// What the task reads of the table, or of the files, that are divided; all of it, if none is.
@@ -131,7 +142,8 @@ pub fn prepare(
             return Err(EngineError::internal(format!("there is no stage {number}")));
         };
         let inputs = fragment.inputs();
-        let splits = task_splits(stage, &inputs, workers.len() as u64, &row_groups, files)?;
+        let forwarded = prepared.iter().filter(|other| other.readers.contains(&number)).map(RunningStage::tasks).max();
+        let splits = task_splits(stage, forwarded, &inputs, workers.len() as u64, &row_groups, files)?;
         let workers = workers.to_vec();
         let files = files_of(&inputs, files)?;
         let sorted = stage.merge == MergeStrategy::SortMerge;
@@ -144,8 +156,9 @@ pub fn prepare(
             splits,
             workers,
             partitions: 0,
+            readers: readers_of(&distribution.stages, number),
             sorted,
-            broadcast: stage.exchange == Exchange::Broadcast,
+            broadcast: matches!(stage.exchange, Exchange::Broadcast | Exchange::Forward { .. }),
             schema: None,
             side,
             filter: stage.filter,
@@ -161,13 +174,24 @@ pub fn prepare(
     Ok((prepared, snapshot))
 }
 
-/// How many tasks read each stage that the driver does not read.
+/// The stages that the rows of this one are forwarded to.
+fn readers_of(stages: &[Stage], number: usize) -> Vec<usize> {
+    match stages[number].exchange {
+        Exchange::Forward { .. } => (0..stages.len()).filter(|other| stages[*other].inputs.contains(&number)).collect(),
+        Exchange::Gather | Exchange::Hash { .. } | Exchange::Broadcast => Vec::new(),
+    }
+}
+
+/// How many tasks, or stages, read each stage that the driver does not read.
 fn shuffle(stages: &[Stage], prepared: &mut [RunningStage]) {
     let tasks: HashMap<usize, usize> = prepared.iter().map(|stage| (stage.number, stage.tasks())).collect();
     for stage in prepared {
         let reader = stages.iter().position(|other| other.inputs.contains(&stage.number));
         let to_tasks = stages[stage.number].exchange != Exchange::Gather;
-        stage.partitions = reader.filter(|_| to_tasks).and_then(|reader| tasks.get(&reader)).copied().unwrap_or(0);
+        stage.partitions = match stage.readers.len() {
+            0 => reader.filter(|_| to_tasks).and_then(|reader| tasks.get(&reader)).copied().unwrap_or(0),
+            readers => readers,
+        };
     }
 }
 
@@ -184,9 +208,10 @@ fn files_of(inputs: &[FragmentInput], files: &FilesOfScans) -> Result<Vec<Option
     inputs.iter().filter_map(known).collect()
 }
 
-/// A list for each task: what it reads of each split input.
+/// A list for each task: what it reads of each split input. `forwarded`: tasks whose rows are forwarded to as many here.
 fn task_splits(
     stage: &Stage,
+    forwarded: Option<usize>,
     inputs: &[FragmentInput],
     workers: u64,
     row_groups: &[Vec<RowGroup>],
@@ -217,7 +242,7 @@ fn task_splits(
         }
         columns.push(Some(splits));
     }
-    let tasks = tasks.unwrap_or(stage.tasks as usize);
+    let tasks = forwarded.or(tasks).unwrap_or(stage.tasks as usize);
     let of_task =
         |task: usize| columns.iter().map(|splits| splits.as_ref().map_or(Split::WHOLE, |s| s[task])).collect();
     Ok((0..tasks).map(of_task).collect())

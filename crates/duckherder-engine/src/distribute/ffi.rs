@@ -19,6 +19,8 @@ pub struct DhCut {
     pub node: u64,
     pub consumer: u64,
     pub side: u64,
+    pub keys: *const u64,
+    pub key_count: u64,
 }
 pub type DhCutSink = unsafe extern "C" fn(*mut c_void, DhCut);
 
