@@ -137,10 +137,14 @@ static OperatorPartitionData PartitionData(ClientContext &, TableFunctionGetPart
 	return OperatorPartitionData(local.partition.IsValid() ? local.partition.GetIndex() : 0);
 }
 
-//! Nobody knows how many rows will arrive. Without a word on that DuckDB takes it for one row, and joins that compare
-//! every row with every other for the fastest.
-static unique_ptr<NodeStatistics> AssumedRows(ClientContext &, const FunctionData *) {
-	return make_uniq<NodeStatistics>(1U << 20U);
+//! Rows of which nobody knows how many there will be. Without a word on that DuckDB takes them for one row.
+static constexpr idx_t UNKNOWN_ROWS = 1U << 20U;
+//! For fewer, DuckDB compares every row with every other where it could sort; the estimate may be too low.
+static constexpr idx_t LEAST_ROWS = 1000;
+
+static unique_ptr<NodeStatistics> AssumedRows(ClientContext &, const FunctionData *data) {
+	auto estimate = data->Cast<ExchangeScanData>().source->EstimatedRows();
+	return make_uniq<NodeStatistics>(estimate.IsValid() ? MaxValue(estimate.GetIndex(), LEAST_ROWS) : UNKNOWN_ROWS);
 }
 
 TableFunction ExchangeScanFunction() {

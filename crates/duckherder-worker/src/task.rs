@@ -79,7 +79,7 @@ impl Running<'_> {
         files::check(&self.task.files)?;
         apply_settings(connection, self.task)?;
         for input in &self.task.inputs {
-            connection.register_input(&input.name, Input::open(input, &self.place.peers, self.runtime)?)?;
+            connection.register_input(&input.name, Input::open(input, self.place, self.runtime)?)?;
         }
         let rows = connection.query(&self.task.fragment)?;
         // DuckDB forgets an interrupt that comes before the statement starts.
