@@ -38,7 +38,8 @@ impl BatchSource for Expected {
 #[test]
 fn an_input_says_how_many_rows_will_come() {
     let connection = connect();
-    for (given, planned) in [(Some(5_000_000), "~5,000,000 rows"), (Some(0), "~1,000 rows"), (None, "~1,048,576 rows")] {
+    for (given, planned) in [(Some(5_000_000), "~5,000,000 rows"), (Some(0), "~1,000 rows"), (None, "~1,048,576 rows")]
+    {
         connection.register_input("exchange_0", Arc::new(Expected(given))).unwrap();
         let plan = text(&connection, "EXPLAIN SELECT v FROM exchange_0");
         assert!(plan.contains(planned), "{given:?}: {plan}");
@@ -50,8 +51,9 @@ fn an_input_says_how_many_rows_will_come() {
 fn part(folder: &str, files: &str, row_groups: (i64, i64)) -> String {
     let (first, last) = row_groups;
     format!(
-        "duckherder_files(0::UBIGINT, 'read_parquet', ['{folder}/a.parquet', '{folder}/b.parquet'], NULL,
-         'k BIGINT, v BIGINT', [{files}], [0::UBIGINT, 1::UBIGINT], {first}, {last}) p(k, v)"
+        "(SELECT c0 AS k, c1 AS v FROM duckherder_files(0::UBIGINT, 'read_parquet',
+         ['{folder}/a.parquet', '{folder}/b.parquet'], NULL, 'k BIGINT, v BIGINT', [{files}],
+         [0::UBIGINT, 1::UBIGINT], {first}, {last})) p"
     )
 }
 
@@ -99,8 +101,7 @@ fn a_part_of_a_file_says_which_values_it_has() {
     // NULLs are not between the least and the greatest.
     copy("a", 0, "CASE WHEN range % 5 = 0 THEN NULL ELSE range END");
     for (kind, rows) in [("JOIN", 3276), ("LEFT JOIN", 4096), ("SEMI JOIN", 3276), ("ANTI JOIN", 820)] {
-        let sql =
-            format!("SELECT count(*)::VARCHAR FROM {} {kind} {whole} ON p.k = w.k", part(path, &a, (2, 3)));
+        let sql = format!("SELECT count(*)::VARCHAR FROM {} {kind} {whole} ON p.k = w.k", part(path, &a, (2, 3)));
         assert_eq!(text(&connection, &sql), rows.to_string(), "{kind}");
     }
     std::fs::remove_dir_all(&folder).unwrap();

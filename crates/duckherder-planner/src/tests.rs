@@ -153,7 +153,8 @@ fn files_are_rather_read_again_than_shuffled() {
     let mut plan = plan(&text, r#""distribution":"always","#);
     for scan in plan.root.preorder_scans_mut() {
         let rows = vec![vec![100_000; (scan.rows / 100_000) as usize]];
-        let files = Files { paths: vec![scan.name.clone()], row_groups: rows, bytes: vec![1 << 28], ..Files::default() };
+        let files =
+            Files { paths: vec![scan.name.clone()], row_groups: rows, bytes: vec![1 << 28], ..Files::default() };
         (scan.shared_table, scan.database, scan.files) = (false, String::new(), Some(files));
     }
     let Decision::Distributed(found) = decide(&plan, Workers { local: 0, remote: 8 }) else { panic!("local") };

@@ -86,7 +86,8 @@ fn own_partition(ticket: &[u8]) -> Result<ReadPartition> {
     let malformed = |error| WorkerError::Invalid(format!("malformed ticket of an input: {error}"));
     let any = Any::decode(ticket).map_err(malformed)?;
     let wanted = ReadPartition::from_any(&any).map_err(malformed)?;
-    wanted.ok_or_else(|| WorkerError::Invalid(format!("an input is {}, which no task of this worker has", any.type_url)))
+    wanted
+        .ok_or_else(|| WorkerError::Invalid(format!("an input is {}, which no task of this worker has", any.type_url)))
 }
 
 impl Source {
