@@ -96,6 +96,11 @@ bool ArrowSource::Wait(ClientContext &context, idx_t partition, ArrowArray &arra
 	}
 }
 
+optional_idx ArrowSource::EstimatedRows() const {
+	auto rows = table.estimated_rows(self);
+	return rows < 0 ? optional_idx() : optional_idx(NumericCast<idx_t>(rows));
+}
+
 ArrowSourceColumns::ArrowSourceColumns(ClientContext &context, const ArrowSchema &schema) {
 	ArrowTableFunction::PopulateArrowTableSchema(context, arrow, schema);
 	for (auto &name : arrow.GetNames()) {

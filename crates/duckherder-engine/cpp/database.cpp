@@ -24,6 +24,8 @@ DhDatabase *dh_database_open(DhText path, const DhText *names, const DhText *val
 		}
 		auto database = make_uniq<DhDatabase>(ToString(path), &config);
 		duckherder::RegisterExchangeScan(*database->instance);
+		// Each task binds its files anew. DuckDB looks at their times before it believes what it remembers.
+		DBConfig::GetConfig(*database->instance).SetOptionByName("parquet_metadata_cache", Value::BOOLEAN(true));
 		duckherder::RegisterSettings(DBConfig::GetConfig(*database->instance));
 		return database.release();
 	});

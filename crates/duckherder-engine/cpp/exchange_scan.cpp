@@ -54,19 +54,23 @@ static ArrowSourceColumns ColumnsOf(ClientContext &context, const ArrowSource &s
 
 //! What a plan knows of an input. Each run finds a source under the name.
 struct ExchangeScanData : public TableFunctionData {
-	ExchangeScanData(string name_p, vector<LogicalType> types_p) : name(std::move(name_p)), types(std::move(types_p)) {
+	ExchangeScanData(string name_p, vector<LogicalType> types_p, optional_idx rows_p)
+	    : name(std::move(name_p)), types(std::move(types_p)), rows(rows_p) {
 	}
 	string name;
 	vector<LogicalType> types;
+	//! An estimate, of the run that was planned.
+	optional_idx rows;
 };
 
 static unique_ptr<FunctionData> Bind(ClientContext &context, TableFunctionBindInput &input, vector<LogicalType> &types,
                                      vector<Identifier> &names) {
 	auto name = StringValue::Get(input.inputs[0]);
-	auto columns = ColumnsOf(context, *GetInput(context, name));
+	auto source = GetInput(context, name);
+	auto columns = ColumnsOf(context, *source);
 	types = columns.types;
 	names = columns.names;
-	return make_uniq<ExchangeScanData>(std::move(name), std::move(columns.types));
+	return make_uniq<ExchangeScanData>(std::move(name), std::move(columns.types), source->EstimatedRows());
 }
 
 struct GlobalState : public GlobalTableFunctionState {
@@ -160,10 +164,14 @@ static OperatorPartitionData PartitionData(ClientContext &, TableFunctionGetPart
 	return OperatorPartitionData(local.partition.IsValid() ? local.partition.GetIndex() : 0);
 }
 
-//! Nobody knows how many rows will arrive. Without a word on that DuckDB takes it for one row, and joins that compare
-//! every row with every other for the fastest.
-static unique_ptr<NodeStatistics> AssumedRows(ClientContext &, const FunctionData *) {
-	return make_uniq<NodeStatistics>(1U << 20U);
+//! Rows of which nobody knows how many there will be. Without a word on that DuckDB takes them for one row.
+static constexpr idx_t UNKNOWN_ROWS = 1U << 20U;
+//! For fewer, DuckDB compares every row with every other where it could sort; the estimate may be too low.
+static constexpr idx_t LEAST_ROWS = 1000;
+
+static unique_ptr<NodeStatistics> AssumedRows(ClientContext &, const FunctionData *data) {
+	auto estimate = data->Cast<ExchangeScanData>().rows;
+	return make_uniq<NodeStatistics>(estimate.IsValid() ? MaxValue(estimate.GetIndex(), LEAST_ROWS) : UNKNOWN_ROWS);
 }
 
 static TableFunction ExchangeScanFunction() {

@@ -92,6 +92,7 @@ pub struct DhSourceTable {
     pub schema: unsafe extern "C" fn(*mut c_void, *mut FFI_ArrowSchema),
     pub poll: unsafe extern "C" fn(*mut c_void, u64, *mut c_void, *mut FFI_ArrowArray, *mut DhError) -> c_int,
     pub progress: unsafe extern "C" fn(*mut c_void) -> f64,
+    pub estimated_rows: unsafe extern "C" fn(*mut c_void) -> i64,
     pub release: unsafe extern "C" fn(*mut c_void),
 }
 

@@ -303,7 +303,7 @@ mod tests {
         );
         let plan = join(&scan(1, "l", 3_000_000), &few);
         let text = drawn(&plan, Workers { local: 0, remote: 2 });
-        assert!(text.contains(r#"stage0 -->|"broadcast to 8 tasks, about 10 rows"| stage1"#), "{text}");
+        assert!(text.contains(r#"stage0 -->|"broadcast to 2 tasks, about 10 rows"| stage1"#), "{text}");
     }
 
     #[test]

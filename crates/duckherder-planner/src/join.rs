@@ -9,13 +9,18 @@
 
 use crate::place::{Placer, Site, has_keys};
 use crate::plan::{AggregateCall, JoinKind, Operator, PlanNode};
+use crate::split::strategy_of;
 use crate::stage::{Cut, MergeStrategy};
 
 /// What one row costs, compared with reading one out of a table in memory. The ways are compared by what they cost more
 /// than if every row were read and built once.
 mod cost {
-    /// A row that a worker in another process reads of a table comes over the network.
-    pub const FETCHED: u64 = 10;
+    /// A row that a worker in another process reads of a table comes over the network, from the driver, which all ask.
+    pub const FETCHED: u64 = 40;
+    /// A row of a Parquet file is decoded.
+    pub const DECODED: u64 = 3;
+    /// A row of a CSV or JSON file.
+    pub const PARSED: u64 = 20;
     /// A row in the hash table of a join.
     pub const BUILT: u64 = 4;
     /// A row that is hashed, copied, sent and received.
@@ -65,15 +70,17 @@ impl Placer<'_> {
     /// The cheapest of the ways that give the right rows.
     fn way(&self, node: &PlanNode, left: &PlanNode, right: &PlanNode) -> Way {
         let (kind, asof) = node.join.as_ref().map_or((JoinKind::Inner, false), |join| (join.kind, join.asof));
-        let [keeps_left, keeps_right] = kind.divisible();
+        // One worker has one task a stage: it can have both sides whole, whatever the join keeps.
+        let [keeps_left, keeps_right] = if self.workers().count() == 1 { [true; 2] } else { kind.divisible() };
+        let tasks = self.tasks_of(node);
         let mut ways = Vec::new();
         if keeps_left {
-            ways.extend(self.whole_cost(right).map(|cost| (cost, Way::LeftDivided { broadcast: false })));
-            ways.extend(self.broadcast_cost(right).map(|cost| (cost, Way::LeftDivided { broadcast: true })));
+            ways.extend(self.whole_cost(right, tasks).map(|cost| (cost, Way::LeftDivided { broadcast: false })));
+            ways.extend(self.broadcast_cost(right, tasks).map(|cost| (cost, Way::LeftDivided { broadcast: true })));
         }
         if keeps_right && !asof {
-            ways.extend(self.whole_cost(left).map(|cost| (cost, Way::RightDivided { broadcast: false })));
-            ways.extend(self.broadcast_cost(left).map(|cost| (cost, Way::RightDivided { broadcast: true })));
+            ways.extend(self.whole_cost(left, tasks).map(|cost| (cost, Way::RightDivided { broadcast: false })));
+            ways.extend(self.broadcast_cost(left, tasks).map(|cost| (cost, Way::RightDivided { broadcast: true })));
         }
         if has_keys(node) && kind != JoinKind::Mark && kind != JoinKind::Invalid && self.may_shuffle() {
             ways.push((rows(left).saturating_add(rows(right)).saturating_mul(cost::SHUFFLED), Way::Shuffled));
@@ -103,26 +110,32 @@ impl Placer<'_> {
                 let kind = node.join.as_ref().map_or(JoinKind::Inner, |join| join.kind);
                 let [left_comes, right_comes] = [left, right].map(|side| self.may_come_from_tasks(side));
                 let [keeps_left, keeps_right] = kind.divisible();
-                (keeps_left && left_comes && (right_comes || self.whole_cost(right).is_some()))
-                    || (keeps_right && right_comes && (left_comes || self.whole_cost(left).is_some()))
+                (keeps_left && left_comes && (right_comes || self.work(right).is_some()))
+                    || (keeps_right && right_comes && (left_comes || self.work(left).is_some()))
                     || (left_comes && right_comes && has_keys(node))
             }
             _ => false,
         }
     }
 
-    /// What it costs that every task runs all of `node` for itself; `None` if it can't.
-    fn whole_cost(&self, node: &PlanNode) -> Option<u64> {
-        let built = rows(node).saturating_mul(cost::BUILT);
-        Some(self.work(node)?.saturating_add(built).saturating_mul(self.workers().most_tasks() - 1))
+    /// How many tasks could share what is read for `node`.
+    fn tasks_of(&self, node: &PlanNode) -> u64 {
+        let scans = node.preorder_scans().into_iter();
+        let tasks = scans.map(|(_, scan)| strategy_of(scan, self.min_split_rows(), self.workers()).1).max();
+        tasks.unwrap_or(1).clamp(1, self.workers().count().max(1))
     }
 
-    /// What it costs that a stage runs `node` and sends its rows to every task; `None` if it can't.
-    fn broadcast_cost(&self, node: &PlanNode) -> Option<u64> {
+    /// What it costs that each of the `tasks` runs all of `node` for itself; `None` if it can't.
+    fn whole_cost(&self, node: &PlanNode, tasks: u64) -> Option<u64> {
+        let built = rows(node).saturating_mul(cost::BUILT);
+        Some(self.work(node)?.saturating_add(built).saturating_mul(tasks - 1))
+    }
+
+    /// What it costs that a stage runs `node` and sends its rows to each of the `tasks`; `None` if it can't.
+    fn broadcast_cost(&self, node: &PlanNode, tasks: u64) -> Option<u64> {
         if !self.may_shuffle() || !self.comes_from_tasks(node) {
             return None;
         }
-        let tasks = self.workers().most_tasks();
         let moved = rows(node).saturating_mul(cost::SHUFFLED * tasks + cost::BUILT * (tasks - 1));
         Some(moved.saturating_add(cost::STAGE_TABLES.saturating_mul(self.min_split_rows())))
     }
@@ -134,8 +147,14 @@ impl Placer<'_> {
         }
         match node.operator {
             Operator::Scan => {
-                let read = if self.workers().remote > 0 { cost::FETCHED } else { 1 };
-                return self.can_read(node).ok().and(node.scan.as_ref()).map(|scan| scan.rows.saturating_mul(read));
+                let scan = self.can_read(node).ok().and(node.scan.as_ref())?;
+                let read = match &scan.files {
+                    Some(files) if files.text => cost::PARSED,
+                    Some(_) => cost::DECODED,
+                    None if self.workers().remote > 0 => cost::FETCHED,
+                    None => 1,
+                };
+                return Some(scan.rows.saturating_mul(read));
             }
             _ if node.is_written_out() => return Some(0),
             Operator::Filter

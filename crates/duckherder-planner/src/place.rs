@@ -53,6 +53,11 @@ impl Draft {
         }
     }
 
+    /// Whether all that a task reads is its part of a table.
+    fn only_scans_its_part(&self) -> bool {
+        self.inputs.is_empty() && self.scans.iter().all(|scan| !scan.whole)
+    }
+
     /// What one task reads beside its part.
     pub fn read_whole(&mut self, scans: impl IntoIterator<Item = usize>) {
         self.scans.extend(scans.into_iter().map(|scan| ScanUse { scan, whole: true }));
@@ -479,12 +484,8 @@ impl<'a> Placer<'a> {
         self.stage(node, &draft, cut, Exchange::Gather, merge);
     }
 
-    /// The rows of the draft, cut at `node`, go to every task of the stage that reads the result. Each pair of tasks has a
-    /// stream, which keeps a few MiB on their way: a task a worker makes them.
-    pub fn broadcast(&mut self, node: &PlanNode, mut draft: Draft) -> usize {
-        if draft.scans.iter().any(|scan| !scan.whole) {
-            draft.tasks = draft.tasks.min(self.workers.count());
-        }
+    /// The rows of the draft, cut at `node`, go to every task of the stage that reads the result.
+    pub fn broadcast(&mut self, node: &PlanNode, draft: Draft) -> usize {
         self.stage(node, &draft, Cut::Subtree, Exchange::Broadcast, MergeStrategy::Concatenate)
     }
 
@@ -503,12 +504,14 @@ impl<'a> Placer<'a> {
         exchange: Exchange,
         merge: MergeStrategy,
     ) -> usize {
+        let in_order = exchange == Exchange::Gather && cut == Cut::Subtree && draft.only_scans_its_part();
         self.stages.push(Stage {
             cut,
             node: node.id,
             exchange,
             mode: draft.mode,
-            tasks: draft.tasks,
+            tasks: if in_order { draft.tasks } else { draft.tasks.min(self.workers.count()) },
+            rows: node.estimated_rows,
             scans: draft.scans.clone(),
             inputs: draft.inputs.clone(),
             join: None,

@@ -34,6 +34,8 @@ pub struct Stage {
     pub mode: Mode,
     /// Tasks to make; fewer if the table turns out to have fewer row groups.
     pub tasks: u64,
+    /// What all tasks together are estimated to give, before the cut divides anything.
+    pub rows: Option<u64>,
     pub scans: Vec<ScanUse>,
     /// The stages whose rows are shuffled or broadcast to this one's tasks, by number.
     pub inputs: Vec<usize>,

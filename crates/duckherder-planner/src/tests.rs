@@ -120,6 +120,46 @@ fn elsewhere(text: &str) -> Distribution {
     }
 }
 
+/// One worker elsewhere runs all that one task can, without an exchange.
+#[test]
+fn one_worker_has_one_task() {
+    for kind in ["INNER", "LEFT", "RIGHT", "FULL", "SEMI", "ANTI", "MARK", "SINGLE", "RIGHT_SEMI", "RIGHT_ANTI"] {
+        let text = format!("(ORDER_BY ({} ({} [x 9000000] [y 8000000])))", sum(1), join(kind));
+        let plan = plan(&text, r#""distribution":"always","#);
+        let Decision::Distributed(found) = decide(&plan, Workers { local: 0, remote: 1 }) else { panic!("{kind}") };
+        assert_eq!(cuts(&found), [(Cut::Subtree, 0, Exchange::Gather)], "{kind}");
+        assert_eq!(found.stages[0].tasks, 1, "{kind}");
+    }
+}
+
+/// What every task reads whole would be read once a task.
+#[test]
+fn a_worker_has_several_tasks_only_where_rows_are_read_in_order() {
+    let tasks = |text: &str| elsewhere(text).stages.iter().map(|stage| stage.tasks).collect::<Vec<_>>();
+    assert_eq!(tasks("(FILTER [t 9000000])"), [16]);
+    assert_eq!(tasks(&format!("({} [t 9000000])", sum(0))), [4]);
+    assert_eq!(tasks(&format!("({} [t 9000000] [small 1000])", join("LEFT"))), [4]);
+    assert_eq!(tasks("(ORDER_BY [t 9000000])"), [4]);
+    assert_eq!(tasks("(INTERSECT [t 9000000] [u 600000])"), [4, 4, 4]);
+}
+
+/// To decode them again costs less than to move them.
+#[test]
+fn files_are_rather_read_again_than_shuffled() {
+    let text = format!("({} [y 6000000] [x 1500000])", join("INNER"));
+    let mut plan = plan(&text, r#""distribution":"always","#);
+    for scan in plan.root.preorder_scans_mut() {
+        let rows = vec![vec![100_000; (scan.rows / 100_000) as usize]];
+        let files =
+            Files { paths: vec![scan.name.clone()], row_groups: rows, bytes: vec![1 << 28], ..Files::default() };
+        (scan.shared_table, scan.database, scan.files) = (false, String::new(), Some(files));
+    }
+    let Decision::Distributed(found) = decide(&plan, Workers { local: 0, remote: 8 }) else { panic!("local") };
+    assert_eq!(cuts(&found), [(Cut::Subtree, 0, Exchange::Gather)]);
+    let whole: Vec<_> = found.stages[0].scans.iter().map(|scan| (scan.scan, scan.whole)).collect();
+    assert_eq!(whole, [(0, false), (1, true)]);
+}
+
 fn reason(plan: &Plan, workers: u64) -> String {
     match decide(plan, Workers { local: workers, remote: 0 }) {
         Decision::Local { reason } => reason,

@@ -87,12 +87,15 @@ pub struct TaskInput {
     /// The Arrow schema of the rows, IPC-encoded.
     #[prost(bytes = "vec", tag = "3")]
     pub schema: Vec<u8>,
+    /// How many rows are expected: no promise, the task is planned with it.
+    #[prost(uint64, optional, tag = "4")]
+    pub rows: Option<u64>,
 }
 
 /// One stream of rows of an input.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct InputSource {
-    /// `grpc://host:port`; empty for the worker that reads them.
+    /// `grpc://host:port`, or nothing: a partition of a task of the same worker.
     #[prost(string, tag = "1")]
     pub location: String,
     /// The packed [`ReadSplit`] or [`ReadPartition`] to ask that place for.

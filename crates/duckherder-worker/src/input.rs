@@ -33,6 +33,8 @@ const QUEUE_BATCHES: usize = 1;
 /// A relation that arrives from several sources at once. One source keeps its order; the rows of several have none.
 pub struct Input {
     schema: SchemaRef,
+    /// What is expected of all sources together.
+    rows: Option<u64>,
     sources: Vec<Mutex<Source>>,
     fan_in: Arc<FanIn>,
     /// Whose turn it is: a source that always has something must not keep the others waiting.
@@ -58,23 +60,34 @@ pub enum Item {
 }
 
 impl Input {
-    pub fn new(schema: SchemaRef, sources: Vec<Source>) -> Arc<Self> {
+    /// `rows`: how many are expected.
+    pub fn new(schema: SchemaRef, rows: Option<u64>, sources: Vec<Source>) -> Arc<Self> {
         let sources = sources.into_iter().map(Mutex::new).collect();
-        Arc::new(Self { schema, sources, fan_in: Arc::default(), next: AtomicUsize::new(0) })
+        Arc::new(Self { schema, rows, sources, fan_in: Arc::default(), next: AtomicUsize::new(0) })
     }
 
     /// Asks all sources of a task's input for their rows, which come as DuckDB reads them.
     ///
     /// # Errors
-    /// The schema, a location or a ticket is malformed.
-    pub fn open(input: &TaskInput, place: &Place, runtime: &Handle) -> Result<Arc<Self>> {
+    /// The schema or a location is malformed.
+    pub(crate) fn open(input: &TaskInput, place: &Place, runtime: &Handle) -> Result<Arc<Self>> {
         let schema: SchemaRef = Arc::new(Schema::try_from(IpcMessage(input.schema.clone().into()))?);
-        let sources = input.sources.iter().map(|source| match source.location.is_empty() {
-            true => Ok(Source::local(&place.store, &partition_of(source)?)),
+        let source = |source: &InputSource| match source.location.is_empty() {
+            true => Ok(Source::local(&place.store, &own_partition(&source.ticket)?)),
             false => Source::remote(source, &schema, &place.peers, runtime),
-        });
-        Ok(Self::new(Arc::clone(&schema), sources.collect::<Result<Vec<_>>>()?))
+        };
+        let sources = input.sources.iter().map(source).collect::<Result<Vec<_>>>()?;
+        Ok(Self::new(Arc::clone(&schema), input.rows, sources))
     }
+}
+
+/// The partition of a task of this process that a source names.
+fn own_partition(ticket: &[u8]) -> Result<ReadPartition> {
+    let malformed = |error| WorkerError::Invalid(format!("malformed ticket of an input: {error}"));
+    let any = Any::decode(ticket).map_err(malformed)?;
+    let wanted = ReadPartition::from_any(&any).map_err(malformed)?;
+    wanted
+        .ok_or_else(|| WorkerError::Invalid(format!("an input is {}, which no task of this worker has", any.type_url)))
 }
 
 impl Source {
@@ -140,14 +153,6 @@ impl Source {
     }
 }
 
-/// Which rows of this process a source has.
-fn partition_of(source: &InputSource) -> Result<ReadPartition> {
-    let malformed = |problem: String| WorkerError::Invalid(format!("malformed ticket of an input: {problem}"));
-    let any = Any::decode(source.ticket.as_slice()).map_err(|error| malformed(error.to_string()))?;
-    let wanted = ReadPartition::from_any(&any).map_err(|error| malformed(error.to_string()))?;
-    wanted.ok_or_else(|| malformed(format!("{} is not here", any.type_url)))
-}
-
 async fn receive(
     mut client: FlightServiceClient<tonic::transport::Channel>,
     ticket: Ticket,
@@ -193,6 +198,10 @@ impl BatchSource for Input {
 
     fn partitions(&self) -> usize {
         self.sources.len()
+    }
+
+    fn estimated_rows(&self) -> Option<u64> {
+        self.rows
     }
 
     /// Every partition is a reader of all sources.

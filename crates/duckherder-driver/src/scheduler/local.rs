@@ -279,7 +279,7 @@ fn exchange_input(run: &Arc<Run>, id: TaskId, number: usize) -> Result<Arc<Input
             }
         });
     }
-    Ok(Input::new(schema, sources))
+    Ok(Input::new(schema, producer.rows_for_a_task(), sources))
 }
 
 fn send_chunks(

@@ -78,6 +78,11 @@ impl Worker {
             Self::Remote(worker) => &worker.id,
         }
     }
+
+    /// Whether it is the same process.
+    pub fn is(&self, other: &RemoteWorker) -> bool {
+        matches!(self, Self::Remote(worker) if worker.location == other.location)
+    }
 }
 
 impl ScheduledQuery {

@@ -120,12 +120,14 @@ impl RemoteRun {
     fn ticket(&self, run: &Run, id: TaskId, driver: &str, division: HashDivision) -> Ticket {
         let (stage, remote) = (&run.stages[id.stage], &self.stages[id.stage]);
         let inputs = stage.inputs.iter().zip(&remote.schemas).enumerate().filter_map(|(number, (input, schema))| {
-            let sources = match input {
-                FragmentInput::Split { .. } => vec![self.split_source(stage, id, number, driver)],
+            let (sources, rows) = match input {
+                FragmentInput::Split { .. } => {
+                    (vec![self.split_source(stage, id, number, driver)], stage.rows_of_split(id.task, number))
+                }
                 FragmentInput::Exchange { stage } => self.exchange_sources(run, id, *stage, driver),
                 FragmentInput::Files { .. } => return None,
             };
-            Some(TaskInput { name: input.name(), sources, schema: schema.clone() })
+            Some(TaskInput { name: input.name(), sources, schema: schema.clone(), rows })
         });
         let mut settings = self.settings.clone();
         if stage.reads_exchanges() {
@@ -163,9 +165,9 @@ impl RemoteRun {
         InputSource { location: driver.to_string(), ticket: split.pack().to_vec() }
     }
 
-    /// A source for each task of the stage `number`.
-    fn exchange_sources(&self, run: &Run, id: TaskId, number: usize, driver: &str) -> Vec<InputSource> {
-        let reader = run.stages[id.stage].worker(id.task);
+    /// A source for each task of the stage `number`, and how many rows are expected of all.
+    fn exchange_sources(&self, run: &Run, id: TaskId, number: usize, driver: &str) -> (Vec<InputSource>, Option<u64>) {
+        let here = run.stages[id.stage].worker(id.task);
         let producer = run.stages.iter().find(|stage| stage.number == number);
         let reader = run.stages[id.stage].number;
         let parts = |stage: &'_ RunningStage| stage.parts_for(reader, id.task);
@@ -175,12 +177,12 @@ impl RemoteRun {
                 ReadPartition { query_id: self.query_id, stage: number as u32, task: task as u32, partition };
             let location = match stage.worker(task) {
                 Worker::Local { .. } => driver.to_string(),
-                Worker::Remote(worker) if worker.id == reader.id() => String::new(),
+                Worker::Remote(worker) if here.is(worker) => String::new(),
                 Worker::Remote(worker) => worker.location.clone(),
             };
             InputSource { location, ticket: partition.pack().to_vec() }
         };
-        tasks.map(source).collect()
+        (tasks.map(source).collect(), producer.and_then(RunningStage::rows_for_a_task))
     }
 }
 

@@ -37,6 +37,10 @@ pub struct RunningStage {
     pub sorted: bool,
     /// Each of these reads all rows.
     pub broadcast: bool,
+    /// What all tasks together are estimated to give.
+    rows: Option<u64>,
+    /// By split input: the rows of its table, as far as they are known.
+    table_rows: Vec<Option<u64>>,
     /// Of the rows that other tasks read, without their hash.
     pub schema: Option<SchemaRef>,
     /// If they are shuffled for a join.
@@ -90,6 +94,18 @@ impl RunningStage {
     pub fn stamps(&self, task: usize) -> Vec<FileStamp> {
         let parts = self.splits[task].iter().zip(&self.files);
         parts.flat_map(|(split, files)| files.iter().flat_map(|files| files.stamps(*split).to_vec())).collect()
+    }
+
+    /// How many rows each task of the next stage gets of this one's, about.
+    pub fn rows_for_a_task(&self) -> Option<u64> {
+        let parts = if self.broadcast { 1 } else { self.partitions.max(1) as u64 };
+        self.rows.map(|rows| rows / parts)
+    }
+
+    /// How many rows a task reads of a split input, about.
+    pub fn rows_of_split(&self, task: usize, input: usize) -> Option<u64> {
+        let parts = if self.splits[task][input] == Split::WHOLE { 1 } else { self.tasks() as u64 };
+        self.table_rows[input].map(|rows| rows / parts)
     }
 
     pub fn reads_files(&self) -> bool {
@@ -146,6 +162,7 @@ pub fn prepare(
         let splits = task_splits(stage, forwarded, &inputs, workers.len() as u64, &row_groups, files)?;
         let workers = workers.to_vec();
         let files = files_of(&inputs, files)?;
+        let table_rows = table_rows(&inputs, &row_groups);
         let sorted = stage.merge == MergeStrategy::SortMerge;
         let side = JoinSide::of(stage, &inputs, &row_groups);
         prepared.push(RunningStage {
@@ -159,6 +176,8 @@ pub fn prepare(
             readers: readers_of(&distribution.stages, number),
             sorted,
             broadcast: matches!(stage.exchange, Exchange::Broadcast | Exchange::Forward { .. }),
+            rows: stage.rows,
+            table_rows,
             schema: None,
             side,
             filter: stage.filter,
@@ -193,6 +212,17 @@ fn shuffle(stages: &[Stage], prepared: &mut [RunningStage]) {
             readers => readers,
         };
     }
+}
+
+/// Of each split input, if it is a table's.
+fn table_rows(inputs: &[FragmentInput], row_groups: &[Vec<RowGroup>]) -> Vec<Option<u64>> {
+    let rows = |scan: &usize| row_groups.get(*scan).map(|groups| groups.iter().map(|group| group.rows).sum());
+    let of_input = |input: &FragmentInput| match input {
+        FragmentInput::Split { scan } => Some(rows(scan)),
+        FragmentInput::Files { .. } => Some(None),
+        FragmentInput::Exchange { .. } => None,
+    };
+    inputs.iter().filter_map(of_input).collect()
 }
 
 /// The files of each split input.
