@@ -76,11 +76,11 @@ impl Placer<'_> {
         let mut ways = Vec::new();
         if keeps_left {
             ways.extend(self.whole_cost(right, tasks).map(|cost| (cost, Way::LeftDivided { broadcast: false })));
-            ways.extend(self.broadcast_cost(right, tasks).map(|cost| (cost, Way::LeftDivided { broadcast: true })));
+            ways.extend(self.broadcast_cost(right).map(|cost| (cost, Way::LeftDivided { broadcast: true })));
         }
         if keeps_right && !asof {
             ways.extend(self.whole_cost(left, tasks).map(|cost| (cost, Way::RightDivided { broadcast: false })));
-            ways.extend(self.broadcast_cost(left, tasks).map(|cost| (cost, Way::RightDivided { broadcast: true })));
+            ways.extend(self.broadcast_cost(left).map(|cost| (cost, Way::RightDivided { broadcast: true })));
         }
         if has_keys(node) && kind != JoinKind::Mark && kind != JoinKind::Invalid && self.may_shuffle() {
             ways.push((rows(left).saturating_add(rows(right)).saturating_mul(cost::SHUFFLED), Way::Shuffled));
@@ -131,11 +131,14 @@ impl Placer<'_> {
         Some(self.work(node)?.saturating_add(built).saturating_mul(tasks - 1))
     }
 
-    /// What it costs that a stage runs `node` and sends its rows to each of the `tasks`; `None` if it can't.
-    fn broadcast_cost(&self, node: &PlanNode, tasks: u64) -> Option<u64> {
+    /// What it costs that a stage runs `node` and sends its rows to every task; `None` if it can't.
+    fn broadcast_cost(&self, node: &PlanNode) -> Option<u64> {
         if !self.may_shuffle() || !self.comes_from_tasks(node) {
             return None;
         }
+        // As it was measured, with all the tasks that a stage may have: where it costs about what a shuffle does, the
+        // shuffle needs less memory.
+        let tasks = self.workers().most_tasks();
         let moved = rows(node).saturating_mul(cost::SHUFFLED * tasks + cost::BUILT * (tasks - 1));
         Some(moved.saturating_add(cost::STAGE_TABLES.saturating_mul(self.min_split_rows())))
     }

@@ -111,7 +111,7 @@ fn errors_name_their_kind_and_the_worker() {
 fn parts_larger_than_every_buffer_come_in_order() {
     let (done, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let remote = remote(1);
+        let remote = remote(2);
         let herd = &remote.herd;
         let make = "CREATE TABLE wide AS SELECT range AS id, repeat('x', 150) || range AS s FROM range(1_000_000)";
         herd.plain.execute(make).unwrap();
@@ -128,7 +128,7 @@ fn parts_larger_than_every_buffer_come_in_order() {
     });
     let (rows, outcome) = told.recv_timeout(Duration::from_secs(60)).expect("an end");
     assert_eq!(rows, 1_000_000);
-    assert_eq!((outcome.mode.as_str(), outcome.tasks > 1, outcome.workers_used), ("ROW_GROUP_PARTITION", true, 1));
+    assert_eq!((outcome.mode.as_str(), outcome.tasks > 2, outcome.workers_used), ("ROW_GROUP_PARTITION", true, 2));
 }
 
 #[test]
