@@ -25,8 +25,8 @@ const QUERIES: [&str; 11] = [
     "SELECT k, sum(w) FROM small GROUP BY k",
     "SELECT g, count(DISTINCT v) FROM t GROUP BY g",
     "SELECT sum(n), max(m) FROM (SELECT n, row_number() OVER (PARTITION BY n ORDER BY id) AS m FROM (
-        SELECT id, row_number() OVER (PARTITION BY v ORDER BY id) AS n FROM t))",
-    "SELECT count(*), sum(w) FROM t JOIN small ON v = w",
+        SELECT id, row_number() OVER (PARTITION BY v ORDER BY id) AS n FROM t WHERE g = 1))",
+    "SELECT count(*), sum(w) FROM t JOIN small ON v = w WHERE v < 20",
     "SELECT DISTINCT v, g FROM t WHERE v < 50 ORDER BY v DESC, g",
 ];
 
