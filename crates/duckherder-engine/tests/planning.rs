@@ -78,16 +78,16 @@ fn a_part_of_a_file_says_which_values_it_has() {
     let plan = |part: &str| text(&connection, &format!("EXPLAIN SELECT count(*) FROM {part} JOIN {whole} USING (k)"));
     // The third and the fourth of its row groups.
     let planned = plan(&part(path, &a, (2, 3)));
-    assert!(planned.contains("k>=4096") && planned.contains("k<=8191"), "{planned}");
+    assert!(planned.contains("k >= 4096") && planned.contains("k <= 8191"), "{planned}");
     // Up to the last one.
     let planned = plan(&part(path, &a, (8, -1)));
-    assert!(planned.contains("k>=16384"), "{planned}");
+    assert!(planned.contains("k >= 16384"), "{planned}");
     // The second file has nothing that the other side has.
     let planned = plan(&part(path, &b, (-1, -1)));
     assert!(planned.contains("EMPTY_RESULT"), "{planned}");
     // Where nothing is left out, nothing is said.
     let planned = plan(&part(path, &format!("{a}, {b}"), (-1, -1)));
-    assert!(!planned.contains("k>=") && !planned.contains("EMPTY_RESULT"), "{planned}");
+    assert!(!planned.contains("k >= ") && !planned.contains("EMPTY_RESULT"), "{planned}");
     for (row_groups, rows) in [((2, 3), 4096), ((8, -1), 4096), ((0, 0), 2048)] {
         let sql = format!("SELECT count(*)::VARCHAR FROM {} JOIN {whole} USING (k)", part(path, &a, row_groups));
         assert_eq!(text(&connection, &sql), rows.to_string());
@@ -97,7 +97,7 @@ fn a_part_of_a_file_says_which_values_it_has() {
     let sql = format!("SELECT min(k)::VARCHAR, max(k)::VARCHAR FROM {}", part(path, &a, (2, 3)));
     assert_eq!(text(&connection, &sql), "4196 8291");
     let planned = plan(&part(path, &a, (2, 3)));
-    assert!(planned.contains("k>=4196"), "{planned}");
+    assert!(planned.contains("k >= 4196"), "{planned}");
     // NULLs are not between the least and the greatest.
     copy("a", 0, "CASE WHEN range % 5 = 0 THEN NULL ELSE range END");
     for (kind, rows) in [("JOIN", 3276), ("LEFT JOIN", 4096), ("SEMI JOIN", 3276), ("ANTI JOIN", 820)] {
