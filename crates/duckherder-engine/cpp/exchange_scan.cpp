@@ -174,10 +174,16 @@ static unique_ptr<NodeStatistics> AssumedRows(ClientContext &, const FunctionDat
 	return make_uniq<NodeStatistics>(estimate.IsValid() ? MaxValue(estimate.GetIndex(), LEAST_ROWS) : UNKNOWN_ROWS);
 }
 
+//! Percent of the rows that are expected.
+static double Progress(ClientContext &, const FunctionData *, const GlobalTableFunctionState *global) {
+	return MaxValue<double>(global->Cast<GlobalState>().source->Progress(), 0) * 100;
+}
+
 static TableFunction ExchangeScanFunction() {
 	TableFunction function(EXCHANGE_FUNCTION, {LogicalType::VARCHAR}, Scan, Bind, InitGlobal, InitLocal);
 	function.projection_pushdown = true;
 	function.cardinality = AssumedRows;
+	function.table_scan_progress = Progress;
 	function.serialize = NoSecondScan;
 	function.deserialize = NoCopiedScan;
 	function.verify_serialization = false;

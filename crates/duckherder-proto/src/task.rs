@@ -51,6 +51,9 @@ pub struct RunTask {
     /// rows have no order that would have to be kept.
     #[prost(bool, tag = "15")]
     pub repeated: bool,
+    /// Say now and then how far the task is ([`TaskProgress`]).
+    #[prost(bool, tag = "16")]
+    pub watched: bool,
 }
 
 /// A key that has so many rows that they are spread over all partitions, where each meets all of the other side's.
@@ -149,6 +152,14 @@ pub struct TaskMade {
     pub keys: Vec<u8>,
 }
 
+/// `app_metadata` of a message, with nothing else in it, of the answer to a [`RunTask`] that is watched.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TaskProgress {
+    /// How much of the task is done, about, from 0 to 1.
+    #[prost(double, tag = "1")]
+    pub done: f64,
+}
+
 /// `app_metadata` of the last message of the answer to a [`RunTask`] with partitions: what others have fetched.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct TaskMoved {
@@ -167,4 +178,4 @@ pub struct TaskMoved {
     pub filtered_rows: u64,
 }
 
-command!(RunTask, ReadSplit, ReadPartition, EndOfPartition, TaskMade, TaskMoved);
+command!(RunTask, ReadSplit, ReadPartition, EndOfPartition, TaskMade, TaskMoved, TaskProgress);

@@ -1,6 +1,6 @@
 //! Rows on their way from other processes, or other tasks of this one, into DuckDB.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -35,6 +35,8 @@ pub struct Input {
     schema: SchemaRef,
     /// What is expected of all sources together.
     rows: Option<u64>,
+    /// What has come of that.
+    given: AtomicU64,
     sources: Vec<Mutex<Source>>,
     fan_in: Arc<FanIn>,
     /// Whose turn it is: a source that always has something must not keep the others waiting.
@@ -63,7 +65,14 @@ impl Input {
     /// `rows`: how many are expected.
     pub fn new(schema: SchemaRef, rows: Option<u64>, sources: Vec<Source>) -> Arc<Self> {
         let sources = sources.into_iter().map(Mutex::new).collect();
-        Arc::new(Self { schema, rows, sources, fan_in: Arc::default(), next: AtomicUsize::new(0) })
+        Arc::new(Self {
+            schema,
+            rows,
+            given: AtomicU64::new(0),
+            sources,
+            fan_in: Arc::default(),
+            next: AtomicUsize::new(0),
+        })
     }
 
     /// Asks all sources of a task's input for their rows, which come as DuckDB reads them.
@@ -207,7 +216,16 @@ impl BatchSource for Input {
     /// Every partition is a reader of all sources.
     fn poll_next(&self, _partition: usize, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, EngineError>>> {
         // What is on disk is read when no source is locked any more.
-        self.poll_sources(cx).map(|found| found.map(|rows| rows.and_then(Rows::load)))
+        let polled = self.poll_sources(cx).map(|found| found.map(|rows| rows.and_then(Rows::load)));
+        if let Poll::Ready(Some(Ok(batch))) = &polled {
+            self.given.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn progress(&self) -> Option<f64> {
+        let given = self.given.load(Ordering::Relaxed);
+        self.rows.map(|rows| (given as f64 / rows.max(1) as f64).min(1.0))
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arrow::datatypes::Schema;
 use arrow_flight::FlightData;
 use duckherder_engine::{Connection, CpuMeter, EngineError, Interrupter, ResultStream};
 use duckherder_proto::any::Command;
 use duckherder_proto::encode::{BatchEncoder, nanoseconds};
-use duckherder_proto::task::{RunTask, TaskMade, TaskMoved};
+use duckherder_proto::task::{RunTask, TaskMade, TaskMoved, TaskProgress};
 use futures::{Stream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -26,6 +27,8 @@ use crate::shuffle::{
 
 /// Messages that may wait to be sent.
 const QUEUE_MESSAGES: usize = 4;
+/// How often a task that is watched says how far it is.
+const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// What a task runs on, where it gets rows from, and where its own wait.
 pub struct Place {
@@ -40,6 +43,9 @@ pub fn run(place: Place, task: RunTask) -> impl Stream<Item = Result<FlightData,
     let cancel = Arc::new(Cancel::default());
     let on_drop = CancelOnDrop(Arc::clone(&cancel));
     let runtime = Handle::current();
+    if task.watched {
+        tokio::spawn(tell_progress(Arc::clone(&cancel), sender.downgrade()));
+    }
     tokio::task::spawn_blocking(move || {
         let running = Running { place: &place, task: &task, cancel: &cancel, runtime: &runtime };
         let run = || -> Result<TaskConnection> {
@@ -72,6 +78,21 @@ pub fn run(place: Place, task: RunTask) -> impl Stream<Item = Result<FlightData,
     })
 }
 
+/// Says how far the task is, as long as it sends something. It waits for nobody: rows go first.
+async fn tell_progress(task: Arc<Cancel>, sender: mpsc::WeakSender<Result<FlightData, Status>>) {
+    let mut told = 0.0;
+    loop {
+        tokio::time::sleep(TELL_EVERY).await;
+        let Some(sender) = sender.upgrade() else { return };
+        if let Some(done) = task.progress().filter(|done| *done > told) {
+            let message = FlightData::new().with_app_metadata(TaskProgress { done }.pack());
+            if sender.try_send(Ok(message)).is_ok() {
+                told = done;
+            }
+        }
+    }
+}
+
 /// A task and what it works with.
 struct Running<'a> {
     place: &'a Place,
@@ -84,6 +105,7 @@ impl Running<'_> {
     /// Starts the task's fragment over its inputs.
     fn start(&self, connection: &mut TaskConnection) -> Result<ResultStream> {
         files::check(&self.task.files)?;
+        connection.connection.watch(self.task.watched);
         for input in &self.task.inputs {
             connection.connection.register_input(&input.name, Input::open(input, self.place, self.runtime)?)?;
         }
@@ -224,6 +246,15 @@ impl Cancel {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.stops.push(stop);
         !state.cancelled
+    }
+
+    /// How much of its statement is done, from 0 to 1, if that is known.
+    fn progress(&self) -> Option<f64> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.stops.iter().find_map(|stop| match stop {
+            Stop::Statement(interrupter) => interrupter.progress(),
+            Stop::Rows(_) => None,
+        })
     }
 
     fn finish(&self) {

@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
-use arrow_flight::Ticket;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::Any;
+use arrow_flight::{FlightData, Ticket};
 use duckherder_engine::EngineError;
 use duckherder_engine::distribute::{FragmentInput, Snapshot, TaskOutput};
 use duckherder_planner::Split;
@@ -18,8 +18,11 @@ use duckherder_proto::encode::schema_bytes;
 use duckherder_proto::error::ErrorDetail;
 use duckherder_proto::settings::SESSION_SETTINGS;
 use duckherder_proto::statement::Setting;
-use duckherder_proto::task::{InputSource, ReadPartition, ReadSplit, RunTask, TaskInput, TaskMade, TaskMoved};
+use duckherder_proto::task::{
+    InputSource, ReadPartition, ReadSplit, RunTask, TaskInput, TaskMade, TaskMoved, TaskProgress,
+};
 use duckherder_worker::shuffle::{HashDivision, KeyFilter};
+use futures::StreamExt;
 use prost::Message;
 use tokio::sync::watch;
 
@@ -151,6 +154,7 @@ impl RemoteRun {
             collect_bits: division.collect_bits,
             filter: division.filter.map_or_else(Vec::new, |filter| filter.to_bytes()),
             repeated: run.plan.is_some() && stage.may_keep_plans(),
+            watched: run.measures.progress,
         };
         Ticket::new(task.pack())
     }
@@ -216,7 +220,7 @@ pub fn run_task(run: &Arc<Run>, id: TaskId, worker: &RemoteWorker) -> Result<Tas
         let work = async {
             match keeps {
                 true => wait_for_others(run, id, worker, ticket).await,
-                false => receive(run, id.task, remote, worker, ticket).await,
+                false => receive(run, id, remote, worker, ticket).await,
             }
         };
         tokio::select! {
@@ -240,6 +244,9 @@ async fn wait_for_others(
     while let Some(message) = messages.message().await.map_err(failed)? {
         if !message.app_metadata.is_empty() {
             let broken = |error| EngineError::new("IO", format!("a worker sends broken metadata: {error}"));
+            if is_progress(run, id, &message) {
+                continue;
+            }
             let any = Any::decode(message.app_metadata).map_err(broken)?;
             if let Some(TaskMade { keys }) = TaskMade::from_any(&any).map_err(broken)? {
                 run.filters.made(&run.stages[id.stage], id.task, KeyFilter::from_bytes(&keys));
@@ -258,9 +265,21 @@ async fn wait_for_others(
     }
 }
 
+/// Takes note of a message that says how far the task is, and has nothing else.
+fn is_progress(run: &Run, id: TaskId, message: &FlightData) -> bool {
+    if !message.data_header.is_empty() || message.app_metadata.is_empty() {
+        return false;
+    }
+    let told = Any::decode(message.app_metadata.clone()).ok().and_then(|any| TaskProgress::from_any(&any).ok()?);
+    if let Some(TaskProgress { done }) = &told {
+        run.report.told(run.stages[id.stage].number, id.task, *done);
+    }
+    told.is_some()
+}
+
 async fn receive(
     run: &Arc<Run>,
-    task: usize,
+    id: TaskId,
     remote: &RemoteRun,
     worker: &RemoteWorker,
     ticket: Ticket,
@@ -268,7 +287,12 @@ async fn receive(
     let failed = |detail: ErrorDetail| name_worker(worker, detail);
     let mut client = FlightServiceClient::new(worker.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let answer = client.do_get(ticket).await.map_err(|status| failed(ErrorDetail::from_status(&status)))?;
-    let mut stream = BatchStream::new(answer.into_inner());
+    let watching = Arc::clone(run);
+    let is_progress = move |message: &Result<FlightData, tonic::Status>| {
+        message.as_ref().is_ok_and(|message| is_progress(&watching, id, message))
+    };
+    let rows = answer.into_inner().filter(move |message| std::future::ready(!is_progress(message)));
+    let mut stream = BatchStream::new(rows);
     let mut sent = TaskRows::default();
     while let Some(received) = stream.next().await.map_err(failed)? {
         match received {
@@ -289,7 +313,7 @@ async fn receive(
                 sent.rows += batch.num_rows() as u64;
                 sent.bytes += bytes;
                 // Blocks this task's own thread only.
-                if !run.push(task, TaskOutput::Batch(batch), bytes) {
+                if !run.push(id.task, TaskOutput::Batch(batch), bytes) {
                     return Err(EngineError::interrupted());
                 }
             }

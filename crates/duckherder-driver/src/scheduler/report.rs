@@ -57,6 +57,8 @@ struct State {
     /// The statements of tasks that run in this process, by stage and task, and from where to where they go, if the run
     /// is watched.
     running: BTreeMap<(usize, usize), (Interrupter, Range<f64>)>,
+    /// What tasks in other processes have said of how far they are, by stage and task.
+    told: BTreeMap<(usize, usize), f64>,
 }
 
 impl RunReport {
@@ -66,6 +68,7 @@ impl RunReport {
         state.tasks.insert(stage, tasks);
         state.finished.retain(|report| report.stage != stage);
         state.running.retain(|(running, _), _| *running != stage);
+        state.told.retain(|(told, _), _| *told != stage);
         state.workers.remove(&stage);
         state.heavy.remove(&stage);
     }
@@ -99,14 +102,20 @@ impl RunReport {
         lock(&self.state).running.insert((stage, task), (statement, reach));
     }
 
+    /// A task in another process is so far, from 0 to 1.
+    pub fn told(&self, stage: usize, task: usize, done: f64) {
+        lock(&self.state).told.insert((stage, task), done.clamp(0.0, 1.0));
+    }
+
     pub fn finished(&self, report: TaskReport) {
         let mut state = lock(&self.state);
         state.running.remove(&(report.stage, report.task));
+        state.told.remove(&(report.stage, report.task));
         state.finished.push(report);
     }
 
     /// How much of the tasks is done, from 0 to 1: each stage counts the same, in it each task, by what its statement
-    /// says, or as a whole where it runs elsewhere. `planned`: tasks by stage. Nothing before a stage has begun.
+    /// says, here or elsewhere. `planned`: tasks by stage. Nothing before a stage has begun.
     pub fn done(&self, planned: &[usize]) -> Option<f64> {
         let state = lock(&self.state);
         if state.tasks.is_empty() {
@@ -120,7 +129,8 @@ impl RunReport {
                 .filter_map(|(_, (statement, reach))| Some((statement.progress()?, reach)))
                 .map(|(progress, reach)| ((progress - reach.start) / (reach.end - reach.start)).clamp(0.0, 1.0))
                 .sum();
-            ((finished as f64 + parts) / (*tasks).max(1) as f64).min(1.0)
+            let told: f64 = state.told.range((stage, 0)..(stage + 1, 0)).map(|(_, done)| done).sum();
+            ((finished as f64 + parts + told) / (*tasks).max(1) as f64).min(1.0)
         };
         let stages: f64 = planned.iter().enumerate().map(of_stage).sum();
         Some(stages / planned.len().max(1) as f64)
