@@ -1,6 +1,6 @@
 //! Whether a plan is distributed at all; where it is cut is [`crate::place`]'s part, what that costs [`crate::cost`]'s.
 
-use crate::cost::constants::{LOCAL_SLACK_US, REMOTE_SLACK_US, WORTH_MOVING};
+use crate::cost::constants::{FEW_ROWS, FEW_ROWS_SLACK_US, SLACK_US, WORTH_MOVING};
 use crate::cost::{self, Capacity};
 use crate::place::Placer;
 use crate::plan::{Distributed, Operator, Plan, PlanNode, Scan};
@@ -47,8 +47,8 @@ fn cheapest(plan: &Plan, capacity: Capacity) -> Decision {
     if there as f64 <= here as f64 * WORTH_MOVING {
         return Decision::Distributed(best);
     }
-    let slack = if workers.remote > 0 { REMOTE_SLACK_US } else { LOCAL_SLACK_US };
-    if is_divided_anyway(plan, &best) && there <= here.saturating_add(slack) {
+    let slack = slack_us(plan, &best);
+    if slack > 0 && there <= here.saturating_add(slack) {
         let most = cost::milliseconds(slack);
         best.estimate.despite = format!("a query of one table is the workers' unless that adds more than {most}");
         return Decision::Distributed(best);
@@ -61,11 +61,16 @@ fn cheapest(plan: &Plan, capacity: Capacity) -> Decision {
     Decision::Local { reason }
 }
 
-/// Whether workers get the query although that wins nothing: what one table gives, they are to give.
-fn is_divided_anyway(plan: &Plan, distribution: &Distribution) -> bool {
+/// How much longer a query may take that workers get all the same: what one table gives, they are to give.
+fn slack_us(plan: &Plan, distribution: &Distribution) -> u64 {
     // One task that reads files does what the driver does itself.
     let single = distribution.stages.iter().all(|stage| stage.tasks == 1);
-    matches!(plan.root.preorder_scans().as_slice(), [(_, scan)] if scan.files.is_none() || !single)
+    match plan.root.preorder_scans().as_slice() {
+        [(_, scan)] if scan.files.is_some() && single => 0,
+        [(_, scan)] if scan.rows <= FEW_ROWS => FEW_ROWS_SLACK_US,
+        [_] => SLACK_US,
+        _ => 0,
+    }
 }
 
 /// A distribution with its costs, or why there is none.

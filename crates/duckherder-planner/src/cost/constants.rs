@@ -74,7 +74,9 @@ pub const BYTES_A_ROW: f64 = 16.0;
 /// A query of several tables is moved where that takes at most this part of what it takes here: the estimates of joins
 /// are not better than that.
 pub const WORTH_MOVING: f64 = 0.8;
-/// A query of one table is given to workers in the driver's process although that takes so much longer: nobody notices.
-pub const LOCAL_SLACK_US: u64 = 5_000;
-/// The same for workers in other processes, which take that much work off the driver.
-pub const REMOTE_SLACK_US: u64 = 20_000;
+/// A query of one table is the workers' although that takes so much longer: nobody notices.
+pub const SLACK_US: u64 = 5_000;
+/// The same for a table of few rows, which is divided by its size: what is the same at the next query, too, is worth more.
+pub const FEW_ROWS_SLACK_US: u64 = 50_000;
+/// Rows that are few.
+pub const FEW_ROWS: u64 = 1_000_000;
