@@ -30,7 +30,7 @@ pub const SORTED_ROW: f64 = 6.0;
 /// A row that goes through a window beside being sorted.
 pub const WINDOW_ROW: f64 = 75.0;
 
-/// How much longer a task's fragment takes than the plan that it is of: DuckDB compresses columns of plans, not of cuts.
+/// How much longer a task's fragment takes than the plan that it is of.
 pub const FRAGMENT: f64 = 1.1;
 /// A query that is distributed at all: its snapshot, its fragments.
 pub const QUERY: f64 = 500_000.0;
