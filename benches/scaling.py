@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -46,10 +47,20 @@ def parquet_files(data: Path) -> None:
         Path(f"{file}.part").rename(file)
 
 
-def total_seconds(
+@dataclass
+class Rounds:
+    """Seconds that all 22 queries took, a round."""
+
+    wall: list[float] = field(default_factory=list)
+    #: Of a core.
+    worker_cpu: list[float] = field(default_factory=list)
+    driver_cpu: list[float] = field(default_factory=list)
+
+
+def measure(
     data: Path, files: bool, workers: int, share: float, driver_share: float | None, rounds: int
-) -> list[float]:
-    """Seconds that all 22 queries take, `rounds` times, after one round that warms up."""
+) -> Rounds:
+    """All 22 queries, `rounds` times, after one round that warms up."""
     with ExitStack() as stack:
         # with workers, the driver only hands out rows and puts the parts together
         driver = stack.enter_context(Driver(0, "--threads", "2" if driver_share is None else "1"))
@@ -61,8 +72,10 @@ def total_seconds(
                 con.execute(f"CREATE VIEW dh.{table} AS FROM read_parquet({quote(data / f'{table}.parquet')})")
             else:
                 tpch.load_table(con, data, table, f"dh.{table}", f"{table}, {workers} workers")
+        processes = []
         for number in range(1, workers + 1):
             worker = stack.enter_context(SeparateWorker(f"worker-{number}", 1))
+            processes.append(worker)
             con.execute("SELECT duckherder_register_worker(?, ?)", [worker.id, f"grpc://{worker.location}"])
             assert con.fetchall() == [(True,)], worker.output()
             stack.enter_context(cpu_share(worker.pid, share))
@@ -70,9 +83,11 @@ def total_seconds(
             stack.enter_context(cpu_share(driver.pid, driver_share))
         con.execute("USE dh")
         distribute(con, "always" if workers else "never")
-        seconds = []
+        found = Rounds()
         for number in range(rounds + 1):
             start = time.perf_counter()
+            worker_cpu = sum(worker.cpu_seconds() for worker in processes)
+            driver_cpu = driver.cpu_seconds()
             for query, sql in QUERIES.items():
                 result = Result.of(con, sql)
                 expected = EXPECTED.setdefault(query, result)
@@ -81,8 +96,17 @@ def total_seconds(
                 if differs:
                     raise SystemExit(f"Q{query}, {workers} workers: {differs}")
             if number > 0:
-                seconds.append(time.perf_counter() - start)
-        return seconds
+                found.wall.append(time.perf_counter() - start)
+                found.worker_cpu.append(sum(worker.cpu_seconds() for worker in processes) - worker_cpu)
+                found.driver_cpu.append(driver.cpu_seconds() - driver_cpu)
+        return found
+
+
+def summed_up(found: Rounds) -> str:
+    return (
+        f"{min(found.wall):.1f} s, {min(found.worker_cpu):.1f} CPU s of the workers, "
+        f"{min(found.driver_cpu):.1f} of the driver"
+    )
 
 
 def main() -> None:
@@ -99,17 +123,18 @@ def main() -> None:
     if files:
         parquet_files(arguments.data)
     totals: Samples = {}
+    cpu: Samples = {}
     for workers in (1, 2, 4, 8):
         label = f"{workers} worker{'s' * (workers > 1)}"
-        totals[label] = total_seconds(arguments.data, files, workers, arguments.share, None, arguments.rounds)
-        print(f"measured {label}: {min(totals[label]):.1f} s", flush=True)
+        found = measure(arguments.data, files, workers, arguments.share, None, arguments.rounds)
+        totals[label], cpu[label] = found.wall, found.worker_cpu
+        print(f"measured {label}: {summed_up(found)}", flush=True)
     held: Samples = {}
     for workers in (0, 3):
         label = f"driver and {workers} workers"
-        held[label] = total_seconds(
-            arguments.data, files, workers, arguments.share, arguments.share, arguments.rounds
-        )
-        print(f"measured {label}, all of one share: {min(held[label]):.1f} s", flush=True)
+        found = measure(arguments.data, files, workers, arguments.share, arguments.share, arguments.rounds)
+        held[label], cpu[f"{label}, the driver's"] = found.wall, found.driver_cpu
+        print(f"measured {label}, all of one share: {summed_up(found)}", flush=True)
     single, alone = min(totals["1 worker"]), min(held["driver and 0 workers"])
     results = {
         "TPC-H": {"unit": "s", "by": report.summary(totals)},
@@ -117,6 +142,7 @@ def main() -> None:
             "unit": "x",
             "by": report.summary({label: [single / one for one in seconds] for label, seconds in totals.items()}),
         },
+        "CPU time, of the workers where it says nothing else": {"unit": "s", "by": report.summary(cpu)},
         "TPC-H, driver of one share": {"unit": "s", "by": report.summary(held)},
         "speed-up over the driver alone": {
             "unit": "x",

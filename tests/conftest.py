@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import duckdb
 import pytest
@@ -11,6 +12,25 @@ from harness.client import attach, attached, loaded
 from harness.cluster import Cluster
 
 _names = itertools.count(1)
+# the kind of cluster among a test's parameters
+_KIND = re.compile(r"[\[-]((?:local|remote|mixed)(?:-\d)?)[\]-]")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Tests that share a cluster run in one process, which starts it and fills its tables once; all others, and they
+    come after those, wherever there is time."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByCluster(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            if not file.startswith("e2e/"):
+                return nodeid
+            kind = _KIND.search(nodeid)
+            return f"{file} {kind.group(1)}" if kind else file
+
+    return ByCluster(config, log)
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ use herd::{Herd, Session, difference, rows_of, text_of};
 const T: &str = "CREATE TABLE t AS SELECT i AS id, i % 7 AS g, (i * 37) % 1000 AS v, 'name ' || (i % 13) AS s,
     TIMESTAMPTZ '2020-01-01 00:00:00+00' + INTERVAL (i) MINUTE AS moment FROM range(500_000) r(i)";
 
-/// Several stages that the driver reads, merged states, rows as they are, one task, and what statistics of the table may answer.
-const QUERIES: [&str; 7] = [
+/// Several stages that the driver reads, merged states, rows as they are, one task, what statistics of the table may
+/// answer, and stages that read what others shuffle, of which one can't keep its plan and one sorts its rows.
+const QUERIES: [&str; 11] = [
     "SELECT g FROM t UNION SELECT k FROM small UNION ALL SELECT id FROM t WHERE v = 7",
     "SELECT g, sum(v), count(*), max(s) FROM t WHERE v > 10 GROUP BY g",
     "SELECT sum(v * 2), avg(v) FROM t",
@@ -22,6 +23,11 @@ const QUERIES: [&str; 7] = [
     "SELECT count(*), min(id), max(id), max(v) FROM t",
     "SELECT count(*) FROM t WHERE s IS NULL",
     "SELECT k, sum(w) FROM small GROUP BY k",
+    "SELECT g, count(DISTINCT v) FROM t GROUP BY g",
+    "SELECT sum(n), max(m) FROM (SELECT n, row_number() OVER (PARTITION BY n ORDER BY id) AS m FROM (
+        SELECT id, row_number() OVER (PARTITION BY v ORDER BY id) AS n FROM t WHERE g = 1))",
+    "SELECT count(*), sum(w) FROM t JOIN small ON v = w WHERE v < 20",
+    "SELECT DISTINCT v, g FROM t WHERE v < 50 ORDER BY v DESC, g",
 ];
 
 fn filled() -> Herd {

@@ -4,6 +4,7 @@
 #include "duckdb/common/vector_operations/vector_operations.hpp"
 #include "duckdb/main/client_context.hpp"
 #include "wire_type.hpp"
+#include "wire_variant.hpp"
 
 #include <chrono>
 #include <condition_variable>
@@ -95,6 +96,11 @@ bool ArrowSource::Wait(ClientContext &context, idx_t partition, ArrowArray &arra
 	}
 }
 
+optional_idx ArrowSource::EstimatedRows() const {
+	auto rows = table.estimated_rows(self);
+	return rows < 0 ? optional_idx() : optional_idx(NumericCast<idx_t>(rows));
+}
+
 ArrowSourceColumns::ArrowSourceColumns(ClientContext &context, const ArrowSchema &schema) {
 	ArrowTableFunction::PopulateArrowTableSchema(context, arrow, schema);
 	for (auto &name : arrow.GetNames()) {
@@ -168,6 +174,8 @@ bool ArrowBatchReader::Read(DataChunk &output) {
 			to.Reference(from);
 		} else if (SameBytes(from.GetType(), to.GetType())) {
 			to.Reinterpret(from);
+		} else if (from.GetType() == TravellingType(to.GetType())) {
+			FromTravellingType(from, to, count);
 		} else {
 			VectorOperations::Cast(context, from, to, count);
 		}

@@ -22,6 +22,8 @@ struct DhSourceTable {
 	int (*poll)(void *self, uint64_t partition, void *waker, ArrowArray *array, DhError *error);
 	//! From 0 to 1; below 0 if it is not known. Waits for nothing.
 	double (*progress)(void *self);
+	//! Below 0 if it is not known.
+	int64_t (*estimated_rows)(void *self);
 	void (*release)(void *self);
 };
 }
@@ -82,6 +84,8 @@ public:
 	double Progress() const {
 		return table.progress(self);
 	}
+	//! How many rows will come, about.
+	duckdb::optional_idx EstimatedRows() const;
 	//! Parks `interrupt` if there is nothing yet. Throws what the source reports.
 	DhPoll Poll(duckdb::idx_t partition, const duckdb::InterruptState &interrupt, ArrowArray &array) const;
 	//! Waits for the next batch; for callers that cannot park. Reacts to an interrupt of `context`.
@@ -139,15 +143,5 @@ duckdb::vector<duckdb::pair<duckdb::string, duckdb::Value>> ReadSingleRow(duckdb
 
 //! SQL name of the scan of an ArrowSource that a connection was given, by the name that it was given.
 constexpr const char *EXCHANGE_FUNCTION = "duckherder_exchange";
-//! The scan of an ArrowSource as a table function; its bind data is an ExchangeScanData.
-duckdb::TableFunction ExchangeScanFunction();
-
-struct ExchangeScanData : public duckdb::TableFunctionData {
-	ExchangeScanData(duckdb::shared_ptr<ArrowSource> source_p, ArrowSourceColumns columns_p)
-	    : source(std::move(source_p)), columns(std::move(columns_p)) {
-	}
-	duckdb::shared_ptr<ArrowSource> source;
-	ArrowSourceColumns columns;
-};
 
 } // namespace duckherder

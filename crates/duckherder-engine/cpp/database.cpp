@@ -8,6 +8,7 @@
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/main/config.hpp"
 #include "duckdb/main/database_manager.hpp"
+#include "duckdb/main/settings.hpp"
 
 using namespace duckdb; // NOLINT
 using duckherder::Guard;
@@ -23,6 +24,8 @@ DhDatabase *dh_database_open(DhText path, const DhText *names, const DhText *val
 		}
 		auto database = make_uniq<DhDatabase>(ToString(path), &config);
 		duckherder::RegisterExchangeScan(*database->instance);
+		// Each task binds its files anew. DuckDB looks at their times before it believes what it remembers.
+		DBConfig::GetConfig(*database->instance).SetOptionByName("parquet_metadata_cache", Value::BOOLEAN(true));
 		duckherder::RegisterSettings(DBConfig::GetConfig(*database->instance));
 		return database.release();
 	});
@@ -35,8 +38,9 @@ void dh_database_close(DhDatabase *database) {
 DhConnection *dh_connection_open(DhDatabase *database, DhError *error) {
 	return Guard<DhConnection *>(error, nullptr, [&]() {
 		auto connection = make_uniq<DhConnection>(*database);
-		auto result = connection->Query("SET arrow_lossless_conversion = true");
-		result->ThrowIfError();
+		// Without a statement, which would have to be parsed.
+		Settings::Set(*connection->context, ArrowLosslessConversionSetting::SettingIndex, SetScope::SESSION,
+		              Value::BOOLEAN(true));
 		return connection.release();
 	});
 }

@@ -4,6 +4,7 @@
 #include "duckdb/common/types/data_chunk.hpp"
 #include "duckdb/common/types/interval.hpp"
 #include "duckdb/common/vector/unified_vector_format.hpp"
+#include "wire_variant.hpp"
 
 #include <limits>
 
@@ -75,6 +76,14 @@ static void CheckColumn(const Vector &column, idx_t rows) {
 	}
 }
 
+unique_ptr<ResultFormatGlobalState> ExactArrowFormat::InitGlobal(const ResultFormatContext &context) {
+	auto travelling = context;
+	if (context.client_properties.arrow_lossless_conversion) {
+		travelling.types = TravellingTypes(context.types);
+	}
+	return ArrowFormat::InitGlobal(travelling);
+}
+
 void ExactArrowFormat::AppendToUnit(ResultFormatGlobalState &gstate, ResultFormatLocalState &lstate, DataChunk &chunk) {
 	for (auto &column : chunk.data) {
 		auto has_interval = TypeVisitor::Contains(
@@ -83,7 +92,13 @@ void ExactArrowFormat::AppendToUnit(ResultFormatGlobalState &gstate, ResultForma
 			CheckColumn(column, chunk.size());
 		}
 	}
-	ArrowFormat::AppendToUnit(gstate, lstate, chunk);
+	if (chunk.GetTypes() == gstate.Cast<ArrowFormatGlobalState>().Types()) {
+		ArrowFormat::AppendToUnit(gstate, lstate, chunk);
+		return;
+	}
+	DataChunk travelling;
+	ToTravellingTypes(chunk, travelling);
+	ArrowFormat::AppendToUnit(gstate, lstate, travelling);
 }
 
 } // namespace duckherder

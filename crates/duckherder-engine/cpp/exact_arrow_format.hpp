@@ -1,4 +1,4 @@
-// DuckDB's Arrow format, without the one value it would falsify.
+// DuckDB's Arrow format, without what it would falsify.
 #pragma once
 
 #include "duckdb/common/arrow/arrow_format.hpp"
@@ -7,10 +7,13 @@ namespace duckherder {
 
 //! Arrow counts an interval's time in nanoseconds, DuckDB in microseconds: beyond 292 years of them DuckDB's own
 //! conversion overflows silently (ArrowIntervalConverter, appender/scalar_data.hpp). This format refuses such a value.
+//! VARIANTs travel as wire_variant.hpp says where the connection's conversion is to lose nothing
+//! (`arrow_lossless_conversion`); other clients get Arrow's own form of them.
 class ExactArrowFormat : public duckdb::ArrowFormat {
 public:
 	using duckdb::ArrowFormat::ArrowFormat;
 
+	duckdb::unique_ptr<duckdb::ResultFormatGlobalState> InitGlobal(const duckdb::ResultFormatContext &context) override;
 	void AppendToUnit(duckdb::ResultFormatGlobalState &gstate, duckdb::ResultFormatLocalState &lstate,
 	                  duckdb::DataChunk &chunk) override;
 };

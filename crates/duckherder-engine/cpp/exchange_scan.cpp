@@ -38,24 +38,47 @@ static shared_ptr<ArrowSource> FindInput(ClientContext &context, const string &n
 	return inputs ? inputs->Find(name) : nullptr;
 }
 
-static unique_ptr<FunctionData> Bind(ClientContext &context, TableFunctionBindInput &input, vector<LogicalType> &types,
-                                     vector<Identifier> &names) {
-	auto name = StringValue::Get(input.inputs[0]);
+static shared_ptr<ArrowSource> GetInput(ClientContext &context, const string &name) {
 	auto source = FindInput(context, name);
 	if (!source) {
 		throw InvalidInputException("there is no exchange input \"%s\" in this connection", name);
 	}
+	return source;
+}
+
+static ArrowSourceColumns ColumnsOf(ClientContext &context, const ArrowSource &source) {
 	ArrowSchemaWrapper schema;
-	source->Schema(schema.arrow_schema);
-	ArrowSourceColumns columns(context, schema.arrow_schema);
+	source.Schema(schema.arrow_schema);
+	return ArrowSourceColumns(context, schema.arrow_schema);
+}
+
+//! What a plan knows of an input. Each run finds a source under the name.
+struct ExchangeScanData : public TableFunctionData {
+	ExchangeScanData(string name_p, vector<LogicalType> types_p, optional_idx rows_p)
+	    : name(std::move(name_p)), types(std::move(types_p)), rows(rows_p) {
+	}
+	string name;
+	vector<LogicalType> types;
+	//! An estimate, of the run that was planned.
+	optional_idx rows;
+};
+
+static unique_ptr<FunctionData> Bind(ClientContext &context, TableFunctionBindInput &input, vector<LogicalType> &types,
+                                     vector<Identifier> &names) {
+	auto name = StringValue::Get(input.inputs[0]);
+	auto source = GetInput(context, name);
+	auto columns = ColumnsOf(context, *source);
 	types = columns.types;
 	names = columns.names;
-	return make_uniq<ExchangeScanData>(std::move(source), std::move(columns));
+	return make_uniq<ExchangeScanData>(std::move(name), std::move(columns.types), source->EstimatedRows());
 }
 
 struct GlobalState : public GlobalTableFunctionState {
-	explicit GlobalState(idx_t partitions_p) : partitions(partitions_p) {
+	GlobalState(shared_ptr<ArrowSource> source_p, ArrowSourceColumns columns_p)
+	    : source(std::move(source_p)), columns(std::move(columns_p)), partitions(source->Partitions()) {
 	}
+	const shared_ptr<ArrowSource> source;
+	const ArrowSourceColumns columns;
 	const idx_t partitions;
 	std::atomic<idx_t> next_partition {0};
 
@@ -65,8 +88,8 @@ struct GlobalState : public GlobalTableFunctionState {
 };
 
 struct LocalState : public LocalTableFunctionState {
-	LocalState(ClientContext &context, const ExchangeScanData &data, vector<column_t> column_ids_p)
-	    : column_ids(std::move(column_ids_p)), reader(context, data.columns, column_ids) {
+	LocalState(ClientContext &context, const GlobalState &global, vector<column_t> column_ids_p)
+	    : column_ids(std::move(column_ids_p)), reader(context, global.columns, column_ids) {
 	}
 	vector<column_t> column_ids;
 	ArrowBatchReader reader;
@@ -74,12 +97,17 @@ struct LocalState : public LocalTableFunctionState {
 	optional_idx partition;
 };
 
-static unique_ptr<GlobalTableFunctionState> InitGlobal(ClientContext &, TableFunctionInitInput &input) {
-	auto &source = *input.bind_data->Cast<ExchangeScanData>().source;
-	if (!source.Claim()) {
+static unique_ptr<GlobalTableFunctionState> InitGlobal(ClientContext &context, TableFunctionInitInput &input) {
+	auto &data = input.bind_data->Cast<ExchangeScanData>();
+	auto source = GetInput(context, data.name);
+	if (!source->Claim()) {
 		throw InvalidInputException("rows that arrive once were to be read twice");
 	}
-	return make_uniq<GlobalState>(source.Partitions());
+	auto columns = ColumnsOf(context, *source);
+	if (columns.types != data.types) {
+		throw InvalidInputException("the input \"%s\" has other columns than when the statement was planned", data.name);
+	}
+	return make_uniq<GlobalState>(std::move(source), std::move(columns));
 }
 
 //! DuckDB's passes that scan a relation twice (for a window, a self join) copy its scan by serializing it; they leave
@@ -93,12 +121,11 @@ static unique_ptr<FunctionData> NoCopiedScan(Deserializer &, BoundTableFunction 
 }
 
 static unique_ptr<LocalTableFunctionState> InitLocal(ExecutionContext &context, TableFunctionInitInput &input,
-                                                     GlobalTableFunctionState *) {
-	return make_uniq<LocalState>(context.client, input.bind_data->Cast<ExchangeScanData>(), input.column_ids);
+                                                     GlobalTableFunctionState *global) {
+	return make_uniq<LocalState>(context.client, global->Cast<GlobalState>(), input.column_ids);
 }
 
 static void Scan(ClientContext &context, TableFunctionInput &input, DataChunk &output) {
-	auto &data = input.bind_data->Cast<ExchangeScanData>();
 	auto &global = input.global_state->Cast<GlobalState>();
 	auto &local = input.local_state->Cast<LocalState>();
 	auto can_park = input.interrupt_state && input.interrupt_state->CanCallback() &&
@@ -113,8 +140,8 @@ static void Scan(ClientContext &context, TableFunctionInput &input, DataChunk &o
 		}
 		ArrowArray array;
 		auto partition = local.partition.GetIndex();
-		auto found = can_park ? data.source->Poll(partition, *input.interrupt_state, array)
-		                      : (data.source->Wait(context, partition, array) ? DH_POLL_BATCH : DH_POLL_END);
+		auto found = can_park ? global.source->Poll(partition, *input.interrupt_state, array)
+		                      : (global.source->Wait(context, partition, array) ? DH_POLL_BATCH : DH_POLL_END);
 		switch (found) {
 		case DH_POLL_BATCH:
 			local.reader.SetBatch(array);
@@ -137,13 +164,17 @@ static OperatorPartitionData PartitionData(ClientContext &, TableFunctionGetPart
 	return OperatorPartitionData(local.partition.IsValid() ? local.partition.GetIndex() : 0);
 }
 
-//! Nobody knows how many rows will arrive. Without a word on that DuckDB takes it for one row, and joins that compare
-//! every row with every other for the fastest.
-static unique_ptr<NodeStatistics> AssumedRows(ClientContext &, const FunctionData *) {
-	return make_uniq<NodeStatistics>(1U << 20U);
+//! Rows of which nobody knows how many there will be. Without a word on that DuckDB takes them for one row.
+static constexpr idx_t UNKNOWN_ROWS = 1U << 20U;
+//! For fewer, DuckDB compares every row with every other where it could sort; the estimate may be too low.
+static constexpr idx_t LEAST_ROWS = 1000;
+
+static unique_ptr<NodeStatistics> AssumedRows(ClientContext &, const FunctionData *data) {
+	auto estimate = data->Cast<ExchangeScanData>().rows;
+	return make_uniq<NodeStatistics>(estimate.IsValid() ? MaxValue(estimate.GetIndex(), LEAST_ROWS) : UNKNOWN_ROWS);
 }
 
-TableFunction ExchangeScanFunction() {
+static TableFunction ExchangeScanFunction() {
 	TableFunction function(EXCHANGE_FUNCTION, {LogicalType::VARCHAR}, Scan, Bind, InitGlobal, InitLocal);
 	function.projection_pushdown = true;
 	function.cardinality = AssumedRows;

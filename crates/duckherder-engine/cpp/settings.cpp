@@ -3,6 +3,7 @@
 #include "bridge.hpp"
 #include "connection.hpp"
 
+#include "duckdb/execution/operator/helper/physical_set.hpp"
 #include "duckdb/main/config.hpp"
 
 using namespace duckdb; // NOLINT
@@ -67,6 +68,19 @@ void RegisterSettings(DBConfig &config) {
 } // namespace duckherder
 
 extern "C" {
+
+//! As SET SESSION, without a statement.
+bool dh_connection_set(DhConnection *connection, DhText name, DhText value, DhError *error) {
+	return duckherder::Guard(error, false, [&]() {
+		auto &context = *connection->context;
+		auto mark = connection->statements->Mark(context, duckherder::Reach::SESSION);
+		context.RunFunctionInTransaction([&]() {
+			PhysicalSet::SetVariable(context, Identifier(duckherder::ToString(name)), SetScope::SESSION,
+			                         Value(duckherder::ToString(value)));
+		});
+		return true;
+	});
+}
 
 //! Gives the value to the sink, if there is one.
 bool dh_connection_given_setting(DhConnection *connection, DhText name, DhTextSink sink, void *target, DhError *error) {

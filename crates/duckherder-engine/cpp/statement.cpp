@@ -1,8 +1,11 @@
 // Statements: bound once to learn their columns, submitted once to get their rows as Arrow; for src/statement.rs.
 #include "arrow_source.hpp"
 #include "connection.hpp"
+#include "distribute/fragment.hpp"
+#include "distribute/task.hpp"
 #include "exact_arrow_format.hpp"
 #include "wire_type.hpp"
+#include "wire_variant.hpp"
 
 #include "duckdb/common/arrow/arrow_converter.hpp"
 #include "duckdb/common/type_visitor.hpp"
@@ -41,7 +44,8 @@ static void Describe(ClientContext &context, const vector<Identifier> &names, ve
 		texts.push_back(name.GetIdentifierName());
 	}
 	auto client_properties = context.GetClientProperties();
-	ArrowConverter::ToArrowSchema(&target.schema.arrow_schema, types, texts, client_properties);
+	auto travelling = client_properties.arrow_lossless_conversion ? duckherder::TravellingTypes(types) : types;
+	ArrowConverter::ToArrowSchema(&target.schema.arrow_schema, travelling, texts, client_properties);
 	target.types = std::move(types);
 	target.properties = properties;
 }
@@ -69,9 +73,14 @@ static Parameters ReadParameters(ClientContext &context, ArrowSchema *schema, Ar
 	return result;
 }
 
+//! Rows as Rust reads them.
+static QueryParameters AsArrow() {
+	return QueryParameters(make_shared_ptr<duckherder::ExactArrowFormat>(ARROW_BATCH_ROWS));
+}
+
 static unique_ptr<DhResult> Submit(ClientContext &context, StatementCache &cache, unique_ptr<SQLStatement> statement,
                                    Parameters &values, Reach reach) {
-	QueryParameters parameters(make_shared_ptr<duckherder::ExactArrowFormat>(ARROW_BATCH_ROWS));
+	auto parameters = AsArrow();
 	parameters.statement_args = &values;
 	auto mark = cache.Mark(context, reach);
 	auto result = context.Submit(std::move(statement), parameters);
@@ -130,6 +139,14 @@ static unique_ptr<DhResult> SubmitIfReading(DhConnection &connection, ReadyState
 	}
 }
 
+//! A started statement that describes itself.
+static DhResult *Described(ClientContext &context, unique_ptr<DhResult> result) {
+	auto &stream = result->stream;
+	Describe(context, stream.GetNames(), stream.GetTypes(), stream.GetStatementProperties(), result->description);
+	result->types_checked = true;
+	return result.release();
+}
+
 extern "C" {
 
 //! Parses and binds one statement. `schema`/`values`: one row of parameter values (columns named after the
@@ -161,14 +178,45 @@ DhResult *dh_statement_start(DhConnection *connection, DhText sql, ArrowSchema *
 		auto parameters = ReadParameters(context, schema, values);
 		auto ready = connection->statements->Take(*connection, ToString(sql), std::move(parameters));
 		auto result = only_reading ? SubmitIfReading(*connection, ready) : Submit(*connection, ready);
-		if (!result) {
-			return nullptr;
-		}
-		auto &stream = result->stream;
-		Describe(context, stream.GetNames(), stream.GetTypes(), stream.GetStatementProperties(), result->description);
-		result->types_checked = true;
-		return result.release();
+		return result ? Described(context, std::move(result)) : nullptr;
 	});
+}
+
+//! Parses, binds and starts one query that only reads, and remembers nothing of it.
+DhResult *dh_connection_read(DhConnection *connection, DhText sql, DhError *error) {
+	return Guard<DhResult *>(error, nullptr, [&]() {
+		auto ready = duckherder::AsWritten(ParseOne(*connection, ToString(sql)), Parameters());
+		auto result = SubmitIfReading(*connection, ready);
+		if (!result) {
+			throw InvalidInputException("the query does not only read");
+		}
+		return Described(*connection->context, std::move(result));
+	});
+}
+
+//! As dh_task_plan_open, for rows that go elsewhere.
+DhResult *dh_task_plan_read(DhConnection *connection, DhTaskPlan *plan, DhError *error) {
+	return Guard<DhResult *>(error, nullptr, [&]() {
+		auto ready = plan->Execution();
+		return Described(*connection->context, Submit(*connection, ready));
+	});
+}
+
+//! The columns that a fragment gives, as `connection` sends them; known since it was bound.
+DhDescription *dh_fragment_describe(const duckherder::Fragment *fragment, DhConnection *connection, DhError *error) {
+	return Guard<DhDescription *>(error, nullptr, [&]() {
+		vector<Identifier> names;
+		for (idx_t i = 0; i < fragment->Types().size(); i++) {
+			names.push_back(duckherder::ColumnName(i));
+		}
+		auto description = make_uniq<DhDescription>();
+		Describe(*connection->context, names, fragment->Types(), StatementProperties(), *description);
+		return description.release();
+	});
+}
+
+void dh_description_free(DhDescription *description) {
+	delete description;
 }
 
 void dh_statement_free(DhStatement *statement) {

@@ -92,7 +92,7 @@ StatementCache::Known &StatementCache::Remember(const string &sql) {
 	return statements.front();
 }
 
-static ReadyStatement AsWritten(unique_ptr<SQLStatement> statement, Parameters parameters) {
+ReadyStatement AsWritten(unique_ptr<SQLStatement> statement, Parameters parameters) {
 	ReadyStatement ready;
 	ready.type = statement->type;
 	ready.reach = ReachOf(*statement);
@@ -140,7 +140,7 @@ ReadyStatement StatementCache::Take(Connection &connection, const string &sql, P
 }
 
 //! As DuckDB prepares a statement (Planner::PrepareSQLStatement): parameters stay open.
-static shared_ptr<PreparedStatementData> PrepareUnbound(Planner &planner, const SQLStatement &statement) {
+shared_ptr<PreparedStatementData> PrepareUnbound(Planner &planner, const SQLStatement &statement) {
 	planner.binder->SetBindingMode(BindingMode::PREPARE);
 	planner.CreatePlan(statement.Copy());
 	auto data = make_shared_ptr<PreparedStatementData>(statement.type);
@@ -206,18 +206,25 @@ bool StatementCache::Execute(ClientContext &context, const Known &known, const P
 	if (IsQuery(*known.parsed) && !Settings::Get<PreserveInsertionOrderSetting>(context)) {
 		return false;
 	}
-	auto execute = make_uniq<ExecuteStatement>();
-	if (!FitParameters(*plan->data, parameters, execute->bound_values)) {
+	auto execution = ExecutionOf(plan, known.sql);
+	if (!FitParameters(*plan->data, parameters, execution.statement->Cast<ExecuteStatement>().bound_values)) {
 		return false;
 	}
+	ready = std::move(execution);
+	return true;
+}
+
+ReadyStatement ExecutionOf(const shared_ptr<KeptPlan> &plan, const string &sql) {
+	auto execute = make_uniq<ExecuteStatement>();
 	execute->name = Identifier(PLAN_NAME);
-	execute->query = known.sql;
-	execute->stmt_location = QueryLocation(0, known.sql.size());
-	ready.type = known.parsed->type;
+	execute->query = sql;
+	execute->stmt_location = QueryLocation(0, sql.size());
+	ReadyStatement ready;
+	ready.type = plan->data->statement_type;
 	ready.reach = plan->data->properties.IsReadOnly() ? Reach::NOTHING : Reach::ROWS;
 	ready.statement = std::move(execute);
 	ready.plan = plan;
-	return true;
+	return ready;
 }
 
 OfferedPlan::OfferedPlan(ClientContext &context_p, PlanGuard &guard_p, const shared_ptr<KeptPlan> &plan)

@@ -9,6 +9,10 @@
 
 #include <list>
 
+namespace duckdb {
+class Planner;
+}
+
 namespace duckherder {
 
 using Parameters = duckdb::identifier_map_t<duckdb::BoundParameterData>;
@@ -31,6 +35,15 @@ struct ReadyStatement {
 	Parameters parameters;
 	duckdb::shared_ptr<KeptPlan> plan;
 };
+
+//! A statement that no plan is kept of.
+ReadyStatement AsWritten(duckdb::unique_ptr<duckdb::SQLStatement> statement, Parameters parameters);
+
+//! A run of a plan that `sql` has.
+ReadyStatement ExecutionOf(const duckdb::shared_ptr<KeptPlan> &plan, const duckdb::string &sql);
+//! What DuckDB knows of a statement that it prepares, without the plan, which `planner` has.
+duckdb::shared_ptr<duckdb::PreparedStatementData> PrepareUnbound(duckdb::Planner &planner,
+                                                                 const duckdb::SQLStatement &statement);
 
 class PlanGuard;
 

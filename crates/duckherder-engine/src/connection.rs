@@ -97,6 +97,25 @@ impl Connection {
         ResultStream::start(self, sql, parameters, only_reading)
     }
 
+    /// Parses, binds and starts one query that only reads, in one go; nothing of it is remembered.
+    ///
+    /// # Errors
+    /// What DuckDB says of it, or it would change something; what fails later comes out of the stream.
+    pub fn read(&self, sql: &str) -> Result<ResultStream> {
+        ResultStream::read(self, sql)
+    }
+
+    /// As `SET SESSION`, without a statement.
+    ///
+    /// # Errors
+    /// What DuckDB says of the name or the value.
+    pub fn set(&self, name: &str, value: &str) -> Result<()> {
+        let mut error = DhError::none();
+        // SAFETY: the handle is alive, the texts outlive the call.
+        unsafe { ffi::dh_connection_set(self.handle, name.into(), value.into(), &mut error) };
+        error.into_result(())
+    }
+
     /// Whether a transaction was begun and not ended.
     pub fn in_transaction(&self) -> bool {
         // SAFETY: the handle is alive.

@@ -92,6 +92,7 @@ pub struct DhSourceTable {
     pub schema: unsafe extern "C" fn(*mut c_void, *mut FFI_ArrowSchema),
     pub poll: unsafe extern "C" fn(*mut c_void, u64, *mut c_void, *mut FFI_ArrowArray, *mut DhError) -> c_int,
     pub progress: unsafe extern "C" fn(*mut c_void) -> f64,
+    pub estimated_rows: unsafe extern "C" fn(*mut c_void) -> i64,
     pub release: unsafe extern "C" fn(*mut c_void),
 }
 
@@ -150,6 +151,7 @@ unsafe extern "C" {
         only_reading: bool,
         error: *mut DhError,
     ) -> *mut DhResult;
+    pub fn dh_connection_read(connection: *mut DhConnection, sql: DhText, error: *mut DhError) -> *mut DhResult;
     pub fn dh_statement_free(statement: *mut DhStatement);
     pub fn dh_statement_parameters(statement: *mut DhStatement, sink: DhTextSink, target: *mut c_void);
     pub fn dh_statement_execute(
@@ -167,6 +169,7 @@ unsafe extern "C" {
         target: *mut c_void,
         error: *mut DhError,
     ) -> bool;
+    pub fn dh_description_free(description: *mut DhDescription);
     pub fn dh_description_kind(description: *mut DhDescription) -> c_int;
     pub fn dh_description_read_only(description: *mut DhDescription) -> bool;
     pub fn dh_result_next(
@@ -177,6 +180,7 @@ unsafe extern "C" {
     ) -> c_int;
     pub fn dh_result_free(result: *mut DhResult);
 
+    pub fn dh_connection_set(connection: *mut DhConnection, name: DhText, value: DhText, error: *mut DhError) -> bool;
     pub fn dh_connection_given_setting(
         connection: *mut DhConnection,
         name: DhText,

@@ -37,11 +37,16 @@ pub trait BatchSource: Send + Sync {
     fn progress(&self) -> Option<f64> {
         None
     }
+
+    /// How many rows will come, about: what reads them is planned with it.
+    fn estimated_rows(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// The source as C++ takes it over.
 pub(crate) fn into_raw(source: Arc<dyn BatchSource>) -> (DhSourceTable, *mut c_void) {
-    let table = DhSourceTable { partitions, schema, poll, progress, release };
+    let table = DhSourceTable { partitions, schema, poll, progress, estimated_rows, release };
     (table, Box::into_raw(Box::new(source)).cast())
 }
 
@@ -107,6 +112,13 @@ unsafe extern "C" fn progress(this: *mut c_void) -> f64 {
     // SAFETY: C++ calls with what `into_raw` gave it.
     let source = unsafe { borrow(this) };
     catch_unwind(AssertUnwindSafe(|| source.progress())).ok().flatten().unwrap_or(-1.0)
+}
+
+unsafe extern "C" fn estimated_rows(this: *mut c_void) -> i64 {
+    // SAFETY: C++ calls with what `into_raw` gave it.
+    let source = unsafe { borrow(this) };
+    let rows = catch_unwind(AssertUnwindSafe(|| source.estimated_rows())).ok().flatten();
+    rows.map_or(-1, |rows| i64::try_from(rows).unwrap_or(i64::MAX))
 }
 
 unsafe extern "C" fn release(this: *mut c_void) {

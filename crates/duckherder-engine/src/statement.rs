@@ -28,7 +28,7 @@ pub struct Description {
 impl Description {
     /// # Safety
     /// `raw` is alive and its schema was not taken yet.
-    unsafe fn take(raw: *mut ffi::DhDescription) -> Result<Self> {
+    pub(crate) unsafe fn take(raw: *mut ffi::DhDescription) -> Result<Self> {
         let mut schema = FFI_ArrowSchema::empty();
         let mut types: Vec<String> = Vec::new();
         let sink = std::ptr::from_mut(&mut types).cast::<c_void>();
@@ -200,12 +200,29 @@ impl ResultStream {
         if handle.is_null() {
             return Ok(None);
         }
+        // SAFETY: the handle is a new result's, which describes itself.
+        unsafe { Self::described(handle).map(Some) }
+    }
+
+    /// Starts a query in one go, which only reads.
+    pub(crate) fn read(connection: &Connection, sql: &str) -> Result<Self> {
+        let mut error = DhError::none();
+        // SAFETY: the connection is alive, the text outlives the call.
+        let handle = unsafe { ffi::dh_connection_read(connection.as_ptr(), sql.into(), &mut error) };
+        error.into_result(())?;
+        // SAFETY: the handle is a new result's, which describes itself.
+        unsafe { Self::described(handle) }
+    }
+
+    /// # Safety
+    /// `handle` is a result that has a description, which was not taken; it becomes ours.
+    pub(crate) unsafe fn described(handle: *mut ffi::DhResult) -> Result<Self> {
         let nothing = Description { schema: Arc::new(Schema::empty()), kind: ResultKind::Nothing, read_only: false };
         // From here on the handle is freed whatever happens.
         let mut stream = Self { handle, description: nothing, done: false };
-        // SAFETY: the handle is alive, its description was not taken.
+        // SAFETY: as the caller says.
         stream.description = unsafe { Description::take(ffi::dh_result_description(handle))? };
-        Ok(Some(stream))
+        Ok(stream)
     }
 
     /// What the statement gives back.

@@ -1,6 +1,6 @@
 //! A distribution as a graph: tables, stages and the driver, and the exchanges between them.
 
-use crate::plan::{Plan, PlanNode, Scan};
+use crate::plan::{Operator, Plan, PlanNode, Scan};
 use crate::split::{Mode, Workers};
 use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, ScanUse, Stage};
 
@@ -86,10 +86,21 @@ impl Drawing<'_> {
         if stage.cut == Cut::Copy || stage.cut == Cut::PartialAggregate {
             self.operators[owner].push(node.label.clone());
         }
-        let reader = self.stages.iter().find(|stage| stage.inputs.contains(&number)).map_or(1, |stage| stage.tasks);
-        let (from, to) = (self.name(number), self.name(owner));
-        self.graph.edges.push(Edge { from, to, text: self.exchange(node, stage, reader) });
+        for (reading, reader) in self.readers(number, owner) {
+            let (from, to) = (self.name(number), self.name(reading));
+            self.graph.edges.push(Edge { from, to, text: self.exchange(node, stage, reader) });
+        }
         self.put(node, number);
+    }
+
+    /// Who reads the stage's rows, and in how many tasks: `owner`, or all that read a CTE.
+    fn readers(&self, number: usize, owner: usize) -> Vec<(usize, u64)> {
+        let readers = self.stages.iter().enumerate().filter(|(_, stage)| stage.inputs.contains(&number));
+        let readers: Vec<(usize, u64)> = readers.map(|(reader, stage)| (reader, stage.tasks)).collect();
+        match (readers.first(), self.stages[number].exchange) {
+            (Some(_), Exchange::Forward { .. }) => readers,
+            (first, _) => vec![(owner, first.map_or(1, |(_, tasks)| *tasks))],
+        }
     }
 
     fn put(&mut self, node: &PlanNode, owner: usize) {
@@ -129,10 +140,19 @@ impl Drawing<'_> {
             Exchange::Gather if stage.merge == MergeStrategy::SortMerge => "sorted merge".to_string(),
             Exchange::Gather => "gather".to_string(),
             Exchange::Broadcast => format!("broadcast to {}", count(reader, "task")),
+            Exchange::Forward { .. } => "forward, task by task".to_string(),
             Exchange::Hash { consumer, side } => {
                 let consumer = self.nodes.iter().find(|node| node.id == consumer);
-                let keys = consumer.and_then(|consumer| consumer.keys.get(side as usize));
-                let keys = keys.map_or_else(String::new, |keys| format!(" by {keys}"));
+                let all = consumer.and_then(|consumer| consumer.keys.get(side as usize)).map_or(&[][..], Vec::as_slice);
+                let keys = match stage.hash_keys.as_slice() {
+                    [] => all.iter().map(|key| key.text.as_str()).collect(),
+                    chosen => {
+                        chosen.iter().filter_map(|key| all.get(*key as usize)).map(|key| key.text.as_str()).collect()
+                    }
+                };
+                let whole_row =
+                    consumer.is_some_and(|c| matches!(c.operator, Operator::Union | Operator::SetOperation));
+                let keys = if whole_row { " by the whole row".to_string() } else { shortened(keys) };
                 format!("hash shuffle{keys} to {}", count(reader, "task"))
             }
         };
@@ -177,6 +197,18 @@ fn in_short(operators: &[String]) -> Vec<String> {
     lines
 }
 
+/// Of so many bytes at most.
+const MOST_KEY_BYTES: usize = 80;
+
+fn shortened(keys: Vec<&str>) -> String {
+    let keys = keys.join(", ");
+    match keys.char_indices().map(|(start, _)| start).find(|start| *start >= MOST_KEY_BYTES) {
+        _ if keys.is_empty() => String::new(),
+        Some(end) => format!(" by {} ...", &keys[..end]),
+        None => format!(" by {keys}"),
+    }
+}
+
 fn count(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
@@ -215,8 +247,8 @@ mod tests {
     fn join(left: &str, right: &str) -> String {
         format!(
             r#"{{"has_written":false,"explained":true,"distribution":"always","root":{{"id":0,"operator":"COMPARISON_JOIN",
-            "label":"JOIN INNER ON a = b","keys":["a","b"],"estimated_rows":9,
-            "join":{{"type":"INNER","equalities":1}},"children":[{left},{right}]}}}}"#
+            "label":"JOIN INNER ON a = b","keys":[[{{"text":"a"}}],[{{"text":"b"}}]],"estimated_rows":9,
+            "join":{{"type":"INNER"}},"children":[{left},{right}]}}}}"#
         )
     }
 
@@ -224,7 +256,7 @@ mod tests {
     fn states_are_gathered() {
         let plan = format!(
             r#"{{"has_written":false,"explained":true,"root":{{"id":0,"operator":"ORDER_BY","label":"ORDER BY g",
-            "children":[{{"id":1,"operator":"AGGREGATE","label":"AGGREGATE sum(v) BY g","estimated_rows":1,"keys":["g"],
+            "children":[{{"id":1,"operator":"AGGREGATE","label":"AGGREGATE sum(v) BY g","estimated_rows":1,"keys":[[{{"text":"g"}}]],
             "aggregate":{{"groups":1,"grouping_sets":false,"calls":[{{"name":"sum","distinct":false,"exportable":true}}]}},
             "children":[{}]}}]}}}}"#,
             scan(2, "big", 1_000_000)
@@ -271,7 +303,7 @@ mod tests {
         );
         let plan = join(&scan(1, "l", 3_000_000), &few);
         let text = drawn(&plan, Workers { local: 0, remote: 2 });
-        assert!(text.contains(r#"stage0 -->|"broadcast to 8 tasks, about 10 rows"| stage1"#), "{text}");
+        assert!(text.contains(r#"stage0 -->|"broadcast to 2 tasks, about 10 rows"| stage1"#), "{text}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //!                                                     \--> Distribution: stages, and what is left on the driver
 //!        place   where each operator runs               join   which side of a join moves
 //!        filter  which rows need not move
+//!        partition   what runs where rows are divided already    shared   CTEs
 //!        cost    what that takes, here and on workers
 //!   Plan + Distribution --Graph::distributed()--> what duckherder_explain() draws, in mermaid
 //!   row groups at the query's snapshot ----split()----> one Split a task
@@ -16,8 +17,10 @@ mod filter;
 pub mod graph;
 mod join;
 mod mermaid;
+mod partition;
 mod place;
 pub mod plan;
+mod shared;
 pub mod skew;
 pub mod split;
 pub mod stage;

@@ -16,7 +16,9 @@ use std::collections::HashMap;
 use crate::cost::Estimate;
 use crate::decide::readable;
 use crate::filter::filter_by_keys;
+use crate::partition::Partitioning;
 use crate::plan::{Aggregate, Distributed, Operator, Plan, PlanNode, Scan};
+use crate::shared::SharedInputs;
 use crate::split::{Mode, Workers, strategy_of};
 use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, ScanUse, Stage};
 
@@ -35,12 +37,26 @@ pub struct Draft {
     pub tasks: u64,
     pub scans: Vec<ScanUse>,
     pub inputs: Vec<usize>,
+    /// By what its rows are divided among the tasks, if that is by their values.
+    pub partitioning: Option<Partitioning>,
 }
 
 impl Draft {
     /// One task has all rows: whatever operator comes next, it can run there.
     pub fn is_single(&self) -> bool {
         self.tasks == 1
+    }
+
+    /// After a join of its rows with others that are whole in every task.
+    pub fn join_whole(&mut self, node: &PlanNode) {
+        if let Some(partitioning) = &mut self.partitioning {
+            partitioning.join_whole(node);
+        }
+    }
+
+    /// Whether all that a task reads is its part of a table.
+    fn only_scans_its_part(&self) -> bool {
+        self.inputs.is_empty() && self.scans.iter().all(|scan| !scan.whole)
     }
 
     /// What one task reads beside its part.
@@ -60,6 +76,18 @@ pub struct Placer<'a> {
     shuffles: bool,
     stages: Vec<Stage>,
     notes: Vec<String>,
+    pub shared: SharedInputs,
+    /// What is being placed is read by a join.
+    pub below_join: bool,
+    /// Who reads what is being placed does not see in which order its rows come.
+    pub in_any_order: bool,
+}
+
+/// What was planned up to somewhere.
+#[derive(Clone)]
+pub struct Mark {
+    stages: Vec<Stage>,
+    notes: Vec<String>,
 }
 
 impl<'a> Placer<'a> {
@@ -69,7 +97,9 @@ impl<'a> Placer<'a> {
         let database = scans.iter().find(readable).map(|(_, scan)| scan.database.as_str());
         let numbers = scans.iter().enumerate().map(|(number, (node, _))| (*node, number)).collect();
         let shuffles = plan.distribution == Distributed::Always;
-        Self { plan, workers, numbers, database, shuffles, stages: Vec::new(), notes: Vec::new() }
+        let (stages, notes, shared) = Default::default();
+        let (below_join, in_any_order) = Default::default();
+        Self { plan, workers, numbers, database, shuffles, stages, notes, shared, below_join, in_any_order }
     }
 
     /// Rows may move between workers, whatever the session asks for.
@@ -88,16 +118,34 @@ impl<'a> Placer<'a> {
     }
 
     pub fn place(&mut self, node: &PlanNode) -> Site {
+        let own = self.in_any_order;
+        self.in_any_order = hides_order(node).unwrap_or(own);
+        let site = match node.operator {
+            // Of several tasks' rows, order is lost.
+            Operator::CteScan if !own || self.stays(node) => self.read_on_driver(node),
+            _ => self.place_operator(node),
+        };
+        self.in_any_order = own;
+        match site {
+            Site::Workers(draft) => {
+                let partitioning = draft.partitioning.and_then(|partitioning| partitioning.above(node));
+                Site::Workers(Draft { partitioning, ..draft })
+            }
+            site => site,
+        }
+    }
+
+    fn place_operator(&mut self, node: &PlanNode) -> Site {
         if self.stays(node) {
             return self.on_driver(node);
         }
         match &node.operator {
             Operator::Scan => self.scan(node),
-            Operator::Constants => Site::Everywhere,
+            _ if node.is_written_out() => Site::Everywhere,
             Operator::Filter | Operator::Projection | Operator::Unnest => self.above_child(node),
             Operator::Join => self.join(node),
             Operator::Aggregate => self.aggregate(node),
-            Operator::Distinct if !node.distinct_on => self.copied(node, MergeStrategy::Distinct),
+            Operator::Distinct if !node.distinct_on => self.distinct(node),
             Operator::TopN if has_constant_limit(node) => self.copied(node, MergeStrategy::TopN),
             Operator::Limit if has_constant_limit(node) => self.copied(node, MergeStrategy::Concatenate),
             Operator::Window => self.window(node),
@@ -105,9 +153,15 @@ impl<'a> Placer<'a> {
             Operator::Distinct | Operator::TopN | Operator::Limit => self.single_or_driver(node),
             Operator::Union if node.all => self.on_driver(node),
             Operator::Union | Operator::SetOperation => self.set_operation(node),
+            Operator::Cte => self.cte(node),
+            Operator::CteScan => self.cte_scan(node),
             // What its second part reads, it reads several times.
-            Operator::RecursiveCte => Site::Driver,
-            Operator::Relational | Operator::Write(_) | Operator::Other(_) => self.on_driver(node),
+            Operator::RecursiveCte => self.read_on_driver(node),
+            Operator::Constants
+            | Operator::Collected
+            | Operator::Relational
+            | Operator::Write(_)
+            | Operator::Other(_) => self.on_driver(node),
         }
     }
 
@@ -137,6 +191,19 @@ impl<'a> Placer<'a> {
         self.numbers.get(&scan.id).copied()
     }
 
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    pub fn mark(&self) -> Mark {
+        Mark { stages: self.stages.clone(), notes: self.notes.clone() }
+    }
+
+    /// As if nothing had been planned since.
+    pub fn reset(&mut self, mark: Mark) {
+        (self.stages, self.notes) = (mark.stages, mark.notes);
+    }
+
     pub fn note(&mut self, note: String) {
         if !self.notes.contains(&note) {
             self.notes.push(note);
@@ -163,7 +230,8 @@ impl<'a> Placer<'a> {
         }
         let (Some(scan), Some(number)) = (&node.scan, self.number_of(node)) else { return Site::Driver };
         let (mode, tasks) = strategy_of(scan, self.plan.min_split_rows, self.workers);
-        Site::Workers(Draft { mode, tasks, scans: vec![ScanUse { scan: number, whole: false }], inputs: Vec::new() })
+        let scans = vec![ScanUse { scan: number, whole: false }];
+        Site::Workers(Draft { mode, tasks, scans, inputs: Vec::new(), partitioning: None })
     }
 
     /// The operator joins its child, wherever that is.
@@ -205,12 +273,14 @@ impl<'a> Placer<'a> {
 
     /// The driver runs it over the rows of its children.
     pub fn on_driver(&mut self, node: &PlanNode) -> Site {
-        for child in &node.children {
-            if let Site::Workers(draft) = self.place(child) {
-                self.gather(child, draft, Cut::Subtree, MergeStrategy::Concatenate);
-            }
-        }
+        node.children.iter().for_each(|child| self.placed_for_driver(child));
         Site::Driver
+    }
+
+    pub fn placed_for_driver(&mut self, node: &PlanNode) {
+        if let Site::Workers(draft) = self.place(node) {
+            self.gather(node, draft, Cut::Subtree, MergeStrategy::Concatenate);
+        }
     }
 
     /// Each task runs a copy of it, the driver another over their rows.
@@ -226,6 +296,52 @@ impl<'a> Placer<'a> {
         }
     }
 
+    fn distinct(&mut self, node: &PlanNode) -> Site {
+        let [child] = node.children.as_slice() else { return self.on_driver(node) };
+        match self.place(child) {
+            Site::Workers(draft) if draft.is_single() => Site::Workers(draft),
+            Site::Workers(draft) if self.meets(&draft, node, self.has_many_groups(node, child)) => {
+                Site::Workers(self.unspread(draft))
+            }
+            Site::Workers(draft) if self.keeps_groups() && has_keys(node) => self.shuffled(node, &[(child, draft)]),
+            Site::Workers(draft) => {
+                self.gather(node, draft, Cut::Copy, MergeStrategy::Distinct);
+                Site::Driver
+            }
+            site => site,
+        }
+    }
+
+    /// Whether all rows that must meet in `node` are in one task of the draft. If they would not be `shuffled` otherwise,
+    /// it is not worth it that the rows of a join's heavy keys go to one task.
+    fn meets(&self, draft: &Draft, node: &PlanNode, shuffled: bool) -> bool {
+        let keys = node.keys.first().map_or(&[][..], Vec::as_slice);
+        let serves = draft.partitioning.as_ref().is_some_and(|partitioning| partitioning.serves(keys));
+        serves && (shuffled || self.dividing(draft).iter().all(|stage| self.stages[*stage].join.is_none()))
+    }
+
+    /// The rows of each key stay in one task, however many they are.
+    fn unspread(&mut self, draft: Draft) -> Draft {
+        for stage in self.dividing(&draft) {
+            self.stages[stage].join = None;
+        }
+        draft
+    }
+
+    /// The stages whose shuffles have divided the rows of the draft.
+    fn dividing(&self, draft: &Draft) -> Vec<usize> {
+        let mut found = Vec::new();
+        let mut waiting = draft.inputs.clone();
+        while let Some(number) = waiting.pop() {
+            match self.stages[number].exchange {
+                Exchange::Hash { .. } => found.push(number),
+                Exchange::Forward { .. } => waiting.extend(&self.stages[number].inputs),
+                Exchange::Gather | Exchange::Broadcast => {}
+            }
+        }
+        found
+    }
+
     fn aggregate(&mut self, node: &PlanNode) -> Site {
         let ([child], Some(aggregate)) = (node.children.as_slice(), &node.aggregate) else {
             return self.on_driver(node);
@@ -236,8 +352,10 @@ impl<'a> Placer<'a> {
             site => return site,
         };
         let merge = merge_of_aggregate(aggregate);
+        let shuffled = self.groups_are_shuffled(node, child, aggregate);
         match merge {
-            _ if self.groups_are_shuffled(node, child, aggregate) => self.shuffled(node, &[(child, draft)]),
+            _ if !aggregate.grouping_sets && self.meets(&draft, node, shuffled) => Site::Workers(self.unspread(draft)),
+            _ if shuffled => self.shuffled(node, &[(child, draft)]),
             Ok(merge) => {
                 self.gather(node, draft, Cut::PartialAggregate, merge);
                 Site::Driver
@@ -253,7 +371,8 @@ impl<'a> Placer<'a> {
     /// Whether there are groups that no single machine is to hold, or rows that it need not see.
     fn groups_are_shuffled(&self, node: &PlanNode, child: &PlanNode, aggregate: &Aggregate) -> bool {
         let may_shuffle = self.may_shuffle() && aggregate.groups > 0 && !aggregate.grouping_sets;
-        may_shuffle && (merge_of_aggregate(aggregate).is_err() || self.has_many_groups(node, child))
+        let stay = merge_of_aggregate(aggregate).is_err() || self.has_many_groups(node, child);
+        may_shuffle && (stay || self.keeps_groups())
     }
 
     /// Whether all rows of the operator come to be in tasks, which no join decides.
@@ -262,6 +381,7 @@ impl<'a> Placer<'a> {
         match &node.operator {
             _ if self.stays(node) => false,
             Operator::Scan => self.can_read(node).is_ok(),
+            Operator::CteScan => self.is_shared(node),
             Operator::Filter | Operator::Projection | Operator::Unnest => child_does(node),
             Operator::Aggregate => match (node.children.as_slice(), &node.aggregate) {
                 ([child], Some(aggregate)) => self.groups_are_shuffled(node, child, aggregate) && child_does(node),
@@ -269,6 +389,10 @@ impl<'a> Placer<'a> {
             },
             _ => false,
         }
+    }
+
+    fn keeps_groups(&self) -> bool {
+        self.shared.keeps_groups && self.below_join
     }
 
     /// Whether partial aggregates would hardly be fewer than the rows, and the driver is not where the rows are anyway.
@@ -284,9 +408,8 @@ impl<'a> Placer<'a> {
         let [child] = node.children.as_slice() else { return self.on_driver(node) };
         match self.place(child) {
             Site::Workers(draft) if draft.is_single() => Site::Workers(draft),
-            Site::Workers(draft) if node.partition_keys > 0 && self.may_shuffle() => {
-                self.shuffled(node, &[(child, draft)])
-            }
+            Site::Workers(draft) if self.meets(&draft, node, true) => Site::Workers(self.unspread(draft)),
+            Site::Workers(draft) if has_keys(node) && self.may_shuffle() => self.shuffled(node, &[(child, draft)]),
             Site::Workers(draft) => {
                 self.gather(child, draft, Cut::Subtree, MergeStrategy::Concatenate);
                 Site::Driver
@@ -297,7 +420,7 @@ impl<'a> Placer<'a> {
 
     /// Equal rows meet in one task. (UNION ALL keeps the order of its rows, on the driver.)
     fn set_operation(&mut self, node: &PlanNode) -> Site {
-        if !self.may_shuffle() || self.workers.remote == 0 {
+        if !self.may_shuffle() || (self.workers.remote == 0 && !self.keeps_groups()) {
             return self.on_driver(node);
         }
         let sites: Vec<Site> = node.children.iter().map(|child| self.place(child)).collect();
@@ -317,13 +440,52 @@ impl<'a> Placer<'a> {
     pub fn shuffled(&mut self, node: &PlanNode, children: &[(&PlanNode, Draft)]) -> Site {
         let mut inputs = Vec::new();
         for (side, (child, draft)) in children.iter().enumerate() {
-            let exchange = Exchange::Hash { consumer: node.id, side: side as u64 };
-            let number = self.stage(child, draft, Cut::Subtree, exchange, MergeStrategy::Concatenate);
+            let number = self.shuffle(node, side, child, draft);
             self.stages[number].join = node.join.as_ref().map(|join| join.kind);
             inputs.push(number);
         }
-        let tasks = self.workers.count();
-        Site::Workers(Draft { mode: Mode::HashPartition, tasks, scans: Vec::new(), inputs })
+        let (mode, tasks) = (Mode::HashPartition, self.workers.count());
+        let partitioning = Partitioning::of(node);
+        Site::Workers(Draft { mode, tasks, scans: Vec::new(), inputs, partitioning })
+    }
+
+    fn shuffle(&mut self, node: &PlanNode, side: usize, child: &PlanNode, draft: &Draft) -> usize {
+        let exchange = Exchange::Hash { consumer: node.id, side: side as u64 };
+        self.stage(child, draft, Cut::Subtree, exchange, MergeStrategy::Concatenate)
+    }
+
+    /// The join runs where the rows of its sides are divided by its keys, if there is such a place: what is not there is
+    /// shuffled to it.
+    pub fn join_divided(&mut self, node: &PlanNode, drafts: [(&PlanNode, Draft); 2]) -> Site {
+        let numbers = |side: usize| {
+            let partitioning = drafts[side].1.partitioning.as_ref()?;
+            partitioning.serves_join(node.keys.get(side)?)
+        };
+        let (place, numbers) = match (numbers(0), numbers(1)) {
+            (None, None) => return self.shuffled(node, &drafts),
+            (Some(left), right) => {
+                // Two readers of one stage are not the same stage.
+                let apart = drafts[0].1.inputs.iter().all(|input| !drafts[1].1.inputs.contains(input));
+                let both = apart && right.as_ref() == Some(&left);
+                (0, (left, both))
+            }
+            (None, Some(right)) => (1, (right, false)),
+        };
+        let ((numbers, both), [left, right]) = (numbers, drafts);
+        let (mut draft, (child, other)) = if place == 0 { (left.1, right) } else { (right.1, left) };
+        if both {
+            let other = self.unspread(other);
+            draft.scans.extend(other.scans);
+            draft.inputs.extend(other.inputs);
+        } else {
+            let number = self.shuffle(node, 1 - place, child, &other);
+            self.stages[number].hash_keys = numbers.iter().map(|number| *number as u64).collect();
+            draft.inputs.push(number);
+        }
+        if let Some(partitioning) = &mut draft.partitioning {
+            partitioning.join(node, &numbers);
+        }
+        Site::Workers(self.unspread(draft))
     }
 
     /// The rows of the draft, cut at `node`, go to the driver.
@@ -332,10 +494,8 @@ impl<'a> Placer<'a> {
         self.stage(node, &draft, cut, Exchange::Gather, merge);
     }
 
-    /// The rows of the draft, cut at `node`, go to every task of the stage that reads the result. Each pair of tasks has a
-    /// stream, which keeps a few MiB on their way: a task a worker makes them.
-    pub fn broadcast(&mut self, node: &PlanNode, mut draft: Draft) -> usize {
-        draft.tasks = draft.tasks.min(self.workers.count());
+    /// The rows of the draft, cut at `node`, go to every task of the stage that reads the result.
+    pub fn broadcast(&mut self, node: &PlanNode, draft: Draft) -> usize {
         self.stage(node, &draft, Cut::Subtree, Exchange::Broadcast, MergeStrategy::Concatenate)
     }
 
@@ -346,17 +506,27 @@ impl<'a> Placer<'a> {
         stage.merge = if stage.tasks == 1 { MergeStrategy::None } else { stage.merge };
     }
 
-    fn stage(&mut self, node: &PlanNode, draft: &Draft, cut: Cut, exchange: Exchange, merge: MergeStrategy) -> usize {
+    pub fn stage(
+        &mut self,
+        node: &PlanNode,
+        draft: &Draft,
+        cut: Cut,
+        exchange: Exchange,
+        merge: MergeStrategy,
+    ) -> usize {
+        let in_order = exchange == Exchange::Gather && cut == Cut::Subtree && draft.only_scans_its_part();
         self.stages.push(Stage {
             cut,
             node: node.id,
             exchange,
             mode: draft.mode,
-            tasks: draft.tasks,
+            tasks: if in_order { draft.tasks } else { draft.tasks.min(self.workers.count()) },
+            rows: node.estimated_rows,
             scans: draft.scans.clone(),
             inputs: draft.inputs.clone(),
             join: None,
             filter: None,
+            hash_keys: Vec::new(),
             merge,
         });
         self.stages.len() - 1
@@ -366,15 +536,34 @@ impl<'a> Placer<'a> {
 /// Fewer groups are combined on the driver, where tables of as many rows are not split either.
 const MANY_GROUPS: u64 = 100_000;
 
+/// Whether the operator's rows are the same in whatever order those of its children come; `None` if they come in the same
+/// order as those.
+fn hides_order(node: &PlanNode) -> Option<bool> {
+    match node.operator {
+        Operator::Filter | Operator::Projection | Operator::Unnest | Operator::Cte => None,
+        Operator::Union if node.all => None,
+        Operator::Aggregate => {
+            let calls = node.aggregate.as_ref().map_or(&[][..], |aggregate| aggregate.calls.as_slice());
+            Some(calls.iter().all(|call| !call.order_dependent))
+        }
+        Operator::Join | Operator::OrderBy | Operator::Union | Operator::SetOperation => Some(true),
+        Operator::Distinct => Some(!node.distinct_on),
+        // Ties, and windows without an order, are as the rows come.
+        _ => Some(false),
+    }
+}
+
+/// Whether rows must meet in it by keys.
+pub fn has_keys(node: &PlanNode) -> bool {
+    node.keys.first().is_some_and(|keys| !keys.is_empty())
+}
+
 fn has_constant_limit(node: &PlanNode) -> bool {
     node.limit.as_ref().is_some_and(|limit| limit.rows.is_some() && limit.offset.is_some())
 }
 
 /// How partial aggregates are merged, or why they can't be.
 fn merge_of_aggregate(aggregate: &Aggregate) -> Result<MergeStrategy, String> {
-    if aggregate.grouping_sets {
-        return Err("grouping sets are aggregated on the driver".into());
-    }
     for call in &aggregate.calls {
         if call.distinct {
             return Err(format!("{}(DISTINCT) is aggregated on the driver", call.name));
@@ -385,7 +574,7 @@ fn merge_of_aggregate(aggregate: &Aggregate) -> Result<MergeStrategy, String> {
     }
     Ok(match (aggregate.groups, aggregate.calls.is_empty()) {
         (0, _) => MergeStrategy::Aggregate,
-        (_, true) => MergeStrategy::Distinct,
-        (_, false) => MergeStrategy::GroupBy,
+        (_, true) if !aggregate.grouping_sets => MergeStrategy::Distinct,
+        _ => MergeStrategy::GroupBy,
     })
 }

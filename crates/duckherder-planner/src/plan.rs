@@ -87,15 +87,50 @@ pub struct PlanNode {
     /// UNION ALL rather than UNION, and so on.
     #[serde(default)]
     pub all: bool,
-    /// By how many keys all windows of the operator are partitioned; 0 if not all by the same.
-    #[serde(default)]
-    pub partition_keys: u64,
     /// Itself in a few words, if the plan is explained.
     #[serde(default)]
     pub label: String,
-    /// What its rows could be shuffled by, if the plan is explained: a text for each child.
+    /// For each child: the keys by which its rows must meet, if there are such.
     #[serde(default)]
-    pub keys: Vec<String>,
+    pub keys: Vec<Vec<ShuffleKey>>,
+    /// Columns that are those of its first child under another name.
+    #[serde(default)]
+    pub renames: Vec<Rename>,
+    /// Of a CTE and of those that read it: which one.
+    #[serde(default)]
+    pub cte: Option<u64>,
+    /// Of a CTE: what its definition gives; of who reads it: the names that these have there.
+    #[serde(default)]
+    pub columns: Vec<Column>,
+}
+
+/// The engine's name of a column, unique in a plan.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(transparent)]
+pub struct Column(pub String);
+
+/// One of the keys by which rows must meet.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct ShuffleKey {
+    /// The column that it is, if it is one.
+    #[serde(default)]
+    pub column: Option<Column>,
+    /// A row with NULL here need not meet any other.
+    #[serde(default)]
+    pub null_meets_none: bool,
+    /// As the user knows it, if the plan is explained.
+    #[serde(default)]
+    pub text: String,
+}
+
+/// A column that has the value of another.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Rename {
+    pub now: Column,
+    pub was: Column,
+    /// As another type of integers.
+    #[serde(default)]
+    pub cast: bool,
 }
 
 /// DuckDB's operator types, as far as the planner knows what to do with them.
@@ -119,6 +154,11 @@ pub enum Operator {
     SetOperation,
     /// Rows that are written in the query.
     Constants,
+    /// Rows that the optimizer has made, of a list after IN.
+    Collected,
+    /// Its first child is read by every [`CteScan`](Self::CteScan) below its second.
+    Cte,
+    CteScan,
     /// Anything else that only reads.
     Relational,
     /// Its second child runs several times.
@@ -146,9 +186,10 @@ impl From<String> for Operator {
             "UNION" => Self::Union,
             "EXCEPT" | "INTERSECT" => Self::SetOperation,
             "DUMMY_SCAN" | "EMPTY_RESULT" | "EXPRESSION_GET" => Self::Constants,
-            "CHUNK_GET" | "CTE" | "CTE_SCAN" | "DELIM_GET" | "DELIM_JOIN" | "JOIN" | "PIVOT" | "POSITIONAL_JOIN" => {
-                Self::Relational
-            }
+            "CHUNK_GET" => Self::Collected,
+            "CTE" => Self::Cte,
+            "CTE_SCAN" => Self::CteScan,
+            "DELIM_GET" | "DELIM_JOIN" | "JOIN" | "PIVOT" | "POSITIONAL_JOIN" => Self::Relational,
             "REC_CTE" => Self::RecursiveCte,
             "COPY_TO_FILE" | "CREATE_TABLE" | "INSERT" => Self::Write(name),
             _ => Self::Other(name),
@@ -161,8 +202,6 @@ impl From<String> for Operator {
 pub struct Join {
     #[serde(rename = "type")]
     pub kind: JoinKind,
-    /// Conditions `left = right`, NULLs equal or not.
-    pub equalities: u64,
     /// Each left row meets the nearest right one only.
     #[serde(default)]
     pub asof: bool,
@@ -308,7 +347,19 @@ pub struct Limit {
     pub offset: Option<u64>,
 }
 
+/// More rows that the optimizer has made are no part of a fragment: it has each as text.
+const MOST_WRITTEN_ROWS: u64 = 2_048;
+
 impl PlanNode {
+    /// Whether its rows stand in a fragment's text, wherever they are needed.
+    pub fn is_written_out(&self) -> bool {
+        match self.operator {
+            Operator::Constants => true,
+            Operator::Collected => self.estimated_rows.is_some_and(|rows| rows <= MOST_WRITTEN_ROWS),
+            _ => false,
+        }
+    }
+
     /// Itself and everything below.
     pub fn walk(&self) -> Vec<&PlanNode> {
         let mut found = vec![self];

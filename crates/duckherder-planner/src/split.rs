@@ -8,9 +8,10 @@ pub const ROW_GROUP_ROWS: u64 = 122_880;
 const ROWS_A_THREAD: u64 = 2 * ROW_GROUP_ROWS;
 /// Fewer rows a worker than this are not worth ranges.
 const MIN_ROWS_A_WORKER: u64 = 100;
-/// More tasks a worker than this cost more than they balance. Where all workers are in the driver's process, one is
-/// enough: they share its threads, all of which run each task.
-const MAX_TASKS_A_WORKER: u64 = 4;
+/// Tasks a worker elsewhere of a stage whose rows are read one task after the other: while some wait for their turn, it
+/// has others. Any other stage has one: a worker runs it with all of its threads, and a table that each task reads whole
+/// is read once. So it is where all workers are in the driver's process, whose threads they share.
+const TASKS_A_WORKER_IN_ORDER: u64 = 4;
 
 /// Who can run tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +27,12 @@ impl Workers {
         self.local + self.remote
     }
 
-    /// Tasks that a stage has at most.
+    /// Tasks of a stage at most whose rows are read one task after the other; of any other, there are as many as workers.
     pub fn most_tasks(self) -> u64 {
-        if self.remote == 0 { self.local } else { self.count() * MAX_TASKS_A_WORKER }
+        match (self.remote, self.count()) {
+            (0, count) | (_, count @ 1) => count,
+            (_, count) => count * TASKS_A_WORKER_IN_ORDER,
+        }
     }
 }
 

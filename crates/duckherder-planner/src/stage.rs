@@ -37,13 +37,17 @@ pub struct Stage {
     pub mode: Mode,
     /// Tasks to make; fewer if the table turns out to have fewer row groups.
     pub tasks: u64,
+    /// What all tasks together are estimated to give, before the cut divides anything.
+    pub rows: Option<u64>,
     pub scans: Vec<ScanUse>,
     /// The stages whose rows are shuffled or broadcast to this one's tasks, by number.
     pub inputs: Vec<usize>,
-    /// What its rows are shuffled for, if that is a join.
+    /// What its rows are shuffled for, if that is a join that may have those of a heavy key in several tasks.
     pub join: Option<JoinKind>,
     /// Rows that can meet none of another stage's are not sent.
     pub filter: Option<RuntimeFilter>,
+    /// The numbers of the consumer's keys that are hashed, in this order; all, if there are none.
+    pub hash_keys: Vec<u64>,
     pub merge: MergeStrategy,
 }
 
@@ -79,6 +83,8 @@ pub enum Exchange {
     Hash { consumer: u64, side: u64 },
     /// To every task of another stage, which needs all rows in each.
     Broadcast,
+    /// To the same task of each stage that reads the CTE, whose operator is `cte`.
+    Forward { cte: u64 },
 }
 
 /// What the tasks of a stage read of a table.

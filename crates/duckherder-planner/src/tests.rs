@@ -1,5 +1,6 @@
 //! Decisions about plans as the engine describes them.
 
+use crate::place::Placer;
 use crate::{Cut, Decision, Distribution, Exchange, Files, MergeStrategy, Mode, Plan, Workers, decide};
 
 /// `[name rows]` stands for a scan, `(OPERATOR fields child ...)` for another operator; ids follow the order.
@@ -23,10 +24,10 @@ fn node<'a>(text: &'a str, id: &mut u64) -> (String, &'a str) {
         return (format!(r#"{{"id":{own},"operator":"GET","estimated_rows":{rows},"scan":{scan}}}"#), rest);
     }
     let inside = text.strip_prefix('(').unwrap_or_else(|| panic!("{text}"));
-    // The first child, or the end; brackets inside JSON stand behind a colon.
+    // The first child, or the end; brackets inside JSON stand behind a colon, a comma or another.
     let end = inside
         .char_indices()
-        .find(|(at, c)| matches!(c, '(' | ')') || (*c == '[' && !inside[..*at].ends_with(':')))
+        .find(|(at, c)| matches!(c, '(' | ')') || (*c == '[' && !inside[..*at].ends_with([':', ',', '['])))
         .map(|(at, _)| at)
         .unwrap();
     let (operator, fields) = inside[..end].trim().split_once(' ').unwrap_or((inside[..end].trim(), ""));
@@ -90,10 +91,7 @@ fn files_that_are_not_worth_it_stay_on_the_driver() {
 
 #[test]
 fn files_beside_tables_are_read_by_every_task() {
-    let join = plan(
-        r#"(COMPARISON_JOIN "join":{"type":"INNER","equalities":1} [f 1000] [b 1000000])"#,
-        r#""distribution":"always","#,
-    );
+    let join = plan(r#"(COMPARISON_JOIN "join":{"type":"INNER"} [f 1000] [b 1000000])"#, r#""distribution":"always","#);
     let distribution = decided(&of_files(join, some_files(2, 1000)));
     let whole: Vec<bool> = distribution.stages[0].scans.iter().map(|scan| scan.whole).collect();
     assert_eq!(whole.len(), 2, "{distribution:?}");
@@ -125,6 +123,46 @@ fn elsewhere(text: &str) -> Distribution {
     }
 }
 
+/// One worker elsewhere runs all that one task can, without an exchange.
+#[test]
+fn one_worker_has_one_task() {
+    for kind in ["INNER", "LEFT", "RIGHT", "FULL", "SEMI", "ANTI", "MARK", "SINGLE", "RIGHT_SEMI", "RIGHT_ANTI"] {
+        let text = format!("(ORDER_BY ({} ({} [x 9000000] [y 8000000])))", sum(1), join(kind));
+        let plan = plan(&text, r#""distribution":"always","#);
+        let Decision::Distributed(found) = decide(&plan, Workers { local: 0, remote: 1 }) else { panic!("{kind}") };
+        assert_eq!(cuts(&found), [(Cut::Subtree, 0, Exchange::Gather)], "{kind}");
+        assert_eq!(found.stages[0].tasks, 1, "{kind}");
+    }
+}
+
+/// What every task reads whole would be read once a task.
+#[test]
+fn a_worker_has_several_tasks_only_where_rows_are_read_in_order() {
+    let tasks = |text: &str| elsewhere(text).stages.iter().map(|stage| stage.tasks).collect::<Vec<_>>();
+    assert_eq!(tasks("(FILTER [t 9000000])"), [16]);
+    assert_eq!(tasks(&format!("({} [t 9000000])", sum(0))), [4]);
+    assert_eq!(tasks(&format!("({} [t 9000000] [small 1000])", join("LEFT"))), [4]);
+    assert_eq!(tasks("(ORDER_BY [t 9000000])"), [4]);
+    assert_eq!(tasks("(INTERSECT [t 9000000] [u 600000])"), [4, 4, 4]);
+}
+
+/// To decode them again costs less than to move them.
+#[test]
+fn files_are_rather_read_again_than_shuffled() {
+    let text = format!("({} [y 6000000] [x 1500000])", join("INNER"));
+    let mut plan = plan(&text, r#""distribution":"always","#);
+    for scan in plan.root.preorder_scans_mut() {
+        let rows = vec![vec![100_000; (scan.rows / 100_000) as usize]];
+        let files =
+            Files { paths: vec![scan.name.clone()], row_groups: rows, bytes: vec![1 << 28], ..Files::default() };
+        (scan.shared_table, scan.database, scan.files) = (false, String::new(), Some(files));
+    }
+    let Decision::Distributed(found) = decide(&plan, Workers { local: 0, remote: 8 }) else { panic!("local") };
+    assert_eq!(cuts(&found), [(Cut::Subtree, 0, Exchange::Gather)]);
+    let whole: Vec<_> = found.stages[0].scans.iter().map(|scan| (scan.scan, scan.whole)).collect();
+    assert_eq!(whole, [(0, false), (1, true)]);
+}
+
 fn reason(plan: &Plan, workers: u64) -> String {
     match decide(plan, Workers { local: workers, remote: 0 }) {
         Decision::Local { reason } => reason,
@@ -149,7 +187,9 @@ fn sum(groups: u64) -> String {
 }
 
 fn join(kind: &str) -> String {
-    format!(r#"COMPARISON_JOIN "join":{{"type":"{kind}","equalities":1}}"#)
+    format!(
+        r#"COMPARISON_JOIN "join":{{"type":"{kind}"}},"keys":[[{{"column":"l","null_meets_none":true}}],[{{"column":"r","null_meets_none":true}}]]"#
+    )
 }
 
 #[test]
@@ -164,16 +204,32 @@ fn an_aggregate_is_split_where_its_states_can_be_exported() {
 
 #[test]
 fn other_aggregates_run_on_the_driver_over_the_filtered_rows() {
-    for (from, to) in [
-        (r#""exportable":true"#, r#""exportable":false"#),
-        (r#""distinct":false"#, r#""distinct":true"#),
-        (r#""grouping_sets":false"#, r#""grouping_sets":true"#),
-    ] {
+    for (from, to) in [(r#""exportable":true"#, r#""exportable":false"#), (r#""distinct":false"#, r#""distinct":true"#)]
+    {
         let text = format!("(PROJECTION ({} (FILTER [t 500000])))", sum(1)).replace(from, to);
         let split = distributed(&text);
         assert_eq!(cuts(&split), [(Cut::Subtree, 2, Exchange::Gather)]);
         assert!(!split.notes.is_empty());
     }
+}
+
+/// Tasks group by all keys; each grouping set is combined of their groups.
+#[test]
+fn grouping_sets_are_combined_of_states() {
+    let text = sum(2).replace(r#""grouping_sets":false"#, r#""grouping_sets":true"#);
+    let split = distributed(&format!("({text} [t 500000])"));
+    assert_eq!(cuts(&split), [(Cut::PartialAggregate, 0, Exchange::Gather)]);
+    assert_eq!(split.stages[0].merge, MergeStrategy::GroupBy);
+    let many = elsewhere(&format!(r#"({text},"estimated_rows":5000000 [t 9000000])"#));
+    assert_eq!(cuts(&many), [(Cut::PartialAggregate, 0, Exchange::Gather)]);
+}
+
+/// The list after IN is part of the fragment, unless it is long.
+#[test]
+fn a_list_that_the_optimizer_has_made_goes_with_the_fragment() {
+    let text = |rows: u64| format!("({} [t 500000] (CHUNK_GET \"estimated_rows\":{rows}))", join("MARK"));
+    assert_eq!(cuts(&always(&text(10))), [(Cut::Subtree, 0, Exchange::Gather)]);
+    assert_eq!(cuts(&always(&text(1_000_000))), [(Cut::Subtree, 1, Exchange::Gather)]);
 }
 
 #[test]
@@ -280,7 +336,7 @@ fn a_side_that_picks_rows_is_not_made_several_times() {
         let split = always(&format!("({} [large 9000000] ({small} [small 200000]))", join("INNER")));
         assert!(split.stages.iter().flat_map(|stage| &stage.scans).all(|scan| !scan.whole), "{small}");
     }
-    let nearest = r#"ASOF_JOIN "join":{"type":"INNER","equalities":0,"asof":true}"#;
+    let nearest = r#"ASOF_JOIN "join":{"type":"INNER","asof":true}"#;
     let split = always(&format!("({} [large 9000000] ({nearest} [x 200000] [y 200000]))", join("INNER")));
     assert!(split.stages.iter().flat_map(|stage| &stage.scans).all(|scan| scan.scan != 1 || !scan.whole));
 }
@@ -292,7 +348,7 @@ fn a_side_whose_rows_are_kept_is_not_whole() {
         let split = always(&format!("({} {text})", join(kind)));
         assert!(split.stages.iter().flat_map(|stage| &stage.scans).all(|scan| scan.scan == 0 || !scan.whole), "{kind}");
     }
-    let no_keys = r#"(ANY_JOIN "join":{"type":"FULL","equalities":0} [x 1000000] [y 1000])"#;
+    let no_keys = r#"(ANY_JOIN "join":{"type":"FULL"} [x 1000000] [y 1000])"#;
     let both = [(Cut::Subtree, 1, Exchange::Gather), (Cut::Subtree, 2, Exchange::Gather)];
     assert_eq!(cuts(&always(no_keys)), both);
 }
@@ -302,7 +358,7 @@ fn a_side_whose_rows_are_kept_is_not_whole() {
 fn a_side_of_few_rows_out_of_many_is_broadcast() {
     let text = |kind: &str| {
         format!(
-            r#"(COMPARISON_JOIN "join":{{"type":"{kind}","equalities":1,"asof":false}} [large 5000000] (FILTER "estimated_rows":1000 [customer 100000]))"#
+            r#"(COMPARISON_JOIN "join":{{"type":"{kind}","asof":false}},"keys":[[{{"column":"l"}}],[{{"column":"r"}}]] [large 5000000] (FILTER "estimated_rows":1000 [customer 100000]))"#
         )
     };
     let always = |kind: &str| plan(&text(kind), r#""distribution":"always","#);
@@ -325,7 +381,7 @@ fn a_side_of_few_rows_out_of_many_is_broadcast() {
 
 #[test]
 fn an_asof_join_divides_its_left_side_only() {
-    let text = r#"(ASOF_JOIN "join":{"type":"INNER","equalities":0,"asof":true} [small 1000] [large 1000000])"#;
+    let text = r#"(ASOF_JOIN "join":{"type":"INNER","asof":true} [small 1000] [large 1000000])"#;
     let scans = &always(text).stages[0].scans;
     assert!(scans.iter().any(|scan| scan.scan == 1 && scan.whole));
 }
@@ -370,7 +426,7 @@ fn equal_rows_of_a_set_operation_meet() {
 /// A window over all rows can't be divided; one a key can.
 #[test]
 fn windows_are_shuffled_by_their_keys() {
-    let keyed = always(r#"(WINDOW "partition_keys":1 [t 500000])"#);
+    let keyed = always(r#"(WINDOW "keys":[[{"column":"k"}]] [t 500000])"#);
     assert_eq!(cuts(&keyed), [(Cut::Subtree, 1, hash(0, 0)), (Cut::Subtree, 0, Exchange::Gather)]);
     assert_eq!(cuts(&always("(WINDOW [t 500000])")), [(Cut::Subtree, 1, Exchange::Gather)]);
 }
@@ -407,4 +463,197 @@ fn rows_that_meet_none_of_a_smaller_side_are_left_out() {
     assert_eq!(of("INNER", large, small, 5_000_000), []);
     assert_eq!(of("INNER", large, large / 3, 1_000_000), []);
     assert_eq!(of("INNER", 90_000_000, 9_000_000, 1_000_000), []);
+}
+
+/// Keys by which the rows of a child meet: columns, `=` where NULLs meet none.
+fn keys(sides: &[&[(&str, bool)]]) -> String {
+    let side = |side: &&[(&str, bool)]| {
+        let key = |(column, null_meets_none): &(&str, bool)| {
+            format!(r#"{{"column":"{column}","null_meets_none":{null_meets_none}}}"#)
+        };
+        format!("[{}]", side.iter().map(key).collect::<Vec<_>>().join(","))
+    };
+    format!(r#""keys":[{}]"#, sides.iter().map(side).collect::<Vec<_>>().join(","))
+}
+
+fn join_by(kind: &str, left: &[(&str, bool)], right: &[(&str, bool)]) -> String {
+    format!(r#"COMPARISON_JOIN "join":{{"type":"{kind}"}},"estimated_rows":9000000,{}"#, keys(&[left, right]))
+}
+
+fn many_groups(by: &[(&str, bool)], now: &str) -> String {
+    let renames: Vec<_> = by.iter().map(|(was, _)| format!(r#"{{"now":"{now}","was":"{was}"}}"#)).collect();
+    format!(r#"{},"estimated_rows":5000000,{},"renames":[{}]"#, sum(by.len() as u64), keys(&[by]), renames.join(","))
+}
+
+/// How many stages shuffle their rows.
+fn shuffles(distribution: &Distribution) -> usize {
+    distribution.stages.iter().filter(|stage| matches!(stage.exchange, Exchange::Hash { .. })).count()
+}
+
+const A: (&str, bool) = ("a", true);
+const B: (&str, bool) = ("b", true);
+const C: (&str, bool) = ("c", true);
+
+#[test]
+fn an_aggregate_by_the_keys_of_its_join_needs_no_other_shuffle() {
+    let group = [("b", false)];
+    for (kind, expected) in [("INNER", 2), ("LEFT", 3), ("RIGHT", 3), ("FULL", 3)] {
+        let text = format!("({} ({} [x 9000000] [y 9000000]))", many_groups(&group, "g"), join_by(kind, &[A], &[B]));
+        let split = elsewhere(&text);
+        assert_eq!(shuffles(&split), expected, "{kind}: {split:?}");
+        // What meets in one task is not spread.
+        let spread = split.stages.iter().filter(|stage| stage.join.is_some()).count();
+        assert_eq!(spread, if expected == 2 { 0 } else { 2 }, "{kind}");
+    }
+    // Of two keys, one is enough; one that is none of the groups is not.
+    for (keys, expected) in [([A, C], 2), ([A, ("d", true)], 3)] {
+        let by = [("a", false), ("c", false)];
+        let text =
+            format!("({} ({} [x 9000000] [y 9000000]))", many_groups(&by, "g"), join_by("INNER", &keys, &[B, B]));
+        assert_eq!(shuffles(&elsewhere(&text.replace(r#""column":"b""#, r#""text":"b + 1""#))), expected);
+    }
+}
+
+#[test]
+fn windows_and_distinct_rows_stay_where_their_keys_are() {
+    let grouped = format!("({} [t 9000000])", many_groups(&[A], "g"));
+    for above in [r#"WINDOW "keys":[[{"column":"g"},{"column":"h"}]]"#, r#"DISTINCT "keys":[[{"column":"g"}]]"#] {
+        let split = elsewhere(&format!("({above} {grouped})"));
+        assert_eq!(cuts(&split), [(Cut::Subtree, 2, hash(1, 0)), (Cut::Subtree, 0, Exchange::Gather)], "{above}");
+    }
+    // A projection renames columns, or loses them.
+    for (now, expected) in [("h", 1), ("other", 2)] {
+        let renamed = format!(r#"(PROJECTION "renames":[{{"now":"{now}","was":"g"}}] {grouped})"#);
+        assert_eq!(shuffles(&elsewhere(&format!(r#"(WINDOW "keys":[[{{"column":"h"}}]] {renamed})"#))), expected);
+    }
+}
+
+#[test]
+fn joins_by_the_same_keys_are_one_stage() {
+    let inner = format!("({} [x 9000000] [y 9000000])", join_by("INNER", &[A], &[B]));
+    for own in [A, B] {
+        let other = ("other", true);
+        let above = join_by("LEFT", &[("z", true), own], &[other, C]);
+        let split = elsewhere(&format!("({above} {inner} [z 9000000])"));
+        assert_eq!(shuffles(&split), 3, "{split:?}");
+        // The third table is divided by what the first two are divided by.
+        let third = split.stages.iter().find(|stage| stage.node == 4).unwrap();
+        assert_eq!((third.exchange, third.hash_keys.as_slice()), (hash(0, 1), &[1][..]));
+        assert_eq!(split.stages.last().unwrap().inputs, [0, 1, 2]);
+    }
+    // Groups of both sides are where their partners are.
+    let sides = [many_groups(&[A], "g"), many_groups(&[B], "h")];
+    let text = format!(
+        "({} ({} [x 9000000]) ({} [y 9000000]))",
+        join_by("FULL", &[("g", true)], &[("h", true)]),
+        sides[0],
+        sides[1]
+    );
+    let split = elsewhere(&text);
+    assert_eq!(shuffles(&split), 2, "{split:?}");
+    assert_eq!(split.stages.last().unwrap().inputs, [0, 1]);
+}
+
+/// `c` is NULL where a left row had no partner, whatever its key; after another join the key is no longer NULL.
+#[test]
+fn nulls_of_an_outer_join_are_not_taken_for_its_key() {
+    let left = format!("({} [x 9000000] [y 9000000])", join_by("LEFT", &[A], &[C]));
+    let inner = format!("({} {left} [z 9000000])", join_by("INNER", &[A], &[B]));
+    for (group, expected) in [("a", 3), ("b", 3), ("c", 4)] {
+        let split = elsewhere(&format!("({} {inner})", many_groups(&[(group, false)], "g")));
+        assert_eq!(shuffles(&split), expected, "{group}: {split:?}");
+    }
+    // Where NULLs are equal, they must not be anywhere.
+    let nulls = join_by("INNER", &[("a", false)], &[("b", false)]);
+    assert_eq!(shuffles(&elsewhere(&format!("({nulls} {left} [z 9000000])"))), 4);
+}
+
+/// An integer of another type is equal, but not its hash.
+#[test]
+fn a_cast_key_serves_groups_but_not_joins() {
+    let renamed = |cast: bool| {
+        format!(
+            r#"(PROJECTION "estimated_rows":9000000,"renames":[{{"now":"n","was":"g","cast":{cast}}}] ({} [t 9000000]))"#,
+            many_groups(&[A], "g")
+        )
+    };
+    let window = format!(r#"(WINDOW "keys":[[{{"column":"n"}}]] {})"#, renamed(true));
+    assert_eq!(shuffles(&elsewhere(&window)), 1);
+    for (cast, expected) in [(true, 3), (false, 2)] {
+        let joined = format!("({} {} [y 9000000])", join_by("INNER", &[("n", true)], &[B]), renamed(cast));
+        assert_eq!(shuffles(&elsewhere(&joined)), expected);
+    }
+}
+
+/// A CTE that others read: a definition of 9000000 rows, and who reads it, `@` where that is.
+fn cte(reader: &str) -> String {
+    let scan = r#"(CTE_SCAN "cte":7,"columns":["s"],"estimated_rows":9000000)"#;
+    let definition = r#"(FILTER "estimated_rows":9000000 [t 9000000])"#;
+    format!(r#"(CTE "cte":7,"columns":["d"] {definition} {})"#, reader.replace('@', scan))
+}
+
+fn forwards(distribution: &Distribution) -> usize {
+    distribution.stages.iter().filter(|stage| matches!(stage.exchange, Exchange::Forward { .. })).count()
+}
+
+#[test]
+fn every_reader_of_a_cte_is_a_stage_over_one_that_runs_once() {
+    let joined = format!("({} ({} @ @))", sum(0), join("INNER"));
+    let split = elsewhere(&cte(&joined));
+    let expected = [
+        (Cut::Subtree, 1, Exchange::Forward { cte: 0 }),
+        (Cut::Subtree, 5, hash(4, 0)),
+        (Cut::Subtree, 6, hash(4, 1)),
+        (Cut::PartialAggregate, 3, Exchange::Gather),
+    ];
+    assert_eq!(cuts(&split), expected);
+    let inputs: Vec<_> = split.stages.iter().map(|stage| stage.inputs.as_slice()).collect();
+    assert_eq!(inputs, [&[][..], &[0], &[0], &[1, 2]]);
+    // A table is read once, whoever reads the CTE.
+    assert_eq!(split.stages.iter().flat_map(|stage| &stage.scans).count(), 1);
+    // Readers have the tasks that the CTE has.
+    assert_eq!(split.stages[0].tasks, split.stages[1].tasks);
+}
+
+#[test]
+fn the_driver_has_a_cte_that_several_of_its_parts_read_or_one_in_order() {
+    let recursive = format!("({} @ (REC_CTE [t 9000000] @))", join("INNER"));
+    for reader in [r#"(UNION "all":true @ @)"#, "(FILTER @)", &recursive, r#"(LIMIT "limit":{"rows":5,"offset":0} @)"#]
+    {
+        assert_eq!(cuts(&elsewhere(&cte(reader))), [(Cut::Subtree, 1, Exchange::Gather)], "{reader}");
+    }
+    // Only rows that need not leave the driver's process may not be shuffled.
+    let auto = Placer::new(&plan(&cte("(FILTER @)"), ""), FOUR).place_all();
+    assert_eq!(forwards(&auto), 0);
+}
+
+/// Otherwise the groups would come to the driver, and the join with them.
+#[test]
+fn groups_of_a_cte_that_a_join_reads_stay_in_tasks() {
+    let groups = sum(1).replace("AGGREGATE ", r#"AGGREGATE "keys":[[{"column":"s"}]],"estimated_rows":10,"#);
+    let split = elsewhere(&cte(&format!("({} @ ({groups} @))", join("SEMI"))));
+    assert_eq!((forwards(&split), split.gathered().count()), (1, 1), "{split:?}");
+    assert_eq!(split.stages.last().unwrap().node, 0);
+}
+
+/// What reads a CTE by the keys that it is divided by is divided already; but not both sides by one reader.
+#[test]
+fn a_cte_hands_on_by_what_it_is_divided() {
+    let definition = format!("({} [t 9000000])", many_groups(&[A], "d"));
+    let scan = |name: &str| format!(r#"(CTE_SCAN "cte":7,"columns":["{name}"],"estimated_rows":5000000)"#);
+    let joined = format!("({} {} {})", join_by("INNER", &[("x", true)], &[("y", true)]), scan("x"), scan("y"));
+    let split = elsewhere(&format!(r#"(CTE "cte":7,"columns":["d"] {definition} {joined})"#));
+    assert_eq!(shuffles(&split), 2, "{split:?}");
+    let distinct = format!(r#"(DISTINCT "keys":[[{{"column":"x"}}]] {})"#, scan("x"));
+    let split = elsewhere(&format!(r#"(CTE "cte":7,"columns":["d"] {definition} {distinct})"#));
+    assert_eq!((shuffles(&split), forwards(&split)), (1, 1), "{split:?}");
+}
+
+/// Where joins are read by a join that can only divide its other side, they are broadcast.
+#[test]
+fn a_join_is_broadcast_where_there_is_no_other_way() {
+    let inner = format!("({} (FILTER \"estimated_rows\":900 @) [u 9000000])", join("SEMI"));
+    let split = elsewhere(&cte(&format!("({} @ {inner})", join("MARK"))));
+    assert_eq!((forwards(&split), split.gathered().count()), (1, 1), "{split:?}");
+    assert!(split.stages.iter().any(|stage| stage.exchange == Exchange::Broadcast), "{split:?}");
 }

@@ -27,7 +27,7 @@ pub trait Command: Message + Default {
 macro_rules! command {
     ($($message:ident),+ $(,)?) => {
         $(impl $crate::any::Command for $message {
-            const TYPE_URL: &'static str = concat!("type.googleapis.com/duckherder.v3.", stringify!($message));
+            const TYPE_URL: &'static str = concat!("type.googleapis.com/duckherder.v4.", stringify!($message));
         })+
     };
 }

@@ -47,6 +47,10 @@ pub struct RunTask {
     /// Leave out the rows that are not in this Bloom filter; empty: leave out none.
     #[prost(bytes = "vec", tag = "14")]
     pub filter: Vec<u8>,
+    /// The same task, over rows of the same columns, has come before and may come again: its plan is worth keeping. Its
+    /// rows have no order that would have to be kept.
+    #[prost(bool, tag = "15")]
+    pub repeated: bool,
 }
 
 /// A key that has so many rows that they are spread over all partitions, where each meets all of the other side's.
@@ -83,12 +87,15 @@ pub struct TaskInput {
     /// The Arrow schema of the rows, IPC-encoded.
     #[prost(bytes = "vec", tag = "3")]
     pub schema: Vec<u8>,
+    /// How many rows are expected: no promise, the task is planned with it.
+    #[prost(uint64, optional, tag = "4")]
+    pub rows: Option<u64>,
 }
 
 /// One stream of rows of an input.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct InputSource {
-    /// `grpc://host:port`
+    /// `grpc://host:port`, or nothing: a partition of a task of the same worker.
     #[prost(string, tag = "1")]
     pub location: String,
     /// The packed [`ReadSplit`] or [`ReadPartition`] to ask that place for.

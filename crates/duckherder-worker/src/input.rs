@@ -7,21 +7,25 @@ use std::task::{Context, Poll};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::sql::Any;
 use arrow_flight::{IpcMessage, Ticket};
 use duckherder_engine::{BatchSource, EngineError};
 use duckherder_proto::MAX_MESSAGE_BYTES;
+use duckherder_proto::any::Command;
 use duckherder_proto::decode::{BatchStream, Received};
 use duckherder_proto::error::ErrorDetail;
 use duckherder_proto::task::{InputSource, ReadPartition, TaskInput};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use prost::Message;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::error::Result;
+use crate::error::{Result, WorkerError};
 use crate::fan_in::FanIn;
 use crate::peers::Peers;
 use crate::shuffle::{PartitionReader, Rows, ShuffleStore};
+use crate::task::Place;
 
 /// Batches of one source that may wait: what comes after them waits where it was made.
 const QUEUE_BATCHES: usize = 1;
@@ -29,6 +33,8 @@ const QUEUE_BATCHES: usize = 1;
 /// A relation that arrives from several sources at once. One source keeps its order; the rows of several have none.
 pub struct Input {
     schema: SchemaRef,
+    /// What is expected of all sources together.
+    rows: Option<u64>,
     sources: Vec<Mutex<Source>>,
     fan_in: Arc<FanIn>,
     /// Whose turn it is: a source that always has something must not keep the others waiting.
@@ -54,20 +60,34 @@ pub enum Item {
 }
 
 impl Input {
-    pub fn new(schema: SchemaRef, sources: Vec<Source>) -> Arc<Self> {
+    /// `rows`: how many are expected.
+    pub fn new(schema: SchemaRef, rows: Option<u64>, sources: Vec<Source>) -> Arc<Self> {
         let sources = sources.into_iter().map(Mutex::new).collect();
-        Arc::new(Self { schema, sources, fan_in: Arc::default(), next: AtomicUsize::new(0) })
+        Arc::new(Self { schema, rows, sources, fan_in: Arc::default(), next: AtomicUsize::new(0) })
     }
 
     /// Asks all sources of a task's input for their rows, which come as DuckDB reads them.
     ///
     /// # Errors
     /// The schema or a location is malformed.
-    pub fn open(input: &TaskInput, peers: &Peers, runtime: &Handle) -> Result<Arc<Self>> {
+    pub(crate) fn open(input: &TaskInput, place: &Place, runtime: &Handle) -> Result<Arc<Self>> {
         let schema: SchemaRef = Arc::new(Schema::try_from(IpcMessage(input.schema.clone().into()))?);
-        let sources = input.sources.iter().map(|source| Source::remote(source, &schema, peers, runtime));
-        Ok(Self::new(Arc::clone(&schema), sources.collect::<Result<Vec<_>>>()?))
+        let source = |source: &InputSource| match source.location.is_empty() {
+            true => Ok(Source::local(&place.store, &own_partition(&source.ticket)?)),
+            false => Source::remote(source, &schema, &place.peers, runtime),
+        };
+        let sources = input.sources.iter().map(source).collect::<Result<Vec<_>>>()?;
+        Ok(Self::new(Arc::clone(&schema), input.rows, sources))
     }
+}
+
+/// The partition of a task of this process that a source names.
+fn own_partition(ticket: &[u8]) -> Result<ReadPartition> {
+    let malformed = |error| WorkerError::Invalid(format!("malformed ticket of an input: {error}"));
+    let any = Any::decode(ticket).map_err(malformed)?;
+    let wanted = ReadPartition::from_any(&any).map_err(malformed)?;
+    wanted
+        .ok_or_else(|| WorkerError::Invalid(format!("an input is {}, which no task of this worker has", any.type_url)))
 }
 
 impl Source {
@@ -180,6 +200,10 @@ impl BatchSource for Input {
         self.sources.len()
     }
 
+    fn estimated_rows(&self) -> Option<u64> {
+        self.rows
+    }
+
     /// Every partition is a reader of all sources.
     fn poll_next(&self, _partition: usize, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, EngineError>>> {
         // What is on disk is read when no source is locked any more.
@@ -231,7 +255,7 @@ mod tests {
         for _ in 0..100 {
             partitions.push(0, batch.clone()).unwrap();
         }
-        partitions.end();
+        partitions.end(0, None).unwrap();
         partitions.wait_until_read().unwrap();
     }
 

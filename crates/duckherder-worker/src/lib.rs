@@ -12,6 +12,7 @@
 // tonic's `Status` is what its service traits return; boxing it would only move the cost.
 #![allow(clippy::result_large_err)]
 
+mod connections;
 mod error;
 pub mod fan_in;
 pub mod files;

@@ -17,6 +17,7 @@ use futures::{Stream, StreamExt, stream};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::connections::TaskConnections;
 use crate::error::{Result, WorkerError};
 use crate::peers::Peers;
 use crate::shuffle::ShuffleStore;
@@ -24,16 +25,18 @@ use crate::{files, serve, task};
 
 type Rows<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// The worker's database, its connections to other processes, and the rows that those fetch.
+/// The worker's database and its connections, those to other processes, and the rows that these fetch.
 pub struct WorkerService {
     database: Database,
+    connections: Arc<TaskConnections>,
     peers: Arc<Peers>,
     store: Arc<ShuffleStore>,
 }
 
 impl WorkerService {
     pub fn new(database: Database) -> Self {
-        Self { database, peers: Arc::default(), store: Arc::default() }
+        let connections = Arc::new(TaskConnections::new(database.clone()));
+        Self { database, connections, peers: Arc::default(), store: Arc::default() }
     }
 
     /// Threads of its DuckDB.
@@ -52,9 +55,10 @@ impl WorkerService {
             }
             Ok(())
         };
-        tokio::task::spawn_blocking(load)
-            .await
-            .map_err(|error| WorkerError::Invalid(format!("loading {name} failed: {error}")))?
+        let loaded = tokio::task::spawn_blocking(load).await;
+        // Names in the plans that are kept may mean something else now.
+        self.connections.forget();
+        loaded.map_err(|error| WorkerError::Invalid(format!("loading {name} failed: {error}")))?
     }
 }
 
@@ -81,8 +85,12 @@ impl FlightService for WorkerService {
         let Some(run) = RunTask::from_any(&any).map_err(malformed)? else {
             return Err(WorkerError::Invalid(format!("a worker runs tasks, not {}", any.type_url)).into());
         };
-        let place = task::Place { peers: Arc::clone(&self.peers), store: Arc::clone(&self.store) };
-        Ok(Response::new(task::run(self.database.clone(), place, run).boxed()))
+        let place = task::Place {
+            connections: Arc::clone(&self.connections),
+            peers: Arc::clone(&self.peers),
+            store: Arc::clone(&self.store),
+        };
+        Ok(Response::new(task::run(place, run).boxed()))
     }
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::Schema;
 use arrow_flight::FlightData;
-use duckherder_engine::{Connection, CpuMeter, Database, EngineError, Interrupter, ResultStream};
+use duckherder_engine::{Connection, CpuMeter, EngineError, Interrupter, ResultStream};
 use duckherder_proto::any::Command;
 use duckherder_proto::encode::{BatchEncoder, nanoseconds};
 use duckherder_proto::task::{RunTask, TaskMade, TaskMoved};
@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use crate::connections::{TaskConnection, TaskConnections};
 use crate::error::Result;
 use crate::files;
 use crate::input::Input;
@@ -26,36 +27,43 @@ use crate::shuffle::{
 /// Messages that may wait to be sent.
 const QUEUE_MESSAGES: usize = 4;
 
-/// Where a task gets rows from, and where its own wait.
+/// What a task runs on, where it gets rows from, and where its own wait.
 pub struct Place {
+    pub connections: Arc<TaskConnections>,
     pub peers: Arc<Peers>,
     pub store: Arc<ShuffleStore>,
 }
 
 /// Runs a task; dropping the stream stops it. To be called inside the runtime.
-pub fn run(
-    database: Database,
-    place: Place,
-    task: RunTask,
-) -> impl Stream<Item = Result<FlightData, Status>> + Send + 'static {
+pub fn run(place: Place, task: RunTask) -> impl Stream<Item = Result<FlightData, Status>> + Send + 'static {
     let (sender, receiver) = mpsc::channel(QUEUE_MESSAGES);
     let cancel = Arc::new(Cancel::default());
     let on_drop = CancelOnDrop(Arc::clone(&cancel));
     let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
-        let running = Running { database: &database, place: &place, task: &task, cancel: &cancel, runtime: &runtime };
-        let run = || match task.partitions {
-            0 => running.send_rows(&sender),
-            _ => running.keep_rows(&sender),
+        let running = Running { place: &place, task: &task, cancel: &cancel, runtime: &runtime };
+        let run = || -> Result<TaskConnection> {
+            let mut connection = place.connections.open(&task)?;
+            match task.partitions {
+                0 => running.send_rows(&mut connection, &sender)?,
+                _ => running.keep_rows(&mut connection, &sender)?,
+            }
+            for input in &task.inputs {
+                connection.connection.unregister_input(&input.name)?;
+            }
+            Ok(connection)
         };
         // Whoever waits for rows would wait for ever.
         let sent = catch_unwind(AssertUnwindSafe(run))
             .unwrap_or_else(|_| Err(EngineError::internal(format!("task {} panicked", task.task)).into()));
         cancel.finish();
-        if let Err(error) = sent {
-            tracing::debug!(query = task.query_id, stage = task.stage, task = task.task, %error, "task failed");
-            // The driver has gone if this fails.
-            let _ = sender.blocking_send(Err(error.into()));
+        match sent {
+            Ok(connection) => place.connections.give_back(connection),
+            Err(error) => {
+                tracing::debug!(query = task.query_id, stage = task.stage, task = task.task, %error, "task failed");
+                // The driver has gone if this fails.
+                let _ = sender.blocking_send(Err(error.into()));
+            }
         }
     });
     ReceiverStream::new(receiver).map(move |message| {
@@ -66,7 +74,6 @@ pub fn run(
 
 /// A task and what it works with.
 struct Running<'a> {
-    database: &'a Database,
     place: &'a Place,
     task: &'a RunTask,
     cancel: &'a Cancel,
@@ -75,15 +82,14 @@ struct Running<'a> {
 
 impl Running<'_> {
     /// Starts the task's fragment over its inputs.
-    fn start(&self, connection: &Connection) -> Result<ResultStream> {
+    fn start(&self, connection: &mut TaskConnection) -> Result<ResultStream> {
         files::check(&self.task.files)?;
-        apply_settings(connection, self.task)?;
         for input in &self.task.inputs {
-            connection.register_input(&input.name, Input::open(input, &self.place.peers, self.runtime)?)?;
+            connection.connection.register_input(&input.name, Input::open(input, self.place, self.runtime)?)?;
         }
-        let rows = connection.query(&self.task.fragment)?;
+        let rows = connection.start(&self.task.fragment)?;
         // DuckDB forgets an interrupt that comes before the statement starts.
-        self.go_on(Stop::Statement(connection.interrupter()))?;
+        self.go_on(Stop::Statement(connection.connection.interrupter()))?;
         Ok(rows)
     }
 
@@ -100,10 +106,13 @@ impl Running<'_> {
         Ok(self.task.analyzed.then(|| connection.measure_cpu()).transpose()?)
     }
 
-    fn send_rows(&self, sender: &mpsc::Sender<Result<FlightData, Status>>) -> Result<()> {
-        let connection = self.database.connect()?;
-        let meter = self.meter(&connection)?;
-        let rows = self.start(&connection)?;
+    fn send_rows(
+        &self,
+        connection: &mut TaskConnection,
+        sender: &mpsc::Sender<Result<FlightData, Status>>,
+    ) -> Result<()> {
+        let meter = self.meter(&connection.connection)?;
+        let rows = self.start(connection)?;
         let (mut encoder, schema) = BatchEncoder::new(rows.schema());
         let mut messages = vec![schema];
         let send = |messages: &mut Vec<FlightData>| -> Result<()> {
@@ -124,14 +133,17 @@ impl Running<'_> {
     }
 
     /// Runs a task whose rows others fetch; ends once they have.
-    fn keep_rows(&self, sender: &mpsc::Sender<Result<FlightData, Status>>) -> Result<()> {
-        let connection = self.database.connect()?;
-        let meter = self.meter(&connection)?;
-        let rows = self.start(&connection)?;
+    fn keep_rows(
+        &self,
+        connection: &mut TaskConnection,
+        sender: &mpsc::Sender<Result<FlightData, Status>>,
+    ) -> Result<()> {
+        let meter = self.meter(&connection.connection)?;
+        let rows = self.start(connection)?;
         let key = TaskKey { query: self.task.query_id, stage: self.task.stage, task: self.task.task };
         let stop = |partitions: &Arc<Partitions>| self.go_on(Stop::Rows(Arc::clone(partitions)));
         let store = &self.place.store;
-        let room = store.room(self.task.query_id, || Room::of(&connection))?;
+        let room = store.room(self.task.query_id, || Room::of(&connection.connection))?;
         let by = match self.task.broadcast {
             true => DivideBy::Everywhere,
             false => DivideBy::Hash(self.division()?),
@@ -176,15 +188,6 @@ impl Running<'_> {
         };
         Ok(HashDivision { heavy: heavy.clone(), filter: filter.map(Arc::new), collect_bits: *collect_bits })
     }
-}
-
-fn apply_settings(connection: &Connection, task: &RunTask) -> Result<()> {
-    for setting in &task.settings {
-        let Some(value) = &setting.value else { continue };
-        let (name, value) = (setting.name.replace('"', "\"\""), value.replace('\'', "''"));
-        connection.execute(&format!("SET SESSION \"{name}\" = '{value}'"))?;
-    }
-    Ok(())
 }
 
 /// Stops a task from another thread.

@@ -13,7 +13,7 @@ use duckherder_driver::distribute::Distributor;
 use duckherder_driver::scheduler::Scheduler;
 use duckherder_driver::{Driver, DriverOptions};
 use duckherder_worker::{Worker, WorkerOptions};
-use herd::{Herd, battery, skew, stages};
+use herd::{Herd, battery, difference, rows_of, skew, stages, text_of};
 use tokio::runtime::Runtime;
 
 struct Remote {
@@ -111,7 +111,7 @@ fn errors_name_their_kind_and_the_worker() {
 fn parts_larger_than_every_buffer_come_in_order() {
     let (done, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let remote = remote(1);
+        let remote = remote(2);
         let herd = &remote.herd;
         let make = "CREATE TABLE wide AS SELECT range AS id, repeat('x', 150) || range AS s FROM range(1_000_000)";
         herd.plain.execute(make).unwrap();
@@ -129,7 +129,7 @@ fn parts_larger_than_every_buffer_come_in_order() {
     });
     let (rows, outcome) = told.recv_timeout(Duration::from_secs(60)).expect("an end");
     assert_eq!(rows, 1_000_000);
-    assert_eq!((outcome.mode.as_str(), outcome.tasks > 1, outcome.workers_used), ("ROW_GROUP_PARTITION", true, 1));
+    assert_eq!((outcome.mode.as_str(), outcome.tasks > 2, outcome.workers_used), ("ROW_GROUP_PARTITION", true, 2));
 }
 
 #[test]
@@ -137,6 +137,37 @@ fn stages_that_shuffle_between_workers() {
     let remote = remote(3);
     stages::make_tables(&remote.herd);
     stages::check(&remote.herd, &mut remote.herd.session(), 35);
+}
+
+/// Workers keep the plans of tasks that come again, whatever rows these then read.
+#[test]
+fn repeated_queries_see_the_rows_that_are_there() {
+    let remote = remote(2);
+    let herd = &remote.herd;
+    herd.plain
+        .execute("CREATE TABLE t AS SELECT i AS id, i % 1000 AS v, 'n' || (i % 7) AS s FROM range(300000) r(i)")
+        .unwrap();
+    let session = herd.session();
+    session.connection.execute("SET duckherder_distribution = 'always'").unwrap();
+    for change in
+        ["SELECT 1", "DELETE FROM t WHERE id % 3 = 0", "UPDATE t SET v = v + 5000, s = NULL WHERE id % 10 = 1"]
+    {
+        herd.plain.execute(change).unwrap();
+        for sql in [
+            "SELECT s, sum(v), count(*) FROM t GROUP BY s",
+            "SELECT s, count(DISTINCT v) FROM t GROUP BY s",
+            "SELECT sum(n) FROM (SELECT row_number() OVER (PARTITION BY v ORDER BY id) AS n FROM t)",
+            "SELECT count(*) FROM t a JOIN t b ON a.id = b.v",
+            "SELECT s, v FROM t WHERE v > 990 ORDER BY v, s",
+        ] {
+            let expected = rows_of(&herd.plain, sql).unwrap();
+            for run in 0..5 {
+                let rows = session.connection.start(sql, None, true).unwrap().unwrap();
+                let rows = rows.flat_map(|batch| text_of(&batch.unwrap())).collect();
+                assert_eq!(difference(rows, expected.clone()), None, "run {run} after {change}: {sql}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -67,8 +67,13 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     if let Some(tables) = tables {
         bench.arg("--data").arg(tpch::generate(workspace, options.sf, tables)?);
     }
-    if !matches!(options.suite, Suite::Exchanges | Suite::Constants) {
-        bench.args(["--sf", &options.sf.to_string()]);
+    match options.suite {
+        Suite::Exchanges => {
+            workspace::run(&mut workspace.cargo(&["build", "--release", "--locked", "--workspace", "--examples"]))?;
+            bench.arg("--encoding").arg(workspace.built("examples/encoding"));
+        }
+        Suite::Constants => {}
+        _ => drop(bench.args(["--sf", &options.sf.to_string()])),
     }
     if let Some(rounds) = options.rounds {
         bench.args(["--rounds", &rounds.to_string()]);

@@ -165,7 +165,7 @@ impl Run {
     /// Another thread for a lane's tasks.
     fn spawn(self: &Arc<Self>, lane: usize) -> Result<(), EngineError> {
         let run = Arc::clone(self);
-        self.shared.threads.spawn(self.lanes[lane].worker.id(), move || run.work(lane))
+        self.shared.threads.spawn(move || run.work(lane))
     }
 
     /// Runs a lane's tasks until none waits.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use arrow::datatypes::{FieldRef, Schema};
 use duckherder_engine::distribute::{ChunkStream, Fragment, FragmentInput, Snapshot, TaskOutput, TaskPlan};
 use duckherder_engine::{Connection, Database, EngineError};
 use duckherder_planner::Split;
@@ -37,9 +38,10 @@ pub struct PlanKey {
     pub splits: Vec<Split>,
 }
 
-/// A connection, and the plan of a task that it ran. (Fields are dropped in this order.)
+/// A connection, and the plan of a task that it ran; none, if the task can't have one. (Fields are dropped in this
+/// order.)
 struct TaskConnection {
-    plan: Option<(PlanKey, TaskPlan)>,
+    plan: Option<(PlanKey, Option<TaskPlan>)>,
     connection: Connection,
 }
 
@@ -105,21 +107,24 @@ impl SnapshotConnection {
         Ok(&connection.connection)
     }
 
-    /// Starts a task with the plan of the last time; makes the plan if there is none.
+    /// The connection, and the plan of `task`: that of the last time, or one that is made now. `None` if it can't have
+    /// one, or there is no such task.
     ///
     /// # Errors
     /// DuckDB's.
-    pub fn open_planned(&mut self, task: PlanKey, fragment: &Fragment) -> Result<ChunkStream, EngineError> {
+    fn planned(
+        &mut self,
+        task: Option<PlanKey>,
+        fragment: &Fragment,
+    ) -> Result<(&Connection, Option<&TaskPlan>), EngineError> {
         let TaskConnection { plan, connection } = self.connection.as_mut().ok_or_else(gone)?;
-        let kept = plan.take().filter(|(key, _)| *key == task);
-        let (_, planned) = match kept {
-            Some(kept) => plan.insert(kept),
-            None => {
-                let made = TaskPlan::make(connection, fragment, &task.splits)?;
-                plan.insert((task, made))
-            }
-        };
-        planned.open()
+        let Some(task) = task else { return Ok((connection, None)) };
+        if plan.as_ref().is_none_or(|(key, _)| *key != task) {
+            *plan = None;
+            let made = TaskPlan::make(connection, fragment, &task.splits)?;
+            *plan = Some((task, made));
+        }
+        Ok((connection, plan.as_ref().and_then(|(_, plan)| plan.as_ref())))
     }
 }
 
@@ -129,7 +134,10 @@ fn gone() -> EngineError {
 
 impl Drop for SnapshotConnection {
     fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else { return };
+        let Some(mut connection) = self.connection.take() else { return };
+        if let Some((_, Some(plan))) = &mut connection.plan {
+            plan.rest();
+        }
         // A connection that can't end its transaction is not used again.
         if Snapshot::leave(&connection.connection).is_ok() {
             let mut idle = lock(&self.pool.idle);
@@ -150,54 +158,40 @@ pub fn run_task(run: &Arc<Run>, id: TaskId) -> Result<TaskRows, EngineError> {
     let mut connection = run.shared().connections.enter_for(&run.snapshot, planned.as_ref())?;
     connection.get()?.watch(run.measures.progress);
     let meter = run.measures.cpu.then(|| connection.get()?.measure_cpu()).transpose()?;
-    let sent = run_planned(run, id, stage, planned, &mut connection)?;
-    Ok(TaskRows { cpu: meter.map(|meter| meter.total()).transpose()?, ..sent })
+    for input in &stage.inputs {
+        if let FragmentInput::Exchange { stage } = input {
+            connection.get()?.register_input(&input.name(), exchange_input(run, id, *stage)?)?;
+        }
+    }
+    let sent = run_fragment(run, id, stage, planned, &mut connection);
+    run.unstoppable(id);
+    for input in stage.inputs.iter().filter(|input| matches!(input, FragmentInput::Exchange { .. })) {
+        connection.get()?.unregister_input(&input.name())?;
+    }
+    Ok(TaskRows { cpu: meter.map(|meter| meter.total()).transpose()?, ..sent? })
 }
 
 /// Runs a task with the plan that there may be, or without one.
-fn run_planned(
+fn run_fragment(
     run: &Arc<Run>,
     id: TaskId,
     stage: &RunningStage,
     planned: Option<PlanKey>,
     snapshot_connection: &mut SnapshotConnection,
 ) -> Result<TaskRows, EngineError> {
-    if let Some(task) = planned {
-        let sent = snapshot_connection
-            .open_planned(task, &stage.fragment)
-            .and_then(|chunks| send_chunks(run, id, chunks, snapshot_connection.get()?));
-        run.unstoppable(id);
-        return sent;
-    }
-    let connection = snapshot_connection.get()?;
-    for input in &stage.inputs {
-        if let FragmentInput::Exchange { stage } = input {
-            connection.register_input(&input.name(), exchange_input(run, id, *stage)?)?;
-        }
-    }
-    let sent = run_fragment(run, id, stage, connection);
-    run.unstoppable(id);
-    for input in stage.inputs.iter().filter(|input| matches!(input, FragmentInput::Exchange { .. })) {
-        connection.unregister_input(&input.name())?;
-    }
-    sent
-}
-
-fn run_fragment(
-    run: &Arc<Run>,
-    id: TaskId,
-    stage: &RunningStage,
-    connection: &Connection,
-) -> Result<TaskRows, EngineError> {
     let splits = &stage.splits[id.task];
     let stamps = stage.stamps(id.task);
     files::check(&stamps)?;
     if stage.reads_exchanges() {
         // Rows that were shuffled have no order, and keeping one would make readers of them wait for each other.
-        connection.execute(UNORDERED)?;
+        snapshot_connection.get()?.set(UNORDERED.0, UNORDERED.1)?;
     }
+    let (connection, plan) = snapshot_connection.planned(planned, &stage.fragment)?;
     if stage.partitions == 0 {
-        let chunks = ChunkStream::open(connection, &stage.fragment, splits)?;
+        let chunks = match plan {
+            Some(plan) => plan.open(connection)?,
+            None => ChunkStream::open(connection, &stage.fragment, splits)?,
+        };
         let sent = send_chunks(run, id, chunks, connection)?;
         files::check(&stamps)?;
         return Ok(sent);
@@ -211,8 +205,12 @@ fn run_fragment(
         }),
     };
     let division = Division { partitions: stage.partitions, by };
-    let rows = connection.query(&stage.fragment.task_sql(splits)?)?;
+    let rows = match plan {
+        Some(plan) => plan.read(connection)?,
+        None => connection.read(&stage.fragment.task_sql(splits)?)?,
+    };
     may_run(run, id, Stop::Statement(connection.interrupter()))?;
+    check_columns(stage, &rows.schema())?;
     let key = TaskKey { query: run.query_id, stage: stage.number as u32, task: id.task as u32 };
     let stop = |partitions: &Arc<Partitions>| may_run(run, id, Stop::Rows(Arc::clone(partitions)));
     let store = &run.shared().store;
@@ -232,10 +230,20 @@ fn run_fragment(
     })
 }
 
-/// What the task's plan is known by, if it may be used again: by a query that has run before and whose plan was kept, in
-/// a task that reads tables only.
+/// Whoever reads the rows was told their columns when the plan was cut.
+fn check_columns(stage: &RunningStage, schema: &Schema) -> Result<(), EngineError> {
+    let announced = stage.schema.as_ref().map_or(&[][..], |schema| schema.fields());
+    let same =
+        |given: &[FieldRef]| announced.iter().zip(given).all(|(one, other)| one.data_type() == other.data_type());
+    match schema.fields().get(..announced.len()).is_some_and(same) {
+        true => Ok(()),
+        false => Err(EngineError::internal(format!("stage {} gives other columns than it was cut for", stage.number))),
+    }
+}
+
+/// What the task's plan is known by, if it may be used again: by a query that has run before and whose plan was kept.
 fn planned(run: &Run, id: TaskId, stage: &RunningStage) -> Option<PlanKey> {
-    let plan = run.plan.filter(|_| stage.partitions == 0 && !stage.reads_exchanges() && !stage.reads_files())?;
+    let plan = run.plan.filter(|_| stage.may_keep_plans())?;
     Some(PlanKey { plan, stage: stage.number, task: id.task, splits: stage.splits[id.task].clone() })
 }
 
@@ -251,7 +259,7 @@ pub fn may_run(run: &Run, id: TaskId, stop: Stop) -> Result<(), EngineError> {
 }
 
 /// Session setting of tasks whose rows have no order.
-pub const UNORDERED: &str = "SET SESSION preserve_insertion_order = false";
+pub const UNORDERED: (&str, &str) = ("preserve_insertion_order", "false");
 
 /// What the stage `number` has for this task, wherever its tasks run.
 fn exchange_input(run: &Arc<Run>, id: TaskId, number: usize) -> Result<Arc<Input>, EngineError> {
@@ -259,13 +267,8 @@ fn exchange_input(run: &Arc<Run>, id: TaskId, number: usize) -> Result<Arc<Input
     let producer = run.stages.iter().find(|stage| stage.number == number);
     let producer = producer.ok_or_else(|| EngineError::internal(format!("stage {number} does not run")))?;
     let mut sources = Vec::new();
-    for task in 0..producer.tasks() {
-        let wanted = ReadPartition {
-            query_id: run.query_id,
-            stage: number as u32,
-            task: task as u32,
-            partition: id.task as u32,
-        };
+    for (task, partition) in producer.parts_for(run.stages[id.stage].number, id.task) {
+        let wanted = ReadPartition { query_id: run.query_id, stage: number as u32, task: task as u32, partition };
         sources.push(match producer.worker(task) {
             Worker::Local { .. } => Source::local(&run.shared().store, &wanted),
             Worker::Remote(worker) => {
@@ -276,7 +279,7 @@ fn exchange_input(run: &Arc<Run>, id: TaskId, number: usize) -> Result<Arc<Input
             }
         });
     }
-    Ok(Input::new(schema, sources))
+    Ok(Input::new(schema, producer.rows_for_a_task(), sources))
 }
 
 fn send_chunks(

@@ -105,7 +105,7 @@ impl Scheduler {
 
 impl Drop for Scheduler {
     fn drop(&mut self) {
-        if !self.shared.threads.wait(STOP_GRACE) {
+        if !self.shared.threads.close(STOP_GRACE) {
             tracing::warn!("tasks still run after their scheduler has gone");
         }
     }

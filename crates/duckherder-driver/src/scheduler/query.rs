@@ -79,6 +79,11 @@ impl Worker {
             Self::Remote(worker) => &worker.id,
         }
     }
+
+    /// Whether it is the same process.
+    pub fn is(&self, other: &RemoteWorker) -> bool {
+        matches!(self, Self::Remote(worker) if worker.location == other.location)
+    }
 }
 
 impl ScheduledQuery {
@@ -119,6 +124,7 @@ impl DistributedQuery for ScheduledQuery {
                 Exchange::Gather => "",
                 Exchange::Hash { .. } => ", rows shuffled by the hash of their keys",
                 Exchange::Broadcast => ", every row to each task",
+                Exchange::Forward { .. } => ", rows forwarded to each stage that reads them",
             };
             let heavy = self.planned.report.heavy_line(*number).map(|line| format!(", {line}")).unwrap_or_default();
             let filter = stage.filter.map(|filter| format!(", those without a key of stage {} left out", filter.stage));
@@ -153,6 +159,10 @@ impl DistributedQuery for ScheduledQuery {
         top: usize,
         run: QueryRun,
     ) -> Result<Arc<dyn duckherder_engine::distribute::Exchange>, EngineError> {
+        let stage = self.planned.distribution.stages.get(top);
+        if stage.is_none_or(|stage| stage.exchange != Exchange::Gather) {
+            return Err(EngineError::internal(format!("the driver reads stage {top}, whose rows go to tasks")));
+        }
         // With a plan that was kept, nobody has decided about this statement.
         if let Some(last) = self.session.upgrade() {
             lock(&last).query = Some(self.planned.clone());

@@ -120,12 +120,14 @@ impl RemoteRun {
     fn ticket(&self, run: &Run, id: TaskId, driver: &str, division: HashDivision) -> Ticket {
         let (stage, remote) = (&run.stages[id.stage], &self.stages[id.stage]);
         let inputs = stage.inputs.iter().zip(&remote.schemas).enumerate().filter_map(|(number, (input, schema))| {
-            let sources = match input {
-                FragmentInput::Split { .. } => vec![self.split_source(stage, id, number, driver)],
+            let (sources, rows) = match input {
+                FragmentInput::Split { .. } => {
+                    (vec![self.split_source(stage, id, number, driver)], stage.rows_of_split(id.task, number))
+                }
                 FragmentInput::Exchange { stage } => self.exchange_sources(run, id, *stage, driver),
                 FragmentInput::Files { .. } => return None,
             };
-            Some(TaskInput { name: input.name(), sources, schema: schema.clone() })
+            Some(TaskInput { name: input.name(), sources, schema: schema.clone(), rows })
         });
         let mut settings = self.settings.clone();
         if stage.reads_exchanges() {
@@ -148,6 +150,7 @@ impl RemoteRun {
             analyzed: run.measures.cpu,
             collect_bits: division.collect_bits,
             filter: division.filter.map_or_else(Vec::new, |filter| filter.to_bytes()),
+            repeated: run.plan.is_some() && stage.may_keep_plans(),
         };
         Ticket::new(task.pack())
     }
@@ -162,24 +165,24 @@ impl RemoteRun {
         InputSource { location: driver.to_string(), ticket: split.pack().to_vec() }
     }
 
-    /// A source for each task of the stage `number`.
-    fn exchange_sources(&self, run: &Run, id: TaskId, number: usize, driver: &str) -> Vec<InputSource> {
+    /// A source for each task of the stage `number`, and how many rows are expected of all.
+    fn exchange_sources(&self, run: &Run, id: TaskId, number: usize, driver: &str) -> (Vec<InputSource>, Option<u64>) {
+        let here = run.stages[id.stage].worker(id.task);
         let producer = run.stages.iter().find(|stage| stage.number == number);
-        let tasks = producer.into_iter().flat_map(|stage| (0..stage.tasks()).map(move |task| (stage, task)));
-        let source = |(stage, task): (&RunningStage, usize)| {
-            let partition = ReadPartition {
-                query_id: self.query_id,
-                stage: number as u32,
-                task: task as u32,
-                partition: id.task as u32,
-            };
+        let reader = run.stages[id.stage].number;
+        let parts = |stage: &'_ RunningStage| stage.parts_for(reader, id.task);
+        let tasks = producer.into_iter().flat_map(|stage| parts(stage).into_iter().map(move |part| (stage, part)));
+        let source = |(stage, (task, partition)): (&RunningStage, (usize, u32))| {
+            let partition =
+                ReadPartition { query_id: self.query_id, stage: number as u32, task: task as u32, partition };
             let location = match stage.worker(task) {
                 Worker::Local { .. } => driver.to_string(),
+                Worker::Remote(worker) if here.is(worker) => String::new(),
                 Worker::Remote(worker) => worker.location.clone(),
             };
             InputSource { location, ticket: partition.pack().to_vec() }
         };
-        tasks.map(source).collect()
+        (tasks.map(source).collect(), producer.and_then(RunningStage::rows_for_a_task))
     }
 }
 

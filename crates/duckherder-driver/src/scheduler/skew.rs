@@ -143,10 +143,10 @@ fn take_sample(
 ) -> Result<Option<Sample>, EngineError> {
     let snapshot_connection = run.shared().connections.enter(&run.snapshot)?;
     let connection = snapshot_connection.get()?;
-    connection.execute(UNORDERED)?;
+    connection.set(UNORDERED.0, UNORDERED.1)?;
     let mut sample = Sample { one_of: part.one_of, ..Sample::default() };
     let mut take = || -> Result<(), EngineError> {
-        let rows = connection.query(&stage.fragment.last_column_sql(&part.splits)?)?;
+        let rows = connection.read(&stage.fragment.last_column_sql(&part.splits)?)?;
         may_run(run, id, Stop::Sample(connection.interrupter()))?;
         let mut taken = 0;
         for batch in rows {

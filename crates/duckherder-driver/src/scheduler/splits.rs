@@ -61,7 +61,7 @@ impl RunningSplits {
         let query = lock(&self.queries).get(&split.query_id).cloned().ok_or_else(unknown)?;
         let sql = query.sql.get(&(split.stage, split.task, split.input)).ok_or_else(unknown)?;
         let connection = self.connections.enter(&query.snapshot)?;
-        let stream = connection.get()?.query(sql)?;
+        let stream = connection.get()?.read(sql)?;
         let schema = stream.schema();
         Ok(SplitRows { schema, batches: Box::new(SplitBatches { stream, _connection: connection }) })
     }

@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use duckherder_engine::distribute::{Fragment, FragmentInput, QueryRun, Snapshot};
-use duckherder_engine::{BatchSource, Connection, EngineError};
+use duckherder_engine::{Connection, EngineError};
 use duckherder_planner::{
     Distribution, Exchange, MergeStrategy, RowGroup, RuntimeFilter, Split, Stage, split, split_files,
 };
@@ -31,12 +29,18 @@ pub struct RunningStage {
     pub splits: Vec<Vec<Split>>,
     /// In the order in which they get tasks.
     pub workers: Vec<Worker>,
-    /// Tasks of the stage that the rows are shuffled to; 0 if the driver reads them.
+    /// Tasks of the stage that the rows are shuffled to, or stages that they are forwarded to; 0 if the driver reads them.
     pub partitions: usize,
+    /// The stages that the rows are forwarded to, task by task.
+    pub readers: Vec<usize>,
     /// Its tasks' rows are merged in their order.
     pub sorted: bool,
-    /// Each of these tasks reads all rows.
+    /// Each of these reads all rows.
     pub broadcast: bool,
+    /// What all tasks together are estimated to give.
+    rows: Option<u64>,
+    /// By split input: the rows of its table, as far as they are known.
+    table_rows: Vec<Option<u64>>,
     /// Of the rows that other tasks read, without their hash.
     pub schema: Option<SchemaRef>,
     /// If they are shuffled for a join.
@@ -54,9 +58,13 @@ impl RunningStage {
         &self.workers[task % self.workers.len()]
     }
 
-    /// The splits of a task that are read whole, as the fragment's SQL takes them.
-    pub fn whole(&self) -> Vec<Split> {
-        self.files.iter().map(|_| Split::WHOLE).collect()
+    /// Which tasks' rows the task of another stage reads, and of each which part.
+    pub fn parts_for(&self, reader: usize, task: usize) -> Vec<(usize, u32)> {
+        match self.readers.iter().position(|other| *other == reader) {
+            Some(part) if task < self.tasks() => vec![(task, part as u32)],
+            Some(_) => Vec::new(),
+            None => (0..self.tasks()).map(|source| (source, task as u32)).collect(),
+        }
     }
 
     /// What the task reads of the table, or of the files, that are divided; all of it, if none is.
@@ -88,8 +96,26 @@ impl RunningStage {
         parts.flat_map(|(split, files)| files.iter().flat_map(|files| files.stamps(*split).to_vec())).collect()
     }
 
+    /// How many rows each task of the next stage gets of this one's, about.
+    pub fn rows_for_a_task(&self) -> Option<u64> {
+        let parts = if self.broadcast { 1 } else { self.partitions.max(1) as u64 };
+        self.rows.map(|rows| rows / parts)
+    }
+
+    /// How many rows a task reads of a split input, about.
+    pub fn rows_of_split(&self, task: usize, input: usize) -> Option<u64> {
+        let parts = if self.splits[task][input] == Split::WHOLE { 1 } else { self.tasks() as u64 };
+        self.table_rows[input].map(|rows| rows / parts)
+    }
+
     pub fn reads_files(&self) -> bool {
         self.files.iter().any(Option::is_some)
+    }
+
+    /// Whether its tasks may run with the plan of the last time. (Files may be others then; and DuckDB 2.0.0 does not see
+    /// that rows below a plan that runs again have an order that was asked for.)
+    pub fn may_keep_plans(&self) -> bool {
+        !self.sorted && !self.reads_files()
     }
 
     pub fn reads_exchanges(&self) -> bool {
@@ -132,9 +158,11 @@ pub fn prepare(
             return Err(EngineError::internal(format!("there is no stage {number}")));
         };
         let inputs = fragment.inputs();
-        let splits = task_splits(stage, &inputs, workers.len() as u64, &row_groups, files)?;
+        let forwarded = prepared.iter().filter(|other| other.readers.contains(&number)).map(RunningStage::tasks).max();
+        let splits = task_splits(stage, forwarded, &inputs, workers.len() as u64, &row_groups, files)?;
         let workers = workers.to_vec();
         let files = files_of(&inputs, files)?;
+        let table_rows = table_rows(&inputs, &row_groups);
         let sorted = stage.merge == MergeStrategy::SortMerge;
         let side = JoinSide::of(stage, &inputs, &row_groups);
         prepared.push(RunningStage {
@@ -145,8 +173,11 @@ pub fn prepare(
             splits,
             workers,
             partitions: 0,
+            readers: readers_of(&distribution.stages, number),
             sorted,
-            broadcast: stage.exchange == Exchange::Broadcast,
+            broadcast: matches!(stage.exchange, Exchange::Broadcast | Exchange::Forward { .. }),
+            rows: stage.rows,
+            table_rows,
             schema: None,
             side,
             filter: stage.filter,
@@ -155,23 +186,43 @@ pub fn prepare(
     shuffle(&distribution.stages, &mut prepared);
     if prepared.len() > 1 {
         let connection = shared.connections.enter(&snapshot)?;
-        for index in 0..prepared.len() {
-            if prepared[index].partitions > 0 {
-                prepared[index].schema = Some(shuffled_schema(connection.get()?, &prepared, index)?);
-            }
+        for stage in prepared.iter_mut().filter(|stage| stage.partitions > 0) {
+            stage.schema = Some(shuffled_schema(connection.get()?, stage)?);
         }
     }
     Ok((prepared, snapshot))
 }
 
-/// How many tasks read each stage that the driver does not read.
+/// The stages that the rows of this one are forwarded to.
+fn readers_of(stages: &[Stage], number: usize) -> Vec<usize> {
+    match stages[number].exchange {
+        Exchange::Forward { .. } => (0..stages.len()).filter(|other| stages[*other].inputs.contains(&number)).collect(),
+        Exchange::Gather | Exchange::Hash { .. } | Exchange::Broadcast => Vec::new(),
+    }
+}
+
+/// How many tasks, or stages, read each stage that the driver does not read.
 fn shuffle(stages: &[Stage], prepared: &mut [RunningStage]) {
     let tasks: HashMap<usize, usize> = prepared.iter().map(|stage| (stage.number, stage.tasks())).collect();
     for stage in prepared {
         let reader = stages.iter().position(|other| other.inputs.contains(&stage.number));
         let to_tasks = stages[stage.number].exchange != Exchange::Gather;
-        stage.partitions = reader.filter(|_| to_tasks).and_then(|reader| tasks.get(&reader)).copied().unwrap_or(0);
+        stage.partitions = match stage.readers.len() {
+            0 => reader.filter(|_| to_tasks).and_then(|reader| tasks.get(&reader)).copied().unwrap_or(0),
+            readers => readers,
+        };
     }
+}
+
+/// Of each split input, if it is a table's.
+fn table_rows(inputs: &[FragmentInput], row_groups: &[Vec<RowGroup>]) -> Vec<Option<u64>> {
+    let rows = |scan: &usize| row_groups.get(*scan).map(|groups| groups.iter().map(|group| group.rows).sum());
+    let of_input = |input: &FragmentInput| match input {
+        FragmentInput::Split { scan } => Some(rows(scan)),
+        FragmentInput::Files { .. } => Some(None),
+        FragmentInput::Exchange { .. } => None,
+    };
+    inputs.iter().filter_map(of_input).collect()
 }
 
 /// The files of each split input.
@@ -187,9 +238,10 @@ fn files_of(inputs: &[FragmentInput], files: &FilesOfScans) -> Result<Vec<Option
     inputs.iter().filter_map(known).collect()
 }
 
-/// A list for each task: what it reads of each split input.
+/// A list for each task: what it reads of each split input. `forwarded`: tasks whose rows are forwarded to as many here.
 fn task_splits(
     stage: &Stage,
+    forwarded: Option<usize>,
     inputs: &[FragmentInput],
     workers: u64,
     row_groups: &[Vec<RowGroup>],
@@ -220,25 +272,15 @@ fn task_splits(
         }
         columns.push(Some(splits));
     }
-    let tasks = tasks.unwrap_or(stage.tasks as usize);
+    let tasks = forwarded.or(tasks).unwrap_or(stage.tasks as usize);
     let of_task =
         |task: usize| columns.iter().map(|splits| splits.as_ref().map_or(Split::WHOLE, |s| s[task])).collect();
     Ok((0..tasks).map(of_task).collect())
 }
 
 /// The columns of the rows that a stage shuffles, without the hash.
-fn shuffled_schema(connection: &Connection, prepared: &[RunningStage], index: usize) -> Result<SchemaRef, EngineError> {
-    let stage = &prepared[index];
-    for input in &stage.inputs {
-        if let FragmentInput::Exchange { stage } = input {
-            let schema = exchange_schema(prepared, *stage)?;
-            connection.register_input(&input.name(), Arc::new(NoRows(schema)))?;
-        }
-    }
-    let schema = connection.prepare(&stage.fragment.task_sql(&stage.whole())?, None)?.schema();
-    for input in &stage.inputs {
-        connection.unregister_input(&input.name())?;
-    }
+fn shuffled_schema(connection: &Connection, stage: &RunningStage) -> Result<SchemaRef, EngineError> {
+    let schema = stage.fragment.schema(connection)?;
     let kept = schema.fields().len().saturating_sub(usize::from(!stage.broadcast));
     Ok(Arc::new(Schema::new(schema.fields()[..kept].to_vec())))
 }
@@ -252,17 +294,4 @@ pub fn exchange_schema(prepared: &[RunningStage], number: usize) -> Result<Schem
     stage
         .and_then(|stage| stage.schema.clone())
         .ok_or_else(|| EngineError::internal(format!("stage {number} shuffles nothing")))
-}
-
-/// A relation of which only the columns are asked.
-struct NoRows(SchemaRef);
-
-impl BatchSource for NoRows {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.0)
-    }
-
-    fn poll_next(&self, _: usize, _: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, EngineError>>> {
-        Poll::Ready(None)
-    }
 }

@@ -1,6 +1,11 @@
-//! The threads of tasks, counted: whoever takes a scheduler down waits until the last of them has let go of the
-//! database. (A thread that is still closing it while the process exits meets destroyed globals of DuckDB.)
+//! The threads of tasks. One that has run a task waits a while for the next: making a thread costs as much as a small
+//! task.
+//!
+//! Whoever takes a scheduler down waits until the last of them has let go of the database. (A thread that is still
+//! closing it while the process exits meets destroyed globals of DuckDB.)
 
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,62 +13,135 @@ use duckherder_engine::EngineError;
 
 use crate::sync::lock;
 
+/// How long a thread waits for another task.
+const IDLE: Duration = Duration::from_secs(5);
+
+type Task = Box<dyn FnOnce() + Send>;
+
 #[derive(Default)]
 pub struct TaskThreads {
-    running: Mutex<usize>,
+    state: Mutex<State>,
+    /// A task came, or none will come any more.
+    called: Condvar,
     one_ended: Condvar,
 }
 
-/// Counts a thread until it is dropped.
-struct Running(Arc<TaskThreads>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        *lock(&self.0.running) -= 1;
-        self.0.one_ended.notify_all();
-    }
+#[derive(Default)]
+struct State {
+    threads: usize,
+    /// Those that wait for a task.
+    idle: usize,
+    /// Tasks that idle threads will take: never more than there are of those.
+    tasks: VecDeque<Task>,
+    /// No thread waits for a task any more.
+    closed: bool,
 }
 
 impl TaskThreads {
-    /// Runs `body` on a thread of its own.
+    /// Runs `task` on a thread that runs nothing else meanwhile.
     ///
     /// # Errors
     /// There are no threads left.
-    pub fn spawn(self: &Arc<Self>, name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), EngineError> {
-        *lock(&self.running) += 1;
-        let running = Running(Arc::clone(self));
-        std::thread::Builder::new()
-            .name(format!("task-{name}"))
-            .spawn(move || {
-                // Captured first: it goes last, also when there is no thread and when `body` panics.
-                let _running = running;
-                body();
-            })
-            .map(drop)
-            .map_err(|error| EngineError::new("IO", format!("cannot start a thread for tasks: {error}")))
+    pub fn spawn(self: &Arc<Self>, task: impl FnOnce() + Send + 'static) -> Result<(), EngineError> {
+        let task: Task = Box::new(task);
+        let mut state = lock(&self.state);
+        if state.idle > state.tasks.len() {
+            state.tasks.push_back(task);
+            drop(state);
+            self.called.notify_one();
+            return Ok(());
+        }
+        state.threads += 1;
+        drop(state);
+        let threads = Arc::clone(self);
+        let made = std::thread::Builder::new().name("task-thread".to_string()).spawn(move || threads.run(task));
+        if made.is_err() {
+            self.ended();
+        }
+        made.map(drop).map_err(|error| EngineError::new("IO", format!("cannot start a thread for tasks: {error}")))
+    }
+
+    fn run(&self, first: Task) {
+        let mut next = Some(first);
+        while let Some(task) = next {
+            // It tells of its own panics; the thread is as good as before.
+            drop(catch_unwind(AssertUnwindSafe(task)));
+            next = self.next();
+        }
+        self.ended();
+    }
+
+    /// Another task, if one comes in time.
+    fn next(&self) -> Option<Task> {
+        let mut state = lock(&self.state);
+        state.idle += 1;
+        if state.tasks.is_empty() && !state.closed {
+            let none = |state: &mut State| state.tasks.is_empty() && !state.closed;
+            let waited = self.called.wait_timeout_while(state, IDLE, none);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.idle -= 1;
+        state.tasks.pop_front()
+    }
+
+    fn ended(&self) {
+        lock(&self.state).threads -= 1;
+        self.one_ended.notify_all();
     }
 
     /// Waits until no thread is left, `at_most` so long. Whether that came about.
-    pub fn wait(&self, at_most: Duration) -> bool {
-        let running = lock(&self.running);
-        let waited = self.one_ended.wait_timeout_while(running, at_most, |running| *running > 0);
+    pub fn close(&self, at_most: Duration) -> bool {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        self.called.notify_all();
+        let waited = self.one_ended.wait_timeout_while(state, at_most, |state| state.threads > 0);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use std::sync::mpsc;
+    use std::thread;
 
     #[test]
     fn waiting_ends_with_the_last_thread() {
         let threads = Arc::new(TaskThreads::default());
         let (release, released) = mpsc::channel::<()>();
-        threads.spawn("a", move || while released.recv().is_ok() {}).unwrap();
-        threads.spawn("b", || ()).unwrap();
-        assert!(!threads.wait(Duration::from_millis(20)));
+        threads.spawn(move || while released.recv().is_ok() {}).unwrap();
+        threads.spawn(|| ()).unwrap();
+        assert!(!threads.close(Duration::from_millis(20)));
         drop(release);
-        assert!(threads.wait(Duration::from_secs(10)));
+        assert!(threads.close(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn a_thread_is_used_again_but_by_one_task_at_a_time() {
+        let threads = Arc::new(TaskThreads::default());
+        let run = |tasks: usize| {
+            let (told, tell) = mpsc::channel();
+            let together = Arc::new(std::sync::Barrier::new(tasks));
+            for _ in 0..tasks {
+                let (told, together) = (told.clone(), Arc::clone(&together));
+                threads
+                    .spawn(move || {
+                        together.wait();
+                        told.send(thread::current().id()).unwrap();
+                    })
+                    .unwrap();
+            }
+            drop(told);
+            tell.iter().collect::<Vec<_>>()
+        };
+        let first = run(2);
+        while lock(&threads.state).idle < 2 {
+            thread::yield_now();
+        }
+        let again = run(3);
+        assert_eq!(again.iter().filter(|thread| first.contains(thread)).count(), 2);
+        assert!(threads.close(Duration::from_secs(10)));
     }
 }

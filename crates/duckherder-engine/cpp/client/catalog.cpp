@@ -193,7 +193,9 @@ void RemoteCatalog::RunDrop(ClientContext &context, const DropInfo &info) {
 	DropStatement statement;
 	statement.info = make_uniq<DropInfo>(info);
 	auto name = info.GetQualifiedName();
-	statement.info->SetQualifiedName(name.WithCatalog(Identifier()));
+	// The path of a schema is the catalog and its own name.
+	statement.info->SetQualifiedName(info.type == CatalogType::SCHEMA_ENTRY ? QualifiedName(name.Name())
+	                                                                        : name.WithCatalog(Identifier()));
 	Run(context, statement.ToString());
 }
 

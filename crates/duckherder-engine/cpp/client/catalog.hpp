@@ -63,6 +63,8 @@ public:
 	                                                        const duckdb::vector<duckdb::LogicalType> &types);
 	void RunDrop(duckdb::ClientContext &context, const duckdb::DropInfo &info);
 	void RunAlter(duckdb::ClientContext &context, const duckdb::AlterInfo &info);
+	//! For a statement that DuckDB did not hand over whole: after `USE dh`, CREATE TABLE s.t.
+	void RunCreate(duckdb::ClientContext &context, const duckdb::CreateInfo &info);
 
 	void Initialize(bool load_builtin) override;
 	void Initialize(duckdb::optional_ptr<duckdb::ClientContext> context, bool load_builtin) override;

@@ -2,7 +2,6 @@
 
 #include "connection_state.hpp"
 #include "duckdb/common/string_util.hpp"
-#include "duckdb/parser/expression/function_expression.hpp"
 #include "duckdb/parser/parsed_data/create_table_info.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/parser.hpp"
@@ -61,11 +60,6 @@ bool IsNamedByText(const ParsedExpression &expression) {
 	case ExpressionClass::COLUMN_REF:
 	case ExpressionClass::STAR:
 		return false;
-	case ExpressionClass::FUNCTION:
-		if (expression.Cast<FunctionExpression>().FunctionName() == Identifier("unnest")) {
-			return false;
-		}
-		break;
 	default:
 		break;
 	}

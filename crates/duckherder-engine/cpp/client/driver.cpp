@@ -4,6 +4,7 @@
 #include "duckdb/common/arrow/arrow_converter.hpp"
 #include "duckdb/main/client_config.hpp"
 #include "wire_type.hpp"
+#include "wire_variant.hpp"
 
 using namespace duckdb; // NOLINT
 
@@ -38,7 +39,7 @@ ClientProperties ExactArrow(ClientContext &context) {
 
 LeavingColumns::LeavingColumns(ClientContext &context, const vector<LogicalType> &types, const vector<string> &names) {
 	auto properties = ExactArrow(context);
-	ArrowConverter::ToArrowSchema(&schema.arrow_schema, types, names, properties);
+	ArrowConverter::ToArrowSchema(&schema.arrow_schema, TravellingTypes(types), names, properties);
 	for (auto &type : types) {
 		type_names.push_back(WireTypeName(type));
 	}
@@ -105,8 +106,10 @@ void Session::Prepare(ClientContext &context, const RemoteStatement &statement, 
 		LeavingColumns columns(context, types, names);
 		ArrowArrayWrapper values;
 		auto properties = ExactArrow(context);
-		ArrowConverter::ToArrowArray(row, &values.arrow_array, properties,
-		                             ArrowTypeExtensionData::GetExtensionTypes(context, types));
+		DataChunk travelling;
+		ToTravellingTypes(row, travelling);
+		ArrowConverter::ToArrowArray(travelling, &values.arrow_array, properties,
+		                             ArrowTypeExtensionData::GetExtensionTypes(context, travelling.GetTypes()));
 		Rust().session_prepare(handle, &borrowed.text, columns.Get(), &values.arrow_array, start, PatienceOf(context),
 		                       &prepared, &result.schema.arrow_schema, &error);
 	}

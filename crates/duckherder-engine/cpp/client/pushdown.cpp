@@ -320,6 +320,14 @@ unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &context, unique
 	return QueryFunctionRef(GetName(), statement->ToString(), rewriter.parameters, std::move(info));
 }
 
+void RemoteCatalog::RunCreate(ClientContext &context, const CreateInfo &info) {
+	CreateStatement statement;
+	statement.info = info.Copy();
+	statement.info->SetQualifiedName(info.GetQualifiedName().WithCatalog(Identifier()));
+	StatementRewriter(context, *this).Rewrite(statement);
+	Run(context, statement.ToString());
+}
+
 unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &, const string &sql) {
 	auto info = make_shared_ptr<PushedStatement>();
 	info->changes_catalog = true;

@@ -77,8 +77,7 @@ static unique_ptr<QueryData> BindCount(ClientContext &context, RemoteCatalog &ca
 	return data;
 }
 
-//! The word that the running statement begins with, "(" for a bracket; nothing if none runs, or it begins otherwise.
-static string FirstWord(ClientContext &context) {
+string FirstWord(ClientContext &context) {
 	auto sql = ConnectionState::Get(context)->BoundText(context);
 	auto begin = std::find_if_not(sql.begin(), sql.end(), StringUtil::CharacterIsSpace);
 	auto end = std::find_if_not(begin, sql.end(), StringUtil::CharacterIsAlpha);
@@ -89,9 +88,9 @@ static string FirstWord(ClientContext &context) {
 }
 
 //! Whether the running statement is a query that is executed once it is bound, and nobody minds if it then is not:
-//! stopped half-way, it would abort the user's transaction.
+//! stopped half-way, it would abort the transaction that it shares.
 static bool MayStartEarly(ClientContext &context) {
-	if (!context.transaction.IsAutoCommit()) {
+	if (!RemoteTransaction::StandsAlone(context)) {
 		return false;
 	}
 	auto word = FirstWord(context);

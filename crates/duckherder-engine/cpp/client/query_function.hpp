@@ -85,4 +85,7 @@ duckdb::unique_ptr<QueryData> BindQuery(duckdb::ClientContext &context, RemoteCa
                                         const duckdb::vector<duckdb::pair<duckdb::string, duckdb::Value>> &parameters,
                                         bool changes_catalog, DhStart start);
 
+//! The word that the running statement begins with, "(" for a bracket; nothing if none runs, or it begins otherwise.
+duckdb::string FirstWord(duckdb::ClientContext &context);
+
 } // namespace duckherder

@@ -1,5 +1,6 @@
 // The schemas of a snapshot: looking up and listing what the driver has described.
 #include "catalog.hpp"
+#include "query_function.hpp"
 #include "snapshot.hpp"
 #include "transaction.hpp"
 
@@ -10,6 +11,7 @@
 #include "duckdb/common/string_util.hpp"
 #include "duckdb/parser/constraints/not_null_constraint.hpp"
 #include "duckdb/parser/constraints/unique_constraint.hpp"
+#include "duckdb/parser/expression/columnref_expression.hpp"
 #include "duckdb/parser/parsed_data/alter_info.hpp"
 #include "duckdb/parser/parsed_data/create_index_info.hpp"
 #include "duckdb/parser/parsed_data/create_macro_info.hpp"
@@ -19,10 +21,13 @@
 #include "duckdb/parser/parsed_data/create_type_info.hpp"
 #include "duckdb/parser/parsed_data/create_view_info.hpp"
 #include "duckdb/parser/parsed_data/drop_info.hpp"
+#include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/parser.hpp"
 #include "duckdb/parser/statement/create_statement.hpp"
 #include "duckdb/planner/parsed_data/bound_create_table_info.hpp"
 #include "wire_type.hpp"
+
+#include <algorithm>
 
 using namespace duckdb; // NOLINT
 
@@ -145,6 +150,27 @@ static void AddNotNull(const EntryDescription &description, CreateTableInfo &inf
 	}
 }
 
+//! The columns that an index's expressions read, each once, in the order in which binding meets them: DuckDB takes an
+//! index's expressions to be over these (COPY FROM DATABASE).
+void RemoteSchema::AddIndexColumns(ClientContext &context, CreateIndexInfo &info) {
+	auto table = FindTable(context, info.table);
+	if (!table) {
+		return;
+	}
+	auto &columns = table->GetColumns();
+	for (auto &expression : info.parsed_expressions) {
+		ParsedExpressionIterator::VisitExpression<ColumnRefExpression>(*expression, [&](const ColumnRefExpression &read) {
+			if (!columns.ColumnExists(read.GetColumnName())) {
+				return;
+			}
+			auto column = columns.GetColumn(read.GetColumnName()).Physical().index;
+			if (std::find(info.column_ids.begin(), info.column_ids.end(), column) == info.column_ids.end()) {
+				info.column_ids.push_back(column);
+			}
+		});
+	}
+}
+
 unique_ptr<CatalogEntry> RemoteSchema::Make(ClientContext &context, const EntryDescription &description) {
 	unique_ptr<CatalogEntry> entry;
 	auto qualified = GetQualifiedName(description.name);
@@ -176,6 +202,7 @@ unique_ptr<CatalogEntry> RemoteSchema::Make(ClientContext &context, const EntryD
 		info->SetQualifiedName(qualified);
 		info->table = description.table;
 		info->sql = description.sql;
+		AddIndexColumns(context, *info);
 		info->comment = description.comment;
 		return make_uniq<RemoteIndex>(remote_catalog, *this, *info);
 	}
@@ -314,29 +341,36 @@ optional_ptr<CatalogEntry> RemoteSchema::LookupEntry(CatalogTransaction transact
 	return nullptr;
 }
 
-static string NotHere(const string &what) {
-	return "cannot " + what +
-	       " in an attached driver from here: the statement must concern that driver alone, and REMOTE_PUSHDOWN must "
-	       "not be disabled";
+//! Creates what a CREATE statement asks for. Others (COPY FROM DATABASE) create many things with one statement.
+optional_ptr<CatalogEntry> RemoteSchema::Create(CatalogTransaction transaction, const string &what,
+                                                const CreateInfo &info) {
+	if (!transaction.HasContext() || FirstWord(transaction.GetContext()) != "CREATE") {
+		throw NotImplementedException("cannot create %s in an attached driver from here: the statement must concern "
+		                              "that driver alone, and REMOTE_PUSHDOWN must not be disabled",
+		                              what);
+	}
+	remote_catalog.RunCreate(transaction.GetContext(), info);
+	return nullptr;
 }
 
-optional_ptr<CatalogEntry> RemoteSchema::CreateIndex(CatalogTransaction, CreateIndexInfo &, TableCatalogEntry &) {
-	throw NotImplementedException(NotHere("create an index"));
+optional_ptr<CatalogEntry> RemoteSchema::CreateIndex(CatalogTransaction transaction, CreateIndexInfo &info,
+                                                     TableCatalogEntry &) {
+	return Create(transaction, "an index", info);
 }
-optional_ptr<CatalogEntry> RemoteSchema::CreateFunction(CatalogTransaction, CreateFunctionInfo &) {
-	throw NotImplementedException(NotHere("create a function"));
+optional_ptr<CatalogEntry> RemoteSchema::CreateFunction(CatalogTransaction transaction, CreateFunctionInfo &info) {
+	return Create(transaction, "a function", info);
 }
-optional_ptr<CatalogEntry> RemoteSchema::CreateTable(CatalogTransaction, BoundCreateTableInfo &) {
-	throw NotImplementedException(NotHere("create a table"));
+optional_ptr<CatalogEntry> RemoteSchema::CreateTable(CatalogTransaction transaction, BoundCreateTableInfo &info) {
+	return Create(transaction, "a table", info.Base());
 }
-optional_ptr<CatalogEntry> RemoteSchema::CreateView(CatalogTransaction, CreateViewInfo &) {
-	throw NotImplementedException(NotHere("create a view"));
+optional_ptr<CatalogEntry> RemoteSchema::CreateView(CatalogTransaction transaction, CreateViewInfo &info) {
+	return Create(transaction, "a view", info);
 }
-optional_ptr<CatalogEntry> RemoteSchema::CreateSequence(CatalogTransaction, CreateSequenceInfo &) {
-	throw NotImplementedException(NotHere("create a sequence"));
+optional_ptr<CatalogEntry> RemoteSchema::CreateSequence(CatalogTransaction transaction, CreateSequenceInfo &info) {
+	return Create(transaction, "a sequence", info);
 }
-optional_ptr<CatalogEntry> RemoteSchema::CreateType(CatalogTransaction, CreateTypeInfo &) {
-	throw NotImplementedException(NotHere("create a type"));
+optional_ptr<CatalogEntry> RemoteSchema::CreateType(CatalogTransaction transaction, CreateTypeInfo &info) {
+	return Create(transaction, "a type", info);
 }
 
 void RemoteSchema::DropEntry(ClientContext &context, DropInfo &info) {

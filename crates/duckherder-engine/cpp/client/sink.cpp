@@ -2,6 +2,7 @@
 
 #include "connection_state.hpp"
 #include "transaction.hpp"
+#include "wire_variant.hpp"
 
 #include "duckdb/common/arrow/arrow_appender.hpp"
 #include "duckdb/common/types/column/column_data_collection.hpp"
@@ -55,7 +56,7 @@ struct SinkGlobal : public GlobalSinkState {
 class BatchMaker {
 public:
 	BatchMaker(ClientContext &context, const vector<LogicalType> &types)
-	    : context(context), types(types), options(ExactArrow(context)) {
+	    : context(context), types(TravellingTypes(types)), options(ExactArrow(context)) {
 	}
 
 	//! Adds a chunk; sends once there are enough.
@@ -64,7 +65,13 @@ public:
 			appender = make_uniq<ArrowAppender>(types, BATCH_ROWS, options,
 			                                    ArrowTypeExtensionData::GetExtensionTypes(context, types));
 		}
-		appender->Append(chunk, 0, chunk.size(), chunk.size());
+		if (chunk.GetTypes() == types) {
+			appender->Append(chunk, 0, chunk.size(), chunk.size());
+		} else {
+			DataChunk travelling;
+			ToTravellingTypes(chunk, travelling);
+			appender->Append(travelling, 0, chunk.size(), chunk.size());
+		}
 		if (appender->RowCount() >= BATCH_ROWS || appender->ByteSize() >= BATCH_BYTES) {
 			Send(global);
 		}

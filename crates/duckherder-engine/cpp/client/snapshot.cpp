@@ -38,6 +38,7 @@ RemoteSchema &Snapshot::GetOrMakeSchema(const Identifier &name) {
 	if (!schema) {
 		CreateSchemaInfo info;
 		info.SetQualifiedName(QualifiedName(catalog.GetName(), name, Identifier()));
+		info.internal = name == Identifier::DefaultSchema();
 		schema = make_uniq<RemoteSchema>(catalog, *this, info);
 	}
 	return *schema;

@@ -140,6 +140,9 @@ private:
 	using Key = std::pair<int, duckdb::string>;
 	static Key KeyOf(EntryKind kind, const duckdb::Identifier &name);
 
+	duckdb::optional_ptr<duckdb::CatalogEntry> Create(duckdb::CatalogTransaction transaction, const duckdb::string &what,
+	                                                  const duckdb::CreateInfo &info);
+	void AddIndexColumns(duckdb::ClientContext &context, duckdb::CreateIndexInfo &info);
 	duckdb::unique_ptr<duckdb::CatalogEntry> Make(duckdb::ClientContext &context, const EntryDescription &description);
 	duckdb::CatalogEntry &GetOrMake(duckdb::ClientContext &context, const EntryDescription &description);
 

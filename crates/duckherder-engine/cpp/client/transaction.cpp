@@ -2,6 +2,7 @@
 
 #include "connection_state.hpp"
 #include "query_function.hpp"
+#include "several_statements.hpp"
 #include "duckdb/common/exception/transaction_exception.hpp"
 #include "duckdb/main/attached_database.hpp"
 #include "duckdb/main/client_context.hpp"
@@ -120,8 +121,12 @@ void RemoteTransaction::StartedEarly(const shared_ptr<PreparedStatement> &statem
 	started_early = statement;
 }
 
+bool RemoteTransaction::StandsAlone(ClientContext &context) {
+	return context.transaction.IsAutoCommit() && !IsOneOfSeveralStatements(context);
+}
+
 bool RemoteTransaction::InUserTransaction(ClientContext &context) {
-	if (context.transaction.IsAutoCommit()) {
+	if (StandsAlone(context)) {
 		return open_on_driver;
 	}
 	open_on_driver = true;
@@ -129,7 +134,7 @@ bool RemoteTransaction::InUserTransaction(ClientContext &context) {
 }
 
 bool RemoteTransaction::StartInTransaction(ClientContext &context) {
-	if (!context.transaction.IsAutoCommit() || operations > 1) {
+	if (!StandsAlone(context) || operations > 1) {
 		open_on_driver = true;
 	}
 	return open_on_driver;

@@ -42,7 +42,9 @@ public:
 	bool HasSeveralOperations() const {
 		return operations > 1;
 	}
-	//! Whether a statement that is prepared now belongs to a transaction that the user has opened.
+	//! Whether the running statement is a transaction of its own.
+	static bool StandsAlone(duckdb::ClientContext &context);
+	//! Whether a statement that is prepared now belongs to a transaction of several.
 	bool InUserTransaction(duckdb::ClientContext &context);
 	//! Whether a part that starts now must share a transaction on the driver with others.
 	bool StartInTransaction(duckdb::ClientContext &context);

@@ -1,15 +1,15 @@
 #include "cut.hpp"
 
 #include "duckdb/common/type_visitor.hpp"
+#include "duckdb/function/scalar/generic_common.hpp"
+#include "duckdb/parser/expression/constant_expression.hpp"
 #include "duckdb/planner/operator/logical_aggregate.hpp"
-#include "duckdb/planner/operator/logical_comparison_join.hpp"
+#include "duckdb/planner/operator/logical_cteref.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
 #include "duckdb/planner/operator/logical_limit.hpp"
+#include "duckdb/planner/operator/logical_materialized_cte.hpp"
 #include "duckdb/planner/operator/logical_order.hpp"
 #include "duckdb/planner/operator/logical_top_n.hpp"
-#include "duckdb/planner/operator/logical_window.hpp"
-#include "duckdb/planner/expression/bound_columnref_expression.hpp"
-#include "duckdb/planner/expression/bound_window_expression.hpp"
 
 using namespace duckdb; // NOLINT
 
@@ -40,17 +40,18 @@ unique_ptr<LogicalOperator> &PlanCutter::Find(uint64_t number) {
 	return places[number].get();
 }
 
-void PlanCutter::Cut(shared_ptr<DistributedQuery> query, const vector<DhCut> &cuts, uint64_t &failed) {
+void PlanCutter::Cut(shared_ptr<DistributedQuery> query, const vector<PlannedCut> &cuts, uint64_t &failed) {
 	Undo undo;
 	for (auto &scan : scans) {
 		query->tables.push_back(scan.get.get().GetTable());
 	}
-	for (auto &cut : cuts) {
+	for (auto &planned : cuts) {
+		auto &cut = planned.cut;
 		failed = cut.node;
 		root->ResolveOperatorTypes();
 		switch (cut.kind) {
 		case DH_CUT_SUBTREE:
-			CutSubtree(query, cut, undo);
+			CutSubtree(query, planned, undo);
 			break;
 		case DH_CUT_COPY:
 			CutCopy(query, cut, undo);
@@ -69,9 +70,12 @@ void PlanCutter::Cut(shared_ptr<DistributedQuery> query, const vector<DhCut> &cu
 	undo.Forget();
 }
 
-//! A state loses its name in Arrow; only the driver's own exchanges give it back.
-static bool HasState(const LogicalType &type) {
-	return TypeVisitor::Contains(type, [](const LogicalType &part) { return part.IsAggregateState(); });
+//! A state loses its name in Arrow. The driver's own exchanges give it back; in another task, SQL must.
+static bool CanReachTasks(const LogicalType &type) {
+	if (type.IsAggregateState()) {
+		return ExportAggregateFunction::StateToSQL(type, ConstantExpression::FromValue(Value())) != nullptr;
+	}
+	return !TypeVisitor::Contains(type, [](const LogicalType &part) { return part.IsAggregateState(); });
 }
 
 void PlanCutter::Replace(shared_ptr<DistributedQuery> query, Place &place, ExportedPlan exported,
@@ -85,7 +89,7 @@ void PlanCutter::Replace(shared_ptr<DistributedQuery> query, Place &place, Expor
 		throw NotImplementedException("its SQL gives other columns than the plan");
 	}
 	for (idx_t i = 0; i < wanted.size(); i++) {
-		if (types[i] != wanted[i]) {
+		if (types[i] != wanted[i] && types[i] != WithoutState(wanted[i])) {
 			throw NotImplementedException("its SQL gives a column the type %s, not %s", types[i].ToString(),
 			                              wanted[i].ToString());
 		}
@@ -99,18 +103,63 @@ void PlanCutter::Replace(shared_ptr<DistributedQuery> query, Place &place, Expor
 	ReplaceUntilUndone(place, make_uniq<LogicalExchange>(query, stage, std::move(bindings), wanted, rows, sorted), undo);
 }
 
-void PlanCutter::CutSubtree(shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo) {
+void PlanCutter::CutSubtree(shared_ptr<DistributedQuery> query, const PlannedCut &planned, Undo &undo) {
+	auto &cut = planned.cut;
 	auto &place = Find(cut.node);
-	auto keys = KeysOf(cut);
-	auto exported = ExportSubtree(optimizer.context, place, scans, keys, undo);
+	auto keys = KeysOfCut(planned);
 	auto to_tasks = cut.exchange != DH_EXCHANGE_GATHER;
-	if (to_tasks && std::any_of(place->types.begin(), place->types.end(), HasState)) {
+	auto exported = ExportSubtree(optimizer.context, place, scans, keys, to_tasks, undo);
+	if (to_tasks && !std::all_of(place->types.begin(), place->types.end(), CanReachTasks)) {
 		throw NotImplementedException("a column that other tasks would read is the state of an aggregate");
 	}
 	if (to_tasks && place->types.empty()) {
 		throw NotImplementedException("the rows that other tasks would read have no columns");
 	}
-	Replace(std::move(query), place, std::move(exported), keys.empty() ? LastColumn::NONE : LastColumn::HASH, undo);
+	Replace(query, place, std::move(exported), keys.empty() ? LastColumn::NONE : LastColumn::HASH, undo);
+	if (cut.exchange == DH_EXCHANGE_FORWARD) {
+		Share(std::move(query), Find(cut.consumer), undo);
+	}
+}
+
+//! Its references, which none below a CTE of the same number is.
+static void FindReferences(unique_ptr<LogicalOperator> &place, TableIndex cte,
+                           vector<reference<unique_ptr<LogicalOperator>>> &found) {
+	if (place->type == LogicalOperatorType::LOGICAL_CTE_REF && place->Cast<LogicalCTERef>().cte_index == cte) {
+		found.push_back(place);
+	}
+	for (auto &child : place->children) {
+		FindReferences(child, cte, found);
+	}
+}
+
+void PlanCutter::Share(shared_ptr<DistributedQuery> query, Place &cte_place, Undo &undo) {
+	auto &cte = cte_place->Cast<LogicalMaterializedCTE>();
+	auto &definition = *cte.children[0];
+	vector<reference<Place>> references;
+	FindReferences(cte.children[1], cte.table_index, references);
+	for (auto &found : references) {
+		auto &place = found.get();
+		if (place->types != definition.types) {
+			throw NotImplementedException("a reader of a CTE has other columns than the CTE");
+		}
+		auto rows = place->has_estimated_cardinality ? place->estimated_cardinality : 1;
+		auto exchange = make_uniq<LogicalExchange>(query, query->LastStage(), place->GetColumnBindings(), place->types, rows);
+		ReplaceUntilUndone(place, std::move(exchange), undo);
+	}
+	// What reads the CTE takes its place.
+	for (auto &place : places) {
+		if (&place.get() == &cte.children[1]) {
+			place = cte_place;
+		}
+	}
+	auto reader = std::move(cte.children[1]);
+	auto taken = make_shared_ptr<Place>(std::move(cte_place));
+	cte_place = std::move(reader);
+	undo.Add([&cte_place, taken]() {
+		auto cte = std::move(*taken);
+		cte->children[1] = std::move(cte_place);
+		cte_place = std::move(cte);
+	});
 }
 
 //! The operator as each task runs it: a limit takes the rows that the offset skips as well.
@@ -164,7 +213,7 @@ void PlanCutter::CutCopy(shared_ptr<DistributedQuery> query, const DhCut &cut, U
 	ExportedPlan exported;
 	{
 		TaskLimit task_limit(*place);
-		exported = ExportSubtree(optimizer.context, place, scans, ShuffleKeys(), undo);
+		exported = ExportSubtree(optimizer.context, place, scans, ShuffleKeys(), false, undo);
 	}
 	Replace(std::move(query), place->children[0], std::move(exported), LastColumn::NONE, undo);
 }
@@ -193,50 +242,22 @@ void PlanCutter::CutAggregate(shared_ptr<DistributedQuery> query, const DhCut &c
 	MergeStates(optimizer, root, place, std::move(query), types, undo);
 }
 
-ShuffleKeys PlanCutter::KeysOf(const DhCut &cut) {
-	ShuffleKeys keys;
+ShuffleKeys PlanCutter::KeysOfCut(const PlannedCut &planned) {
+	auto &cut = planned.cut;
 	if (cut.exchange != DH_EXCHANGE_HASH) {
-		return keys;
+		return ShuffleKeys();
 	}
-	auto &consumer = *Find(cut.consumer);
-	switch (consumer.type) {
-	case LogicalOperatorType::LOGICAL_COMPARISON_JOIN:
-		for (auto &condition : consumer.Cast<LogicalComparisonJoin>().conditions) {
-			if (!condition.IsComparison()) {
-				continue;
-			}
-			auto equal = condition.GetComparisonType() == ExpressionType::COMPARE_EQUAL;
-			if (equal || condition.GetComparisonType() == ExpressionType::COMPARE_NOT_DISTINCT_FROM) {
-				keys.push_back({(cut.side == 0 ? condition.GetLHS() : condition.GetRHS()).Copy(), equal});
-			}
-		}
-		break;
-	case LogicalOperatorType::LOGICAL_AGGREGATE_AND_GROUP_BY:
-		for (auto &group : consumer.Cast<LogicalAggregate>().groups) {
-			keys.push_back({group->Copy(), false});
-		}
-		break;
-	case LogicalOperatorType::LOGICAL_WINDOW:
-		for (auto &partition : consumer.expressions.at(0)->Cast<BoundWindowExpression>().Partitions()) {
-			keys.push_back({partition->Copy(), false});
-		}
-		break;
-	case LogicalOperatorType::LOGICAL_UNION:
-	case LogicalOperatorType::LOGICAL_EXCEPT:
-	case LogicalOperatorType::LOGICAL_INTERSECT: {
-		// All columns: equal rows meet.
-		auto &side = *Find(cut.node);
-		auto bindings = side.GetColumnBindings();
-		for (idx_t i = 0; i < bindings.size(); i++) {
-			keys.push_back({make_uniq<BoundColumnRefExpression>(side.types[i], bindings[i]), false});
-		}
-		break;
-	}
-	default:
-		break;
-	}
-	if (keys.empty()) {
+	auto all = KeysOf(*Find(cut.consumer), cut.side);
+	if (all.empty()) {
 		throw InternalException("the planner shuffles for operator %d, which has no keys", cut.consumer);
+	}
+	if (planned.keys.empty()) {
+		return all;
+	}
+	ShuffleKeys keys;
+	for (auto number : planned.keys) {
+		auto &key = all.at(number);
+		keys.push_back({key.value->Copy(), key.null_meets_none});
 	}
 	return keys;
 }

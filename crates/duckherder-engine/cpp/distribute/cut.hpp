@@ -9,6 +9,14 @@
 
 namespace duckherder {
 
+//! A cut as C++ keeps it.
+struct PlannedCut {
+	explicit PlannedCut(const DhCut &cut_p) : cut(cut_p), keys(cut_p.keys, cut_p.keys + cut_p.key_count) {
+	}
+	DhCut cut;
+	duckdb::vector<uint64_t> keys;
+};
+
 //! A plan that is being cut: where its operators are, and how to take everything back.
 class PlanCutter {
 public:
@@ -16,12 +24,14 @@ public:
 
 	//! Makes the stages of `query`, those first whose rows others read. Throws NotImplementedException if DuckDB can't
 	//! write one of them as SQL; the plan is then as it was, and `failed` the operator at which that stage was cut.
-	void Cut(duckdb::shared_ptr<DistributedQuery> query, const duckdb::vector<DhCut> &cuts, uint64_t &failed);
+	void Cut(duckdb::shared_ptr<DistributedQuery> query, const duckdb::vector<PlannedCut> &cuts, uint64_t &failed);
 
 private:
 	using Place = duckdb::unique_ptr<duckdb::LogicalOperator>;
 
-	void CutSubtree(duckdb::shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo);
+	void CutSubtree(duckdb::shared_ptr<DistributedQuery> query, const PlannedCut &planned, Undo &undo);
+	//! Every reader of the CTE reads the stage's rows.
+	void Share(duckdb::shared_ptr<DistributedQuery> query, Place &cte_place, Undo &undo);
 	void CutCopy(duckdb::shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo);
 	void CutAggregate(duckdb::shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo);
 	void CutSort(duckdb::shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo);
@@ -30,7 +40,7 @@ private:
 	//! Puts the rows of the stage that is made of `exported` in the place of the operator.
 	void Replace(duckdb::shared_ptr<DistributedQuery> query, Place &place, ExportedPlan exported, LastColumn last,
 	             Undo &undo);
-	ShuffleKeys KeysOf(const DhCut &cut);
+	ShuffleKeys KeysOfCut(const PlannedCut &planned);
 	//! The operator, as the place that owns it.
 	Place &Find(uint64_t number);
 

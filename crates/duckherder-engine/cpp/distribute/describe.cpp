@@ -4,24 +4,28 @@
 #include "duckdb/catalog/catalog_entry/duck_table_entry.hpp"
 #include "duckdb/common/enum_util.hpp"
 #include "duckdb/common/enums/logical_operator_type.hpp"
+#include "duckdb/function/scalar/compressed_materialization_utils.hpp"
 #include "duckdb/main/attached_database.hpp"
 #include "duckdb/parallel/task_scheduler.hpp"
 #include "duckdb/planner/expression/bound_aggregate_expression.hpp"
+#include "duckdb/planner/expression/bound_cast_expression.hpp"
 #include "duckdb/planner/expression/bound_columnref_expression.hpp"
+#include "duckdb/planner/expression/bound_function_expression.hpp"
 #include "duckdb/planner/expression_iterator.hpp"
 #include "duckdb/planner/logical_operator_visitor.hpp"
 #include "duckdb/planner/operator/logical_aggregate.hpp"
-#include "duckdb/planner/expression/bound_window_expression.hpp"
 #include "duckdb/planner/operator/logical_comparison_join.hpp"
+#include "duckdb/planner/operator/logical_cteref.hpp"
 #include "duckdb/planner/operator/logical_distinct.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
 #include "duckdb/planner/operator/logical_limit.hpp"
+#include "duckdb/planner/operator/logical_materialized_cte.hpp"
 #include "duckdb/planner/operator/logical_set_operation.hpp"
 #include "duckdb/planner/operator/logical_top_n.hpp"
-#include "duckdb/planner/operator/logical_window.hpp"
 #include "duckdb/storage/data_table.hpp"
 #include "duckdb/storage/table/data_table_info.hpp"
 #include "estimates.hpp"
+#include "keys.hpp"
 #include "labels.hpp"
 #include "settings.hpp"
 #include "snapshot.hpp"
@@ -167,9 +171,9 @@ static string DescribeAggregate(LogicalAggregate &aggregate, optional_idx distin
 	for (auto &expression : aggregate.expressions) {
 		auto &call = expression->Cast<BoundAggregateExpression>();
 		auto &function = call.Function();
-		// A state that the optimizer itself exports is merged by its own operators.
-		auto exportable = function.HasGetStateTypeCallback() && function.HasStateCombineCallback() &&
-		                  !call.GetReturnType().IsAggregateState();
+		// The optimizer itself exports and combines states, for grouping sets and below joins.
+		auto is_state = call.GetReturnType().IsAggregateState();
+		auto exportable = function.HasStateCombineCallback() && (is_state || function.HasGetStateTypeCallback());
 		calls.push_back(JsonObject()
 		                    .Text("name", function.GetName().GetIdentifierName())
 		                    .Bool("distinct", call.IsDistinct())
@@ -200,36 +204,41 @@ static string DescribeLimit(const BoundLimitNode &limit, const BoundLimitNode &o
 }
 
 static string DescribeJoin(LogicalJoin &join) {
-	idx_t equalities = 0;
-	if (join.type == LogicalOperatorType::LOGICAL_COMPARISON_JOIN) {
-		for (auto &condition : join.Cast<LogicalComparisonJoin>().conditions) {
-			equalities += condition.IsComparison() &&
-			              (condition.GetComparisonType() == ExpressionType::COMPARE_EQUAL ||
-			               condition.GetComparisonType() == ExpressionType::COMPARE_NOT_DISTINCT_FROM);
-		}
-	}
 	return JsonObject()
 	    .Text("type", EnumUtil::ToString(join.join_type))
-	    .Number("equalities", equalities)
 	    .Bool("asof", join.type == LogicalOperatorType::LOGICAL_ASOF_JOIN)
 	    .End();
 }
 
-//! How many keys all windows of the operator are partitioned by; 0 if not by the same.
-static idx_t PartitionKeys(LogicalWindow &window) {
-	auto &first = window.expressions[0]->Cast<BoundWindowExpression>();
-	for (auto &expression : window.expressions) {
-		if (!first.PartitionsAreEquivalent(expression->Cast<BoundWindowExpression>())) {
-			return 0;
-		}
+//! Whether it gives another value each time. DuckDB calls `error()`, with which it checks scalar subqueries, volatile
+//! so that it stays where it is.
+static bool IsVolatile(const Expression &expression) {
+	if (!expression.IsVolatile()) {
+		return false;
 	}
-	return first.Partitions().size();
+	auto children_alone = true;
+	switch (expression.GetExpressionClass()) {
+	case ExpressionClass::BOUND_FUNCTION: {
+		auto &function = expression.Cast<BoundFunctionExpression>().Function();
+		children_alone = function.GetName() == Identifier("error") ||
+		                 (function.GetStability() != FunctionStability::VOLATILE && !function.HasBindLambdaCallback());
+		break;
+	}
+	case ExpressionClass::BOUND_CASE:
+	case ExpressionClass::BOUND_CONJUNCTION:
+		break;
+	default:
+		return true;
+	}
+	auto found = !children_alone;
+	ExpressionIterator::EnumerateChildren(expression, [&](const Expression &child) { found |= IsVolatile(child); });
+	return found;
 }
 
 static bool HasVolatileExpression(LogicalOperator &op) {
 	bool found = false;
 	LogicalOperatorVisitor::EnumerateExpressions(
-	    op, [&](unique_ptr<Expression> *expression) { found |= (*expression)->IsVolatile(); });
+	    op, [&](unique_ptr<Expression> *expression) { found |= IsVolatile(**expression); });
 	return found;
 }
 
@@ -245,12 +254,98 @@ struct Numbers {
 	bool explained = false;
 };
 
-static void AddLabels(JsonObject &node, LogicalOperator &op) {
-	vector<string> keys;
-	for (auto &names : ShuffleKeyNames(op)) {
-		keys.push_back(Quoted(names));
+static string ColumnId(const ColumnBinding &binding) {
+	return Quoted(to_string(binding.table_index.index) + "." + to_string(binding.column_index.GetIndex()));
+}
+
+//! The column that an expression gives as it is, or narrowed, or `cast` to another type of integers.
+static optional_ptr<const BoundColumnRefExpression> ColumnOf(const Expression &expression, bool &cast) {
+	if (auto wrapped = CMUtils::GetWrappedInput(expression)) {
+		return ColumnOf(*wrapped, cast);
 	}
-	node.Text("label", OperatorLabel(op)).Raw("keys", List(keys));
+	if (expression.GetExpressionClass() == ExpressionClass::BOUND_COLUMN_REF) {
+		return expression.Cast<BoundColumnRefExpression>();
+	}
+	if (!BoundCastExpression::IsCast(expression)) {
+		return nullptr;
+	}
+	auto &function = expression.Cast<BoundFunctionExpression>();
+	auto &child = BoundCastExpression::Child(function);
+	if (BoundCastExpression::IsTryCast(function) || !child.GetReturnType().IsIntegral() ||
+	    !expression.GetReturnType().IsIntegral()) {
+		return nullptr;
+	}
+	cast = true;
+	return ColumnOf(child, cast);
+}
+
+static string DescribeColumns(LogicalOperator &op) {
+	vector<string> columns;
+	for (auto &binding : op.GetColumnBindings()) {
+		columns.push_back(ColumnId(binding));
+	}
+	return List(columns);
+}
+
+static string DescribeKeys(LogicalOperator &op, idx_t side, bool explained) {
+	vector<string> keys;
+	for (auto &key : KeysOf(op, side)) {
+		JsonObject object;
+		auto cast = false;
+		auto column = ColumnOf(*key.value, cast);
+		if (column && !cast) {
+			object.Raw("column", ColumnId(column->Binding()));
+		}
+		object.Bool("null_meets_none", key.null_meets_none);
+		if (explained) {
+			object.Text("text", key.value->GetName().GetIdentifierName());
+		}
+		keys.push_back(object.End());
+	}
+	return List(keys);
+}
+
+static void AddRename(vector<string> &renames, const ColumnBinding &now, const Expression &expression) {
+	auto cast = false;
+	if (auto column = ColumnOf(expression, cast)) {
+		JsonObject rename;
+		rename.Raw("now", ColumnId(now)).Raw("was", ColumnId(column->Binding())).Bool("cast", cast);
+		renames.push_back(rename.End());
+	}
+}
+
+//! Columns of the operator that are those of its (first) child under another name.
+static string DescribeRenames(LogicalOperator &op) {
+	vector<string> renames;
+	switch (op.type) {
+	case LogicalOperatorType::LOGICAL_PROJECTION: {
+		auto bindings = op.GetColumnBindings();
+		for (idx_t i = 0; i < bindings.size(); i++) {
+			AddRename(renames, bindings[i], *op.expressions[i]);
+		}
+		break;
+	}
+	case LogicalOperatorType::LOGICAL_AGGREGATE_AND_GROUP_BY: {
+		auto &aggregate = op.Cast<LogicalAggregate>();
+		for (idx_t i = 0; i < aggregate.groups.size() && aggregate.grouping_sets.size() < 2; i++) {
+			AddRename(renames, ColumnBinding(aggregate.group_index, ProjectionIndex(i)), *aggregate.groups[i]);
+		}
+		break;
+	}
+	case LogicalOperatorType::LOGICAL_UNION:
+	case LogicalOperatorType::LOGICAL_EXCEPT:
+	case LogicalOperatorType::LOGICAL_INTERSECT: {
+		auto bindings = op.GetColumnBindings();
+		auto keys = KeysOf(op, 0);
+		for (idx_t i = 0; i < MinValue(bindings.size(), keys.size()); i++) {
+			AddRename(renames, bindings[i], *keys[i].value);
+		}
+		break;
+	}
+	default:
+		break;
+	}
+	return List(renames);
 }
 
 static string DescribeOperator(ClientContext &context, LogicalOperator &op, const Scans &scans, Numbers &numbers) {
@@ -266,8 +361,13 @@ static string DescribeOperator(ClientContext &context, LogicalOperator &op, cons
 	    .Number("operations", operations.all)
 	    .Number("text_operations", operations.of_texts);
 	if (numbers.explained) {
-		AddLabels(node, op);
+		node.Text("label", OperatorLabel(op));
 	}
+	vector<string> keys;
+	for (idx_t side = 0; side < op.children.size(); side++) {
+		keys.push_back(DescribeKeys(op, side, numbers.explained));
+	}
+	node.Raw("keys", List(keys)).Raw("renames", DescribeRenames(op));
 	switch (op.type) {
 	case LogicalOperatorType::LOGICAL_GET:
 		node.Raw("scan", DescribeScan(context, scans.at(numbers.scan++)));
@@ -290,8 +390,13 @@ static string DescribeOperator(ClientContext &context, LogicalOperator &op, cons
 	case LogicalOperatorType::LOGICAL_INTERSECT:
 		node.Bool("all", op.Cast<LogicalSetOperation>().setop_all);
 		break;
-	case LogicalOperatorType::LOGICAL_WINDOW:
-		node.Number("partition_keys", PartitionKeys(op.Cast<LogicalWindow>()));
+	case LogicalOperatorType::LOGICAL_MATERIALIZED_CTE:
+		node.Number("cte", op.Cast<LogicalMaterializedCTE>().table_index.index);
+		node.Raw("columns", DescribeColumns(*op.children[0]));
+		break;
+	case LogicalOperatorType::LOGICAL_CTE_REF:
+		node.Number("cte", op.Cast<LogicalCTERef>().cte_index.index);
+		node.Raw("columns", DescribeColumns(op));
 		break;
 	case LogicalOperatorType::LOGICAL_LIMIT: {
 		auto &limit = op.Cast<LogicalLimit>();

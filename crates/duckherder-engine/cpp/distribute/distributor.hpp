@@ -14,7 +14,12 @@ extern "C" {
 //! How the operator at a cut is divided; `Cut` in the planner.
 enum DhCutKind : int { DH_CUT_SUBTREE = 1, DH_CUT_COPY = 2, DH_CUT_PARTIAL_AGGREGATE = 3, DH_CUT_SORT = 4 };
 //! Where the rows of a stage go; `Exchange` in the planner.
-enum DhExchangeKind : int { DH_EXCHANGE_GATHER = 0, DH_EXCHANGE_HASH = 1, DH_EXCHANGE_BROADCAST = 2 };
+enum DhExchangeKind : int {
+	DH_EXCHANGE_GATHER = 0,
+	DH_EXCHANGE_HASH = 1,
+	DH_EXCHANGE_BROADCAST = 2,
+	DH_EXCHANGE_FORWARD = 3
+};
 
 //! One stage.
 struct DhCut {
@@ -22,9 +27,13 @@ struct DhCut {
 	int exchange;
 	//! Preorder number of the operator.
 	uint64_t node;
-	//! For a hash shuffle: the operator whose keys decide, and which of its children this is.
+	//! For a hash shuffle: the operator whose keys decide, and which of its children this is. If the rows are forwarded:
+	//! the CTE.
 	uint64_t consumer;
 	uint64_t side;
+	//! The numbers of those of its keys that decide, in this order; all, if there are none. Alive during the call.
+	const uint64_t *keys;
+	uint64_t key_count;
 };
 typedef void (*DhCutSink)(void *target, DhCut cut);
 

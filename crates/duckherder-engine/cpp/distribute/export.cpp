@@ -207,7 +207,16 @@ static void ReplaceScans(ClientContext &context, unique_ptr<LogicalOperator> &op
 		if (!exchange) {
 			throw NotImplementedException("it has an operator that is not DuckDB's");
 		}
-		exchanges.push_back(ExchangeInput {exchange->Stage(), exchange->types});
+		for (auto &other : exchanges) {
+			if (other.stage == exchange->Stage()) {
+				throw NotImplementedException("its SQL reads the rows of stage %d twice", other.stage);
+			}
+		}
+		ExchangeInput input {exchange->Stage(), {}};
+		for (auto &type : exchange->types) {
+			input.types.push_back(WithoutState(type));
+		}
+		exchanges.push_back(std::move(input));
 		return;
 	}
 	for (auto &child : op->children) {
@@ -332,6 +341,25 @@ static void AddHash(ClientContext &context, LogicalPlanSQLExportRelation &relati
 	relation.query = std::move(node);
 }
 
+//! States become the plain values that Arrow carries; see `LogicalExchange::ToSQL` for the way back.
+static void TakeNamesOffStates(LogicalPlanSQLExportRelation &relation) {
+	auto node = make_uniq<SelectNode>();
+	for (idx_t i = 0; i < relation.fields.size(); i++) {
+		auto column = InputColumn(ColumnName(i));
+		if (relation.fields[i].type.IsAggregateState()) {
+			vector<unique_ptr<ParsedExpression>> state;
+			state.push_back(std::move(column));
+			column = make_uniq<FunctionExpression>(Identifier(STATE_VALUE_FUNCTION), std::move(state));
+		}
+		node->select_list.push_back(std::move(column));
+	}
+	node->from_table = AsInput(std::move(relation.query), relation.fields.size());
+	relation.query = std::move(node);
+	for (auto &field : relation.fields) {
+		field.type = WithoutState(field.type);
+	}
+}
+
 static ExportedPlan MakeFragment(Exported exported, unique_ptr<QueryNode> query, vector<ColumnBinding> bindings) {
 	NarrowConstants(*query);
 	ExportedPlan result;
@@ -342,11 +370,16 @@ static ExportedPlan MakeFragment(Exported exported, unique_ptr<QueryNode> query,
 }
 
 ExportedPlan ExportSubtree(ClientContext &context, unique_ptr<LogicalOperator> &op, const Scans &scans,
-                           const ShuffleKeys &keys, Undo &undo) {
+                           const ShuffleKeys &keys, bool to_tasks, Undo &undo) {
 	auto exported = ExportOverInputs(context, op, scans, undo);
 	vector<ColumnBinding> bindings;
+	auto states = false;
 	for (auto &field : exported.relation.fields) {
 		bindings.push_back(field.source_binding);
+		states |= field.type.IsAggregateState();
+	}
+	if (to_tasks && states) {
+		TakeNamesOffStates(exported.relation);
 	}
 	if (!keys.empty()) {
 		AddHash(context, exported.relation, keys);
@@ -441,6 +474,10 @@ ExportedPlan ExportPartialAggregate(ClientContext &context, LogicalAggregate &ag
 	}
 	const LogicalPlanVerificationPath path {LogicalPlanVerificationPathRoot::STANDALONE_EXPRESSION, {}};
 	for (auto &expression : aggregate.expressions) {
+		if (expression->GetReturnType().IsAggregateState()) {
+			node->select_list.push_back(Take(BoundExpressionSQLExporter::Export(*expression, names)));
+			continue;
+		}
 		auto call = Take(BoundExpressionSQLExporter::ExportAggregateCallAtPath(
 		    expression->Cast<BoundAggregateExpression>(), names, path));
 		call->ExportStateMutable() = true;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "fragment.hpp"
+#include "keys.hpp"
 
 #include <functional>
 
@@ -36,25 +37,17 @@ struct PlanScan {
 using Scans = duckdb::vector<PlanScan>;
 Scans FindScans(duckdb::ClientContext &context, duckdb::LogicalOperator &root);
 
-//! A key of a hash shuffle, over the columns of what is shuffled.
-struct ShuffleKey {
-	duckdb::unique_ptr<duckdb::Expression> value;
-	//! A row that has NULL here need not meet any other.
-	bool null_meets_none;
-};
-using ShuffleKeys = duckdb::vector<ShuffleKey>;
-
 //! A fragment and what its columns are in the plan.
 struct ExportedPlan {
 	duckdb::unique_ptr<Fragment> fragment;
 	duckdb::vector<duckdb::ColumnBinding> bindings;
 };
 
-//! `op` as SQL; if there are keys, with `hash(keys)` as another last column, NULL for rows that meet no other. Throws
-//! NotImplementedException if DuckDB can't write it. Its scans are replaced by inputs, which `undo` takes back.
+//! `op` as SQL; if there are keys, with `hash(keys)` as another last column, NULL for rows that meet no other; if the rows
+//! go to other tasks, with the states of aggregates as plain values. Throws NotImplementedException if DuckDB can't write
+//! it. Its scans are replaced by inputs, which `undo` takes back.
 ExportedPlan ExportSubtree(duckdb::ClientContext &context, duckdb::unique_ptr<duckdb::LogicalOperator> &op,
-                           const Scans &scans,
-                           const ShuffleKeys &keys, Undo &undo);
+                           const Scans &scans, const ShuffleKeys &keys, bool to_tasks, Undo &undo);
 //! `order` as SQL that sorts, with the key that it sorts by as another last column. The bindings are those of `order`.
 ExportedPlan ExportSort(duckdb::ClientContext &context, duckdb::LogicalOrder &order, const Scans &scans, Undo &undo);
 //! `aggregate` as SQL that exports states: its groups, then a state an aggregate. The bindings are those of

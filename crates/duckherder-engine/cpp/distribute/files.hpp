@@ -81,6 +81,11 @@ void ShareScan(const duckdb::shared_ptr<const FileScan> &scan);
 BoundScan BindCall(duckdb::Binder &binder, const FileCall &call);
 //! Only these files are read from here on.
 void KeepFiles(BoundScan &scan, const duckdb::vector<duckdb::string> &paths);
+//! Tells DuckDB what the part's row groups say of its columns: those from the first to the last (-1: all, or up to the
+//! last of all) of `files`, as they are now.
+void StatePart(duckdb::ClientContext &context, BoundScan &scan, const FileCall &call,
+               const duckdb::vector<duckdb::column_t> &column_ids, const duckdb::vector<duckdb::string> &files,
+               int64_t first_row_group, int64_t last_row_group);
 //! Names and types of all columns, as text.
 duckdb::string DescribeColumns(const duckdb::MultiFileBindData &data);
 //! A value as SQL.

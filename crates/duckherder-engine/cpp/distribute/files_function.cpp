@@ -122,12 +122,7 @@ static vector<T> ListOf(const Value &list) {
 	return items;
 }
 
-static BoundScan BindWhole(Binder &binder, const vector<Value> &inputs) {
-	auto shared = FindShared(inputs[0].GetValue<uint64_t>());
-	if (shared) {
-		auto &bound = shared->bound;
-		return BoundScan {bound.function, bound.data->Copy(), bound.types, bound.names, bound.virtual_columns};
-	}
+static FileCall CallOf(const vector<Value> &inputs) {
 	FileCall call;
 	call.function = Identifier(StringValue::Get(inputs[1]));
 	if (!ReadsFiles(call.function)) {
@@ -141,11 +136,21 @@ static BoundScan BindWhole(Binder &binder, const vector<Value> &inputs) {
 			call.options[fields[i].first] = values[i];
 		}
 	}
+	call.columns = StringValue::Get(inputs[4]);
+	return call;
+}
+
+static BoundScan BindWhole(Binder &binder, uint64_t id, const FileCall &call) {
+	auto shared = FindShared(id);
+	if (shared) {
+		auto &bound = shared->bound;
+		return BoundScan {bound.function, bound.data->Copy(), bound.types, bound.names, bound.virtual_columns};
+	}
 	auto bound = BindCall(binder, call);
 	auto columns = DescribeColumns(bound.Files());
-	if (columns != StringValue::Get(inputs[4])) {
+	if (columns != call.columns) {
 		throw IOException("%s: the files changed while the query ran: they have the columns %s, not %s; run it again",
-		                  call.function, columns, StringValue::Get(inputs[4]));
+		                  call.function, columns, call.columns);
 	}
 	return bound;
 }
@@ -183,10 +188,14 @@ static unique_ptr<LogicalOperator> BindPart(ClientContext &context, TableFunctio
 		                      FILES_FUNCTION);
 	}
 	auto binder = Binder::CreateBinder(context, input.binder);
-	auto scan = BindWhole(*binder, input.inputs);
-	KeepFiles(scan, ListOf<string>(input.inputs[5]));
+	auto call = CallOf(input.inputs);
+	auto scan = BindWhole(*binder, input.inputs[0].GetValue<uint64_t>(), call);
+	auto files = ListOf<string>(input.inputs[5]);
 	auto column_ids = ListOf<uint64_t>(input.inputs[6]);
 	auto first_row_group = input.inputs[7].GetValue<int64_t>();
+	auto last_row_group = input.inputs[8].GetValue<int64_t>();
+	KeepFiles(scan, files);
+	StatePart(context, scan, call, column_ids, files, first_row_group, last_row_group);
 	auto get_index = binder->GenerateTableIndex();
 	vector<unique_ptr<Expression>> columns;
 	vector<ColumnIndex> read;
@@ -215,7 +224,7 @@ static unique_ptr<LogicalOperator> BindPart(ClientContext &context, TableFunctio
 	                          std::move(scan.names), std::move(scan.virtual_columns));
 	plan->Cast<LogicalGet>().SetColumnIds(std::move(read));
 	if (first_row_group >= 0) {
-		plan = OnlyRowGroups(std::move(plan), last_read, first_row_group, input.inputs[8].GetValue<int64_t>());
+		plan = OnlyRowGroups(std::move(plan), last_read, first_row_group, last_row_group);
 	}
 	auto projection = make_uniq<LogicalProjection>(index, std::move(columns));
 	projection->children.push_back(std::move(plan));

@@ -79,6 +79,10 @@ public:
 	duckdb::unique_ptr<duckdb::QueryNode> LastColumnQuery(const duckdb::vector<DhSplit> &splits) const;
 	//! The types that the fragment's columns have. Binds it.
 	const duckdb::vector<duckdb::LogicalType> &BindTypes(duckdb::ClientContext &context);
+	//! The same, once bound.
+	const duckdb::vector<duckdb::LogicalType> &Types() const {
+		return types;
+	}
 
 	const duckdb::vector<SplitInput> &Splits() const {
 		return splits;

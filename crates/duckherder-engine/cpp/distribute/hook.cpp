@@ -76,7 +76,7 @@ static void AppendText(void *target, DhText text) {
 }
 
 static void AddCut(void *target, DhCut cut) {
-	static_cast<vector<DhCut> *>(target)->push_back(cut);
+	static_cast<vector<PlannedCut> *>(target)->emplace_back(cut);
 }
 
 //! Cuts the plan as the planner decides; what DuckDB turns out not to be able to write as SQL is decided again.
@@ -88,7 +88,7 @@ static void Decide(Optimizer &optimizer, DistributorState &state, unique_ptr<Log
 	auto scans = FindScans(optimizer.context, *root);
 	while (true) {
 		auto description = DescribePlan(optimizer.context, *root, scans, not_written, explained);
-		vector<DhCut> cuts;
+		vector<PlannedCut> cuts;
 		DhError error {nullptr, nullptr};
 		auto decided = functions.decide(state.self, ToText(description), &cuts, AddCut, &error);
 		ThrowIfError(error);

@@ -1,6 +1,7 @@
 // What a fragment reads, as SQL: scans under the names of their splits, other stages under the names of their exchanges.
 #include "exchange.hpp"
 
+#include "duckdb/function/scalar/generic_common.hpp"
 #include "duckdb/parser/expression/columnref_expression.hpp"
 #include "duckdb/parser/expression/constant_expression.hpp"
 #include "duckdb/parser/query_node/select_node.hpp"
@@ -48,7 +49,12 @@ LogicalPlanSQLExportResult LogicalExchange::ToSQL(LogicalPlanSQLExportContext &,
 	// Without an alias, the column names would be taken for the arguments of a function.
 	source->alias = name;
 	for (idx_t i = 0; i < bindings.size(); i++) {
-		node->select_list.push_back(make_uniq<ColumnRefExpression>(ColumnName(i), name));
+		unique_ptr<ParsedExpression> column = make_uniq<ColumnRefExpression>(ColumnName(i), name);
+		if (column_types[i].IsAggregateState()) {
+			// What cut the plan there has seen that this can be written.
+			column = ExportAggregateFunction::StateToSQL(column_types[i], std::move(column));
+		}
+		node->select_list.push_back(std::move(column));
 		// After its own columns it may have a hash.
 		source->column_name_alias.push_back(ColumnName(i));
 		relation.fields.push_back({bindings[i], column_types[i]});

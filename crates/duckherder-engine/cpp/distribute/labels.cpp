@@ -4,7 +4,6 @@
 #include "duckdb/catalog/catalog_entry/table_catalog_entry.hpp"
 #include "duckdb/common/enum_util.hpp"
 #include "duckdb/common/string_util.hpp"
-#include "duckdb/planner/expression/bound_window_expression.hpp"
 #include "duckdb/planner/operator/logical_aggregate.hpp"
 #include "duckdb/planner/operator/logical_comparison_join.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
@@ -97,36 +96,6 @@ string OperatorLabel(LogicalOperator &op) {
 		return "WINDOW " + Shortened(Texts(op.expressions));
 	default:
 		return StringUtil::Replace(LogicalOperatorToString(op.type), "_", " ");
-	}
-}
-
-static vector<string> JoinKeys(LogicalComparisonJoin &join) {
-	vector<string> left;
-	vector<string> right;
-	for (auto &condition : join.conditions) {
-		if (condition.IsComparison() && (condition.GetComparisonType() == ExpressionType::COMPARE_EQUAL ||
-		                                 condition.GetComparisonType() == ExpressionType::COMPARE_NOT_DISTINCT_FROM)) {
-			left.push_back(NameOf(condition.GetLHS()));
-			right.push_back(NameOf(condition.GetRHS()));
-		}
-	}
-	return {Shortened(StringUtil::Join(left, ", ")), Shortened(StringUtil::Join(right, ", "))};
-}
-
-vector<string> ShuffleKeyNames(LogicalOperator &op) {
-	switch (op.type) {
-	case LogicalOperatorType::LOGICAL_COMPARISON_JOIN:
-		return JoinKeys(op.Cast<LogicalComparisonJoin>());
-	case LogicalOperatorType::LOGICAL_AGGREGATE_AND_GROUP_BY:
-		return {Shortened(Texts(op.Cast<LogicalAggregate>().groups))};
-	case LogicalOperatorType::LOGICAL_WINDOW:
-		return {Shortened(Texts(op.expressions.at(0)->Cast<BoundWindowExpression>().Partitions()))};
-	case LogicalOperatorType::LOGICAL_UNION:
-	case LogicalOperatorType::LOGICAL_EXCEPT:
-	case LogicalOperatorType::LOGICAL_INTERSECT:
-		return vector<string>(op.children.size(), "the whole row");
-	default:
-		return {};
 	}
 }
 

@@ -7,7 +7,5 @@ namespace duckherder {
 
 //! What the operator does, for example `AGGREGATE sum(v) BY g`; long expressions are cut.
 duckdb::string OperatorLabel(duckdb::LogicalOperator &op);
-//! What its rows could be shuffled by, for each child; nothing for operators that have no keys.
-duckdb::vector<duckdb::string> ShuffleKeyNames(duckdb::LogicalOperator &op);
 
 } // namespace duckherder

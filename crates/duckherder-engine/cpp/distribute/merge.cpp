@@ -65,12 +65,26 @@ void MergeStates(Optimizer &optimizer, unique_ptr<LogicalOperator> &root, unique
 		merged->groups.push_back(Reference(types[i], source, i));
 		columns.push_back(Reference(types[i], merged->group_index, i));
 	}
+	// The tasks group by all keys: each grouping set is combined of these groups.
 	merged->grouping_sets = aggregate.grouping_sets;
+	merged->grouping_functions = aggregate.grouping_functions;
+	if (!merged->grouping_functions.empty()) {
+		merged->groupings_index = binder.GenerateTableIndex();
+	}
 	merged->group_stats.resize(groups);
 	merged->distinct_validity = aggregate.distinct_validity;
 	for (idx_t i = 0; i < aggregate.expressions.size(); i++) {
 		auto state = Reference(types[groups + i], merged->aggregate_index, i);
-		columns.push_back(BindFinalize(context, std::move(state), aggregate.expressions[i]->GetReturnType()));
+		auto &type = aggregate.expressions[i]->GetReturnType();
+		if (!type.IsAggregateState()) {
+			state = BindFinalize(context, std::move(state), type);
+		} else if (state->GetReturnType() != type) {
+			throw NotImplementedException("its SQL gives another state than the plan");
+		}
+		columns.push_back(std::move(state));
+	}
+	for (idx_t i = 0; i < merged->grouping_functions.size(); i++) {
+		columns.push_back(Reference(LogicalType::BIGINT, merged->groupings_index, i));
 	}
 	auto rows = aggregate.has_estimated_cardinality ? aggregate.estimated_cardinality : 1;
 	merged->SetEstimatedCardinality(rows);

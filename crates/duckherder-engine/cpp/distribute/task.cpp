@@ -1,9 +1,13 @@
 // Running a fragment on the driver's own instance: its rows stay DuckDB's chunks.
-#include "connection.hpp"
-#include "fragment.hpp"
+#include "task.hpp"
 
-#include "duckdb/main/prepared_statement.hpp"
+#include "fragment.hpp"
+#include "keepable.hpp"
+
+#include "duckdb/execution/physical_operator.hpp"
+#include "duckdb/execution/physical_plan_generator.hpp"
 #include "duckdb/main/query_result_stream.hpp"
+#include "duckdb/planner/planner.hpp"
 
 using namespace duckdb; // NOLINT
 using duckherder::Guard;
@@ -13,6 +17,15 @@ struct DhChunkStream {
 	}
 	QueryResultStream<ChunkFormat> stream;
 };
+
+//! Lets go of what the operators of a plan have collected.
+static void Forget(PhysicalOperator &op) {
+	op.sink_state.reset();
+	op.op_state.reset();
+	for (auto &child : op.children) {
+		Forget(child.get());
+	}
+}
 
 //! As QueryResultStream::Fetch, which spins while other threads run the query's last tasks: here they would be kept
 //! from it by the spinning.
@@ -35,6 +48,29 @@ static unique_ptr<SQLStatement> TaskStatement(DhConnection &connection, const du
 	return duckherder::ParseOne(connection, query->ToString());
 }
 
+//! Null if the plan would keep something of one run for the next.
+static unique_ptr<DhTaskPlan> PlanForGood(DhConnection &connection, const SQLStatement &statement) {
+	auto &context = *connection.context;
+	auto result = make_uniq<DhTaskPlan>();
+	result->sql = statement.query;
+	result->plan = make_shared_ptr<duckherder::KeptPlan>();
+	auto kept = false;
+	// Not DuckDB's own PREPARE: that plans anew whatever reads tables, since their rows may have changed.
+	context.RunFunctionInTransaction([&]() {
+		Planner planner(context);
+		auto data = duckherder::PrepareUnbound(planner, statement);
+		planner.Optimize();
+		if (data->properties.always_require_rebind || !duckherder::CanRunAgain(*planner.plan)) {
+			return;
+		}
+		PhysicalPlanGenerator generator(context);
+		data->physical_plan = generator.Plan(std::move(planner.plan));
+		result->plan->data = std::move(data);
+		kept = true;
+	});
+	return kept ? std::move(result) : nullptr;
+}
+
 extern "C" {
 
 //! Starts one task of a fragment where the tables themselves can be read; a split an input.
@@ -47,28 +83,39 @@ DhChunkStream *dh_chunks_open(DhConnection *connection, const duckherder::Fragme
 	});
 }
 
-//! The same task, planned for several runs on this connection.
-PreparedStatement *dh_task_plan(DhConnection *connection, const duckherder::Fragment *fragment, const DhSplit *splits,
-                                uint64_t count, DhError *error) {
-	return Guard<PreparedStatement *>(error, nullptr, [&]() {
-		auto plan = connection->Prepare(TaskStatement(*connection, *fragment, splits, count));
-		if (plan->HasError()) {
-			plan->GetErrorObject().Throw();
-		}
-		return plan.release();
+//! The same task, planned for several runs on this connection; null if its plan would keep something of one run for the
+//! next.
+DhTaskPlan *dh_task_plan(DhConnection *connection, const duckherder::Fragment *fragment, const DhSplit *splits,
+                         uint64_t count, DhError *error) {
+	return Guard<DhTaskPlan *>(error, nullptr, [&]() {
+		return PlanForGood(*connection, *TaskStatement(*connection, *fragment, splits, count)).release();
 	});
 }
 
-DhChunkStream *dh_task_plan_open(PreparedStatement *plan, DhError *error) {
+//! The same for a task whose SQL came from elsewhere.
+DhTaskPlan *dh_task_plan_sql(DhConnection *connection, DhText sql, DhError *error) {
+	return Guard<DhTaskPlan *>(error, nullptr, [&]() {
+		auto statement = duckherder::ParseOne(*connection, duckherder::ToString(sql));
+		return PlanForGood(*connection, *statement).release();
+	});
+}
+
+DhChunkStream *dh_task_plan_open(DhConnection *connection, DhTaskPlan *plan, DhError *error) {
 	return Guard<DhChunkStream *>(error, nullptr, [&]() {
-		vector<Value> no_parameters;
-		auto result = plan->Submit(no_parameters);
+		auto ready = plan->Execution();
+		auto offered = connection->statements->Offer(*connection->context, ready);
+		auto result = connection->Submit(std::move(ready.statement));
 		result->ThrowIfError();
 		return new DhChunkStream(std::move(result));
 	});
 }
 
-void dh_task_plan_free(PreparedStatement *plan) {
+//! To be called when a run has ended: what its operators collected is let go of.
+void dh_task_plan_rest(DhTaskPlan *plan) {
+	Forget(plan->plan->data->physical_plan->Root());
+}
+
+void dh_task_plan_free(DhTaskPlan *plan) {
 	delete plan;
 }
 

@@ -72,8 +72,10 @@ fn cut_to_ffi(stage: &Stage) -> DhCut {
         planner::Exchange::Gather => (0, 0, 0),
         planner::Exchange::Hash { consumer, side } => (1, consumer, side),
         planner::Exchange::Broadcast => (2, 0, 0),
+        planner::Exchange::Forward { cte } => (3, cte, 0),
     };
-    DhCut { kind, exchange, node: stage.node, consumer, side }
+    let (keys, key_count) = (stage.hash_keys.as_ptr(), stage.hash_keys.len() as u64);
+    DhCut { kind, exchange, node: stage.node, consumer, side, keys, key_count }
 }
 
 unsafe extern "C" fn decide(
@@ -94,7 +96,7 @@ unsafe extern "C" fn decide(
         Ok(None) => std::ptr::null_mut(),
         Ok(Some((distribution, query))) => {
             for stage in &distribution.stages {
-                // SAFETY: the sink takes a plain struct.
+                // SAFETY: the sink copies the struct and the keys, which are alive until it returns.
                 unsafe { sink(target, cut_to_ffi(stage)) };
             }
             Box::into_raw(Box::new(query)).cast()

@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 
 use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 
-use crate::ffi::{DhConnection, DhDatabase, DhError, DhText, DhTextSink};
+use crate::ffi::{DhConnection, DhDatabase, DhDescription, DhError, DhResult, DhText, DhTextSink};
 
 macro_rules! opaque {
     ($($name:ident),+) => { $(#[repr(C)] pub struct $name { _private: [u8; 0] })+ };
@@ -19,6 +19,8 @@ pub struct DhCut {
     pub node: u64,
     pub consumer: u64,
     pub side: u64,
+    pub keys: *const u64,
+    pub key_count: u64,
 }
 pub type DhCutSink = unsafe extern "C" fn(*mut c_void, DhCut);
 
@@ -115,6 +117,12 @@ unsafe extern "C" {
         error: *mut DhError,
     );
 
+    pub fn dh_fragment_describe(
+        fragment: *const DhFragment,
+        connection: *mut DhConnection,
+        error: *mut DhError,
+    ) -> *mut DhDescription;
+
     pub fn dh_snapshot_free(snapshot: *mut DhSnapshot);
     pub fn dh_snapshot_enter(snapshot: *const DhSnapshot, connection: *mut DhConnection, error: *mut DhError) -> bool;
     pub fn dh_snapshot_leave(connection: *mut DhConnection, error: *mut DhError) -> bool;
@@ -133,7 +141,18 @@ unsafe extern "C" {
         count: u64,
         error: *mut DhError,
     ) -> *mut DhTaskPlan;
-    pub fn dh_task_plan_open(plan: *mut DhTaskPlan, error: *mut DhError) -> *mut DhChunkStream;
+    pub fn dh_task_plan_sql(connection: *mut DhConnection, sql: DhText, error: *mut DhError) -> *mut DhTaskPlan;
+    pub fn dh_task_plan_open(
+        connection: *mut DhConnection,
+        plan: *mut DhTaskPlan,
+        error: *mut DhError,
+    ) -> *mut DhChunkStream;
+    pub fn dh_task_plan_read(
+        connection: *mut DhConnection,
+        plan: *mut DhTaskPlan,
+        error: *mut DhError,
+    ) -> *mut DhResult;
+    pub fn dh_task_plan_rest(plan: *mut DhTaskPlan);
     pub fn dh_task_plan_free(plan: *mut DhTaskPlan);
     pub fn dh_chunks_next(
         chunks: *mut DhChunkStream,

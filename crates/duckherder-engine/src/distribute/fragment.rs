@@ -3,12 +3,14 @@
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use duckherder_planner::Split;
 
 use super::ffi::{self, DhFragment, DhSnapshot, DhSplit, FragmentForm};
 use crate::connection::Connection;
 use crate::error::Result;
-use crate::ffi::{DhError, DhTextSink, push_text};
+use crate::ffi::{DhError, DhTextSink, dh_description_free, push_text};
+use crate::statement::Description;
 
 /// The part of a plan that the tasks of a stage run, over the names of its inputs.
 pub struct Fragment(*mut DhFragment);
@@ -115,6 +117,24 @@ impl Fragment {
         self.text(|this, sink, target, error| unsafe {
             ffi::dh_fragment_sql(this, form as c_int, splits.as_ptr(), count, sink, target, error);
         })
+    }
+
+    /// The columns of its rows, named c0, c1 and so on, as `connection` would send them. Nothing is bound for that: they
+    /// were known when the plan was cut.
+    ///
+    /// # Errors
+    /// A type has no form in Arrow.
+    pub fn schema(&self, connection: &Connection) -> Result<SchemaRef> {
+        let mut error = DhError::none();
+        // SAFETY: both are alive.
+        let description = unsafe { ffi::dh_fragment_describe(self.0, connection.as_ptr(), &mut error) };
+        error.into_result(())?;
+        // SAFETY: the description is new, read once and freed once.
+        unsafe {
+            let taken = Description::take(description);
+            dh_description_free(description);
+            Ok(taken?.schema)
+        }
     }
 
     /// The SQL of the rows of one split of its `input`, counted among the splits.

@@ -7,6 +7,7 @@ use super::fragment::{Fragment, splits_to_ffi};
 use crate::connection::Connection;
 use crate::error::{EngineError, Result};
 use crate::ffi::DhError;
+use crate::statement::ResultStream;
 
 /// Up to 2,048 rows.
 pub struct Chunk {
@@ -43,10 +44,10 @@ impl Chunk {
     }
 }
 
-/// A task that was planned for several runs. It is to be dropped before the connection that it was made on.
+/// A task that was planned for several runs on one connection.
 pub struct TaskPlan(*mut DhTaskPlan);
 
-// SAFETY: a prepared statement, used by one thread at a time.
+// SAFETY: a plan, used by one thread at a time.
 unsafe impl Send for TaskPlan {}
 
 impl Drop for TaskPlan {
@@ -58,11 +59,12 @@ impl Drop for TaskPlan {
 
 impl TaskPlan {
     /// Plans one task of `fragment` where the tables themselves can be read: a split a split input. The plan holds as
-    /// long as the tables' rows and the connection's settings are what they are now.
+    /// long as the tables' rows and the connection's settings are what they are now; what the connection is given for
+    /// its exchanges may be something else in every run. `None` if it can't run several times.
     ///
     /// # Errors
     /// What DuckDB says of it, or there are fewer splits than inputs.
-    pub fn make(connection: &Connection, fragment: &Fragment, splits: &[Split]) -> Result<Self> {
+    pub fn make(connection: &Connection, fragment: &Fragment, splits: &[Split]) -> Result<Option<Self>> {
         let splits = splits_to_ffi(splits);
         let mut error = DhError::none();
         // SAFETY: the connection and the fragment are alive, the splits outlive the call.
@@ -71,19 +73,50 @@ impl TaskPlan {
             ffi::dh_task_plan(connection, fragment.as_ptr(), splits.as_ptr(), count, &mut error)
         };
         error.into_result(())?;
-        Ok(Self(plan))
+        Ok((!plan.is_null()).then_some(Self(plan)))
     }
 
-    /// Starts the task.
+    /// The same for a task whose SQL came from elsewhere.
     ///
     /// # Errors
     /// What DuckDB says of it.
-    pub fn open(&self) -> Result<ChunkStream> {
+    pub fn of_sql(connection: &Connection, sql: &str) -> Result<Option<Self>> {
         let mut error = DhError::none();
-        // SAFETY: the plan is alive; DuckDB says so if its connection isn't.
-        let handle = unsafe { ffi::dh_task_plan_open(self.0, &mut error) };
+        // SAFETY: the connection is alive, the text outlives the call.
+        let plan = unsafe { ffi::dh_task_plan_sql(connection.as_ptr(), sql.into(), &mut error) };
+        error.into_result(())?;
+        Ok((!plan.is_null()).then_some(Self(plan)))
+    }
+
+    /// Starts the task on the connection that its plan was made on.
+    ///
+    /// # Errors
+    /// What DuckDB says of it.
+    pub fn open(&self, connection: &Connection) -> Result<ChunkStream> {
+        let mut error = DhError::none();
+        // SAFETY: plan and connection are alive.
+        let handle = unsafe { ffi::dh_task_plan_open(connection.as_ptr(), self.0, &mut error) };
         error.into_result(())?;
         Ok(ChunkStream { handle, done: false })
+    }
+
+    /// The same for rows that go to other tasks.
+    ///
+    /// # Errors
+    /// What DuckDB says of it.
+    pub fn read(&self, connection: &Connection) -> Result<ResultStream> {
+        let mut error = DhError::none();
+        // SAFETY: plan and connection are alive.
+        let handle = unsafe { ffi::dh_task_plan_read(connection.as_ptr(), self.0, &mut error) };
+        error.into_result(())?;
+        // SAFETY: the handle is a new result's, which describes itself.
+        unsafe { ResultStream::described(handle) }
+    }
+
+    /// Lets go of what a run has left in memory, once it has ended.
+    pub fn rest(&mut self) {
+        // SAFETY: the plan is alive, and nobody runs it.
+        unsafe { ffi::dh_task_plan_rest(self.0) }
     }
 }
 

@@ -161,6 +161,12 @@ impl Walk<'_> {
                 self.loads[owner].source = self.loads[owner].source.max(source);
                 Spread::Divided
             }
+            // From each task to the one that reads its rows, in the same process if it can be.
+            Exchange::Forward { .. } => {
+                self.loads[number].divided += given * LOCAL_SHUFFLED_ROW + bytes * LOCAL_SHUFFLED_BYTE;
+                self.loads[owner].source = self.loads[owner].source.max(source);
+                Spread::Divided
+            }
             Exchange::Broadcast => {
                 self.loads[number].divided += shuffled(readers);
                 Spread::Whole
@@ -208,7 +214,7 @@ impl Walk<'_> {
         let started = match stage.exchange {
             Exchange::Gather if share == 0.0 => LOCAL_STAGE,
             Exchange::Gather => REMOTE_STAGE,
-            Exchange::Hash { .. } | Exchange::Broadcast => MOVED_STAGE,
+            Exchange::Hash { .. } | Exchange::Broadcast | Exchange::Forward { .. } => MOVED_STAGE,
         };
         // The driver sends while the workers work.
         let elapsed = (here + sent).max(remote / elsewhere) + started;

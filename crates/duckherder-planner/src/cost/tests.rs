@@ -22,7 +22,7 @@ fn join(large: u64, small: u64, files: bool, top: &str) -> Plan {
         r#"{{"has_written":false,"threads":4,{top}"root":{{"id":0,"operator":"AGGREGATE","estimated_rows":1,
         "aggregate":{{"groups":0,"grouping_sets":false,
         "calls":[{{"name":"sum","distinct":false,"exportable":true}}]}},
-        "children":[{{"id":1,"operator":"COMPARISON_JOIN","join":{{"type":"INNER","equalities":1}},"row_bytes":32,
+        "children":[{{"id":1,"operator":"COMPARISON_JOIN","join":{{"type":"INNER"}},"keys":[[{{}}],[{{}}]],"row_bytes":32,
         "estimated_rows":{large},"operations":1,"children":[{left},{right}]}}]}}}}"#
     );
     serde_json::from_str(&text).unwrap()
@@ -57,7 +57,7 @@ fn joins_of_files_go_to_threads_elsewhere_that_are_worth_it() {
     assert!(is_local(&join(50_000_000, 1000, true, ""), elsewhere(2, 2)));
     assert!(is_local(&join(100_000, 1000, true, ""), elsewhere(4, 4)));
     // Both sides large: rows move between workers.
-    let large = distributed(&join(80_000_000, 60_000_000, true, ""), elsewhere(8, 4));
+    let large = distributed(&join(80_000_000, 60_000_000, true, ""), elsewhere(16, 4));
     assert!(large.stages.len() > 1, "{large:?}");
 }
 

@@ -1,6 +1,7 @@
 //! How much work an operator is, in nanoseconds of a core.
 
 use super::constants::*;
+use crate::place::has_keys;
 use crate::plan::{JoinKind, Operator, PlanNode, Scan};
 
 /// The work of one operator, put down to whose rows cause it: what is done to rows that every task has, every task does.
@@ -106,14 +107,11 @@ fn scanned(node: &PlanNode, scan: &Scan, computed: f64) -> f64 {
 
 /// Of the left and of the right side, which DuckDB builds its table of.
 fn join(node: &PlanNode, left: f64, right: f64) -> (f64, f64) {
-    let (kind, equalities, asof) = match &node.join {
-        Some(join) => (join.kind, join.equalities, join.asof),
-        None => (JoinKind::Inner, 0, false),
-    };
+    let (kind, asof) = node.join.as_ref().map_or((JoinKind::Inner, false), |join| (join.kind, join.asof));
     if asof {
         return (sorted(left), sorted(right));
     }
-    if equalities == 0 {
+    if !has_keys(node) {
         return (left * right * PAIR, right * CACHED_LOOKUP);
     }
     // DuckDB filters the left side by what the right one has, where rows without a partner are not wanted.

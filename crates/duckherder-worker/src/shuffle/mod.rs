@@ -1,16 +1,16 @@
 //! Rows that wait between two stages: what a task has made for each task of the next stage.
 //!
 //! ```text
-//!   task of stage 0 --RowSplitter--> Partitions [ 0 | 1 | 2 ]   queues, one a task of stage 1
-//!                        |            |  |      |   |   '----> PartitionReader, in this process or behind DoGet
-//!                      KeyFilter      |  |      |   |
-//!                                  Room  Spill  |   '- more than a query may keep in memory, in a temporary file
+//!   task of stage 0 --RowSplitter, Collector--> Partitions [ 0 | 1 | 2 ]   queues, one a task of stage 1
+//!                          |                     |  |          '----> PartitionReader, here or behind DoGet
+//!                       KeyFilter             Room  Spill: more than a query may keep in memory, in a temporary file
 //! ```
 //!
 //! A task waits for whoever reads its rows. It does not wait for who reads nothing: rows that have no place in memory
 //! then go to disk, and who waits for another input first holds nobody up. What nobody wants any more is thrown away
 //! at once.
 
+mod collector;
 mod filter;
 mod partitions;
 mod room;
@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use duckherder_engine::{EngineError, ResultStream};
 use duckherder_proto::task::HeavyKey;
 
+use collector::Collector;
 pub use filter::KeyFilter;
 pub use partitions::{PartitionReader, Partitions};
 pub use room::Room;
@@ -126,6 +127,7 @@ fn move_rows(
     made: impl FnOnce(Option<KeyFilter>) -> Result<(), EngineError>,
 ) -> Result<Moved, EngineError> {
     let count = splitter.partitions();
+    let mut collector = Collector::new(splitter.schema(), count);
     let mut moved = Moved::default();
     for batch in rows {
         let batch = batch?;
@@ -139,7 +141,9 @@ fn move_rows(
             return Err(EngineError::internal(format!("{found} of {wanted} rows have a partition")));
         }
         for (partition, rows) in divided.parts {
-            to.push(partition, rows)?;
+            if let Some(rows) = collector.add(partition, rows)? {
+                to.push(partition, rows)?;
+            }
         }
         if !to.is_wanted() {
             // Not all keys: nobody may be held back by those there are.
@@ -149,7 +153,9 @@ fn move_rows(
     }
     check()?;
     made(splitter.collected())?;
-    to.end();
+    for partition in 0..count {
+        to.end(partition, collector.take(partition)?)?;
+    }
     to.wait_until_read()?;
     Ok(moved)
 }

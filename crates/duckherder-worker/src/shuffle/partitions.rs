@@ -109,6 +109,28 @@ impl Partitions {
     /// # Errors
     /// The task is to stop, or there is no space on disk.
     pub fn push(&self, partition: usize, batch: RecordBatch) -> Result<(), EngineError> {
+        self.add(partition, batch, false)
+    }
+
+    /// There are no more rows for the partition but these, if any.
+    ///
+    /// # Errors
+    /// As for [`push`](Self::push).
+    pub fn end(&self, partition: usize, rest: Option<RecordBatch>) -> Result<(), EngineError> {
+        if let Some(rest) = rest {
+            return self.add(partition, rest, true);
+        }
+        let mut state = lock(&self.state);
+        let queue = &mut state.queues[partition];
+        queue.ended = true;
+        let reader = queue.reader.take();
+        drop(state);
+        wake(reader);
+        Ok(())
+    }
+
+    /// Adds rows, the `last` ones of the partition or not: their reader is woken once for both.
+    fn add(&self, partition: usize, batch: RecordBatch, last: bool) -> Result<(), EngineError> {
         let bytes = batch.get_array_memory_size();
         let (rows, memory_bytes) = match self.find_place(partition, bytes)? {
             Place::Memory => (Rows::Memory(batch), bytes),
@@ -126,6 +148,7 @@ impl Partitions {
         queue.memory_bytes += memory_bytes;
         queue.sent_rows += rows.count();
         queue.waiting.push_back((rows, memory_bytes));
+        queue.ended = last;
         let reader = queue.reader.take();
         if reader.is_some() {
             queue.asked = Instant::now();
@@ -162,15 +185,6 @@ impl Partitions {
             }
             state = self.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
-    }
-
-    /// There are no more rows.
-    pub fn end(&self) {
-        let mut state = lock(&self.state);
-        state.queues.iter_mut().for_each(|queue| queue.ended = true);
-        let readers: Vec<_> = state.queues.iter_mut().map(|queue| queue.reader.take()).collect();
-        drop(state);
-        readers.into_iter().for_each(wake);
     }
 
     /// Whoever reads or writes the rows sees this error next; those that wait are thrown away.
@@ -331,7 +345,7 @@ mod tests {
     fn what_nobody_reads_goes_to_disk_and_comes_back_in_order() {
         let partitions = partitions(2);
         (0..100).for_each(|number| partitions.push((number % 2) as usize, batch(number)).unwrap());
-        partitions.end();
+        (0..2).for_each(|partition| partitions.end(partition, None).unwrap());
         assert!(partitions.spilled_bytes() > 0);
         for start in [0, 1] {
             let mut reader = partitions.read(start as usize).unwrap();
@@ -349,7 +363,7 @@ mod tests {
         let writer = Arc::clone(&partitions);
         let writing = std::thread::spawn(move || {
             (0..200).for_each(|number| writer.push(0, batch(number)).unwrap());
-            writer.end();
+            writer.end(0, None).unwrap();
         });
         let mut expected = 0;
         while let Some(found) = next(&mut reader) {

@@ -1,0 +1,130 @@
+//! By which columns the rows of a stage are divided among its tasks, and which operators need no other division.
+//!
+//! ```text
+//!   WINDOW ... PARTITION BY k, s     rows that are equal in k and s are equal in k: they are in one task
+//!   AGGREGATE BY k, m                the same
+//!   JOIN ON a.k = b.k                one stage for all three
+//!   --- hash of a.k --   --- hash of b.k --
+//! ```
+
+use std::collections::BTreeMap;
+
+use crate::plan::{Column, JoinKind, Operator, PlanNode, Rename, ShuffleKey};
+
+/// Rows that are equal in every key are in one task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partitioning {
+    /// In the order in which they are hashed.
+    keys: Vec<Key>,
+    /// But not rows that have NULL in a key: they met none, so they are anywhere.
+    nulls_anywhere: bool,
+}
+
+/// The names that the value of a key has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Key {
+    /// And whether they are cast to another type of integers: equal where the key is equal, but of another hash.
+    columns: BTreeMap<Column, bool>,
+}
+
+impl Key {
+    fn of(key: &ShuffleKey) -> Self {
+        Self { columns: key.column.iter().map(|column| (column.clone(), false)).collect() }
+    }
+
+    /// Has the value of `key`, in whatever type.
+    fn has(&self, key: &ShuffleKey) -> bool {
+        key.column.as_ref().is_some_and(|column| self.columns.contains_key(column))
+    }
+
+    /// Has the hash of `key`.
+    fn is(&self, key: &ShuffleKey) -> bool {
+        key.column.as_ref().is_some_and(|column| self.columns.get(column) == Some(&false))
+    }
+
+    fn renamed(&self, renames: &[Rename]) -> Self {
+        let mut columns = BTreeMap::new();
+        for rename in renames {
+            let Some(cast) = self.columns.get(&rename.was) else { continue };
+            columns.insert(rename.now.clone(), *cast || rename.cast);
+        }
+        Self { columns }
+    }
+}
+
+impl Partitioning {
+    /// Of the rows that were shuffled for `node`, as they come out of it; before [`above`](Self::above).
+    pub fn of(node: &PlanNode) -> Option<Self> {
+        let keys: Vec<Key> = node.keys.first()?.iter().map(Key::of).collect();
+        let mut made = Self { keys, nulls_anywhere: false };
+        if node.join.is_some() {
+            let numbers: Vec<usize> = (0..made.keys.len()).collect();
+            made.join(node, &numbers);
+        }
+        made.usable()
+    }
+
+    fn usable(self) -> Option<Self> {
+        (!self.keys.is_empty() && self.keys.iter().all(|key| !key.columns.is_empty())).then_some(self)
+    }
+
+    /// As the operator names them, whose child has these rows.
+    pub fn above(self, node: &PlanNode) -> Option<Self> {
+        match node.operator {
+            Operator::Projection | Operator::Aggregate | Operator::Union | Operator::SetOperation => {
+                self.renamed(&node.renames)
+            }
+            _ => Some(self),
+        }
+    }
+
+    pub fn renamed(self, renames: &[Rename]) -> Option<Self> {
+        let keys = self.keys.iter().map(|key| key.renamed(renames)).collect();
+        Self { keys, ..self }.usable()
+    }
+
+    /// Whether rows that are equal in all of `keys`, NULLs too, are in one task.
+    pub fn serves(&self, keys: &[ShuffleKey]) -> bool {
+        !self.nulls_anywhere && self.keys.iter().all(|own| keys.iter().any(|key| own.has(key)))
+    }
+
+    /// The numbers of those join keys of this side that are the keys here, in their order: the other side's rows go to
+    /// where their partners are if they are hashed by the same.
+    pub fn serves_join(&self, keys: &[ShuffleKey]) -> Option<Vec<usize>> {
+        let fits = |key: &ShuffleKey| key.null_meets_none || !self.nulls_anywhere;
+        let number = |own: &Key| keys.iter().position(|key| own.is(key) && fits(key));
+        self.keys.iter().map(number).collect()
+    }
+
+    /// After the join by the keys of these numbers, each of which is one of the keys here.
+    pub fn join(&mut self, node: &PlanNode, numbers: &[usize]) {
+        use JoinKind::{Inner, RightSemi, Semi};
+        // Who had no partner has NULLs in the other side's columns, or in the key.
+        let all_have_partners = node.join.as_ref().is_some_and(|join| matches!(join.kind, Inner | Semi | RightSemi));
+        for (key, number) in self.keys.iter_mut().zip(numbers) {
+            if self.nulls_anywhere && all_have_partners {
+                // The key is not NULL now; its other names may be.
+                key.columns.clear();
+            }
+            let names = node.keys.iter().filter_map(|side| side.get(*number)?.column.clone());
+            key.columns.extend(names.map(|column| (column, false)));
+        }
+        self.nulls_anywhere = !all_have_partners;
+    }
+
+    /// After a join whose other side is whole in every task: where only equal rows come out, both names are good.
+    pub fn join_whole(&mut self, node: &PlanNode) {
+        let [Some(left), Some(right)] = [node.keys.first(), node.keys.get(1)] else { return };
+        if node.join.as_ref().is_none_or(|join| join.kind != JoinKind::Inner) {
+            return;
+        }
+        for (left, right) in left.iter().zip(right) {
+            for key in &mut self.keys {
+                if key.is(left) || key.is(right) {
+                    let names = [left, right].into_iter().filter_map(|side| side.column.clone());
+                    key.columns.extend(names.map(|column| (column, false)));
+                }
+            }
+        }
+    }
+}
