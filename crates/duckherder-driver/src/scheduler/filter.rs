@@ -49,7 +49,7 @@ impl Filters {
     pub fn made(&self, stage: &RunningStage, task: usize, keys: Option<KeyFilter>) {
         let Some(collected) = self.collected.get(&stage.number) else { return };
         let mut state = lock(&collected.state);
-        let first = state.missing.get_mut(task).is_some_and(|missing| std::mem::take(missing));
+        let first = state.missing.get_mut(task).is_some_and(std::mem::take);
         if first {
             let all = state.keys.take().zip(keys);
             let united = all.and_then(|(all, keys)| keys.united(&all));
