@@ -35,14 +35,13 @@ impl SessionScheduler {
 
 impl distribute::Distributor for SessionScheduler {
     fn decide(&self, plan: &Plan) -> Option<(Distribution, Arc<dyn DistributedQuery>)> {
-        let capacity = self.shared.cluster.capacity();
-        let workers = capacity.workers;
+        let workers = self.shared.cluster.workers();
         let mut plan = plan.clone();
         let files = match workers.count() > 0 && plan.distribution != Distributed::Never && !plan.has_written {
             true => files::look(&self.shared, &mut plan),
             false => Vec::new(),
         };
-        match decide(&plan, capacity) {
+        match decide(&plan, workers) {
             Decision::Local { reason } => {
                 tracing::debug!(reason, "not distributed");
                 *lock(&self.last) = Last { reason: Some(reason), ..Last::default() };
