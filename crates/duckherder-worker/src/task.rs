@@ -30,6 +30,9 @@ const QUEUE_MESSAGES: usize = 4;
 /// How often a task that is watched says how far it is.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
+/// Where the messages of a task's answer go.
+type Sender = mpsc::Sender<Result<FlightData, Status>>;
+
 /// What a task runs on, where it gets rows from, and where its own wait.
 pub struct Place {
     pub connections: Arc<TaskConnections>,
@@ -128,11 +131,7 @@ impl Running<'_> {
         Ok(self.task.analyzed.then(|| connection.measure_cpu()).transpose()?)
     }
 
-    fn send_rows(
-        &self,
-        connection: &mut TaskConnection,
-        sender: &mpsc::Sender<Result<FlightData, Status>>,
-    ) -> Result<()> {
+    fn send_rows(&self, connection: &mut TaskConnection, sender: &Sender) -> Result<()> {
         let meter = self.meter(&connection.connection)?;
         let rows = self.start(connection)?;
         let (mut encoder, schema) = BatchEncoder::new(rows.schema());
@@ -155,11 +154,7 @@ impl Running<'_> {
     }
 
     /// Runs a task whose rows others fetch; ends once they have.
-    fn keep_rows(
-        &self,
-        connection: &mut TaskConnection,
-        sender: &mpsc::Sender<Result<FlightData, Status>>,
-    ) -> Result<()> {
+    fn keep_rows(&self, connection: &mut TaskConnection, sender: &Sender) -> Result<()> {
         let meter = self.meter(&connection.connection)?;
         let rows = self.start(connection)?;
         let key = TaskKey { query: self.task.query_id, stage: self.task.stage, task: self.task.task };
@@ -198,9 +193,7 @@ impl Running<'_> {
         }
         Ok(())
     }
-}
 
-impl Running<'_> {
     /// How the rows are divided by hash.
     fn division(&self) -> Result<HashDivision, EngineError> {
         let RunTask { heavy, filter, collect_bits, .. } = self.task;

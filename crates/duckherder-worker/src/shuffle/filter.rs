@@ -31,8 +31,9 @@ impl KeyFilter {
         if words.is_empty() || !rest.is_empty() {
             return None;
         }
-        let words = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
-        Some(Self { bloom: BloomFilter::from_vec(words).hashes(BITS_SET), keys: 0 })
+        let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        let set: u64 = words.iter().map(|word| u64::from(word.count_ones())).sum();
+        Some(Self { bloom: BloomFilter::from_vec(words).hashes(BITS_SET), keys: set / u64::from(BITS_SET) })
     }
 
     /// Its bits, in words of 64, little-endian.
@@ -97,6 +98,12 @@ mod tests {
     fn too_many_keys_are_not_worth_it() {
         assert!(of(0..10_000).is_useful());
         assert!(!of(0..40_000).is_useful());
+        // Also of tasks elsewhere, which alone had few enough.
+        let parts =
+            [0, 15_000, 30_000].map(|first| KeyFilter::from_bytes(&of(first..first + 15_000).to_bytes()).unwrap());
+        assert!(parts.iter().all(KeyFilter::is_useful));
+        let [first, second, third] = parts;
+        assert!(!first.united(&second).unwrap().united(&third).unwrap().is_useful());
     }
 
     #[test]
