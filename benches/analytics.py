@@ -1,5 +1,5 @@
-"""All queries of TPC-H or TPC-DS: plain DuckDB beside clients that distribute 'auto' and 'always'
-(`cargo xtask bench tpch`, `cargo xtask bench tpcds`)."""
+"""All queries of TPC-H or TPC-DS: plain DuckDB beside clients that distribute 'auto', 'always' and 'never'
+(`cargo xtask bench tpch`, `cargo xtask bench tpcds`), and whether 'auto' chose the better of the others."""
 
 from __future__ import annotations
 
@@ -15,13 +15,19 @@ from contenders import PLAIN, Contender, all_contenders
 from e2e.tpch_queries import QUERIES as TPCH_QUERIES
 from harness.client import quote
 from harness.compare import Result, difference, float_tolerances
-from harness.distribution import distribute
+from harness.distribution import CHOICES, distribute
 from measure import Samples
+from scaling import parquet_files
 from proof import tpcds_data
 from report import Target
 
 #: What runs: the number of a contender, and how its queries are distributed.
-SERIES = {PLAIN: (0, None), "auto": (2, "auto"), "always": (2, "always"), "separate, always": (3, "always")}
+SERIES = {PLAIN: (0, None)} | {choice: (2, choice) for choice in CHOICES}
+SEPARATE = {f"separate, {choice}": (3, choice) for choice in CHOICES}
+#: 'auto' may take so much more than the better of 'always' and 'never': a part of it, or milliseconds.
+MOST_RATIO, MOST_MS = 1.1, 5
+#: Queries whose 'auto' took more are measured so often again, for what else the machine did meanwhile.
+AGAIN = 3
 #: Queries that plain DuckDB answers faster are not judged one by one.
 JUDGED_FROM_MS = 50
 
@@ -30,22 +36,31 @@ TARGETS = [
     Target("total", "always", "ratio", "<=", 1.6),
     Target("slowest ratio", "auto", "max", "<=", 2),
     Target("slowest ratio", "always", "max", "<=", 2),
+    *[
+        Target("too slow against the better of always and never", label, "max", "<=", 0)
+        for label in ("auto", "separate, auto")
+    ],
 ]
 
 
-def load(contenders: list[Contender], suite: str, data: Path | None, scale_factor: str) -> dict[int, str]:
-    """Puts the tables into every contender's `dh`, which becomes its default; returns the queries."""
+def load(contenders: list[Contender], suite: str, data: Path | None, scale_factor: str, files: bool) -> dict[int, str]:
+    """Puts the tables, or views over Parquet files, into every contender's `dh`, which becomes its default; returns the
+    queries."""
     if suite == "tpch":
-        queries = TPCH_QUERIES
-        for contender in contenders:
-            for table in tpch.TABLES:
-                tpch.load_table(contender.con, data, table, f"dh.{table}", f"{table}, {contender.name}")
+        folder, tables, queries = data, tpch.TABLES, TPCH_QUERIES
+        if files:
+            parquet_files(data)
     else:
         folder, tables, queries = tpcds_data.make(scale_factor)
-        for contender in contenders:
-            for table in tables:
-                contender.con.execute(f"CREATE TABLE dh.{table} AS SELECT * FROM {quote(folder / f'{table}.parquet')}")
     for contender in contenders:
+        for table in tables:
+            file = f"read_parquet({quote(folder / f'{table}.parquet')})"
+            if files:
+                contender.con.execute(f"CREATE VIEW dh.{table} AS FROM {file}")
+            elif suite == "tpch":
+                tpch.load_table(contender.con, data, table, f"dh.{table}", f"{table}, {contender.name}")
+            else:
+                contender.con.execute(f"CREATE TABLE dh.{table} AS FROM {file}")
         contender.con.execute("USE dh")
     return queries
 
@@ -79,6 +94,26 @@ def measure(contenders: list[Contender], series: dict, name: str, sql: str, roun
     return samples
 
 
+def loss(by: dict, separate: str) -> float:
+    """Milliseconds by which the least time of 'auto' is beyond what it may take; none, or less, if it chose well."""
+    auto, always, never = (by[f"{separate}{choice}"]["min"] for choice in CHOICES)
+    better = min(always, never)
+    return auto - max(better * MOST_RATIO, better + MOST_MS)
+
+
+def worst(results: dict, separate: str) -> list[str]:
+    """The queries of which 'auto' chose worst, the worst first."""
+    lines = []
+    for name, result in sorted(results.items(), key=lambda item: -loss(item[1]["by"], separate)):
+        auto, always, never = (result["by"][f"{separate}{choice}"]["min"] for choice in CHOICES)
+        better = min(always, never)
+        lines.append(
+            f"{name}: auto {auto:.1f} ms, always {always:.1f} ms, never {never:.1f} ms; "
+            f"{auto / better:.2f} times, {auto - better:+.1f} ms"
+        )
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("suite", choices=("tpch", "tpcds"))
@@ -87,29 +122,43 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--separate", action="store_true", help="also with workers in processes of their own")
+    parser.add_argument("--files", action="store_true", help="the tables are views over Parquet files that all see")
     parser.add_argument("--results", type=Path, required=True, help="folder for the JSON file")
     arguments = parser.parse_args()
-    series = {label: parts for label, parts in SERIES.items() if parts[0] != 3 or arguments.separate}
+    series = SERIES | (SEPARATE if arguments.separate else {})
+    clusters = ["", "separate, "] if arguments.separate else [""]
 
     with all_contenders(arguments.threads) as contenders:
-        queries = load(contenders, arguments.suite, arguments.data, arguments.sf)
+        queries = load(contenders, arguments.suite, arguments.data, arguments.sf, arguments.files)
         results, totals = {}, {label: [0.0] * arguments.rounds for label in series}
         for number, sql in sorted(queries.items()):
-            samples = measure(contenders, series, f"Q{number}", sql.rstrip().rstrip(";"), arguments.rounds)
-            results[f"Q{number}"] = {"unit": "ms", "by": report.summary(samples, 1e3)}
+            name, sql = f"Q{number}", sql.rstrip().rstrip(";")
+            samples = measure(contenders, series, name, sql, arguments.rounds)
+            by = report.summary(samples, 1e3)
+            for _ in range(AGAIN):
+                if all(loss(by, cluster) <= 0 for cluster in clusters):
+                    break
+                for label, seconds in measure(contenders, series, name, sql, arguments.rounds).items():
+                    by[label]["min"] = min(by[label]["min"], min(seconds) * 1e3)
+            results[name] = {"unit": "ms", "by": by}
             for label, seconds in samples.items():
                 totals[label] = [total + one for total, one in zip(totals[label], seconds)]
             print(f"measured Q{number}", flush=True)
         threads = {contender.name: contender.threads for contender in contenders}
+    for cluster in clusters:
+        print(f"\n'auto' against the better of the others, {cluster or 'local, '}worst first:")
+        print("\n".join(worst(results, cluster)[:10]))
+    losses = {f"{cluster}auto": [loss(result["by"], cluster) for result in results.values()] for cluster in clusters}
     ratios: Samples = {label: [] for label in series if label != PLAIN}
     for result in results.values():
         if result["by"][PLAIN]["median"] >= JUDGED_FROM_MS:
             for label in ratios:
                 ratios[label].append(result["by"][label]["ratio"])
+    results["too slow against the better of always and never"] = {"unit": "ms", "by": report.summary(losses, compare=False)}
     results["total"] = {"unit": "ms", "by": report.summary(totals, 1e3)}
     if all(ratios.values()):
         results["slowest ratio"] = {"unit": f"of queries from {JUDGED_FROM_MS} ms", "by": report.summary(ratios)}
-    conditions = {"scale_factor": arguments.sf, "threads": threads, "rounds": arguments.rounds}
+    conditions = {"scale_factor": arguments.sf, "threads": threads, "rounds": arguments.rounds, "files": arguments.files}
     report.finish(report.document(arguments.suite, conditions, results, TARGETS), arguments.results)
 
 

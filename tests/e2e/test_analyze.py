@@ -35,6 +35,7 @@ def cluster(request):
 
 def analyzed(con, sql: str) -> dict[str, str]:
     """What EXPLAIN ANALYZE says of the exchange in a query's plan."""
+    con.execute("SET duckherder_distribution = 'always'")
     plan = json.loads(con.execute("EXPLAIN (ANALYZE, FORMAT json) " + sql).fetchall()[0][1])
 
     def lines(node) -> dict[str, str]:
@@ -76,7 +77,6 @@ def test_cpu_time_is_what_the_processes_had(cluster):
 def test_waiting_is_no_work(cluster):
     """Tasks of the second stage wait for those of the first."""
     with attached(cluster) as con:
-        con.execute("SET duckherder_distribution = 'always'")
         lines = analyzed(con, "SELECT row_number() OVER (PARTITION BY k ORDER BY sha256(s)) FROM dh.t WHERE i % 4 = 0")
     tasks = tasks_of(lines)
     first = {name: task for name, task in tasks.items() if name.startswith("Task 0.")}
@@ -100,6 +100,7 @@ def test_an_uneven_stage(cluster):
 def test_a_plan_that_is_kept_is_measured_too(cluster):
     sql = f"SELECT k % 10, {WORK} FROM dh.t GROUP BY ALL"
     with attached(cluster) as con:
+        con.execute("SET duckherder_distribution = 'always'")
         for _ in range(3):
             con.execute(sql).fetchall()
             assert all(float(task["cpu"]) > 1 for task in tasks_of(analyzed(con, sql)).values())
@@ -111,3 +112,17 @@ def test_one_task_has_no_skew(cluster):
         lines = analyzed(con, "SELECT sum(range) FROM dh.small")
     assert len(tasks_of(lines)) == 1
     assert not any(name.startswith("Skew") for name in lines)
+
+
+def test_what_was_expected_stands_beside_what_was(cluster):
+    with attached(cluster) as con:
+        lines = analyzed(con, "SELECT k, sum(i) FROM dh.t GROUP BY k")
+        stage = re.search(r"; estimated (\d+) rows, ([\d.]+) ms; actual (\d+) rows, ([\d.]+) ms", lines["Stage 0"])
+        tasks = tasks_of(lines).values()
+    assert stage, lines
+    assert int(stage[3]) == sum(int(task["rows"]) for task in tasks) == 1000 * len(tasks)
+    # from the distinct values of k
+    assert 0.8 * int(stage[3]) < int(stage[1]) < 1.2 * int(stage[3]), lines
+    assert float(stage[4]) == max(float(task["wall"]) for task in tasks)
+    cost = r"local [\d.]+ ms, distributed [\d.]+ ms \(1 stage\): duckherder_distribution is 'always'"
+    assert re.fullmatch(cost, lines["Cost"]), lines

@@ -102,6 +102,7 @@ def test_every_query(client, expected, kind, choice, capsys):
         whole = ", ".join(f"Q{number} {run.mode}" for number, run in runs.items() if not run.split)
         print(f"\n{kind}, {choice}: {sum(run.split for run in runs.values())} of 22 split; not split: {whole}")
     assert not problems, "\n".join(problems)
-    if kind != "local-1":
+    # what workers elsewhere would have to fetch costs more than the driver's own work
+    if kind != "local-1" and (choice == "always" or kind != "remote-2"):
         assert all(runs[number].split for number in SPLIT_BY_ITSELF), runs
         assert choice != "always" or sum(run.split for run in runs.values()) >= LEAST_SPLIT, runs

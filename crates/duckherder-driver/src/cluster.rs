@@ -1,15 +1,19 @@
 //! The workers that a driver knows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use arrow_flight::Action;
 use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::sql::Any;
+use arrow_flight::{Action, Result as Answer};
+use duckherder_planner::Capacity;
 use duckherder_proto::MAX_MESSAGE_BYTES;
-use duckherder_proto::actions::{LoadExtension, SeeFiles};
+use duckherder_proto::actions::{LoadExtension, SeeFiles, SeenFiles};
 use duckherder_proto::any::Command;
 use futures::TryStreamExt;
+use prost::Message;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
@@ -29,9 +33,19 @@ pub struct RemoteWorker {
     pub location: String,
     /// Shared by all calls to this worker; connects again by itself.
     pub channel: Channel,
+    /// Threads of its DuckDB.
+    pub threads: u64,
 }
 
 impl RemoteWorker {
+    /// Whether it runs on the driver's machine, as its address says.
+    fn is_here(&self) -> bool {
+        let authority = self.location.rsplit_once("//").map_or(self.location.as_str(), |(_, authority)| authority);
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    }
+
     fn silent(&self, reason: String) -> DriverError {
         DriverError::WorkerSilent { id: self.id.clone(), location: self.location.clone(), reason }
     }
@@ -71,6 +85,17 @@ impl Cluster {
         duckherder_planner::Workers { local: self.local_workers as u64, remote }
     }
 
+    /// The workers with their threads. Those on the driver's machine have no more of them than it has cores.
+    pub fn capacity(&self) -> Capacity {
+        let remote = self.remote_workers();
+        let threads = |here: bool| -> u64 {
+            remote.iter().filter(|worker| worker.is_here() == here).map(|worker| worker.threads).sum()
+        };
+        let cores = std::thread::available_parallelism().map_or(u64::MAX, |cores| cores.get() as u64);
+        let remote_threads = threads(false) + threads(true).min(cores);
+        Capacity { workers: self.workers(), remote_threads }
+    }
+
     /// All workers.
     pub fn count(&self) -> usize {
         self.local_workers + lock(&self.state).remote.len()
@@ -86,8 +111,8 @@ impl Cluster {
             return Err(DriverError::Invalid("a worker needs an id that is not empty".to_string()));
         }
         let channel = connect(id, location).await?;
-        let worker = RemoteWorker { id: id.to_string(), location: location.to_string(), channel };
-        greet(&worker).await?;
+        let mut worker = RemoteWorker { id: id.to_string(), location: location.to_string(), channel, threads: 1 };
+        worker.threads = greet(&worker).await?.max(1);
         let extensions: Vec<String> = lock(&self.state).extensions.iter().cloned().collect();
         for name in extensions {
             load_on_worker(&worker, &name).await?;
@@ -139,10 +164,11 @@ async fn connect(id: &str, location: &str) -> Result<Channel> {
     Err(DriverError::WorkerSilent { id: id.to_string(), location: location.to_string(), reason })
 }
 
-/// Makes sure that what answers there is a worker that knows our messages.
-async fn greet(worker: &RemoteWorker) -> Result<()> {
+/// Makes sure that what answers there is a worker that knows our messages; its threads.
+async fn greet(worker: &RemoteWorker) -> Result<u64> {
     let action = Action::new(SeeFiles::TYPE_URL, SeeFiles::default().pack());
-    act(worker, action, CONNECT_TIMEOUT).await.map_err(|status| match status.code() {
+    let answered = act(worker, action, CONNECT_TIMEOUT).await;
+    let answers = answered.map_err(|status| match status.code() {
         Code::InvalidArgument | Code::Unimplemented | Code::NotFound => DriverError::Invalid(format!(
             "worker '{}': what answers at {} is no worker of this driver's version ({}); run the same build of both",
             worker.id,
@@ -150,22 +176,25 @@ async fn greet(worker: &RemoteWorker) -> Result<()> {
             status.message()
         )),
         _ => worker.silent(status.message().to_string()),
-    })
+    })?;
+    let seen = answers.first().and_then(|answer| Any::decode(answer.body.clone()).ok());
+    let seen = seen.and_then(|any| SeenFiles::from_any(&any).ok().flatten());
+    Ok(seen.map_or(0, |seen| seen.threads))
 }
 
 async fn load_on_worker(worker: &RemoteWorker, name: &str) -> Result<()> {
     let action = Action::new(LoadExtension::TYPE_URL, LoadExtension { name: name.to_string() }.pack());
     let failed = |status: Status| worker.silent(format!("cannot load extension '{name}': {}", status.message()));
-    act(worker, action, LOAD_TIMEOUT).await.map_err(failed)
+    act(worker, action, LOAD_TIMEOUT).await.map(|_| ()).map_err(failed)
 }
 
-/// Has the worker do something, within `limit`.
-async fn act(worker: &RemoteWorker, action: Action, limit: Duration) -> std::result::Result<(), Status> {
+/// Has the worker do something, within `limit`; its answers.
+async fn act(worker: &RemoteWorker, action: Action, limit: Duration) -> std::result::Result<Vec<Answer>, Status> {
     let mut client = FlightServiceClient::new(worker.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let call = async {
         let answers = client.do_action(action).await?.into_inner();
         answers.try_collect::<Vec<_>>().await
     };
     let late = |_| Status::deadline_exceeded(format!("no answer within {} s", limit.as_secs()));
-    tokio::time::timeout(limit, call).await.map_err(late)?.map(|_| ())
+    tokio::time::timeout(limit, call).await.map_err(late)?
 }

@@ -1,31 +1,97 @@
-//! Whether a plan is distributed at all; where it is cut is [`crate::place`]'s part.
+//! Whether a plan is distributed at all; where it is cut is [`crate::place`]'s part, what that costs [`crate::cost`]'s.
 
+use crate::cost::constants::{FEW_ROWS, FEW_ROWS_SLACK_US, SLACK_US, WORTH_MOVING};
+use crate::cost::{self, Capacity};
 use crate::place::Placer;
-use crate::plan::{Distributed, Files, Operator, Plan, PlanNode, Scan};
-use crate::split::{Mode, WORTH_A_TASK, Workers, strategy_of};
-use crate::stage::Decision;
+use crate::plan::{Distributed, Operator, Plan, PlanNode, Scan};
+use crate::split::WORTH_A_TASK;
+use crate::stage::{Decision, Distribution};
 
-/// Decides for a cluster of `workers`.
-pub fn decide(plan: &Plan, workers: Workers) -> Decision {
-    if let Err(reason) = may_distribute(plan, workers) {
-        return Decision::Local { reason };
+/// Decides for a cluster of workers.
+pub fn decide(plan: &Plan, capacity: impl Into<Capacity>) -> Decision {
+    let capacity = capacity.into();
+    match may_distribute(plan, capacity) {
+        Err(reason) => Decision::Local { reason },
+        Ok(()) if plan.distribution == Distributed::Always => always(plan, capacity),
+        Ok(()) => cheapest(plan, capacity),
     }
-    let distribution = Placer::new(plan, workers).place_all();
-    match distribution.stages.is_empty() {
-        true => Decision::Local { reason: distribution.notes.into_iter().next().unwrap_or_else(nothing_to_move) },
-        false => Decision::Distributed(distribution),
+}
+
+fn always(plan: &Plan, capacity: Capacity) -> Decision {
+    match placed(plan, Placer::new(plan, capacity.workers), capacity) {
+        Ok(mut distribution) => {
+            distribution.estimate.despite = "duckherder_distribution is 'always'".to_string();
+            Decision::Distributed(distribution)
+        }
+        Err(reason) => Decision::Local { reason },
     }
+}
+
+/// Here, as one task, or in stages: what takes least.
+fn cheapest(plan: &Plan, capacity: Capacity) -> Decision {
+    let workers = capacity.workers;
+    let gathered = match placed(plan, Placer::new(plan, workers), capacity) {
+        Ok(distribution) => distribution,
+        Err(reason) => return Decision::Local { reason },
+    };
+    // Workers in the driver's process have nothing to win by moving rows among themselves.
+    let shuffled = match workers.remote {
+        0 => None,
+        _ => placed(plan, Placer::new(plan, workers).shuffling(), capacity).ok(),
+    };
+    let mut best = match shuffled {
+        Some(shuffled) if shuffled.estimate.distributed_us < gathered.estimate.distributed_us => shuffled,
+        _ => gathered,
+    };
+    let (here, there) = (best.estimate.local_us, best.estimate.distributed_us);
+    if there as f64 <= here as f64 * WORTH_MOVING {
+        return Decision::Distributed(best);
+    }
+    let slack = slack_us(plan, &best);
+    if slack > 0 && there <= here.saturating_add(slack) {
+        let most = cost::milliseconds(slack);
+        best.estimate.despite = format!("a query of one table is the workers' unless that adds more than {most}");
+        return Decision::Distributed(best);
+    }
+    let costs = best.estimate.costs();
+    let reason = match there < here {
+        true => format!("it would hardly take less on workers: {costs}"),
+        false => format!("it takes less here: {costs}"),
+    };
+    Decision::Local { reason }
+}
+
+/// How much longer a query may take that workers get all the same: what one table gives, they are to give.
+fn slack_us(plan: &Plan, distribution: &Distribution) -> u64 {
+    // One task that reads files does what the driver does itself.
+    let single = distribution.stages.iter().all(|stage| stage.tasks == 1);
+    match plan.root.preorder_scans().as_slice() {
+        [(_, scan)] if scan.files.is_some() && single => 0,
+        [(_, scan)] if scan.rows <= FEW_ROWS => FEW_ROWS_SLACK_US,
+        [_] => SLACK_US,
+        _ => 0,
+    }
+}
+
+/// A distribution with its costs, or why there is none.
+fn placed(plan: &Plan, placer: Placer, capacity: Capacity) -> Result<Distribution, String> {
+    let mut distribution = placer.place_all();
+    if distribution.stages.is_empty() {
+        return Err(distribution.notes.into_iter().next().unwrap_or_else(nothing_to_move));
+    }
+    distribution.estimate = cost::distributed(plan, &distribution, capacity);
+    Ok(distribution)
 }
 
 fn nothing_to_move() -> String {
     "no table is read".into()
 }
 
-fn may_distribute(plan: &Plan, workers: Workers) -> Result<(), String> {
+fn may_distribute(plan: &Plan, capacity: Capacity) -> Result<(), String> {
     if plan.distribution == Distributed::Never {
         return Err("duckherder_distribution is 'never'".into());
     }
-    if workers.count() == 0 {
+    if capacity.workers.count() == 0 {
         return Err("there is no worker".into());
     }
     if plan.has_written {
@@ -42,28 +108,23 @@ fn may_distribute(plan: &Plan, workers: Workers) -> Result<(), String> {
         }
     }
     match plan.distribution {
-        Distributed::Auto => is_worth_it(plan, &nodes, workers),
+        Distributed::Auto => may_be_worth_it(&nodes),
         _ => Ok(()),
     }
 }
 
-/// Whether distributing costs less than it saves.
-fn is_worth_it(plan: &Plan, nodes: &[&PlanNode], workers: Workers) -> Result<(), String> {
+/// What needs no estimate to be seen.
+fn may_be_worth_it(nodes: &[&PlanNode]) -> Result<(), String> {
     let scans: Vec<&Scan> = nodes.iter().filter_map(|node| node.scan.as_ref()).collect();
-    let Some(scan) = scans.first() else {
+    if scans.is_empty() {
         return Err(nothing_to_move());
-    };
+    }
     if nodes.iter().any(|node| node.volatile) {
         return Err("it has an expression that gives another value each time".into());
     }
-    if scans.len() > 1 {
-        return Err("it reads more than one table, all of which the driver has".into());
-    }
+    let [scan] = scans.as_slice() else { return Ok(()) };
     readable(scan)?;
-    if let Some(files) = &scan.files {
-        return are_worth_it(scan, files, plan.min_split_rows, workers);
-    }
-    if scan.rows < WORTH_A_TASK {
+    if scan.files.is_none() && scan.rows < WORTH_A_TASK {
         return Err(format!("{} has fewer than {WORTH_A_TASK} rows", scan.name));
     }
     if scan.index_lookup {
@@ -71,25 +132,6 @@ fn is_worth_it(plan: &Plan, nodes: &[&PlanNode], workers: Workers) -> Result<(),
     }
     Ok(())
 }
-
-/// Whether dividing files costs less than it saves.
-fn are_worth_it(scan: &Scan, files: &Files, min_split_rows: u64, workers: Workers) -> Result<(), String> {
-    // One task would do what the driver does itself.
-    if strategy_of(scan, min_split_rows, workers).0 == Mode::Delegated {
-        return Err(format!("the files of {} are too few or too small to be divided", scan.name));
-    }
-    if files.text && workers.remote > 0 && files.bytes.iter().sum::<u64>() < TEXT_WORTH_TASKS_BYTES {
-        return Err(format!(
-            "the files of {} are too small for each worker to find out how they are written",
-            scan.name
-        ));
-    }
-    Ok(())
-}
-
-/// Text below which finding out its dialect and types, which workers in other processes do once a task, costs more than
-/// dividing it saves: 30 ms a file for up to ten files, when a core reads some 100 MB a second (measured).
-const TEXT_WORTH_TASKS_BYTES: u64 = 128 << 20;
 
 /// Whether workers can read what the scan reads, in splits.
 pub fn readable(scan: &Scan) -> Result<(), String> {

@@ -6,10 +6,12 @@
 //!        place   where each operator runs               join   which side of a join moves
 //!        filter  which rows need not move
 //!        partition   what runs where rows are divided already    shared   CTEs
+//!        cost    what that takes, here and on workers
 //!   Plan + Distribution --Graph::distributed()--> what duckherder_explain() draws, in mermaid
 //!   row groups at the query's snapshot ----split()----> one Split a task
 //! ```
 
+pub mod cost;
 pub mod decide;
 mod filter;
 pub mod graph;
@@ -25,6 +27,7 @@ pub mod stage;
 #[cfg(test)]
 mod tests;
 
+pub use cost::{Capacity, Estimate};
 pub use decide::decide;
 pub use graph::Graph;
 pub use plan::{Aggregate, AggregateCall, Files, Limit, Operator, Plan, PlanNode, Scan};

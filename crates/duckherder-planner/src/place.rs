@@ -13,6 +13,7 @@
 
 use std::collections::HashMap;
 
+use crate::cost::Estimate;
 use crate::decide::readable;
 use crate::filter::filter_by_keys;
 use crate::partition::Partitioning;
@@ -71,6 +72,8 @@ pub struct Placer<'a> {
     numbers: HashMap<u64, usize>,
     /// The one database whose snapshot the tasks read.
     database: Option<&'a str>,
+    /// Rows may move between workers.
+    shuffles: bool,
     stages: Vec<Stage>,
     notes: Vec<String>,
     pub shared: SharedInputs,
@@ -93,8 +96,15 @@ impl<'a> Placer<'a> {
         let readable = |scan: &&(u64, &Scan)| scan.1.files.is_none() && readable(scan.1).is_ok();
         let database = scans.iter().find(readable).map(|(_, scan)| scan.database.as_str());
         let numbers = scans.iter().enumerate().map(|(number, (node, _))| (*node, number)).collect();
+        let shuffles = plan.distribution == Distributed::Always;
         let (stages, notes, shared) = Default::default();
-        Self { plan, workers, numbers, database, stages, notes, shared, below_join: false, in_any_order: false }
+        let (below_join, in_any_order) = Default::default();
+        Self { plan, workers, numbers, database, shuffles, stages, notes, shared, below_join, in_any_order }
+    }
+
+    /// Rows may move between workers, whatever the session asks for.
+    pub fn shuffling(self) -> Self {
+        Self { shuffles: true, ..self }
     }
 
     /// Places the whole plan.
@@ -104,7 +114,7 @@ impl<'a> Placer<'a> {
             self.gather(root, draft, Cut::Subtree, MergeStrategy::Concatenate);
         }
         filter_by_keys(self.plan, &mut self.stages);
-        Distribution { stages: self.stages, notes: self.notes }
+        Distribution { stages: self.stages, notes: self.notes, estimate: Estimate::default() }
     }
 
     pub fn place(&mut self, node: &PlanNode) -> Site {
@@ -166,7 +176,7 @@ impl<'a> Placer<'a> {
 
     /// Whether rows may move between workers.
     pub fn may_shuffle(&self) -> bool {
-        self.always()
+        self.shuffles
     }
 
     pub fn min_split_rows(&self) -> u64 {

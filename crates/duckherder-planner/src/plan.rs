@@ -19,6 +19,9 @@ pub struct Plan {
     /// A table with fewer rows is one task.
     #[serde(default = "row_group_rows")]
     pub min_split_rows: u64,
+    /// Of the driver's DuckDB.
+    #[serde(default = "one_thread")]
+    pub threads: u64,
     /// Operators have labels, and their keys names.
     #[serde(default)]
     pub explained: bool,
@@ -29,6 +32,10 @@ pub struct Plan {
 
 fn row_group_rows() -> u64 {
     ROW_GROUP_ROWS
+}
+
+fn one_thread() -> u64 {
+    1
 }
 
 /// The setting `duckherder_distribution`.
@@ -66,6 +73,15 @@ pub struct PlanNode {
     /// DuckDB's estimate of the rows that it gives.
     #[serde(default)]
     pub estimated_rows: Option<u64>,
+    /// Of a row that it gives, in memory; texts are taken to be of one length.
+    #[serde(default)]
+    pub row_bytes: Option<u64>,
+    /// Functions, comparisons, casts and aggregates that it computes for a row.
+    #[serde(default)]
+    pub operations: u64,
+    /// Those of them that work on a text.
+    #[serde(default)]
+    pub text_operations: u64,
     #[serde(default)]
     pub join: Option<Join>,
     /// UNION ALL rather than UNION, and so on.
@@ -239,6 +255,9 @@ pub struct Scan {
     pub database: String,
     /// Rows of the table before any filter.
     pub rows: u64,
+    /// Of a row's columns that are read, in memory.
+    #[serde(default)]
+    pub row_bytes: Option<u64>,
     /// A row id, or another column that is not the table's own, is read.
     pub virtual_columns: bool,
     /// The scan takes a sample.
@@ -301,6 +320,9 @@ pub struct Aggregate {
     pub groups: u64,
     /// GROUPING SETS, ROLLUP or CUBE, or a call of GROUPING().
     pub grouping_sets: bool,
+    /// Its groups, as far as the distinct values of columns tell.
+    #[serde(default)]
+    pub distinct: Option<u64>,
     pub calls: Vec<AggregateCall>,
 }
 

@@ -1,5 +1,6 @@
 //! What the planner gives: stages, and how the rows between them move.
 
+use crate::cost::Estimate;
 use crate::plan::JoinKind;
 use crate::split::Mode;
 
@@ -20,6 +21,8 @@ pub struct Distribution {
     pub stages: Vec<Stage>,
     /// Why more was not moved to the workers, if something was left on the driver.
     pub notes: Vec<String>,
+    /// What it is expected to take.
+    pub estimate: Estimate,
 }
 
 /// One part of the plan, as often as it has tasks.

@@ -1,5 +1,6 @@
 //! Decisions about plans as the engine describes them.
 
+use crate::place::Placer;
 use crate::{Cut, Decision, Distribution, Exchange, Files, MergeStrategy, Mode, Plan, Workers, decide};
 
 /// `[name rows]` stands for a scan, `(OPERATOR fields child ...)` for another operator; ids follow the order.
@@ -57,7 +58,7 @@ fn some_files(count: usize, bytes: u64) -> Files {
 
 #[test]
 fn files_are_divided_by_row_groups_or_whole() {
-    let scan = || plan("[f 1000000]", "");
+    let scan = || plan("[f 1000000]", r#""distribution":"always","#);
     let whole = decided(&of_files(scan(), some_files(10, 1 << 20)));
     assert_eq!((whole.stages[0].mode, whole.stages[0].tasks), (Mode::NaturalPartition, 4));
     let few = decided(&of_files(scan(), some_files(3, 1 << 20)));
@@ -75,10 +76,12 @@ fn files_that_are_not_worth_it_stay_on_the_driver() {
         Decision::Local { reason } => reason,
         Decision::Distributed(distribution) => panic!("{distribution:?}"),
     };
-    assert!(local(&of_files(scan(), some_files(1, 1 << 30)), FOUR).contains("too few or too small"));
-    assert!(local(&of_files(plan("[f 1000]", ""), some_files(10, 1000)), FOUR).contains("too few or too small"));
-    assert!(local(&of_files(scan(), some_files(10, 1 << 20)), elsewhere).contains("too small for each worker"));
-    assert!(matches!(decide(&of_files(scan(), some_files(10, 1 << 24)), elsewhere), Decision::Distributed(_)));
+    // One task would do what the driver does itself.
+    assert!(local(&of_files(scan(), some_files(1, 1 << 30)), FOUR).contains("here: local "));
+    assert!(local(&of_files(plan("[f 1000]", ""), some_files(10, 1000)), FOUR).contains("here: local "));
+    // Each worker has to find out how they are written.
+    assert!(local(&of_files(scan(), some_files(10, 1 << 20)), elsewhere).contains("here: local "));
+    assert!(matches!(decide(&of_files(scan(), some_files(10, 1 << 28)), elsewhere), Decision::Distributed(_)));
     let mut kept = scan();
     for scan in kept.root.preorder_scans_mut() {
         (scan.shared_table, scan.kept) = (false, "it reads a file twice".to_string());
@@ -251,9 +254,8 @@ fn tasks_sort_where_that_is_asked_for() {
     let sorted = always(text);
     assert_eq!(cuts(&sorted), [(Cut::Sort, 1, Exchange::Gather)]);
     assert_eq!(sorted.stages[0].merge, MergeStrategy::SortMerge);
-    let Decision::Distributed(elsewhere) = decide(&plan(text, ""), Workers { local: 0, remote: 2 }) else {
-        panic!("local")
-    };
+    let small = plan("(PROJECTION (ORDER_BY [t 130000]))", "");
+    let Decision::Distributed(elsewhere) = decide(&small, Workers { local: 0, remote: 2 }) else { panic!("local") };
     assert_eq!(cuts(&elsewhere), [(Cut::Subtree, 2, Exchange::Gather)]);
     assert_eq!(cuts(&always("(ORDER_BY [t 10000])")), [(Cut::Subtree, 0, Exchange::Gather)]);
 }
@@ -275,7 +277,7 @@ fn reasons_not_to_distribute() {
     let mut written = plan("[t 500000]", "");
     written.has_written = true;
     assert!(reason(&written, 4).contains("has written"));
-    assert!(reason(&plan(&format!("({} [t 500000] [u 10])", join("INNER")), ""), 4).contains("more than one table"));
+    assert!(reason(&plan(&format!("({} [t 500000] [u 10])", join("INNER")), ""), 4).contains("here: local "));
     assert_eq!(reason(&plan("(INSERT [t 500000])", ""), 4), "INSERT runs on the driver");
     assert!(reason(&plan(r#"(PROJECTION "volatile":true [t 500000])"#, ""), 4).contains("another value each time"));
     for flag in ["virtual_columns", "sampled", "index_lookup"] {
@@ -621,7 +623,7 @@ fn the_driver_has_a_cte_that_several_of_its_parts_read_or_one_in_order() {
         assert_eq!(cuts(&elsewhere(&cte(reader))), [(Cut::Subtree, 1, Exchange::Gather)], "{reader}");
     }
     // Only rows that need not leave the driver's process may not be shuffled.
-    let Decision::Distributed(auto) = decide(&plan(&cte("(FILTER @)"), ""), FOUR) else { panic!("local") };
+    let auto = Placer::new(&plan(&cte("(FILTER @)"), ""), FOUR).place_all();
     assert_eq!(forwards(&auto), 0);
 }
 

@@ -39,6 +39,12 @@ impl WorkerService {
         Self { database, connections, peers: Arc::default(), store: Arc::default() }
     }
 
+    /// Threads of its DuckDB.
+    fn threads(&self) -> Result<u64> {
+        let threads = self.database.connect()?.given_setting("threads")?;
+        Ok(threads.and_then(|text| text.parse().ok()).unwrap_or(0))
+    }
+
     async fn load_extension(&self, name: String) -> Result<()> {
         let connection = self.database.connect()?;
         let quoted = format!("'{}'", name.replace('\'', "''"));
@@ -94,7 +100,7 @@ impl FlightService for WorkerService {
             let look = tokio::task::spawn_blocking(move || files::first_difference(&see.files));
             let problem =
                 look.await.map_err(|error| WorkerError::Invalid(format!("looking at files failed: {error}")))?;
-            let seen = Ok(ActionResult { body: SeenFiles { problem }.pack() });
+            let seen = Ok(ActionResult { body: SeenFiles { problem, threads: self.threads()? }.pack() });
             return Ok(Response::new(stream::iter([seen]).boxed()));
         }
         let Some(load) = LoadExtension::from_any(&any).map_err(malformed)? else {

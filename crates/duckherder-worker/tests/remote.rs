@@ -116,6 +116,7 @@ fn parts_larger_than_every_buffer_come_in_order() {
         let make = "CREATE TABLE wide AS SELECT range AS id, repeat('x', 150) || range AS s FROM range(1_000_000)";
         herd.plain.execute(make).unwrap();
         let mut session = herd.session();
+        session.connection.execute("SET duckherder_distribution = 'always'").unwrap();
         session.distributor.statement_starts("");
         let mut next = 0;
         for batch in session.connection.query("SELECT id, s FROM wide").unwrap() {

@@ -13,14 +13,16 @@ use crate::workspace::{self, Workspace};
 enum Suite {
     /// One table: Q1 and Q6, single rows, streams, bulk inserts
     Tables,
-    /// All 22 queries of TPC-H, 'auto' and 'always'
+    /// All 22 queries of TPC-H, 'auto', 'always' and 'never'
     Tpch,
-    /// All 99 queries of TPC-DS, 'auto' and 'always'
+    /// All 99 queries of TPC-DS, 'auto', 'always' and 'never'
     Tpcds,
     /// TPC-H by the number of workers, each held to a share of a core (needs the right to make cgroups)
     Scaling,
     /// Throughput of a shuffle, time that a stage adds
     Exchanges,
+    /// The constants of the planner's cost model
+    Constants,
 }
 
 #[derive(Args)]
@@ -55,11 +57,12 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         Suite::Tpcds => bench.args(["benches/analytics.py", "tpcds"]),
         Suite::Scaling => bench.arg("benches/scaling.py"),
         Suite::Exchanges => bench.arg("benches/exchanges.py"),
+        Suite::Constants => bench.arg("benches/constants.py"),
     };
     let tables: Option<&[&str]> = match options.suite {
         Suite::Tables => Some(&["lineitem"]),
         Suite::Tpch | Suite::Scaling => Some(&[]),
-        Suite::Tpcds | Suite::Exchanges => None,
+        Suite::Tpcds | Suite::Exchanges | Suite::Constants => None,
     };
     if let Some(tables) = tables {
         bench.arg("--data").arg(tpch::generate(workspace, options.sf, tables)?);
@@ -69,6 +72,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             workspace::run(&mut workspace.cargo(&["build", "--release", "--locked", "--workspace", "--examples"]))?;
             bench.arg("--encoding").arg(workspace.built("examples/encoding"));
         }
+        Suite::Constants => {}
         _ => drop(bench.args(["--sf", &options.sf.to_string()])),
     }
     if let Some(rounds) = options.rounds {

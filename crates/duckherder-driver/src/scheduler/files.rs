@@ -94,8 +94,8 @@ async fn ask(worker: &RemoteWorker, stamps: &[FileStamp]) -> Result<(), String> 
     let answers = answered.map_err(|status| silent(status.message()))?;
     let seen = answers.into_iter().next().and_then(|answer| Any::decode(answer.body).ok());
     match seen.and_then(|any| SeenFiles::from_any(&any).ok().flatten()) {
-        Some(SeenFiles { problem: None }) => Ok(()),
-        Some(SeenFiles { problem: Some(problem) }) => {
+        Some(SeenFiles { problem: None, .. }) => Ok(()),
+        Some(SeenFiles { problem: Some(problem), .. }) => {
             Err(format!("worker '{}' does not see the driver's files: {problem}", worker.id))
         }
         None => Err(silent("its answer is broken")),

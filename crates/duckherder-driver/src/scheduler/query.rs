@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use duckherder_engine::EngineError;
 use duckherder_engine::distribute::{DistributedQuery, QueryRun};
+use duckherder_planner::cost::milliseconds;
 use duckherder_planner::{Distribution, Exchange};
 
 use super::Shared;
@@ -114,6 +115,7 @@ impl DistributedQuery for ScheduledQuery {
     fn describe(&self, top: usize, fragments: &[String]) -> Vec<(String, String)> {
         let stages = &self.planned.distribution.stages;
         let Some(last) = stages.get(top) else { return Vec::new() };
+        let estimate = &self.planned.distribution.estimate;
         let mut lines = vec![("Mode".to_string(), last.mode.name().to_string())];
         let numbers = needed(stages, top);
         for number in &numbers {
@@ -127,10 +129,13 @@ impl DistributedQuery for ScheduledQuery {
             let heavy = self.planned.report.heavy_line(*number).map(|line| format!(", {line}")).unwrap_or_default();
             let filter = stage.filter.map(|filter| format!(", those without a key of stage {} left out", filter.stage));
             let filter = filter.unwrap_or_default();
+            let expected = estimate.stages.get(*number).map(|stage| self.planned.report.beside(*number, stage));
             let text = format!("up to {} tasks on workers{shuffled}{heavy}{filter}", stage.tasks);
-            lines.push((format!("Stage {number}"), text));
+            lines.push((format!("Stage {number}"), format!("{text}{}", expected.unwrap_or_default())));
         }
-        lines.push((format!("Stage {}", stages.len()), format!("the driver {}", last.on_driver())));
+        let rest = format!("the driver {}, in about {}", last.on_driver(), milliseconds(estimate.driver_us));
+        lines.push((format!("Stage {}", stages.len()), rest));
+        lines.push(("Cost".to_string(), estimate.why()));
         for number in &numbers {
             let name = if numbers.len() == 1 { "Fragment".to_string() } else { format!("Fragment {number}") };
             lines.push((name, fragments.get(*number).cloned().unwrap_or_default()));

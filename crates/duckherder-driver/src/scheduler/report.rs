@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use duckherder_engine::Interrupter;
 use duckherder_planner::Split;
+use duckherder_planner::cost::{StageEstimate, milliseconds};
 
 use crate::sync::lock;
 
@@ -87,6 +88,15 @@ impl RunReport {
             (0, _) => Some(format!("those of {} to every task", keys(everywhere))),
             _ => Some(format!("those of {} to all tasks in turn, of {} to every task", keys(spread), keys(everywhere))),
         }
+    }
+
+    /// What was expected of a stage and, once it has run, what it was.
+    pub fn beside(&self, stage: usize, estimate: &StageEstimate) -> String {
+        let expected = format!("; estimated {} rows, {}", estimate.rows, milliseconds(estimate.elapsed_us));
+        let tasks = self.tasks(stage);
+        let Some(elapsed) = tasks.iter().map(|task| task.elapsed).max() else { return expected };
+        let rows: u64 = tasks.iter().map(|task| task.rows).sum();
+        format!("{expected}; actual {rows} rows, {}", shown(elapsed))
     }
 
     pub fn started(&self, stage: usize, worker: &str) {
@@ -171,18 +181,18 @@ impl TaskReport {
             0 => String::new(),
             rows => format!(" ({rows} left out by the filter)"),
         };
-        let cpu = self.cpu.map_or_else(String::new, |cpu| format!(", {} CPU", milliseconds(cpu)));
+        let cpu = self.cpu.map_or_else(String::new, |cpu| format!(", {} CPU", shown(cpu)));
         format!(
             "{} of {part}: {} rows{filtered}, {} bytes, {} bytes spilled{cpu}, {} wall",
             self.worker,
             self.rows,
             self.bytes,
             self.spilled_bytes,
-            milliseconds(self.elapsed)
+            shown(self.elapsed)
         )
     }
 }
 
-fn milliseconds(duration: Duration) -> String {
-    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
+fn shown(duration: Duration) -> String {
+    milliseconds(duration.as_micros() as u64)
 }

@@ -35,13 +35,14 @@ impl SessionScheduler {
 
 impl distribute::Distributor for SessionScheduler {
     fn decide(&self, plan: &Plan) -> Option<(Distribution, Arc<dyn DistributedQuery>)> {
-        let workers = self.shared.cluster.workers();
+        let capacity = self.shared.cluster.capacity();
+        let workers = capacity.workers;
         let mut plan = plan.clone();
         let files = match workers.count() > 0 && plan.distribution != Distributed::Never && !plan.has_written {
             true => files::look(&self.shared, &mut plan),
             false => Vec::new(),
         };
-        match decide(&plan, workers) {
+        match decide(&plan, capacity) {
             Decision::Local { reason } => {
                 tracing::debug!(reason, "not distributed");
                 *lock(&self.last) = Last { reason: Some(reason), ..Last::default() };

@@ -6,6 +6,7 @@
 #include "duckdb/common/enums/logical_operator_type.hpp"
 #include "duckdb/function/scalar/compressed_materialization_utils.hpp"
 #include "duckdb/main/attached_database.hpp"
+#include "duckdb/parallel/task_scheduler.hpp"
 #include "duckdb/planner/expression/bound_aggregate_expression.hpp"
 #include "duckdb/planner/expression/bound_cast_expression.hpp"
 #include "duckdb/planner/expression/bound_columnref_expression.hpp"
@@ -23,6 +24,7 @@
 #include "duckdb/planner/operator/logical_top_n.hpp"
 #include "duckdb/storage/data_table.hpp"
 #include "duckdb/storage/table/data_table_info.hpp"
+#include "estimates.hpp"
 #include "keys.hpp"
 #include "labels.hpp"
 #include "settings.hpp"
@@ -157,13 +159,14 @@ static string DescribeScan(ClientContext &context, const PlanScan &plan_scan) {
 	return scan.Bool("shared_table", shared)
 	    .Text("database", database)
 	    .Number("rows", rows)
+	    .Number("row_bytes", ReadBytes(get))
 	    .Bool("virtual_columns", virtual_columns)
 	    .Bool("sampled", get.extra_info.sample_options != nullptr)
 	    .Bool("index_lookup", asks_index)
 	    .End();
 }
 
-static string DescribeAggregate(LogicalAggregate &aggregate) {
+static string DescribeAggregate(LogicalAggregate &aggregate, optional_idx distinct) {
 	vector<string> calls;
 	for (auto &expression : aggregate.expressions) {
 		auto &call = expression->Cast<BoundAggregateExpression>();
@@ -181,6 +184,7 @@ static string DescribeAggregate(LogicalAggregate &aggregate) {
 	return JsonObject()
 	    .Number("groups", aggregate.groups.size())
 	    .Bool("grouping_sets", aggregate.grouping_sets.size() > 1 || !aggregate.grouping_functions.empty())
+	    .Raw("distinct", distinct.IsValid() ? to_string(distinct.GetIndex()) : "null")
 	    .Raw("calls", List(calls))
 	    .End();
 }
@@ -240,6 +244,10 @@ static bool HasVolatileExpression(LogicalOperator &op) {
 
 //! What is counted on the way through a plan.
 struct Numbers {
+	explicit Numbers(ClientContext &context) : statistics(context) {
+	}
+
+	RelationStatsExtractor statistics;
 	uint64_t node = 0;
 	uint64_t scan = 0;
 	//! Operators have labels.
@@ -348,6 +356,10 @@ static string DescribeOperator(ClientContext &context, LogicalOperator &op, cons
 	if (op.has_estimated_cardinality) {
 		node.Number("estimated_rows", op.estimated_cardinality);
 	}
+	auto operations = CountOperations(op);
+	node.Number("row_bytes", RowBytes(op.types))
+	    .Number("operations", operations.all)
+	    .Number("text_operations", operations.of_texts);
 	if (numbers.explained) {
 		node.Text("label", OperatorLabel(op));
 	}
@@ -360,9 +372,11 @@ static string DescribeOperator(ClientContext &context, LogicalOperator &op, cons
 	case LogicalOperatorType::LOGICAL_GET:
 		node.Raw("scan", DescribeScan(context, scans.at(numbers.scan++)));
 		break;
-	case LogicalOperatorType::LOGICAL_AGGREGATE_AND_GROUP_BY:
-		node.Raw("aggregate", DescribeAggregate(op.Cast<LogicalAggregate>()));
+	case LogicalOperatorType::LOGICAL_AGGREGATE_AND_GROUP_BY: {
+		auto &aggregate = op.Cast<LogicalAggregate>();
+		node.Raw("aggregate", DescribeAggregate(aggregate, DistinctGroups(numbers.statistics, aggregate)));
 		break;
+	}
 	case LogicalOperatorType::LOGICAL_DISTINCT:
 		node.Bool("distinct_on", op.Cast<LogicalDistinct>().distinct_type == DistinctType::DISTINCT_ON);
 		break;
@@ -406,9 +420,10 @@ static string DescribeOperator(ClientContext &context, LogicalOperator &op, cons
 
 string DescribePlan(ClientContext &context, LogicalOperator &root, const Scans &scans,
                     const vector<uint64_t> &not_written, bool explained) {
-	Numbers numbers;
+	Numbers numbers(context);
 	numbers.explained = explained;
 	root.ResolveOperatorTypes();
+	root.EstimateCardinality(context);
 	vector<string> failed;
 	for (auto node : not_written) {
 		failed.push_back(to_string(node));
@@ -421,6 +436,7 @@ string DescribePlan(ClientContext &context, LogicalOperator &root, const Scans &
 	    .Bool("has_written", HasWritten(context))
 	    .Bool("explained", explained)
 	    .Text("distribution", distribution.IsNull() ? "auto" : distribution.ToString())
+	    .Number("threads", NumericCast<idx_t>(TaskScheduler::GetScheduler(context).NumberOfThreads()))
 	    .Number("min_split_rows", min_split_rows.IsNull() ? DEFAULT_ROW_GROUP_SIZE : min_split_rows.GetValue<uint64_t>())
 	    .Raw("not_written", List(failed))
 	    .Raw("root", DescribeOperator(context, root, scans, numbers))

@@ -1,0 +1,96 @@
+#include "estimates.hpp"
+
+#include "duckdb/common/types.hpp"
+#include "duckdb/planner/expression_iterator.hpp"
+#include "duckdb/planner/logical_operator_visitor.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+//! A text or a BLOB, a list beside what is in it: how long they are nobody knows before they are read.
+static constexpr idx_t TEXT_BYTES = 20;
+static constexpr idx_t LIST_ELEMENTS = 4;
+
+static idx_t TypeBytes(const LogicalType &type) {
+	if (StructType::IsStruct(type)) {
+		idx_t bytes = 0;
+		for (auto &child : StructType::GetChildTypes(type)) {
+			bytes += TypeBytes(child.second);
+		}
+		return bytes;
+	}
+	if (type.id() == LogicalTypeId::LIST) {
+		return sizeof(list_entry_t) + LIST_ELEMENTS * TypeBytes(ListType::GetChildType(type));
+	}
+	auto physical = type.InternalType();
+	return TypeIsConstantSize(physical) ? GetTypeIdSize(physical) : TEXT_BYTES;
+}
+
+idx_t RowBytes(const vector<LogicalType> &types) {
+	idx_t bytes = 0;
+	for (auto &type : types) {
+		bytes += TypeBytes(type);
+	}
+	return bytes;
+}
+
+idx_t ReadBytes(const LogicalGet &get) {
+	idx_t bytes = 0;
+	for (auto &index : get.GetColumnIds()) {
+		if (!index.IsEmptyColumn()) {
+			bytes += TypeBytes(get.GetColumnType(index));
+		}
+	}
+	return bytes;
+}
+
+static bool IsText(const Expression &expression) {
+	return expression.GetReturnType().InternalType() == PhysicalType::VARCHAR;
+}
+
+static void CountIn(const Expression &expression, Operations &found) {
+	bool computes;
+	switch (expression.GetExpressionClass()) {
+	case ExpressionClass::BOUND_COLUMN_REF:
+	case ExpressionClass::BOUND_CONSTANT:
+	case ExpressionClass::BOUND_PARAMETER:
+	case ExpressionClass::BOUND_REF:
+		computes = false;
+		break;
+	default:
+		computes = true;
+	}
+	bool text = IsText(expression);
+	ExpressionIterator::EnumerateChildren(expression, [&](const Expression &child) {
+		text |= IsText(child);
+		CountIn(child, found);
+	});
+	found.all += computes;
+	found.of_texts += computes && text;
+}
+
+Operations CountOperations(LogicalOperator &op) {
+	Operations found;
+	LogicalOperatorVisitor::EnumerateExpressions(
+	    op, [&](unique_ptr<Expression> *expression) { CountIn(**expression, found); });
+	if (op.type == LogicalOperatorType::LOGICAL_GET) {
+		auto &get = op.Cast<LogicalGet>();
+		for (auto &entry : get.table_filters) {
+			auto &index = get.GetColumnIds()[entry.GetIndex().GetIndex()];
+			found.all++;
+			found.of_texts += !index.IsVirtualColumn() && get.GetColumnType(index).InternalType() == PhysicalType::VARCHAR;
+		}
+	}
+	return found;
+}
+
+optional_idx DistinctGroups(RelationStatsExtractor &statistics, LogicalAggregate &aggregate) {
+	if (aggregate.groups.empty()) {
+		return 1;
+	}
+	auto found = statistics.Extract(aggregate);
+	return found ? optional_idx(found->cardinality) : optional_idx();
+}
+
+} // namespace duckherder

@@ -1,0 +1,84 @@
+//! What a query costs, here or on workers. `docs/cost-model.md` explains it, and how its constants were measured.
+//!
+//! ```text
+//!   work       nanoseconds of a core that each operator takes, from DuckDB's estimates of rows and distinct values
+//!   here       the work over the driver's threads
+//!   elsewhere  the work of each stage over the threads of its tasks, what moves, and what each stage and task adds
+//! ```
+
+pub mod constants;
+mod elsewhere;
+mod here;
+pub mod work;
+
+pub use elsewhere::distributed;
+pub use here::here;
+
+use crate::split::Workers;
+
+/// Who can run tasks, with how many threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    pub workers: Workers,
+    /// Of all workers in other processes together.
+    pub remote_threads: u64,
+}
+
+impl From<Workers> for Capacity {
+    /// Workers elsewhere have a thread each.
+    fn from(workers: Workers) -> Self {
+        Self { workers, remote_threads: workers.remote }
+    }
+}
+
+/// What a distribution is expected to take, in microseconds of a clock.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// The whole plan on the driver.
+    pub local_us: u64,
+    /// The stages, and the driver over their rows.
+    pub distributed_us: u64,
+    /// One a stage.
+    pub stages: Vec<StageEstimate>,
+    /// What is left on the driver.
+    pub driver_us: u64,
+    /// Why it is distributed although that may take more; empty if it takes less.
+    pub despite: String,
+}
+
+/// What a stage is expected to take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StageEstimate {
+    /// Of all tasks together.
+    pub rows: u64,
+    pub elapsed_us: u64,
+}
+
+impl Estimate {
+    /// Both costs, for who reads why the query is distributed.
+    pub fn why(&self) -> String {
+        match self.despite.as_str() {
+            "" => self.costs(),
+            despite => format!("{}: {despite}", self.costs()),
+        }
+    }
+
+    /// Both costs.
+    pub fn costs(&self) -> String {
+        let stages = match self.stages.len() {
+            1 => "1 stage".to_string(),
+            stages => format!("{stages} stages"),
+        };
+        let (local, distributed) = (milliseconds(self.local_us), milliseconds(self.distributed_us));
+        format!("local {local}, distributed {distributed} ({stages})")
+    }
+}
+
+/// Microseconds as they are shown.
+pub fn milliseconds(microseconds: u64) -> String {
+    format!("{:.1} ms", microseconds as f64 / 1e3)
+}
+
+fn microseconds(nanoseconds: f64) -> u64 {
+    (nanoseconds / 1e3).round() as u64
+}

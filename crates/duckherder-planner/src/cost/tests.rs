@@ -1,0 +1,115 @@
+//! What is cheaper than what; milliseconds are the constants' matter.
+
+use crate::{Capacity, Decision, Distribution, Estimate, Plan, Workers, decide};
+
+/// A join of two scans, of `large` and `small` rows, aggregated to one row.
+fn join(large: u64, small: u64, files: bool, top: &str) -> Plan {
+    let scan = |id: u64, rows: u64| {
+        let files = match files {
+            true => r#""shared_table":false,"files":{"paths":["f"],"row_groups":[[ROWS]],"bytes":[1]}"#.to_string(),
+            false => r#""shared_table":true"#.to_string(),
+        };
+        let groups = vec!["122880".to_string(); rows.div_ceil(122_880) as usize].join(",");
+        let files = files.replace("ROWS", &groups);
+        format!(
+            r#"{{"id":{id},"operator":"GET","estimated_rows":{rows},"row_bytes":16,"operations":6,"scan":{{"name":"t{id}",
+            "database":"memory","rows":{rows},"row_bytes":16,"virtual_columns":false,"sampled":false,
+            "index_lookup":false,{files}}}}}"#
+        )
+    };
+    let (left, right) = (scan(2, large), scan(3, small));
+    let text = format!(
+        r#"{{"has_written":false,"threads":4,{top}"root":{{"id":0,"operator":"AGGREGATE","estimated_rows":1,
+        "aggregate":{{"groups":0,"grouping_sets":false,
+        "calls":[{{"name":"sum","distinct":false,"exportable":true}}]}},
+        "children":[{{"id":1,"operator":"COMPARISON_JOIN","join":{{"type":"INNER"}},"keys":[[{{}}],[{{}}]],"row_bytes":32,
+        "estimated_rows":{large},"operations":1,"children":[{left},{right}]}}]}}}}"#
+    );
+    serde_json::from_str(&text).unwrap()
+}
+
+fn elsewhere(workers: u64, threads: u64) -> Capacity {
+    Capacity { workers: Workers { local: 0, remote: workers }, remote_threads: workers * threads }
+}
+
+const HERE: Workers = Workers { local: 4, remote: 0 };
+const ALWAYS: &str = r#""distribution":"always","#;
+
+fn distributed(plan: &Plan, capacity: impl Into<Capacity>) -> Distribution {
+    match decide(plan, capacity) {
+        Decision::Distributed(distribution) => distribution,
+        Decision::Local { reason } => panic!("{reason}"),
+    }
+}
+
+fn estimate(plan: &Plan, capacity: impl Into<Capacity>) -> Estimate {
+    distributed(plan, capacity).estimate
+}
+
+fn is_local(plan: &Plan, capacity: impl Into<Capacity>) -> bool {
+    matches!(decide(plan, capacity), Decision::Local { .. })
+}
+
+#[test]
+fn joins_of_files_go_to_threads_elsewhere_that_are_worth_it() {
+    assert!(!is_local(&join(50_000_000, 1000, true, ""), elsewhere(4, 4)));
+    // The same number of threads as the driver has.
+    assert!(is_local(&join(50_000_000, 1000, true, ""), elsewhere(2, 2)));
+    assert!(is_local(&join(100_000, 1000, true, ""), elsewhere(4, 4)));
+    // Both sides large: rows move between workers.
+    let large = distributed(&join(80_000_000, 60_000_000, true, ""), elsewhere(16, 4));
+    assert!(large.stages.len() > 1, "{large:?}");
+}
+
+#[test]
+fn tables_of_the_driver_stay_there() {
+    for capacity in [elsewhere(4, 4), HERE.into()] {
+        assert!(is_local(&join(5_000_000, 1000, false, ""), capacity));
+    }
+}
+
+/// Workers in the driver's process share its threads, so that a stage can only add to what the driver does.
+#[test]
+fn workers_here_win_nothing() {
+    let plan = join(5_000_000, 1000, false, ALWAYS);
+    let found = estimate(&plan, HERE);
+    assert!(found.distributed_us > found.local_us, "{found:?}");
+    assert!(found.distributed_us < found.local_us * 2, "{found:?}");
+}
+
+#[test]
+fn more_threads_take_less_and_more_rows_more() {
+    let plan = |rows| join(rows, 1000, true, ALWAYS);
+    let few = estimate(&plan(50_000_000), elsewhere(2, 2));
+    let many = estimate(&plan(50_000_000), elsewhere(8, 2));
+    assert!(many.distributed_us < few.distributed_us, "{few:?} {many:?}");
+    assert_eq!(many.local_us, few.local_us);
+    assert!(estimate(&plan(100_000_000), elsewhere(8, 2)).distributed_us > many.distributed_us);
+    // What workers elsewhere read of the driver's tables, the driver sends.
+    let fetched = estimate(&join(50_000_000, 1000, false, ALWAYS), elsewhere(8, 2));
+    assert!(fetched.distributed_us > 2 * many.distributed_us, "{fetched:?} {many:?}");
+}
+
+/// States of many groups cost more than the aggregate that the driver would do.
+#[test]
+fn many_groups_stay_on_the_driver() {
+    let plan = |groups: u64| -> Plan {
+        let text = format!(
+            r#"{{"has_written":false,"threads":2,"root":{{"id":0,"operator":"AGGREGATE","estimated_rows":{groups},
+            "aggregate":{{"groups":1,"distinct":{groups},"grouping_sets":false,
+            "calls":[{{"name":"sum","distinct":false,"exportable":true}}]}},
+            "children":[{{"id":1,"operator":"GET","estimated_rows":6000000,"scan":{{"name":"t","shared_table":true,
+            "database":"memory","rows":6000000,"virtual_columns":false,"sampled":false,"index_lookup":false}}}}]}}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    };
+    assert!(is_local(&plan(1_500_000), HERE));
+    assert!(!is_local(&plan(10), HERE));
+}
+
+#[test]
+fn reasons_tell_the_costs() {
+    let Decision::Local { reason } = decide(&join(5_000_000, 1000, false, ""), HERE) else { panic!("distributed") };
+    assert!(reason.starts_with("it takes less here: local "), "{reason}");
+    assert!(reason.contains(" ms, distributed ") && reason.ends_with(" ms (1 stage)"), "{reason}");
+}
