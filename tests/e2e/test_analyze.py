@@ -121,8 +121,8 @@ def test_what_was_expected_stands_beside_what_was(cluster):
         tasks = tasks_of(lines).values()
     assert stage, lines
     assert int(stage[3]) == sum(int(task["rows"]) for task in tasks) == 1000 * len(tasks)
-    # from the distinct values of k
-    assert 0.8 * int(stage[3]) < int(stage[1]) < 1.2 * int(stage[3]), lines
+    # from the distinct values of k, which are an estimate themselves: 1,249 for 1,000
+    assert 0.8 * int(stage[3]) < int(stage[1]) < 1.5 * int(stage[3]), lines
     assert float(stage[4]) == max(float(task["wall"]) for task in tasks)
     cost = r"local [\d.]+ ms, distributed [\d.]+ ms \(1 stage\): duckherder_distribution is 'always'"
     assert re.fullmatch(cost, lines["Cost"]), lines

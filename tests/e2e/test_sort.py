@@ -73,6 +73,7 @@ def test_an_interrupt(cluster, client):
 def test_a_worker_that_dies():
     with Cluster(remote_workers=2) as cluster, attached(cluster) as con:
         con.execute(f"CREATE TABLE dh.t AS {TABLE}")
+        con.execute("SET duckherder_distribution = 'always'")
         long = "SELECT k FROM dh.t ORDER BY levenshtein(s, reverse(s))"
         error, seconds = failure_of(con, long, cluster.workers[1].kill, after_s=1.5)
         assert isinstance(error, duckdb.IOException), error

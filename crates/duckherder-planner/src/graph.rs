@@ -2,7 +2,7 @@
 
 use crate::plan::{Operator, Plan, PlanNode, Scan};
 use crate::split::{Mode, Workers};
-use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, ScanUse, Stage};
+use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, ScanUse, Stage, cuts_at};
 
 /// Operators that a node lists at most.
 const MOST_OPERATORS: usize = 12;
@@ -79,18 +79,20 @@ impl Drawing<'_> {
 
     /// The operators from here down; `owner` runs what is above.
     fn visit(&mut self, node: &PlanNode, owner: usize) {
-        let Some(number) = self.stages.iter().position(|stage| stage.node == node.id) else {
-            return self.put(node, owner);
-        };
-        let stage = &self.stages[number];
-        if stage.cut == Cut::Copy || stage.cut == Cut::PartialAggregate {
-            self.operators[owner].push(node.label.clone());
+        let mut runs = owner;
+        // Where an aggregate is cut twice, below it and in the middle, the stage above reads the one below.
+        for number in cuts_at(self.stages, node).rev() {
+            let stage = &self.stages[number];
+            if stage.cut == Cut::Copy || stage.cut == Cut::PartialAggregate {
+                self.operators[runs].push(node.label.clone());
+            }
+            for (reading, reader) in self.readers(number, runs) {
+                let (from, to) = (self.name(number), self.name(reading));
+                self.graph.edges.push(Edge { from, to, text: self.exchange(node, stage, reader) });
+            }
+            runs = number;
         }
-        for (reading, reader) in self.readers(number, owner) {
-            let (from, to) = (self.name(number), self.name(reading));
-            self.graph.edges.push(Edge { from, to, text: self.exchange(node, stage, reader) });
-        }
-        self.put(node, number);
+        self.put(node, runs);
     }
 
     /// Who reads the stage's rows, and in how many tasks: `owner`, or all that read a CTE.

@@ -355,6 +355,9 @@ impl<'a> Placer<'a> {
         let shuffled = self.groups_are_shuffled(node, child, aggregate);
         match merge {
             _ if !aggregate.grouping_sets && self.meets(&draft, node, shuffled) => Site::Workers(self.unspread(draft)),
+            Ok(merge) if shuffled && !self.nearly_all_differ(groups_of(node), child) => {
+                self.shuffled_states(node, &draft, merge)
+            }
             _ if shuffled => self.shuffled(node, &[(child, draft)]),
             Ok(merge) => {
                 self.gather(node, draft, Cut::PartialAggregate, merge);
@@ -400,8 +403,15 @@ impl<'a> Placer<'a> {
         if self.workers.remote == 0 {
             return false;
         }
-        let (groups, rows) = (node.estimated_rows.unwrap_or(0), child.estimated_rows.unwrap_or(0));
-        groups > MANY_GROUPS.min(self.plan.min_split_rows) && groups.saturating_mul(self.workers.count() * 2) > rows
+        let rows = node.estimated_rows.unwrap_or(0);
+        let groups = groups_of(node).map_or(rows, |groups| groups.min(rows));
+        groups > MANY_GROUPS.min(self.plan.min_split_rows) && self.nearly_all_differ(Some(groups), child)
+    }
+
+    /// Whether the groups that a task's rows have are hardly fewer than the rows: nobody knows better without counts.
+    fn nearly_all_differ(&self, groups: Option<u64>, child: &PlanNode) -> bool {
+        let rows = child.estimated_rows.unwrap_or(0);
+        groups.is_some_and(|groups| groups.saturating_mul(self.workers.count() * 2) > rows)
     }
 
     fn window(&mut self, node: &PlanNode) -> Site {
@@ -447,6 +457,15 @@ impl<'a> Placer<'a> {
         let (mode, tasks) = (Mode::HashPartition, self.workers.count());
         let partitioning = Partitioning::of(node);
         Site::Workers(Draft { mode, tasks, scans: Vec::new(), inputs, partitioning })
+    }
+
+    /// The tasks of the draft aggregate their rows; the states go to the tasks of a new one, by their groups, to be
+    /// combined there.
+    fn shuffled_states(&mut self, node: &PlanNode, draft: &Draft, merge: MergeStrategy) -> Site {
+        let exchange = Exchange::Hash { consumer: node.id, side: 0 };
+        let inputs = vec![self.stage(node, draft, Cut::PartialAggregate, exchange, merge)];
+        let (mode, tasks) = (Mode::HashPartition, self.workers.count());
+        Site::Workers(Draft { mode, tasks, scans: Vec::new(), inputs, partitioning: Partitioning::of(node) })
     }
 
     fn shuffle(&mut self, node: &PlanNode, side: usize, child: &PlanNode, draft: &Draft) -> usize {
@@ -560,6 +579,11 @@ pub fn has_keys(node: &PlanNode) -> bool {
 
 fn has_constant_limit(node: &PlanNode) -> bool {
     node.limit.as_ref().is_some_and(|limit| limit.rows.is_some() && limit.offset.is_some())
+}
+
+/// The groups of an aggregate, where distinct values of its columns were counted.
+fn groups_of(node: &PlanNode) -> Option<u64> {
+    node.aggregate.as_ref()?.distinct
 }
 
 /// How partial aggregates are merged, or why they can't be.

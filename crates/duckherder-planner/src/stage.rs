@@ -1,7 +1,7 @@
 //! What the planner gives: stages, and how the rows between them move.
 
 use crate::cost::Estimate;
-use crate::plan::JoinKind;
+use crate::plan::{JoinKind, PlanNode};
 use crate::split::Mode;
 
 /// What becomes of a plan.
@@ -67,7 +67,8 @@ pub enum Cut {
     Subtree,
     /// Tasks run a copy (a limit without its offset), the driver runs it again over their rows.
     Copy,
-    /// Tasks export the states of its aggregates, the driver combines and finalizes them.
+    /// Tasks export the states of its aggregates; the driver, or the tasks that the groups are shuffled to, combine and
+    /// finalize them.
     PartialAggregate,
     /// Tasks sort their rows, the driver merges them by the key that comes with each.
     Sort,
@@ -133,6 +134,11 @@ impl Stage {
             (merge, _) => format!("merges the rows ({})", merge.name()),
         }
     }
+}
+
+/// The numbers of the stages that are cut at the operator, those below first.
+pub fn cuts_at<'a>(stages: &'a [Stage], node: &'a PlanNode) -> impl DoubleEndedIterator<Item = usize> + 'a {
+    stages.iter().enumerate().filter(|(_, stage)| stage.node == node.id).map(|(number, _)| number)
 }
 
 impl Distribution {

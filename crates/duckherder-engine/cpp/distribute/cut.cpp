@@ -238,7 +238,16 @@ void PlanCutter::CutAggregate(shared_ptr<DistributedQuery> query, const DhCut &c
 			throw NotImplementedException("its SQL gives a column the type %s", types[i].ToString());
 		}
 	}
-	query->AddStage(std::move(exported.fragment), types);
+	if (cut.exchange == DH_EXCHANGE_HASH) {
+		if (!std::all_of(types.begin(), types.end(), CanReachTasks)) {
+			throw NotImplementedException("other tasks can't read the states of its aggregates");
+		}
+		auto shuffled = ShuffledStates(optimizer.context, *exported.fragment, groups);
+		auto plain = shuffled->BindTypes(optimizer.context);
+		query->AddStage(std::move(shuffled), std::move(plain));
+	} else {
+		query->AddStage(std::move(exported.fragment), types);
+	}
 	MergeStates(optimizer, root, place, std::move(query), types, undo);
 }
 

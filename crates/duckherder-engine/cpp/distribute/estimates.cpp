@@ -1,6 +1,8 @@
 #include "estimates.hpp"
 
 #include "duckdb/common/types.hpp"
+#include "duckdb/optimizer/relation_statistics/relation_statistics_helper.hpp"
+#include "duckdb/planner/expression/bound_columnref_expression.hpp"
 #include "duckdb/planner/expression_iterator.hpp"
 #include "duckdb/planner/logical_operator_visitor.hpp"
 
@@ -85,12 +87,36 @@ Operations CountOperations(LogicalOperator &op) {
 	return found;
 }
 
+//! Adds the columns that the expression is made of.
+static void FindColumns(const Expression &expression, column_binding_set_t &found) {
+	if (expression.GetExpressionClass() == ExpressionClass::BOUND_COLUMN_REF) {
+		found.insert(expression.Cast<BoundColumnRefExpression>().Binding());
+	}
+	ExpressionIterator::EnumerateChildren(expression, [&](const Expression &child) { FindColumns(child, found); });
+}
+
 optional_idx DistinctGroups(RelationStatsExtractor &statistics, LogicalAggregate &aggregate) {
 	if (aggregate.groups.empty()) {
 		return 1;
 	}
-	auto found = statistics.Extract(aggregate);
-	return found ? optional_idx(found->cardinality) : optional_idx();
+	auto below = statistics.Extract(*aggregate.children[0]);
+	if (!below) {
+		return optional_idx();
+	}
+	column_binding_set_t columns;
+	for (auto &group : aggregate.groups) {
+		FindColumns(*group, columns);
+	}
+	vector<DistinctCount> counts;
+	for (auto &column : columns) {
+		auto known = below->GetColumnStats(column);
+		// What stands for a count that nobody made is the number of rows.
+		if (!known || known->distinct_count.source == DistinctCountSource::CARDINALITY) {
+			return optional_idx();
+		}
+		counts.push_back(known->distinct_count);
+	}
+	return counts.empty() ? 1 : RelationStatisticsHelper::EstimateDistinctCardinality(counts, below->cardinality);
 }
 
 } // namespace duckherder

@@ -20,6 +20,7 @@
 #include "duckdb/parser/tableref/subqueryref.hpp"
 #include "duckdb/planner/bound_expression_sql_exporter.hpp"
 #include "duckdb/planner/expression/bound_aggregate_expression.hpp"
+#include "duckdb/planner/expression/bound_columnref_expression.hpp"
 #include "duckdb/planner/logical_plan_sql_exporter.hpp"
 #include "duckdb/planner/operator/logical_aggregate.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
@@ -485,6 +486,24 @@ ExportedPlan ExportPartialAggregate(ClientContext &context, LogicalAggregate &ag
 	}
 
 	return MakeFragment(std::move(exported), std::move(node), aggregate.GetColumnBindings());
+}
+
+unique_ptr<Fragment> ShuffledStates(ClientContext &context, const Fragment &states, idx_t groups) {
+	LogicalPlanSQLExportRelation relation;
+	relation.query = states.CopyQuery();
+	// Its columns are those of no operator: any table number serves.
+	auto &types = states.Types();
+	ShuffleKeys keys;
+	for (idx_t i = 0; i < types.size(); i++) {
+		ColumnBinding binding(TableIndex(0), ProjectionIndex(i));
+		relation.fields.push_back({binding, types[i]});
+		if (i < groups) {
+			keys.push_back({make_uniq<BoundColumnRefExpression>(types[i], binding), false});
+		}
+	}
+	TakeNamesOffStates(relation);
+	AddHash(context, relation, keys);
+	return make_uniq<Fragment>(std::move(relation.query), states.Splits(), states.Exchanges());
 }
 
 } // namespace duckherder

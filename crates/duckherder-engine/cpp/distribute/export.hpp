@@ -53,7 +53,9 @@ ExportedPlan ExportSort(duckdb::ClientContext &context, duckdb::LogicalOrder &or
 //! `aggregate` as SQL that exports states: its groups, then a state an aggregate. The bindings are those of
 //! `aggregate`.
 ExportedPlan ExportPartialAggregate(duckdb::ClientContext &context, duckdb::LogicalAggregate &aggregate,
-                                    const Scans &scans,
-                                    Undo &undo);
+                                    const Scans &scans, Undo &undo);
+//! A fragment that exports states, for other tasks: the states as plain values, and the hash of its first `groups`
+//! columns as another last column.
+duckdb::unique_ptr<Fragment> ShuffledStates(duckdb::ClientContext &context, const Fragment &states, duckdb::idx_t groups);
 
 } // namespace duckherder

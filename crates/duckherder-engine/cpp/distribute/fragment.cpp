@@ -215,7 +215,12 @@ const vector<LogicalType> &Fragment::BindTypes(ClientContext &context) {
 	SelectStatement statement;
 	statement.node = WithInputs(whole, [](const ExchangeInput &exchange) { return NoRows(exchange.types); });
 	auto binder = Binder::CreateBinder(context);
-	types = binder->Bind(statement.Cast<SQLStatement>()).types;
+	try {
+		types = binder->Bind(statement.Cast<SQLStatement>()).types;
+	} catch (const BinderException &exception) {
+		// A constant that a function insists on can be another stage's column, say.
+		throw NotImplementedException("DuckDB can't read its SQL: " + ErrorData(exception).RawMessage());
+	}
 	return types;
 }
 

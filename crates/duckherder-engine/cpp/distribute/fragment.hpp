@@ -68,6 +68,9 @@ public:
 
 	//! The SQL that every task runs, over the names of its inputs.
 	duckdb::string ToString() const;
+	duckdb::unique_ptr<duckdb::QueryNode> CopyQuery() const {
+		return query->Copy();
+	}
 	//! The SQL of one task elsewhere, which reads its files itself, over the names of its other inputs; a split an input.
 	//! States, which Arrow doesn't know, travel as the plain values that they are.
 	duckdb::unique_ptr<duckdb::QueryNode> RemoteQuery(const duckdb::vector<DhSplit> &splits) const;
@@ -77,7 +80,7 @@ public:
 	duckdb::unique_ptr<duckdb::QueryNode> TaskQuery(const duckdb::vector<DhSplit> &splits) const;
 	//! The last column alone of the rows of one task where the tables themselves can be read; once its types are known.
 	duckdb::unique_ptr<duckdb::QueryNode> LastColumnQuery(const duckdb::vector<DhSplit> &splits) const;
-	//! The types that the fragment's columns have. Binds it.
+	//! The types that the fragment's columns have. Binds it, and throws NotImplementedException if DuckDB can't.
 	const duckdb::vector<duckdb::LogicalType> &BindTypes(duckdb::ClientContext &context);
 	//! The same, once bound.
 	const duckdb::vector<duckdb::LogicalType> &Types() const {

@@ -5,7 +5,7 @@ use super::here::{here, parallel};
 use super::work::{groups, read_rows, read_width, rows, width, work};
 use super::{Capacity, Estimate, StageEstimate, microseconds};
 use crate::plan::{Operator, Plan, PlanNode, Scan};
-use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, Stage};
+use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, Stage, cuts_at};
 
 /// Estimates the distribution of a plan.
 pub fn distributed(plan: &Plan, distribution: &Distribution, capacity: Capacity) -> Estimate {
@@ -69,13 +69,14 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// `owner` runs what is above, a stage or the driver.
     fn visit(&mut self, node: &PlanNode, owner: usize) -> Spread {
-        let Some(number) = self.stages.iter().position(|stage| stage.node == node.id) else {
-            return self.put(node, owner);
-        };
-        self.put(node, number);
-        let given = self.given(node, &self.stages[number]);
-        (self.loads[number].rows, self.loads[number].row_bytes) = given;
-        self.take(node, number, owner)
+        let cuts: Vec<usize> = cuts_at(self.stages, node).collect();
+        let mut spread = self.put(node, cuts.first().copied().unwrap_or(owner));
+        for (place, number) in cuts.iter().copied().enumerate() {
+            let given = self.given(node, &self.stages[number]);
+            (self.loads[number].rows, self.loads[number].row_bytes) = given;
+            spread = self.take(node, number, cuts.get(place + 1).copied().unwrap_or(owner));
+        }
+        spread
     }
 
     /// The operator runs where `owner` does.
@@ -158,6 +159,9 @@ impl Walk<'_> {
         match stage.exchange {
             Exchange::Hash { .. } => {
                 self.loads[number].divided += shuffled(1.0);
+                if stage.cut == Cut::PartialAggregate {
+                    self.loads[owner].divided += given * STATE;
+                }
                 self.loads[owner].source = self.loads[owner].source.max(source);
                 Spread::Divided
             }
