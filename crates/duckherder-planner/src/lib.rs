@@ -5,7 +5,7 @@
 //!                                                     \--> Distribution: stages, and what is left on the driver
 //!        place   where each operator runs               join   which side of a join moves
 //!        filter  which rows need not move
-//!        partition   what runs where rows are divided already    shared   CTEs
+//!        partition   what runs where rows are divided already    shared   CTEs    union   UNION ALL
 //!        cost    what that takes, here and on workers
 //!   Plan + Distribution --Graph::distributed()--> what duckherder_explain() draws, in mermaid
 //!   row groups at the query's snapshot ----split()----> one Split a task
@@ -26,6 +26,7 @@ pub mod split;
 pub mod stage;
 #[cfg(test)]
 mod tests;
+mod union;
 
 pub use cost::{Capacity, Estimate};
 pub use decide::decide;

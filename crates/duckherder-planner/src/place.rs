@@ -145,13 +145,13 @@ impl<'a> Placer<'a> {
             Operator::Filter | Operator::Projection | Operator::Unnest => self.above_child(node),
             Operator::Join => self.join(node),
             Operator::Aggregate => self.aggregate(node),
-            Operator::Distinct if !node.distinct_on => self.distinct(node),
+            Operator::Distinct if !node.distinct_on || node.ordered => self.distinct(node),
             Operator::TopN if has_constant_limit(node) => self.copied(node, MergeStrategy::TopN),
             Operator::Limit if has_constant_limit(node) => self.copied(node, MergeStrategy::Concatenate),
             Operator::Window => self.window(node),
             Operator::OrderBy => self.sort(node),
             Operator::Distinct | Operator::TopN | Operator::Limit => self.single_or_driver(node),
-            Operator::Union if node.all => self.on_driver(node),
+            Operator::Union if node.all => self.union_all(node),
             Operator::Union | Operator::SetOperation => self.set_operation(node),
             Operator::Cte => self.cte(node),
             Operator::CteScan => self.cte_scan(node),
@@ -304,6 +304,9 @@ impl<'a> Placer<'a> {
                 Site::Workers(self.unspread(draft))
             }
             Site::Workers(draft) if self.keeps_groups() && has_keys(node) => self.shuffled(node, &[(child, draft)]),
+            Site::Workers(draft) if self.may_shuffle() && has_keys(node) && self.are_many(node.estimated_rows) => {
+                self.shuffled_again(node, &draft, Cut::Copy, MergeStrategy::Distinct)
+            }
             Site::Workers(draft) => {
                 self.gather(node, draft, Cut::Copy, MergeStrategy::Distinct);
                 Site::Driver
@@ -356,7 +359,7 @@ impl<'a> Placer<'a> {
         match merge {
             _ if !aggregate.grouping_sets && self.meets(&draft, node, shuffled) => Site::Workers(self.unspread(draft)),
             Ok(merge) if shuffled && !self.nearly_all_differ(groups_of(node), child) => {
-                self.shuffled_states(node, &draft, merge)
+                self.shuffled_again(node, &draft, Cut::PartialAggregate, merge)
             }
             _ if shuffled => self.shuffled(node, &[(child, draft)]),
             Ok(merge) => {
@@ -400,12 +403,14 @@ impl<'a> Placer<'a> {
 
     /// Whether partial aggregates would hardly be fewer than the rows, and the driver is not where the rows are anyway.
     fn has_many_groups(&self, node: &PlanNode, child: &PlanNode) -> bool {
-        if self.workers.remote == 0 {
-            return false;
-        }
         let rows = node.estimated_rows.unwrap_or(0);
         let groups = groups_of(node).map_or(rows, |groups| groups.min(rows));
-        groups > MANY_GROUPS.min(self.plan.min_split_rows) && self.nearly_all_differ(Some(groups), child)
+        self.are_many(Some(groups)) && self.nearly_all_differ(Some(groups), child)
+    }
+
+    /// Whether the driver, where they are not anyway, is not to hold so many groups.
+    fn are_many(&self, groups: Option<u64>) -> bool {
+        self.workers.remote > 0 && groups.is_some_and(|groups| groups > MANY_GROUPS.min(self.plan.min_split_rows))
     }
 
     /// Whether the groups that a task's rows have are hardly fewer than the rows: nobody knows better without counts.
@@ -428,7 +433,7 @@ impl<'a> Placer<'a> {
         }
     }
 
-    /// Equal rows meet in one task. (UNION ALL keeps the order of its rows, on the driver.)
+    /// Equal rows meet in one task.
     fn set_operation(&mut self, node: &PlanNode) -> Site {
         if !self.may_shuffle() || (self.workers.remote == 0 && !self.keeps_groups()) {
             return self.on_driver(node);
@@ -459,11 +464,11 @@ impl<'a> Placer<'a> {
         Site::Workers(Draft { mode, tasks, scans: Vec::new(), inputs, partitioning })
     }
 
-    /// The tasks of the draft aggregate their rows; the states go to the tasks of a new one, by their groups, to be
-    /// combined there.
-    fn shuffled_states(&mut self, node: &PlanNode, draft: &Draft, merge: MergeStrategy) -> Site {
+    /// The tasks of the draft do what they can for their rows; what comes of it goes to the tasks of a new one, by the
+    /// keys, to be put together there.
+    fn shuffled_again(&mut self, node: &PlanNode, draft: &Draft, cut: Cut, merge: MergeStrategy) -> Site {
         let exchange = Exchange::Hash { consumer: node.id, side: 0 };
-        let inputs = vec![self.stage(node, draft, Cut::PartialAggregate, exchange, merge)];
+        let inputs = vec![self.stage(node, draft, cut, exchange, merge)];
         let (mode, tasks) = (Mode::HashPartition, self.workers.count());
         Site::Workers(Draft { mode, tasks, scans: Vec::new(), inputs, partitioning: Partitioning::of(node) })
     }

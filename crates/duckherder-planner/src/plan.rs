@@ -70,6 +70,9 @@ pub struct PlanNode {
     /// DISTINCT ON rather than DISTINCT.
     #[serde(default)]
     pub distinct_on: bool,
+    /// Of DISTINCT ON: an order says which row of those is taken.
+    #[serde(default)]
+    pub ordered: bool,
     /// DuckDB's estimate of the rows that it gives.
     #[serde(default)]
     pub estimated_rows: Option<u64>,

@@ -119,6 +119,8 @@ pub enum Split {
 
 impl Split {
     pub const WHOLE: Self = Self::Range { first: None, last: None };
+    /// Of a table that has fewer parts than another of the same stage: behind every row id, and every unit of files.
+    pub const NOTHING: Self = Self::Range { first: Some(i64::MAX as u64), last: None };
 }
 
 /// Divides a table among at most `tasks` tasks, in the order of its rows.

@@ -65,7 +65,8 @@ pub struct RuntimeFilter {
 pub enum Cut {
     /// Tasks run it and all below.
     Subtree,
-    /// Tasks run a copy (a limit without its offset), the driver runs it again over their rows.
+    /// Tasks run a copy (a limit without its offset); the driver, or the tasks that distinct rows are shuffled to, run it
+    /// again over their rows.
     Copy,
     /// Tasks export the states of its aggregates; the driver, or the tasks that the groups are shuffled to, combine and
     /// finalize them.

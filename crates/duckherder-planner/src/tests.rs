@@ -430,6 +430,48 @@ fn equal_rows_of_a_set_operation_meet() {
     assert_eq!(cuts(&all), [(Cut::Subtree, 1, Exchange::Gather), (Cut::Subtree, 2, Exchange::Gather)]);
 }
 
+#[test]
+fn distinct_rows_are_shuffled_once_a_task_has_made_them_few() {
+    let gather = (Cut::Subtree, 0, Exchange::Gather);
+    for distinct_on in ["", r#""distinct_on":true,"ordered":true,"#] {
+        let distinct = |rows: u64| {
+            let text =
+                format!(r#"(DISTINCT {distinct_on}"keys":[[{{"column":"k"}}]],"estimated_rows":{rows} [t 9000000])"#);
+            cuts(&elsewhere(&text))
+        };
+        assert_eq!(distinct(5_000_000), [(Cut::Copy, 0, hash(0, 0)), gather]);
+        assert_eq!(distinct(50), [(Cut::Copy, 0, Exchange::Gather)]);
+    }
+    // Which row is taken depends on the order in which they come.
+    let first =
+        elsewhere(r#"(DISTINCT "distinct_on":true,"keys":[[{"column":"k"}]],"estimated_rows":5000000 [t 9000000])"#);
+    assert_eq!(cuts(&first), [(Cut::Subtree, 1, Exchange::Gather)]);
+}
+
+/// Where nobody sees the order of the rows, each task has a part of every input.
+#[test]
+fn inputs_of_union_all_share_their_tasks() {
+    let union = |inputs: &str| elsewhere(&format!(r#"({} (UNION "all":true {inputs}))"#, sum(1)));
+    let found = union("[t 9000000] (PROJECTION [u 600000]) (FILTER [small 50])");
+    assert_eq!(cuts(&found), [(Cut::PartialAggregate, 0, Exchange::Gather)]);
+    let stage = &found.stages[0];
+    assert_eq!((stage.tasks, stage.mode), (4, Mode::RowGroupPartition));
+    assert_eq!(
+        stage.scans.iter().map(|scan| (scan.scan, scan.whole)).collect::<Vec<_>>(),
+        [(0, false), (1, false), (2, false)]
+    );
+    // What one task does for itself alone, it would do in every task.
+    let gathered = |found: &Distribution| found.stages.iter().all(|stage| stage.exchange == Exchange::Gather);
+    for single in [format!("({} [small 50])", sum(0)), format!("({} [small 50] [other 40])", join("INNER"))] {
+        let found = union(&format!("[t 9000000] {single}"));
+        assert!(found.stages.len() == 2 && gathered(&found), "{found:?}");
+    }
+    // Rows of shuffles, and of a table.
+    let found = union(&format!("({} [x 9000000] [y 8000000]) [t 500000]", join("INNER")));
+    let last = found.stages.last().unwrap();
+    assert_eq!((last.cut, last.inputs.len(), last.scans.len()), (Cut::PartialAggregate, 2, 1), "{found:?}");
+}
+
 /// A window over all rows can't be divided; one a key can.
 #[test]
 fn windows_are_shuffled_by_their_keys() {

@@ -70,7 +70,7 @@ impl RunningStage {
     /// What the task reads of the table, or of the files, that are divided; all of it, if none is.
     pub fn divided(&self, task: usize) -> Part {
         let mut parts = self.splits[task].iter().zip(&self.files);
-        match parts.find(|(split, _)| **split != Split::WHOLE) {
+        match parts.find(|(split, _)| ![Split::WHOLE, Split::NOTHING].contains(split)) {
             Some((split, None)) => Part::Rows(*split),
             Some((split, Some(files))) if files.files.row_groups.is_empty() => Part::Files(*split),
             Some((split, Some(_))) => Part::RowGroups(*split),
@@ -104,8 +104,12 @@ impl RunningStage {
 
     /// How many rows a task reads of a split input, about.
     pub fn rows_of_split(&self, task: usize, input: usize) -> Option<u64> {
-        let parts = if self.splits[task][input] == Split::WHOLE { 1 } else { self.tasks() as u64 };
-        self.table_rows[input].map(|rows| rows / parts)
+        let rows = self.table_rows[input]?;
+        Some(match self.splits[task][input] {
+            Split::WHOLE => rows,
+            Split::NOTHING => 0,
+            _ => rows / self.tasks() as u64,
+        })
     }
 
     pub fn reads_files(&self) -> bool {
@@ -252,7 +256,8 @@ fn task_splits(
         FragmentInput::Exchange { .. } => None,
     });
     let mut columns = Vec::new();
-    let mut tasks = None;
+    // Of what is divided, or forwarded, the most parts.
+    let mut tasks = forwarded;
     for scan in scans {
         let planned = stage.scans.iter().find(|planned| planned.scan == scan);
         let planned = planned.ok_or_else(|| EngineError::internal(format!("scan {scan} was not planned")))?;
@@ -267,14 +272,15 @@ fn task_splits(
                 split(stage.mode, stage.tasks, workers, groups)
             }
         };
-        if tasks.replace(splits.len()).is_some() {
-            return Err(EngineError::internal("two tables of a stage are divided"));
-        }
+        tasks = tasks.max(Some(splits.len()));
         columns.push(Some(splits));
     }
-    let tasks = forwarded.or(tasks).unwrap_or(stage.tasks as usize);
-    let of_task =
-        |task: usize| columns.iter().map(|splits| splits.as_ref().map_or(Split::WHOLE, |s| s[task])).collect();
+    let tasks = tasks.unwrap_or(stage.tasks as usize);
+    let of_scan = |splits: &Option<Vec<Split>>, task: usize| match splits {
+        None => Split::WHOLE,
+        Some(splits) => splits.get(task).copied().unwrap_or(Split::NOTHING),
+    };
+    let of_task = |task: usize| columns.iter().map(|splits| of_scan(splits, task)).collect();
     Ok((0..tasks).map(of_task).collect())
 }
 

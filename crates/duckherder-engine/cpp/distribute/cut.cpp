@@ -54,7 +54,7 @@ void PlanCutter::Cut(shared_ptr<DistributedQuery> query, const vector<PlannedCut
 			CutSubtree(query, planned, undo);
 			break;
 		case DH_CUT_COPY:
-			CutCopy(query, cut, undo);
+			CutCopy(query, planned, undo);
 			break;
 		case DH_CUT_PARTIAL_AGGREGATE:
 			CutAggregate(query, cut, undo);
@@ -103,11 +103,8 @@ void PlanCutter::Replace(shared_ptr<DistributedQuery> query, Place &place, Expor
 	ReplaceUntilUndone(place, make_uniq<LogicalExchange>(query, stage, std::move(bindings), wanted, rows, sorted), undo);
 }
 
-void PlanCutter::CutSubtree(shared_ptr<DistributedQuery> query, const PlannedCut &planned, Undo &undo) {
-	auto &cut = planned.cut;
-	auto &place = Find(cut.node);
-	auto keys = KeysOfCut(planned);
-	auto to_tasks = cut.exchange != DH_EXCHANGE_GATHER;
+ExportedPlan PlanCutter::ExportForReader(const PlannedCut &planned, Place &place, const ShuffleKeys &keys, Undo &undo) {
+	auto to_tasks = planned.cut.exchange != DH_EXCHANGE_GATHER;
 	auto exported = ExportSubtree(optimizer.context, place, scans, keys, to_tasks, undo);
 	if (to_tasks && !std::all_of(place->types.begin(), place->types.end(), CanReachTasks)) {
 		throw NotImplementedException("a column that other tasks would read is the state of an aggregate");
@@ -115,6 +112,14 @@ void PlanCutter::CutSubtree(shared_ptr<DistributedQuery> query, const PlannedCut
 	if (to_tasks && place->types.empty()) {
 		throw NotImplementedException("the rows that other tasks would read have no columns");
 	}
+	return exported;
+}
+
+void PlanCutter::CutSubtree(shared_ptr<DistributedQuery> query, const PlannedCut &planned, Undo &undo) {
+	auto &cut = planned.cut;
+	auto &place = Find(cut.node);
+	auto keys = KeysOfCut(planned);
+	auto exported = ExportForReader(planned, place, keys, undo);
 	Replace(query, place, std::move(exported), keys.empty() ? LastColumn::NONE : LastColumn::HASH, undo);
 	if (cut.exchange == DH_EXCHANGE_FORWARD) {
 		Share(std::move(query), Find(cut.consumer), undo);
@@ -208,14 +213,16 @@ private:
 	bool has_offset = false;
 };
 
-void PlanCutter::CutCopy(shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo) {
-	auto &place = Find(cut.node);
+void PlanCutter::CutCopy(shared_ptr<DistributedQuery> query, const PlannedCut &planned, Undo &undo) {
+	auto &place = Find(planned.cut.node);
+	auto keys = KeysOfCut(planned);
 	ExportedPlan exported;
 	{
 		TaskLimit task_limit(*place);
-		exported = ExportSubtree(optimizer.context, place, scans, ShuffleKeys(), false, undo);
+		exported = ExportForReader(planned, place, keys, undo);
 	}
-	Replace(std::move(query), place->children[0], std::move(exported), LastColumn::NONE, undo);
+	auto last = keys.empty() ? LastColumn::NONE : LastColumn::HASH;
+	Replace(std::move(query), place->children[0], std::move(exported), last, undo);
 }
 
 void PlanCutter::CutSort(shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo) {

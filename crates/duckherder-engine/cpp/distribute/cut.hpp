@@ -30,9 +30,11 @@ private:
 	using Place = duckdb::unique_ptr<duckdb::LogicalOperator>;
 
 	void CutSubtree(duckdb::shared_ptr<DistributedQuery> query, const PlannedCut &planned, Undo &undo);
+	//! The operator as SQL whose rows the reader of the cut can take.
+	ExportedPlan ExportForReader(const PlannedCut &planned, Place &place, const ShuffleKeys &keys, Undo &undo);
 	//! Every reader of the CTE reads the stage's rows.
 	void Share(duckdb::shared_ptr<DistributedQuery> query, Place &cte_place, Undo &undo);
-	void CutCopy(duckdb::shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo);
+	void CutCopy(duckdb::shared_ptr<DistributedQuery> query, const PlannedCut &planned, Undo &undo);
 	void CutAggregate(duckdb::shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo);
 	void CutSort(duckdb::shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo);
 	//! What a stage gives beside the columns of the operator that it is cut at, as its last column.

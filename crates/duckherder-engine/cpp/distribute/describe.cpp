@@ -166,6 +166,18 @@ static string DescribeScan(ClientContext &context, const PlanScan &plan_scan) {
 	    .End();
 }
 
+//! Whether an order says more about the rows of a group than their keys do.
+static bool IsOrderedWithin(LogicalDistinct &distinct) {
+	if (!distinct.order_by) {
+		return false;
+	}
+	auto &orders = distinct.order_by->orders;
+	return std::any_of(orders.begin(), orders.end(), [&](const BoundOrderByNode &by) {
+		auto is_key = [&](const unique_ptr<Expression> &target) { return target->Equals(*by.expression); };
+		return std::none_of(distinct.distinct_targets.begin(), distinct.distinct_targets.end(), is_key);
+	});
+}
+
 static string DescribeAggregate(LogicalAggregate &aggregate, optional_idx distinct) {
 	vector<string> calls;
 	for (auto &expression : aggregate.expressions) {
@@ -377,9 +389,12 @@ static string DescribeOperator(ClientContext &context, LogicalOperator &op, cons
 		node.Raw("aggregate", DescribeAggregate(aggregate, DistinctGroups(numbers.statistics, aggregate)));
 		break;
 	}
-	case LogicalOperatorType::LOGICAL_DISTINCT:
-		node.Bool("distinct_on", op.Cast<LogicalDistinct>().distinct_type == DistinctType::DISTINCT_ON);
+	case LogicalOperatorType::LOGICAL_DISTINCT: {
+		auto &distinct = op.Cast<LogicalDistinct>();
+		node.Bool("distinct_on", distinct.distinct_type == DistinctType::DISTINCT_ON);
+		node.Bool("ordered", IsOrderedWithin(distinct));
 		break;
+	}
 	case LogicalOperatorType::LOGICAL_COMPARISON_JOIN:
 	case LogicalOperatorType::LOGICAL_ANY_JOIN:
 	case LogicalOperatorType::LOGICAL_ASOF_JOIN:

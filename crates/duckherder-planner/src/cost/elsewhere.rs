@@ -159,9 +159,11 @@ impl Walk<'_> {
         match stage.exchange {
             Exchange::Hash { .. } => {
                 self.loads[number].divided += shuffled(1.0);
-                if stage.cut == Cut::PartialAggregate {
-                    self.loads[owner].divided += given * STATE;
-                }
+                self.loads[owner].divided += match stage.cut {
+                    Cut::PartialAggregate => given * STATE,
+                    Cut::Copy => given * super::work::lookup(rows(node)),
+                    Cut::Subtree | Cut::Sort => 0.0,
+                };
                 self.loads[owner].source = self.loads[owner].source.max(source);
                 Spread::Divided
             }

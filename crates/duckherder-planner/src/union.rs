@@ -1,0 +1,54 @@
+//! UNION ALL: the tasks of one stage read their parts of all of its inputs.
+//!
+//! ```text
+//!   AGGREGATE                    partial states on the workers
+//!   UNION ALL                    each task has its part of t, and its part of u
+//!   SCAN t    SCAN u
+//! ```
+//!
+//! Only where nobody sees the order of the rows: DuckDB gives those of the first input first.
+
+use crate::place::{Draft, Placer, Site};
+use crate::plan::{Operator, PlanNode};
+use crate::split::Mode;
+use crate::stage::{Cut, MergeStrategy};
+
+impl Placer<'_> {
+    pub fn union_all(&mut self, node: &PlanNode) -> Site {
+        let sites: Vec<Site> = node.children.iter().map(|child| self.place(child)).collect();
+        let most = sites.iter().map(|site| if let Site::Workers(draft) = site { draft.tasks } else { 0 }).max();
+        let together = self.in_any_order
+            && node.children.iter().zip(&sites).all(|(child, site)| match site {
+                Site::Workers(draft) => Some(draft.tasks) == most || may_have_idle_tasks(child, draft),
+                Site::Everywhere | Site::Driver => false,
+            });
+        let mut drafts = Vec::new();
+        for (child, site) in node.children.iter().zip(sites) {
+            match site {
+                Site::Workers(draft) if together => drafts.push(draft),
+                Site::Workers(draft) => self.gather(child, draft, Cut::Subtree, MergeStrategy::Concatenate),
+                Site::Everywhere | Site::Driver => {}
+            }
+        }
+        drafts.into_iter().reduce(joined).map_or(Site::Driver, Site::Workers)
+    }
+}
+
+/// Whether the rows of its tasks together are still the child's if some tasks more have nothing to read. What one task
+/// does for itself alone, such as a sum over all rows, gives a row even there; and it has all rows of each table.
+fn may_have_idle_tasks(child: &PlanNode, draft: &Draft) -> bool {
+    use Operator::{Filter, Projection, Scan, Unnest};
+    !draft.is_single() || child.walk().iter().all(|node| matches!(node.operator, Scan | Filter | Projection | Unnest))
+}
+
+fn joined(mut draft: Draft, other: Draft) -> Draft {
+    draft.tasks = draft.tasks.max(other.tasks);
+    // How its tables are divided, for a draft may have none; even ranges serve every table.
+    let by = |mode: Mode| [draft.mode, other.mode].contains(&mode);
+    let modes = [Mode::NaturalPartition, Mode::RowGroupPartition, Mode::HashPartition];
+    draft.mode = modes.into_iter().find(|mode| by(*mode)).unwrap_or(Mode::Delegated);
+    draft.scans.extend(other.scans);
+    draft.inputs.extend(other.inputs);
+    draft.partitioning = None;
+    draft
+}
