@@ -108,13 +108,15 @@ def bulk_insert(contenders: list[Contender], data: Path, rounds: int) -> Samples
 def stream_table(contenders: list[Contender], rows: int, rounds: int) -> tuple[Samples, Samples]:
     """MB/s of Arrow of `SELECT * FROM dh.lineitem`, and the MB by which the client's memory grew at its peak.
 
-    Each stream of a driver has a client process of its own, whose memory is that of the stream alone.
+    Each stream of a driver has a client process of its own, whose memory is that of its streams alone: the first warms
+    up, as everywhere, the second is timed.
     """
     speed: Samples = {contender.name: [] for contender in contenders}
     memory: Samples = {contender.name: [] for contender in contenders if contender.port is not None}
     for _ in range(rounds):
         for contender in contenders:
             if contender.port is None:
+                drain(contender.con, rows)
                 speed[contender.name].append(drain(contender.con, rows))
                 continue
             done = subprocess.run(
@@ -145,7 +147,7 @@ def resident_megabytes(field: str) -> float:
 
 
 def client_process(port: int, rows: int) -> None:
-    """One stream in a fresh process; prints MB/s and the peak's MB over the start."""
+    """Streams in a fresh process; prints MB/s and the peak's MB over the start."""
     from harness.client import attach, loaded
 
     con = loaded()
@@ -153,6 +155,7 @@ def client_process(port: int, rows: int) -> None:
     con.execute("SELECT l_orderkey FROM dh.lineitem LIMIT 1").fetchall()
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts here
     before = resident_megabytes("VmRSS")
+    drain(con, rows)
     speed = drain(con, rows)
     print(speed, resident_megabytes("VmHWM") - before)
     sys.stdout.flush()

@@ -3,7 +3,7 @@
 //! `cargo run --release -p duckherder-driver --example throughput [rows]`
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/driver/common/mod.rs"]
 mod common;
 
 use std::time::{Duration, Instant};

@@ -1,6 +1,7 @@
 //! What a driver leaves behind: nothing. Alone in its process, whose threads are counted.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "driver/herd/mod.rs"]
 mod herd;
 
 use herd::Herd;

@@ -1,7 +1,7 @@
 //! Queries through workers in other processes (here: servers of their own in this one), against DuckDB itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "../../duckherder-driver/tests/herd/mod.rs"]
+#[path = "../../duckherder-driver/tests/driver/herd/mod.rs"]
 mod herd;
 
 use std::sync::{Arc, Mutex};

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use duckherder_engine::EngineError;
@@ -35,6 +36,8 @@ struct State {
     tasks: VecDeque<Task>,
     /// No thread waits for a task any more.
     closed: bool,
+    /// All that may still be there, if only to end.
+    made: Vec<JoinHandle<()>>,
 }
 
 impl TaskThreads {
@@ -55,10 +58,18 @@ impl TaskThreads {
         drop(state);
         let threads = Arc::clone(self);
         let made = std::thread::Builder::new().name("task-thread".to_string()).spawn(move || threads.run(task));
-        if made.is_err() {
-            self.ended();
+        match made {
+            Ok(made) => {
+                let mut state = lock(&self.state);
+                state.made.retain(|thread| !thread.is_finished());
+                state.made.push(made);
+                Ok(())
+            }
+            Err(error) => {
+                self.ended();
+                Err(EngineError::new("IO", format!("cannot start a thread for tasks: {error}")))
+            }
         }
-        made.map(drop).map_err(|error| EngineError::new("IO", format!("cannot start a thread for tasks: {error}")))
     }
 
     fn run(&self, first: Task) {
@@ -95,7 +106,15 @@ impl TaskThreads {
         state.closed = true;
         self.called.notify_all();
         let waited = self.one_ended.wait_timeout_while(state, at_most, |state| state.threads > 0);
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+        let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            return false;
+        }
+        let made = std::mem::take(&mut state.made);
+        drop(state);
+        // They have said that they end, which takes no time now; none of them panics.
+        made.into_iter().for_each(|thread| drop(thread.join()));
+        true
     }
 }
 

@@ -1,7 +1,5 @@
 //! Time zones, TIMESTAMPTZ arithmetic and collations are there without a network, as in DuckDB's own wheel.
 
-#![allow(clippy::unwrap_used)]
-
 use arrow::array::AsArray;
 use duckherder_engine::{Connection, Database};
 

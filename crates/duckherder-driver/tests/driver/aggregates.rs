@@ -1,9 +1,6 @@
 //! Every aggregate over every type, through workers in this process.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod herd;
-
-use herd::{Herd, battery};
+use crate::herd::{Herd, battery};
 
 #[test]
 fn every_aggregate_over_every_type() {

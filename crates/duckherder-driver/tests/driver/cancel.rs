@@ -1,11 +1,8 @@
 //! Stopping: cancelled calls, vanished clients, errors in the middle, drivers that stop.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Client, driver, within};
+use crate::common::{Client, driver, within};
 use duckherder_driver::{Driver, DriverOptions};
 use duckherder_proto::actions::{Empty, EndSession, InterruptSession};
 

@@ -1,15 +1,12 @@
 //! Sessions: statements, transactions, ingest, one connection for several streams.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::{Client, driver, within};
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow_flight::error::FlightError;
-use common::{Client, driver, within};
 use duckherder_driver::{Driver, DriverOptions, SessionLimits};
 use duckherder_proto::actions::{
     Catalog, DescribeCatalog, Empty, EndSession, EntryKind, ListStatistics, QueryStatistics,

@@ -1,9 +1,6 @@
 //! Distributed answers against DuckDB's own, and how the work was divided.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod herd;
-
-use herd::{Herd, rows_of};
+use crate::herd::{Herd, rows_of};
 
 const T: &str = "CREATE TABLE t AS SELECT i AS id, i % 7 AS g, (i * 37) % 1000 AS v,
     (i % 100)::DECIMAL(12,2) / 3 AS d, 'name ' || (i % 13) AS s,

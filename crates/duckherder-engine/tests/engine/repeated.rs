@@ -1,7 +1,5 @@
 //! A statement that a connection runs again, with the plan of the last time, gives what it would give for the first.
 
-#![allow(clippy::unwrap_used)]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,7 +1,5 @@
 //! What DuckDB is told for the plans of tasks: rows that will arrive, values in a part of a file.
 
-#![allow(clippy::unwrap_used)]
-
 use std::sync::Arc;
 use std::task::{Context, Poll};
 

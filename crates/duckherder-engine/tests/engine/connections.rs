@@ -1,7 +1,5 @@
 //! What the engine promises, against the embedded DuckDB.
 
-#![allow(clippy::unwrap_used)]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};

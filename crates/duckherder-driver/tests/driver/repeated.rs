@@ -1,14 +1,11 @@
 //! Distributed queries that a session repeats, and that therefore keep their plans and their tasks' plans: every answer
 //! is the one of the rows that are there.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod herd;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::herd::{Herd, Session, difference, rows_of, text_of};
 use duckherder_driver::distribute::ExecutionOutcome;
-use herd::{Herd, Session, difference, rows_of, text_of};
 
 const T: &str = "CREATE TABLE t AS SELECT i AS id, i % 7 AS g, (i * 37) % 1000 AS v, 'name ' || (i % 13) AS s,
     TIMESTAMPTZ '2020-01-01 00:00:00+00' + INTERVAL (i) MINUTE AS moment FROM range(500_000) r(i)";

@@ -1,9 +1,6 @@
 //! Queries of several stages, through workers in this process, against DuckDB itself.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod herd;
-
-use herd::{Herd, skew, stages};
+use crate::herd::{Herd, skew, stages};
 
 #[test]
 fn stages_on_local_workers() {

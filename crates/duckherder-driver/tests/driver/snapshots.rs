@@ -1,13 +1,10 @@
 //! What tasks see, what they can be stopped by, and whose settings they follow.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod herd;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use herd::{Herd, rows_of};
+use crate::herd::{Herd, rows_of};
 
 fn herd_with_t(workers: usize) -> Herd {
     let herd = Herd::new(workers);
