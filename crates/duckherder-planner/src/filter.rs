@@ -9,7 +9,7 @@
 //!
 //! DuckDB's own equality decides, since the filter is one of the very hashes that divide the rows.
 
-use crate::plan::{JoinKind, Plan, PlanNode};
+use crate::plan::{JoinKind, Operator, Plan, PlanNode};
 use crate::stage::{Exchange, RuntimeFilter, Stage};
 
 /// Bits that a key is worth: about two of a hundred other keys then pass.
@@ -34,30 +34,36 @@ impl JoinKind {
 pub fn filter_by_keys(plan: &Plan, stages: &mut [Stage]) {
     let nodes = plan.root.walk();
     let node = |id: u64| nodes.iter().find(|node| node.id == id);
-    let side_of = |stage: &Stage| match (stage.exchange, stage.join) {
-        (Exchange::Hash { consumer, side }, Some(kind)) => Some((consumer, side as usize, kind)),
+    let join_of = |stage: &Stage| match stage.exchange {
+        Exchange::Hash { consumer, side } => Some((*node(consumer)?, side as usize)),
         _ => None,
     };
     for number in 0..stages.len() {
-        let Some((consumer, side, kind)) = side_of(&stages[number]) else { continue };
-        let other = stages
-            .iter()
-            .position(|stage| side_of(stage).is_some_and(|(same, other, _)| same == consumer && other != side));
-        let (Some(other), Some(join)) = (other, node(consumer)) else { continue };
+        let Some((join, side)) = join_of(&stages[number]) else { continue };
+        let Some(kind) = join.join.as_ref().map(|join| join.kind) else { continue };
+        let is_other = |stage: &Stage| join_of(stage).is_some_and(|(same, other)| same.id == join.id && other != side);
+        let Some(other) = stages[number].divided_by.or_else(|| stages.iter().position(is_other)) else { continue };
         let (Some(large), Some(small)) = (node(stages[number].node), node(stages[other].node)) else { continue };
         let may = kind.forgets_unmatched().get(side).copied().unwrap_or(false) && stages[number].inputs.is_empty();
-        if may && pays(join, rows(large), rows(small), plan.min_split_rows) {
+        if may && pays(join, rows(large), small, plan.min_split_rows) {
             let bits = rows(small).saturating_mul(BITS_A_KEY).clamp(LEAST_BITS, MOST_BITS).next_power_of_two();
             stages[number].filter = Some(RuntimeFilter { stage: other, bits });
         }
     }
 }
 
-/// Whether most rows of the large side are likely to be left out. (What its rows become in the join says how many meet
-/// one of the small side.)
-fn pays(join: &PlanNode, large: u64, small: u64, least: u64) -> bool {
-    let fits = small.saturating_mul(BITS_A_KEY) <= MOST_BITS;
-    fits && large >= least && large / LEAST_RATIO >= small && rows(join) <= large / 2
+/// Whether most rows of the large side are likely to be left out. What its rows become in the join says how many meet one
+/// of the small side; but where that side is made of joins or groups, its rows are often far fewer than is estimated, and a
+/// row that is looked up for nothing costs a tenth of one that is sent.
+fn pays(join: &PlanNode, large: u64, small: &PlanNode, least: u64) -> bool {
+    let few = rows(small);
+    let fits = few.saturating_mul(BITS_A_KEY) <= MOST_BITS;
+    fits && large >= least && large / LEAST_RATIO >= few && (rows(join) <= large / 2 || is_derived(small))
+}
+
+fn is_derived(node: &PlanNode) -> bool {
+    let derives = |node: &&PlanNode| matches!(node.operator, Operator::Join | Operator::Aggregate | Operator::CteScan);
+    node.walk().iter().any(derives)
 }
 
 fn rows(node: &PlanNode) -> u64 {

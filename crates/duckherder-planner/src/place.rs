@@ -504,6 +504,9 @@ impl<'a> Placer<'a> {
         } else {
             let number = self.shuffle(node, 1 - place, child, &other);
             self.stages[number].hash_keys = numbers.iter().map(|number| *number as u64).collect();
+            if let [only] = self.dividing(&draft)[..] {
+                self.stages[number].divided_by = Some(only);
+            }
             draft.inputs.push(number);
         }
         if let Some(partitioning) = &mut draft.partitioning {
@@ -549,6 +552,7 @@ impl<'a> Placer<'a> {
             scans: draft.scans.clone(),
             inputs: draft.inputs.clone(),
             join: None,
+            divided_by: None,
             filter: None,
             hash_keys: Vec::new(),
             merge,

@@ -44,6 +44,8 @@ pub struct Stage {
     pub inputs: Vec<usize>,
     /// What its rows are shuffled for, if that is a join that may have those of a heavy key in several tasks.
     pub join: Option<JoinKind>,
+    /// Its rows go where the other side of a join is divided already: by this one stage, of whose keys none is lost.
+    pub divided_by: Option<usize>,
     /// Rows that can meet none of another stage's are not sent.
     pub filter: Option<RuntimeFilter>,
     /// The numbers of the consumer's keys that are hashed, in this order; all, if there are none.

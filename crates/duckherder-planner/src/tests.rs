@@ -534,6 +534,18 @@ fn many_groups(by: &[(&str, bool)], now: &str) -> String {
     format!(r#"{},"estimated_rows":5000000,{},"renames":[{}]"#, sum(by.len() as u64), keys(&[by]), renames.join(","))
 }
 
+/// Nor does the join of groups with a large table: its rows go to where the groups are, those that meet one.
+#[test]
+fn rows_that_meet_no_group_are_left_out() {
+    let groups = many_groups(&[A], "g").replace("5000000", "800000");
+    for (kind, expected) in [("SEMI", vec![(1, 0)]), ("INNER", vec![(1, 0)]), ("ANTI", vec![]), ("LEFT", vec![])] {
+        let join = join_by(kind, &[B], &[("g", true)]);
+        let found = elsewhere(&format!("({join} [large 9000000] ({groups} [t 6000000]))"));
+        assert_eq!(found.stages[1].divided_by, Some(0), "{kind}: {found:?}");
+        assert_eq!(filters(&found), expected, "{kind}");
+    }
+}
+
 /// How many stages shuffle their rows.
 fn shuffles(distribution: &Distribution) -> usize {
     distribution.stages.iter().filter(|stage| matches!(stage.exchange, Exchange::Hash { .. })).count()
