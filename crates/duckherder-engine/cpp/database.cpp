@@ -2,6 +2,7 @@
 #include "connection.hpp"
 
 #include "arrow_source.hpp"
+#include "distribute/task_planning.hpp"
 #include "settings.hpp"
 #include "duckdb/catalog/catalog.hpp"
 #include "duckdb/main/client_config.hpp"
@@ -24,6 +25,7 @@ DhDatabase *dh_database_open(DhText path, const DhText *names, const DhText *val
 		}
 		auto database = make_uniq<DhDatabase>(ToString(path), &config);
 		duckherder::RegisterExchangeScan(*database->instance);
+		duckherder::RegisterTaskPlanning(DBConfig::GetConfig(*database->instance));
 		// Each task binds its files anew. DuckDB looks at their times before it believes what it remembers.
 		DBConfig::GetConfig(*database->instance).SetOptionByName("parquet_metadata_cache", Value::BOOLEAN(true));
 		duckherder::RegisterSettings(DBConfig::GetConfig(*database->instance));

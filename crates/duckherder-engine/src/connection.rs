@@ -105,6 +105,17 @@ impl Connection {
         ResultStream::read(self, sql)
     }
 
+    /// All that it runs from now on are fragments, whose joins keep their order.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn run_tasks(&self) -> Result<()> {
+        let mut error = DhError::none();
+        // SAFETY: the handle is alive.
+        unsafe { ffi::dh_connection_run_tasks(self.handle, &mut error) };
+        error.into_result(())
+    }
+
     /// As `SET SESSION`, without a statement.
     ///
     /// # Errors

@@ -180,6 +180,7 @@ unsafe extern "C" {
     ) -> c_int;
     pub fn dh_result_free(result: *mut DhResult);
 
+    pub fn dh_connection_run_tasks(connection: *mut DhConnection, error: *mut DhError) -> bool;
     pub fn dh_connection_set(connection: *mut DhConnection, name: DhText, value: DhText, error: *mut DhError) -> bool;
     pub fn dh_connection_given_setting(
         connection: *mut DhConnection,

@@ -69,6 +69,7 @@ impl TaskConnections {
         }
         let generation = self.generation.load(Ordering::SeqCst);
         let connection = self.database.connect()?;
+        connection.run_tasks()?;
         for setting in &task.settings {
             if let Some(value) = &setting.value {
                 connection.set(&setting.name, value)?;

@@ -153,10 +153,9 @@ static void ScanOnce(LogicalOperator &op) {
 	}
 }
 
-//! Before DuckDB's own passes. A single scan that may be cut keeps its shape, with no second scan for late columns;
-//! and in a task, late columns don't go together with a filter on row ids (INTERNAL error in DuckDB 2.0.0).
+//! Before DuckDB's own passes. A single scan that may be cut keeps its shape, with no second scan for late columns.
 static void Prepare(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &plan) {
-	if (RunsTasks(input.context) || (FindDistributor(input.context) && CountScans(*plan) == 1)) {
+	if (FindDistributor(input.context) && CountScans(*plan) == 1) {
 		ScanOnce(*plan);
 	}
 }

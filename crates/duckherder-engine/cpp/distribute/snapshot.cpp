@@ -1,21 +1,14 @@
 #include "snapshot.hpp"
 
+#include "task_planning.hpp"
+
 #include "duckdb/main/attached_database.hpp"
-#include "duckdb/main/client_context_state.hpp"
 #include "duckdb/transaction/duck_transaction_manager.hpp"
 #include "duckdb/transaction/meta_transaction.hpp"
 
 using namespace duckdb; // NOLINT
 
 namespace duckherder {
-
-static const char *const TASK_STATE = "duckherder_task";
-
-struct TaskState : public ClientContextState {};
-
-bool RunsTasks(ClientContext &context) {
-	return context.registered_state->Get<TaskState>(TASK_STATE) != nullptr;
-}
 
 Snapshot::Snapshot(ClientContext &context, AttachedDatabase &database_p) : Snapshot(context) {
 	auto &transaction = DuckTransaction::Get(context, database_p);
@@ -35,7 +28,7 @@ Snapshot::Snapshot(ClientContext &context) : config(ClientConfig::GetConfig(cont
 
 void Snapshot::Enter(Connection &connection) const {
 	auto &context = *connection.context;
-	context.registered_state->GetOrCreate<TaskState>(TASK_STATE);
+	RunTasks(context);
 	ClientConfig::GetConfig(context) = config;
 	connection.BeginTransaction();
 	auto &meta = MetaTransaction::Get(context);

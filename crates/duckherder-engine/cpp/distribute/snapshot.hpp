@@ -30,8 +30,6 @@ private:
 	duckdb::ClientConfig config;
 };
 
-//! Whether `context` belongs to a connection that runs tasks.
-bool RunsTasks(duckdb::ClientContext &context);
 //! Whether the transaction that `context` is in has changed anything.
 bool HasWritten(duckdb::ClientContext &context);
 //! Whether it had when the running statement began.
