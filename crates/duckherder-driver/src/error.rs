@@ -65,6 +65,16 @@ impl DriverError {
         ErrorDetail::new(exception_type, self.to_string())
     }
 
+    /// The error as one of the user's statement `user_sql`, for which `sql` ran: nothing points into a text that the
+    /// user never saw.
+    #[must_use]
+    pub fn of_statement(self, sql: &str, user_sql: &str) -> Self {
+        match self {
+            Self::Engine(error) if !user_sql.contains(sql) => Self::Engine(error.without_place()),
+            other => other,
+        }
+    }
+
     /// The error as an engine error, for what goes back through DuckDB.
     pub fn into_engine(self) -> EngineError {
         match self {

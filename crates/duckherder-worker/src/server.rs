@@ -70,6 +70,7 @@ impl Worker {
         let settings: Vec<(&str, &str)> =
             options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let database = Database::open(":memory:", &settings)?;
+        database.runs_tasks()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("duckherder-worker")

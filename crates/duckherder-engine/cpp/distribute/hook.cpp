@@ -2,6 +2,7 @@
 #include "connection.hpp"
 #include "cut.hpp"
 #include "describe.hpp"
+#include "names.hpp"
 #include "snapshot.hpp"
 
 #include "duckdb/main/client_context_state.hpp"
@@ -156,9 +157,16 @@ static void ScanOnce(LogicalOperator &op) {
 //! Before DuckDB's own passes. A single scan that may be cut keeps its shape, with no second scan for late columns;
 //! and in a task, late columns don't go together with a filter on row ids (INTERNAL error in DuckDB 2.0.0).
 static void Prepare(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &plan) {
+	if (RunsTasks(input.context)) {
+		NameAsTables(*plan);
+	}
 	if (RunsTasks(input.context) || (FindDistributor(input.context) && CountScans(*plan) == 1)) {
 		ScanOnce(*plan);
 	}
+}
+
+static void NameColumns(OptimizerExtensionInput &, unique_ptr<LogicalOperator> &plan) {
+	NameAsTables(*plan);
 }
 
 //! It moves a limit's offset into a scan, where it would count the rows of each task.
@@ -185,6 +193,16 @@ bool dh_connection_distribute(DhConnection *connection, const DhDistributorTable
 	return duckherder::Guard(error, false, [&]() {
 		auto state = make_shared_ptr<duckherder::DistributorState>(*functions, self);
 		connection->context->registered_state->Insert(duckherder::DISTRIBUTOR_STATE, std::move(state));
+		return true;
+	});
+}
+
+//! All that this database runs is tasks.
+bool dh_database_runs_tasks(DhDatabase *database, DhError *error) {
+	return duckherder::Guard(error, false, [&]() {
+		OptimizerExtension extension;
+		extension.pre_optimize_function = duckherder::NameColumns;
+		OptimizerExtension::Register(DBConfig::GetConfig(*database->instance), std::move(extension));
 		return true;
 	});
 }

@@ -90,6 +90,7 @@ pub struct DhDistributorTable {
 
 unsafe extern "C" {
     pub fn dh_database_allow_distribution(database: *mut DhDatabase, error: *mut DhError) -> bool;
+    pub fn dh_database_runs_tasks(database: *mut DhDatabase, error: *mut DhError) -> bool;
     pub fn dh_connection_distribute(
         connection: *mut DhConnection,
         functions: *const DhDistributorTable,

@@ -117,6 +117,19 @@ impl Database {
     }
 }
 
+impl Database {
+    /// Says that all this database runs is tasks of other queries, for which its errors are; once a database.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn runs_tasks(&self) -> Result<()> {
+        let mut error = DhError::none();
+        // SAFETY: the database is alive.
+        unsafe { ffi::dh_database_runs_tasks(self.as_ptr(), &mut error) };
+        error.into_result(())
+    }
+}
+
 impl Connection {
     /// From now on `distributor` decides about this connection's plans.
     ///
