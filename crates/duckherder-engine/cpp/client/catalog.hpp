@@ -65,6 +65,8 @@ public:
 	void RunAlter(duckdb::ClientContext &context, const duckdb::AlterInfo &info);
 	//! For a statement that DuckDB did not hand over whole: after `USE dh`, CREATE TABLE s.t.
 	void RunCreate(duckdb::ClientContext &context, const duckdb::CreateInfo &info);
+	//! The name by which DDL tells the driver of something here.
+	duckdb::QualifiedName NameThere(duckdb::ClientContext &context, const duckdb::QualifiedName &name);
 
 	void Initialize(bool load_builtin) override;
 	void Initialize(duckdb::optional_ptr<duckdb::ClientContext> context, bool load_builtin) override;
@@ -118,6 +120,9 @@ public:
 	}
 
 private:
+	//! The schema that names without one are looked up in.
+	duckdb::Identifier SessionSchema(duckdb::ClientContext &context) const;
+
 	const duckdb::string host;
 	const uint16_t port;
 	Driver driver;

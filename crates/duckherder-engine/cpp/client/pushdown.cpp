@@ -60,17 +60,24 @@ public:
 
 	void Rewrite(SQLStatement &statement) {
 		switch (statement.type) {
-		case StatementType::CREATE_STATEMENT:
-			Rewrite(*statement.Cast<CreateStatement>().info);
+		case StatementType::CREATE_STATEMENT: {
+			auto &info = *statement.Cast<CreateStatement>().info;
+			Rewrite(info);
+			info.SetQualifiedName(catalog.NameThere(context, info.GetQualifiedName()));
 			break;
-		case StatementType::ALTER_STATEMENT:
-			Rewrite(*statement.Cast<AlterStatement>().info);
+		}
+		case StatementType::ALTER_STATEMENT: {
+			auto &info = *statement.Cast<AlterStatement>().info;
+			Rewrite(info);
+			info.SetQualifiedName(catalog.NameThere(context, info.GetQualifiedName()));
 			break;
+		}
 		case StatementType::DROP_STATEMENT: {
 			auto &info = *statement.Cast<DropStatement>().info;
 			if (info.type == CatalogType::TABLE_ENTRY) {
 				RenameTable(info.GetQualifiedNameMutable());
 			}
+			info.SetQualifiedName(catalog.NameThere(context, info.GetQualifiedName()));
 			break;
 		}
 		default:

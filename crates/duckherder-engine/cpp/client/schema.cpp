@@ -210,7 +210,14 @@ unique_ptr<CatalogEntry> RemoteSchema::Make(ClientContext &context, const EntryD
 		auto info = ParseCreate<CreateSequenceInfo>(context, description);
 		info->SetQualifiedName(qualified);
 		info->comment = description.comment;
-		return make_uniq<SequenceCatalogEntry>(remote_catalog, *this, *info);
+		auto sequence = make_uniq<SequenceCatalogEntry>(remote_catalog, *this, *info);
+		auto &state = description.sequence;
+		optional<int64_t> last_value;
+		if (state.has_last_value) {
+			last_value = state.last_value;
+		}
+		sequence->ReplayValue(state.uses, state.next_value, last_value);
+		return std::move(sequence);
 	}
 	case EntryKind::TYPE: {
 		auto info = ParseCreate<CreateTypeInfo>(context, description);

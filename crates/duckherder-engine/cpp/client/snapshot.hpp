@@ -48,6 +48,7 @@ struct EntryDescription {
 	duckdb::idx_t estimated_rows;
 	duckdb::Value comment;
 	duckdb::vector<ColumnDescription> columns;
+	DhSequenceState sequence;
 };
 
 //! A table or view of the driver; a view is scanned like a table.
@@ -168,6 +169,10 @@ public:
 	duckdb::idx_t Version() const {
 		return version;
 	}
+	//! What the driver calls its database.
+	const duckdb::Identifier &Database() const {
+		return database;
+	}
 
 private:
 	explicit Snapshot(RemoteCatalog &catalog) : catalog(catalog) {
@@ -177,6 +182,7 @@ private:
 
 	RemoteCatalog &catalog;
 	duckdb::idx_t version = 0;
+	duckdb::Identifier database;
 	std::map<duckdb::string, duckdb::unique_ptr<RemoteSchema>> schemas;
 };
 
