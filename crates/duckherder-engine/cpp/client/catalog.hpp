@@ -96,6 +96,10 @@ public:
 	bool SupportsPushdown(const duckdb::QueryNode &node) override;
 	bool SupportsPushdown(const duckdb::SQLStatement &statement) override;
 
+	duckdb::unique_ptr<duckdb::LogicalOperator> BindCreateIndex(duckdb::Binder &binder, duckdb::CreateStatement &stmt,
+	                                                            duckdb::TableCatalogEntry &table,
+	                                                            duckdb::unique_ptr<duckdb::LogicalOperator> plan) override;
+
 	duckdb::PhysicalOperator &PlanCreateTableAs(duckdb::ClientContext &context, duckdb::PhysicalPlanGenerator &planner,
 	                                            duckdb::LogicalCreateTable &op,
 	                                            duckdb::PhysicalOperator &plan) override;

@@ -348,36 +348,30 @@ optional_ptr<CatalogEntry> RemoteSchema::LookupEntry(CatalogTransaction transact
 	return nullptr;
 }
 
-//! Creates what a CREATE statement asks for. Others (COPY FROM DATABASE) create many things with one statement.
-optional_ptr<CatalogEntry> RemoteSchema::Create(CatalogTransaction transaction, const string &what,
-                                                const CreateInfo &info) {
-	if (!transaction.HasContext() || FirstWord(transaction.GetContext()) != "CREATE") {
-		throw NotImplementedException("cannot create %s in an attached driver from here: the statement must concern "
-		                              "that driver alone, and REMOTE_PUSHDOWN must not be disabled",
-		                              what);
-	}
+//! Creates what a CREATE statement asks for.
+optional_ptr<CatalogEntry> RemoteSchema::Create(CatalogTransaction transaction, const CreateInfo &info) {
 	remote_catalog.RunCreate(transaction.GetContext(), info);
 	return nullptr;
 }
 
-optional_ptr<CatalogEntry> RemoteSchema::CreateIndex(CatalogTransaction transaction, CreateIndexInfo &info,
-                                                     TableCatalogEntry &) {
-	return Create(transaction, "an index", info);
+optional_ptr<CatalogEntry> RemoteSchema::CreateIndex(CatalogTransaction, CreateIndexInfo &, TableCatalogEntry &) {
+	// CREATE INDEX is bound to something else, and COPY FROM DATABASE planned as something else.
+	throw NotImplementedException("an index of a driver is created by a statement that concerns that driver alone");
 }
 optional_ptr<CatalogEntry> RemoteSchema::CreateFunction(CatalogTransaction transaction, CreateFunctionInfo &info) {
-	return Create(transaction, "a function", info);
+	return Create(transaction, info);
 }
 optional_ptr<CatalogEntry> RemoteSchema::CreateTable(CatalogTransaction transaction, BoundCreateTableInfo &info) {
-	return Create(transaction, "a table", info.Base());
+	return Create(transaction, info.Base());
 }
 optional_ptr<CatalogEntry> RemoteSchema::CreateView(CatalogTransaction transaction, CreateViewInfo &info) {
-	return Create(transaction, "a view", info);
+	return Create(transaction, info);
 }
 optional_ptr<CatalogEntry> RemoteSchema::CreateSequence(CatalogTransaction transaction, CreateSequenceInfo &info) {
-	return Create(transaction, "a sequence", info);
+	return Create(transaction, info);
 }
 optional_ptr<CatalogEntry> RemoteSchema::CreateType(CatalogTransaction transaction, CreateTypeInfo &info) {
-	return Create(transaction, "a type", info);
+	return Create(transaction, info);
 }
 
 void RemoteSchema::DropEntry(ClientContext &context, DropInfo &info) {

@@ -6,6 +6,7 @@
 #include "duckdb/catalog/catalog_entry/schema_catalog_entry.hpp"
 #include "duckdb/catalog/catalog_entry/table_catalog_entry.hpp"
 #include "duckdb/common/optional_ptr.hpp"
+#include "duckdb/parser/parsed_data/create_macro_info.hpp"
 #include "own_functions.hpp"
 
 #include <mutex>
@@ -141,11 +142,15 @@ private:
 	using Key = std::pair<int, duckdb::string>;
 	static Key KeyOf(EntryKind kind, const duckdb::Identifier &name);
 
-	duckdb::optional_ptr<duckdb::CatalogEntry> Create(duckdb::CatalogTransaction transaction, const duckdb::string &what,
+	duckdb::optional_ptr<duckdb::CatalogEntry> Create(duckdb::CatalogTransaction transaction,
 	                                                  const duckdb::CreateInfo &info);
 	void AddIndexColumns(duckdb::ClientContext &context, duckdb::CreateIndexInfo &info);
 	duckdb::unique_ptr<duckdb::CatalogEntry> Make(duckdb::ClientContext &context, const EntryDescription &description);
 	duckdb::CatalogEntry &GetOrMake(duckdb::ClientContext &context, const EntryDescription &description);
+	duckdb::unique_ptr<duckdb::CreateMacroInfo> MacroInfo(duckdb::ClientContext &context,
+	                                                      const EntryDescription &description);
+	//! A macro as the client can unfold it; it is listed, and copied, as the driver has it.
+	duckdb::CatalogEntry &CalledMacro(duckdb::ClientContext &context, const EntryDescription &description);
 
 	RemoteCatalog &remote_catalog;
 	Snapshot &snapshot;
@@ -153,6 +158,7 @@ private:
 	std::map<Key, EntryDescription> descriptions;
 	std::mutex lock;
 	std::map<Key, duckdb::unique_ptr<duckdb::CatalogEntry>> entries;
+	std::map<Key, duckdb::unique_ptr<duckdb::CatalogEntry>> called_macros;
 	//! Views as tables to scan, and tables under the names that the client registered for them.
 	std::map<duckdb::string, duckdb::unique_ptr<RemoteTable>> scanned;
 };
