@@ -1,5 +1,6 @@
 // The schemas of a snapshot: looking up and listing what the driver has described.
 #include "catalog.hpp"
+#include "macro_tables.hpp"
 #include "query_function.hpp"
 #include "snapshot.hpp"
 #include "transaction.hpp"
@@ -229,16 +230,30 @@ unique_ptr<CatalogEntry> RemoteSchema::Make(ClientContext &context, const EntryD
 		return make_uniq<TypeCatalogEntry>(remote_catalog, *this, *info);
 	}
 	case EntryKind::SCALAR_MACRO:
-	case EntryKind::TABLE_MACRO: {
-		auto info = ParseCreate<CreateMacroInfo>(context, description);
-		info->SetQualifiedName(qualified);
-		info->comment = description.comment;
-		return MacroCatalogEntry::Create(remote_catalog, *this, *info);
-	}
+	case EntryKind::TABLE_MACRO:
+		return MacroCatalogEntry::Create(remote_catalog, *this, *MacroInfo(context, description));
 	default:
 		throw IOException("the driver lists \"%s\", which is of an unknown kind",
 		                  description.name.GetIdentifierName());
 	}
+}
+
+unique_ptr<CreateMacroInfo> RemoteSchema::MacroInfo(ClientContext &context, const EntryDescription &description) {
+	auto info = ParseCreate<CreateMacroInfo>(context, description);
+	info->SetQualifiedName(GetQualifiedName(description.name));
+	info->comment = description.comment;
+	return info;
+}
+
+CatalogEntry &RemoteSchema::CalledMacro(ClientContext &context, const EntryDescription &description) {
+	auto info = MacroInfo(context, description);
+	QualifyTables(*info, snapshot, remote_catalog.GetName());
+	std::lock_guard<std::mutex> guard(lock);
+	auto &entry = called_macros[KeyOf(description.kind, description.name)];
+	if (!entry) {
+		entry = MacroCatalogEntry::Create(remote_catalog, *this, *info);
+	}
+	return *entry;
 }
 
 CatalogEntry &RemoteSchema::GetOrMake(ClientContext &context, const EntryDescription &description) {
@@ -331,7 +346,8 @@ optional_ptr<CatalogEntry> RemoteSchema::LookupEntry(CatalogTransaction transact
 	for (auto kind : KindsOf(type)) {
 		auto description = Describe(kind, wanted);
 		if (description) {
-			return GetOrMake(context, *description);
+			auto is_macro = kind == EntryKind::SCALAR_MACRO || kind == EntryKind::TABLE_MACRO;
+			return is_macro ? CalledMacro(context, *description) : GetOrMake(context, *description);
 		}
 	}
 	if (type == CatalogType::SEQUENCE_ENTRY) {
