@@ -73,13 +73,13 @@ pub fn describe(core: &SessionCore, known_version: Option<u64>) -> Result<Catalo
     let connection = &core.connection;
     let version = connection.catalog_version()?;
     if known_version == Some(version) {
-        return Ok(Catalog { version, unchanged: true, entries: Vec::new() });
+        return Ok(Catalog { version, unchanged: true, ..Catalog::default() });
     }
     let mut columns = read_columns(connection)?;
     let definitions: HashMap<_, _> = connection
         .definitions()?
         .into_iter()
-        .map(|known| ((known.kind, known.schema, known.name), known.sql))
+        .map(|known| ((known.kind, known.schema, known.name), (known.sql, known.sequence)))
         .collect();
     let mut entries = Vec::new();
     for (kind, sql) in ENTRIES {
@@ -97,12 +97,17 @@ pub fn describe(core: &SessionCore, known_version: Option<u64>) -> Result<Catalo
             let defined = |kind: &str| {
                 definitions.get(&(kind.to_string(), schema.clone(), name.clone())).cloned().unwrap_or_default()
             };
+            let mut sequence = None;
             let sql = match kind {
                 EntryKind::Schema => format!("CREATE SCHEMA {};", quote_identifier(&name)),
-                EntryKind::Type => defined("Type"),
-                EntryKind::Sequence => defined("Sequence"),
-                EntryKind::ScalarMacro => defined("Macro Function"),
-                EntryKind::TableMacro => defined("Table Macro Function"),
+                EntryKind::Type => defined("Type").0,
+                EntryKind::Sequence => {
+                    let (sql, state) = defined("Sequence");
+                    sequence = state;
+                    sql
+                }
+                EntryKind::ScalarMacro => defined("Macro Function").0,
+                EntryKind::TableMacro => defined("Table Macro Function").0,
                 _ => row.text(2)?,
             };
             entries.push(CatalogEntry {
@@ -112,13 +117,19 @@ pub fn describe(core: &SessionCore, known_version: Option<u64>) -> Result<Catalo
                 estimated_rows: u64::try_from(row.integer(4)?).unwrap_or_default(),
                 comment: row.optional_text(5)?,
                 columns: columns.unwrap_or_default(),
+                sequence,
                 schema,
                 name,
             });
             Ok(())
         })?;
     }
-    Ok(Catalog { version, unchanged: false, entries })
+    let mut database = String::new();
+    each(&query(connection, "SELECT current_database()")?, |row| {
+        database = row.text(0)?;
+        Ok(())
+    })?;
+    Ok(Catalog { version, unchanged: false, entries, database })
 }
 
 fn read_columns(connection: &Connection) -> Result<HashMap<(String, String), Vec<Column>>> {

@@ -91,17 +91,25 @@ impl Pump<'_> {
             Run::Prepared { statement_id, parameters, in_transaction, close_after, user_sql, run } => {
                 core.join_transaction_to_run(in_transaction)?;
                 let mut prepared = core.take(statement_id)?;
-                let sql = if user_sql.is_empty() { prepared.user_sql.clone() } else { user_sql };
-                let result = core.measured(sql, statistics, |core| {
+                let user_sql = if user_sql.is_empty() { prepared.user_sql.clone() } else { user_sql };
+                let result = core.measured(user_sql.clone(), statistics, |core| {
                     core.watch(run);
                     self.execute(core, &mut prepared, &parameters)
                 });
+                let result = result.map_err(|error| error.of_statement(&prepared.sql, &user_sql));
                 if !close_after {
                     core.put_back(statement_id, prepared);
                 }
                 result
             }
-            Run::New { statement, only_reading, run } => self.run_new(core, statement, only_reading, run, statistics),
+            Run::New { mut statement, only_reading, run } => {
+                if statement.user_sql.is_empty() {
+                    statement.user_sql.clone_from(&statement.sql);
+                }
+                let (sql, user_sql) = (statement.sql.clone(), statement.user_sql.clone());
+                let result = self.run_new(core, statement, only_reading, run, statistics);
+                result.map_err(|error| error.of_statement(&sql, &user_sql))
+            }
         }
     }
 
@@ -139,7 +147,6 @@ impl Pump<'_> {
         core.join_transaction_to_run(statement.in_transaction)?;
         let parameters = decode_parameters(&statement.parameters)?.into_iter().next();
         let PrepareStatement { sql, user_sql, in_transaction, .. } = statement;
-        let user_sql = if user_sql.is_empty() { sql.clone() } else { user_sql };
         let stopwatch = core.statement_starts(user_sql.clone());
         core.watch(run);
         // A refusal would abort the client's transaction: there, binding comes first.

@@ -269,10 +269,10 @@ impl Work {
             core.join_transaction(true)?;
         }
         core.connection.register_input(INPUT, inlet)?;
-        let result = core.measured(self.user_sql, statistics, |core| {
+        let result = core.measured(self.user_sql.clone(), statistics, |core| {
             let mut result = IngestResult::default();
             for sql in &self.statements {
-                result = run_statement(core, sql)?;
+                result = run_statement(core, sql).map_err(|error| error.of_statement(sql, &self.user_sql))?;
             }
             Ok(result)
         });

@@ -26,7 +26,6 @@ use crate::own::{decode, session};
 use crate::rows;
 use crate::service::Shared;
 use crate::session::SessionCore;
-use crate::sql::quote_identifier;
 
 /// Flight's own action to cancel what `GetFlightInfo` announced.
 const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
@@ -161,14 +160,8 @@ async fn load_extension(driver: &Shared, name: String) -> Result<()> {
     }
     let session = driver.sessions.open_own().await?;
     let loaded = {
-        let name = quote_identifier(&name);
-        session.run(move |core| {
-            if core.connection.execute(&format!("LOAD {name}")).is_err() {
-                core.connection.execute(&format!("INSTALL {name}"))?;
-                core.connection.execute(&format!("LOAD {name}"))?;
-            }
-            Ok(())
-        })
+        let name = name.clone();
+        session.run(move |core| Ok(core.connection.load_extension(&name)?))
     }
     .await;
     driver.sessions.end(&session.id).await?;

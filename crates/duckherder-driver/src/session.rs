@@ -370,7 +370,8 @@ impl SessionCore {
         if self.statements.len() >= STATEMENT_LIMIT {
             return Err(DriverError::TooManyStatements { limit: STATEMENT_LIMIT });
         }
-        let statement = self.connection.prepare(&sql, parameters)?;
+        let prepared = self.connection.prepare(&sql, parameters);
+        let statement = prepared.map_err(|error| DriverError::from(error).of_statement(&sql, &user_sql))?;
         self.last_statement += 1;
         self.statements
             .insert(self.last_statement, Prepared { statement, sql, user_sql, bound: Vec::new(), changed_rows: None });

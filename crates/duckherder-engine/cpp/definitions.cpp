@@ -15,8 +15,9 @@ using duckherder::ToText;
 
 extern "C" {
 
-//! Four texts for each type, macro and sequence of the user's in the default database: DuckDB's name of its kind,
-//! schema, name, CREATE statement.
+//! Seven texts for each type, macro and sequence of the user's in the default database: DuckDB's name of its kind,
+//! schema, name, CREATE statement; of a sequence that was used how often, the next value and the last, which may be
+//! missing: they are empty else.
 bool dh_connection_definitions(DhConnection *connection, DhTextSink sink, void *target, DhError *error) {
 	return Guard(error, false, [&]() {
 		auto &context = *connection->context;
@@ -31,12 +32,21 @@ bool dh_connection_definitions(DhConnection *connection, DhTextSink sink, void *
 					sink(target, ToText(schema.get().name.GetIdentifierName()));
 					sink(target, ToText(entry.name.GetIdentifierName()));
 					auto info = entry.GetInfo();
+					string uses, next, last;
 					if (entry.type == CatalogType::SEQUENCE_ENTRY) {
-						info->Cast<CreateSequenceInfo>().start_value =
-						    entry.Cast<SequenceCatalogEntry>().GetData().start_value;
+						auto state = entry.Cast<SequenceCatalogEntry>().GetData();
+						info->Cast<CreateSequenceInfo>().start_value = state.start_value;
+						if (state.usage_count > 0) {
+							uses = to_string(state.usage_count);
+							next = to_string(state.counter);
+							last = state.last_value ? to_string(*state.last_value) : string();
+						}
 					}
 					info->StripCatalogQualification();
 					sink(target, ToText(info->ToString()));
+					sink(target, ToText(uses));
+					sink(target, ToText(next));
+					sink(target, ToText(last));
 				};
 				for (auto kind : {CatalogType::TYPE_ENTRY, CatalogType::MACRO_ENTRY, CatalogType::TABLE_MACRO_ENTRY,
 				                  CatalogType::SEQUENCE_ENTRY}) {

@@ -2,6 +2,7 @@
 #include "arrow_source.hpp"
 #include "connection.hpp"
 #include "distribute/fragment.hpp"
+#include "distribute/names.hpp"
 
 #include "duckdb/catalog/catalog.hpp"
 #include "duckdb/function/replacement_scan.hpp"
@@ -54,11 +55,12 @@ static ArrowSourceColumns ColumnsOf(ClientContext &context, const ArrowSource &s
 
 //! What a plan knows of an input. Each run finds a source under the name.
 struct ExchangeScanData : public TableFunctionData {
-	ExchangeScanData(string name_p, vector<LogicalType> types_p, optional_idx rows_p)
-	    : name(std::move(name_p)), types(std::move(types_p)), rows(rows_p) {
+	ExchangeScanData(string name_p, vector<LogicalType> types_p, vector<Identifier> column_names_p, optional_idx rows_p)
+	    : name(std::move(name_p)), types(std::move(types_p)), column_names(std::move(column_names_p)), rows(rows_p) {
 	}
 	string name;
 	vector<LogicalType> types;
+	vector<Identifier> column_names;
 	//! An estimate, of the run that was planned.
 	optional_idx rows;
 };
@@ -70,7 +72,12 @@ static unique_ptr<FunctionData> Bind(ClientContext &context, TableFunctionBindIn
 	auto columns = ColumnsOf(context, *source);
 	types = columns.types;
 	names = columns.names;
-	return make_uniq<ExchangeScanData>(std::move(name), std::move(columns.types), source->EstimatedRows());
+	return make_uniq<ExchangeScanData>(std::move(name), std::move(columns.types), names, source->EstimatedRows());
+}
+
+const vector<Identifier> &ColumnNames(const LogicalGet &get) {
+	auto arriving = dynamic_cast<const ExchangeScanData *>(get.bind_data.get());
+	return arriving ? arriving->column_names : get.names;
 }
 
 struct GlobalState : public GlobalTableFunctionState {

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use duckherder_proto::actions::SequenceState;
 
 use crate::database::Database;
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 use crate::ffi::{self, DhError};
 use crate::source::{self, BatchSource};
 use crate::statement::{ResultStream, Statement};
@@ -19,6 +20,13 @@ pub struct Definition {
     pub schema: String,
     pub name: String,
     pub sql: String,
+    /// Of a sequence that was used.
+    pub sequence: Option<SequenceState>,
+}
+
+/// What C++ tells of a sequence; nothing if it was not used.
+fn sequence_state(uses: &str, next: &str, last: &str) -> Option<SequenceState> {
+    Some(SequenceState { uses: uses.parse().ok()?, next_value: next.parse().ok()?, last_value: last.parse().ok() })
 }
 
 /// One connection: one transaction, one running statement at a time.
@@ -185,6 +193,25 @@ impl Connection {
         error.into_result(bytes)
     }
 
+    /// Loads an extension, by its name, and installs it before if that is needed.
+    ///
+    /// # Errors
+    /// What DuckDB says: of LOAD and of INSTALL, if that fails, too.
+    pub fn load_extension(&self, name: &str) -> Result<()> {
+        let quoted = format!("'{}'", name.replace('\'', "''"));
+        let load = || self.execute(&format!("LOAD {quoted}")).map(drop);
+        let Err(missing) = load() else { return Ok(()) };
+        if let Err(refused) = self.execute(&format!("INSTALL {quoted}")) {
+            let message = format!(
+                "extension {quoted} can't be loaded ({}), nor installed ({})",
+                missing.message.trim_end(),
+                refused.message.trim_end()
+            );
+            return Err(EngineError { message, ..refused });
+        }
+        load()
+    }
+
     /// Each type, macro and sequence in the default database that is not DuckDB's own.
     ///
     /// # Errors
@@ -197,8 +224,15 @@ impl Connection {
         unsafe { ffi::dh_connection_definitions(self.handle, ffi::push_text, sink, &mut error) };
         error.into_result(())?;
         let mut texts = texts.into_iter();
-        let next =
-            || Some(Definition { kind: texts.next()?, schema: texts.next()?, name: texts.next()?, sql: texts.next()? });
+        let next = || {
+            Some(Definition {
+                kind: texts.next()?,
+                schema: texts.next()?,
+                name: texts.next()?,
+                sql: texts.next()?,
+                sequence: sequence_state(&texts.next()?, &texts.next()?, &texts.next()?),
+            })
+        };
         Ok(std::iter::from_fn(next).collect())
     }
 

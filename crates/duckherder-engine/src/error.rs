@@ -19,6 +19,26 @@ impl EngineError {
         Self { exception_type: exception_type.into(), message: message.into() }
     }
 
+    /// Whether DuckDB raised it before it read a row.
+    pub fn is_of_binding(&self) -> bool {
+        matches!(self.exception_type.as_str(), "Binder" | "Catalog" | "Parser")
+    }
+
+    /// Without the lines with which DuckDB points into the text of the statement that failed, if it is one that the user
+    /// never saw.
+    #[must_use]
+    pub fn without_place(mut self) -> Self {
+        let place = self.message.rfind("\n\nLINE ").filter(|start| {
+            let mut lines = self.message[start + 2..].lines().skip(1);
+            let points = |line: &str| !line.is_empty() && line.chars().all(|c| c == ' ' || c == '^');
+            lines.next().is_some_and(points) && lines.next().is_none()
+        });
+        if let Some(start) = place {
+            self.message.truncate(start);
+        }
+        self
+    }
+
     /// A broken promise of our own code, not of the user's.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new("INTERNAL", message)
@@ -45,5 +65,19 @@ impl From<EngineError> for ErrorDetail {
 impl From<ErrorDetail> for EngineError {
     fn from(detail: ErrorDetail) -> Self {
         Self::new(detail.exception_type, detail.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::EngineError;
+
+    #[test]
+    fn only_the_place_is_taken_away() {
+        let without = |message: &str| EngineError::new("Conversion", message).without_place().message;
+        assert_eq!(without("no number\n\nLINE 1: SELECT CAST(v AS INT)\n               ^^^"), "no number");
+        assert_eq!(without("line 1\n\nLINE 1: not a place\nmore"), "line 1\n\nLINE 1: not a place\nmore");
+        assert_eq!(without("a\n\nLINE 1: x\n        ^\nmore"), "a\n\nLINE 1: x\n        ^\nmore");
+        assert_eq!(without("plain"), "plain");
     }
 }

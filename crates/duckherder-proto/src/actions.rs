@@ -46,6 +46,9 @@ pub struct Catalog {
     pub unchanged: bool,
     #[prost(message, repeated, tag = "3")]
     pub entries: Vec<CatalogEntry>,
+    /// What DuckDB calls the driver's database.
+    #[prost(string, tag = "4")]
+    pub database: String,
 }
 
 /// One schema, table, view, index, sequence, type or macro, described by the statement that would create it
@@ -72,6 +75,21 @@ pub struct CatalogEntry {
     /// Columns of a table or view, in order.
     #[prost(message, repeated, tag = "8")]
     pub columns: Vec<Column>,
+    /// Where a sequence stands that was used.
+    #[prost(message, optional, tag = "9")]
+    pub sequence: Option<SequenceState>,
+}
+
+/// How far a sequence is.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct SequenceState {
+    /// How often it was used; never 0.
+    #[prost(uint64, tag = "1")]
+    pub uses: u64,
+    #[prost(sint64, tag = "2")]
+    pub next_value: i64,
+    #[prost(sint64, optional, tag = "3")]
+    pub last_value: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -47,14 +47,8 @@ impl WorkerService {
 
     async fn load_extension(&self, name: String) -> Result<()> {
         let connection = self.database.connect()?;
-        let quoted = format!("'{}'", name.replace('\'', "''"));
-        let load = move || -> Result<()> {
-            if connection.execute(&format!("LOAD {quoted}")).is_err() {
-                connection.execute(&format!("INSTALL {quoted}"))?;
-                connection.execute(&format!("LOAD {quoted}"))?;
-            }
-            Ok(())
-        };
+        let asked = name.clone();
+        let load = move || -> Result<()> { Ok(connection.load_extension(&asked)?) };
         let loaded = tokio::task::spawn_blocking(load).await;
         // Names in the plans that are kept may mean something else now.
         self.connections.forget();

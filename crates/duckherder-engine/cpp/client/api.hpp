@@ -67,6 +67,14 @@ struct DhColumn {
 	DhOptionalText comment;
 };
 
+//! As in the protocol's `SequenceState`; no `uses` if the entry is no sequence, or one that was not used.
+struct DhSequenceState {
+	uint64_t uses;
+	int64_t next_value;
+	int64_t last_value;
+	bool has_last_value;
+};
+
 //! As in the protocol's `CatalogEntry`; `kind` is its `EntryKind`.
 struct DhCatalogEntry {
 	int kind;
@@ -78,6 +86,7 @@ struct DhCatalogEntry {
 	DhOptionalText comment;
 	const DhColumn *columns;
 	size_t column_count;
+	DhSequenceState sequence;
 };
 
 struct DhCatalogState {
@@ -129,9 +138,10 @@ struct DhClientTable {
 	bool (*session_execute)(void *session, uint64_t statement, bool in_transaction, DhText user_sql,
 	                        DhPatience patience, DhSourceTable *table, void **source, DhError *error);
 	bool (*session_end_transaction)(void *session, bool commit, DhPatience patience, DhError *error);
+	//! The name of the driver's database goes to `database`, with the same target.
 	bool (*session_describe)(void *session, bool known, uint64_t known_version, bool in_transaction,
-	                         DhCatalogSink sink, void *target, DhCatalogState *state, DhPatience patience,
-	                         DhError *error);
+	                         DhCatalogSink sink, DhTextSink database, void *target, DhCatalogState *state,
+	                         DhPatience patience, DhError *error);
 
 	//! How a statement would be run, as a Mermaid flowchart; `explain` is the EXPLAIN of it.
 	bool (*session_draw)(void *session, const DhStatementText *explain, DhTextSink sink, void *target,

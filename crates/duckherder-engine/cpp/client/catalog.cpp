@@ -132,12 +132,22 @@ RemoteStatement RemoteCatalog::MakeStatement(ClientContext &context, string sql)
 	statement.sql = std::move(sql);
 	statement.user_sql = RunningQuery(context);
 	session_settings.AddTo(context, statement.settings);
-	auto &path = *ClientData::Get(context).catalog_search_path;
-	auto &default_entry = path.GetDefault();
-	auto in_here = default_entry.GetCatalog() == GetName();
-	statement.settings.push_back(
-	    {"schema", in_here ? default_entry.GetSchema().GetIdentifierName() : string(DEFAULT_SCHEMA), true});
+	statement.settings.push_back({"schema", SessionSchema(context).GetIdentifierName(), true});
 	return statement;
+}
+
+Identifier RemoteCatalog::SessionSchema(ClientContext &context) const {
+	auto &default_entry = ClientData::Get(context).catalog_search_path->GetDefault();
+	return default_entry.GetCatalog() == GetName() ? default_entry.GetSchema() : Identifier::DefaultSchema();
+}
+
+QualifiedName RemoteCatalog::NameThere(ClientContext &context, const QualifiedName &name) {
+	auto result = name.WithCatalog(Identifier());
+	if (result.Schema() != Identifier::DefaultSchema() || SessionSchema(context) == Identifier::DefaultSchema()) {
+		return result;
+	}
+	// DuckDB leaves `main` out of the text of DDL, and the driver would take the session's schema for it.
+	return result.WithCatalog(RemoteTransaction::Get(context, *this).GetSnapshot(context)->Database());
 }
 
 void RemoteCatalog::Run(ClientContext &context, const string &sql) {
@@ -195,14 +205,14 @@ void RemoteCatalog::RunDrop(ClientContext &context, const DropInfo &info) {
 	auto name = info.GetQualifiedName();
 	// The path of a schema is the catalog and its own name.
 	statement.info->SetQualifiedName(info.type == CatalogType::SCHEMA_ENTRY ? QualifiedName(name.Name())
-	                                                                        : name.WithCatalog(Identifier()));
+	                                                                        : NameThere(context, name));
 	Run(context, statement.ToString());
 }
 
 void RemoteCatalog::RunAlter(ClientContext &context, const AlterInfo &info) {
 	AlterStatement statement;
 	statement.info = info.Copy();
-	statement.info->SetQualifiedName(info.GetQualifiedName().WithCatalog(Identifier()));
+	statement.info->SetQualifiedName(NameThere(context, info.GetQualifiedName()));
 	Run(context, statement.ToString());
 }
 

@@ -65,6 +65,8 @@ public:
 	void RunAlter(duckdb::ClientContext &context, const duckdb::AlterInfo &info);
 	//! For a statement that DuckDB did not hand over whole: after `USE dh`, CREATE TABLE s.t.
 	void RunCreate(duckdb::ClientContext &context, const duckdb::CreateInfo &info);
+	//! The name by which DDL tells the driver of something here.
+	duckdb::QualifiedName NameThere(duckdb::ClientContext &context, const duckdb::QualifiedName &name);
 
 	void Initialize(bool load_builtin) override;
 	void Initialize(duckdb::optional_ptr<duckdb::ClientContext> context, bool load_builtin) override;
@@ -94,6 +96,10 @@ public:
 	bool SupportsPushdown(const duckdb::QueryNode &node) override;
 	bool SupportsPushdown(const duckdb::SQLStatement &statement) override;
 
+	duckdb::unique_ptr<duckdb::LogicalOperator> BindCreateIndex(duckdb::Binder &binder, duckdb::CreateStatement &stmt,
+	                                                            duckdb::TableCatalogEntry &table,
+	                                                            duckdb::unique_ptr<duckdb::LogicalOperator> plan) override;
+
 	duckdb::PhysicalOperator &PlanCreateTableAs(duckdb::ClientContext &context, duckdb::PhysicalPlanGenerator &planner,
 	                                            duckdb::LogicalCreateTable &op,
 	                                            duckdb::PhysicalOperator &plan) override;
@@ -118,6 +124,9 @@ public:
 	}
 
 private:
+	//! The schema that names without one are looked up in.
+	duckdb::Identifier SessionSchema(duckdb::ClientContext &context) const;
+
 	const duckdb::string host;
 	const uint16_t port;
 	Driver driver;

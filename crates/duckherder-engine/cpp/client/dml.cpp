@@ -114,7 +114,8 @@ PhysicalOperator &RemoteCatalog::PlanCreateTableAs(ClientContext &context, Physi
 	RemoteTransaction::Get(context, *this).AddOperation(context);
 	auto &base = op.info->Base();
 	vector<SinkColumn> columns;
-	auto info = make_uniq<CreateTableInfo>(QualifiedName(Identifier(), op.schema.name, base.GetTableName()));
+	auto info =
+	    make_uniq<CreateTableInfo>(NameThere(context, QualifiedName(Identifier(), op.schema.name, base.GetTableName())));
 	info->on_conflict = base.on_conflict;
 	info->query = SelectInput(make_uniq<StarExpression>());
 	for (auto &column : base.columns.Logical()) {

@@ -147,11 +147,11 @@ void Session::EndTransaction(DhPatience patience, bool commit) {
 }
 
 DhCatalogState Session::Describe(ClientContext &context, optional_idx known_version, bool in_transaction,
-                                 DhCatalogSink sink, void *target) {
+                                 DhCatalogSink sink, DhTextSink database, void *target) {
 	DhCatalogState state;
 	DhError error {nullptr, nullptr};
 	Rust().session_describe(handle, known_version.IsValid(), known_version.IsValid() ? known_version.GetIndex() : 0,
-	                        in_transaction, sink, target, &state, PatienceOf(context), &error);
+	                        in_transaction, sink, database, target, &state, PatienceOf(context), &error);
 	ThrowIfError(error);
 	return state;
 }

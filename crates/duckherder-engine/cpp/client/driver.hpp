@@ -82,7 +82,7 @@ public:
 	//! How a statement would be run, as a Mermaid flowchart; `explain` is the EXPLAIN of it.
 	duckdb::string Draw(duckdb::ClientContext &context, const RemoteStatement &explain, bool in_transaction);
 	DhCatalogState Describe(duckdb::ClientContext &context, duckdb::optional_idx known_version, bool in_transaction,
-	                        DhCatalogSink sink, void *target);
+	                        DhCatalogSink sink, DhTextSink database, void *target);
 
 	void *Handle() const {
 		return handle;

@@ -6,6 +6,7 @@
 #include "functions.hpp"
 #include "sequences.hpp"
 #include "settings.hpp"
+#include "statements.hpp"
 
 #include "duckdb/main/config.hpp"
 #include "duckdb/main/connection_manager.hpp"
@@ -45,6 +46,7 @@ void dh_client_load(ExtensionLoader *loader, const DhClientTable *rust) {
 	duckherder::RegisterSettings(config);
 	duckherder::RegisterAttach(config);
 	duckherder::RegisterExplain(config);
+	duckherder::RegisterStatements(config);
 	duckherder::RegisterColumnNames(config);
 	duckherder::RegisterScalarFunctions(*loader);
 	duckherder::RegisterTableFunctions(*loader);

@@ -10,6 +10,7 @@
 #include "duckdb/parser/expression/cast_expression.hpp"
 #include "duckdb/parser/expression/function_expression.hpp"
 #include "duckdb/parser/expression/parameter_expression.hpp"
+#include "duckdb/parser/expression/star_expression.hpp"
 #include "duckdb/parser/expression/subquery_expression.hpp"
 #include "duckdb/parser/expression/type_expression.hpp"
 #include "duckdb/parser/parsed_data/alter_table_info.hpp"
@@ -23,6 +24,7 @@
 #include "duckdb/parser/query_node/delete_query_node.hpp"
 #include "duckdb/parser/query_node/insert_query_node.hpp"
 #include "duckdb/parser/query_node/merge_query_node.hpp"
+#include "duckdb/parser/query_node/select_node.hpp"
 #include "duckdb/parser/query_node/update_query_node.hpp"
 #include "duckdb/parser/statement/alter_statement.hpp"
 #include "duckdb/parser/statement/create_statement.hpp"
@@ -31,6 +33,7 @@
 #include "duckdb/parser/tableref/basetableref.hpp"
 #include "duckdb/parser/tableref/subqueryref.hpp"
 #include "duckdb/parser/tableref/table_function_ref.hpp"
+#include "duckdb/planner/binder.hpp"
 #include "wire_type.hpp"
 
 using namespace duckdb; // NOLINT
@@ -60,17 +63,24 @@ public:
 
 	void Rewrite(SQLStatement &statement) {
 		switch (statement.type) {
-		case StatementType::CREATE_STATEMENT:
-			Rewrite(*statement.Cast<CreateStatement>().info);
+		case StatementType::CREATE_STATEMENT: {
+			auto &info = *statement.Cast<CreateStatement>().info;
+			Rewrite(info);
+			info.SetQualifiedName(catalog.NameThere(context, info.GetQualifiedName()));
 			break;
-		case StatementType::ALTER_STATEMENT:
-			Rewrite(*statement.Cast<AlterStatement>().info);
+		}
+		case StatementType::ALTER_STATEMENT: {
+			auto &info = *statement.Cast<AlterStatement>().info;
+			Rewrite(info);
+			info.SetQualifiedName(catalog.NameThere(context, info.GetQualifiedName()));
 			break;
+		}
 		case StatementType::DROP_STATEMENT: {
 			auto &info = *statement.Cast<DropStatement>().info;
 			if (info.type == CatalogType::TABLE_ENTRY) {
 				RenameTable(info.GetQualifiedNameMutable());
 			}
+			info.SetQualifiedName(catalog.NameThere(context, info.GetQualifiedName()));
 			break;
 		}
 		default:
@@ -323,9 +333,19 @@ unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &context, unique
 void RemoteCatalog::RunCreate(ClientContext &context, const CreateInfo &info) {
 	CreateStatement statement;
 	statement.info = info.Copy();
-	statement.info->SetQualifiedName(info.GetQualifiedName().WithCatalog(Identifier()));
 	StatementRewriter(context, *this).Rewrite(statement);
 	Run(context, statement.ToString());
+}
+
+unique_ptr<LogicalOperator> RemoteCatalog::BindCreateIndex(Binder &binder, CreateStatement &create,
+                                                           TableCatalogEntry &table, unique_ptr<LogicalOperator>) {
+	auto statement = unique_ptr_cast<SQLStatement, CreateStatement>(create.Copy());
+	auto &name = create.info->GetQualifiedName().Name();
+	statement->info->SetQualifiedName(QualifiedName(Identifier(), table.schema.name, name));
+	SelectNode rows;
+	rows.select_list.push_back(make_uniq<StarExpression>());
+	rows.from_table = RemoteExecute(binder.context, std::move(statement));
+	return Binder::CreateBinder(binder.context, binder)->Bind(rows).plan;
 }
 
 unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &, const string &sql) {

@@ -128,7 +128,7 @@ unique_ptr<GlobalSinkState> RemoteSink::GetGlobalSinkState(ClientContext &contex
 	auto &transaction = RemoteTransaction::Get(context, catalog);
 	auto state = make_uniq<SinkGlobal>();
 	state->session = transaction.GetSession();
-	state->wait_for_all = transaction.HasSeveralOperations();
+	state->wait_for_all = transaction.MustWait(context);
 	if (!state->wait_for_all) {
 		state->ingest = BeginIngest(context, *state->session);
 	}

@@ -25,6 +25,7 @@ void Snapshot::Add(const DhCatalogEntry &entry) {
 	description.table = Identifier(ToString(entry.table));
 	description.estimated_rows = entry.estimated_rows;
 	description.comment = OptionalValue(entry.comment);
+	description.sequence = entry.sequence;
 	for (idx_t i = 0; i < entry.column_count; i++) {
 		auto &column = entry.columns[i];
 		description.columns.push_back({ToString(column.name), ToString(column.type_name), column.not_null,
@@ -60,11 +61,14 @@ shared_ptr<Snapshot> Snapshot::Fetch(ClientContext &context, RemoteCatalog &cata
 			target.error = ErrorData(exception);
 		}
 	};
+	auto name_database = [](void *pointer, DhText name) {
+		static_cast<Target *>(pointer)->snapshot.database = Identifier(ToString(name));
+	};
 	optional_idx known;
 	if (previous) {
 		known = previous->Version();
 	}
-	auto state = session.Describe(context, known, in_transaction, sink, &target);
+	auto state = session.Describe(context, known, in_transaction, sink, name_database, &target);
 	if (target.error.HasError()) {
 		target.error.Throw();
 	}

@@ -6,6 +6,7 @@
 #include "duckdb/catalog/catalog_entry/schema_catalog_entry.hpp"
 #include "duckdb/catalog/catalog_entry/table_catalog_entry.hpp"
 #include "duckdb/common/optional_ptr.hpp"
+#include "duckdb/parser/parsed_data/create_macro_info.hpp"
 #include "own_functions.hpp"
 
 #include <mutex>
@@ -48,6 +49,7 @@ struct EntryDescription {
 	duckdb::idx_t estimated_rows;
 	duckdb::Value comment;
 	duckdb::vector<ColumnDescription> columns;
+	DhSequenceState sequence;
 };
 
 //! A table or view of the driver; a view is scanned like a table.
@@ -140,11 +142,15 @@ private:
 	using Key = std::pair<int, duckdb::string>;
 	static Key KeyOf(EntryKind kind, const duckdb::Identifier &name);
 
-	duckdb::optional_ptr<duckdb::CatalogEntry> Create(duckdb::CatalogTransaction transaction, const duckdb::string &what,
+	duckdb::optional_ptr<duckdb::CatalogEntry> Create(duckdb::CatalogTransaction transaction,
 	                                                  const duckdb::CreateInfo &info);
 	void AddIndexColumns(duckdb::ClientContext &context, duckdb::CreateIndexInfo &info);
 	duckdb::unique_ptr<duckdb::CatalogEntry> Make(duckdb::ClientContext &context, const EntryDescription &description);
 	duckdb::CatalogEntry &GetOrMake(duckdb::ClientContext &context, const EntryDescription &description);
+	duckdb::unique_ptr<duckdb::CreateMacroInfo> MacroInfo(duckdb::ClientContext &context,
+	                                                      const EntryDescription &description);
+	//! A macro as the client can unfold it; it is listed, and copied, as the driver has it.
+	duckdb::CatalogEntry &CalledMacro(duckdb::ClientContext &context, const EntryDescription &description);
 
 	RemoteCatalog &remote_catalog;
 	Snapshot &snapshot;
@@ -152,6 +158,7 @@ private:
 	std::map<Key, EntryDescription> descriptions;
 	std::mutex lock;
 	std::map<Key, duckdb::unique_ptr<duckdb::CatalogEntry>> entries;
+	std::map<Key, duckdb::unique_ptr<duckdb::CatalogEntry>> called_macros;
 	//! Views as tables to scan, and tables under the names that the client registered for them.
 	std::map<duckdb::string, duckdb::unique_ptr<RemoteTable>> scanned;
 };
@@ -168,6 +175,10 @@ public:
 	duckdb::idx_t Version() const {
 		return version;
 	}
+	//! What the driver calls its database.
+	const duckdb::Identifier &Database() const {
+		return database;
+	}
 
 private:
 	explicit Snapshot(RemoteCatalog &catalog) : catalog(catalog) {
@@ -177,6 +188,7 @@ private:
 
 	RemoteCatalog &catalog;
 	duckdb::idx_t version = 0;
+	duckdb::Identifier database;
 	std::map<duckdb::string, duckdb::unique_ptr<RemoteSchema>> schemas;
 };
 

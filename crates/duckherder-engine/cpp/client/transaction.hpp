@@ -38,9 +38,14 @@ public:
 	//! The first part runs already, on its own. Should the driver be asked for anything else while the statement is bound,
 	//! it is stopped: the parts start together, and the session runs one at a time.
 	void StartedEarly(const duckdb::shared_ptr<PreparedStatement> &statement);
-	//! Whether the running statement has more than one such part.
-	bool HasSeveralOperations() const {
-		return operations > 1;
+	//! Whether rows for the driver must wait until all else that the running statement asks of it is done: a session
+	//! runs one statement at a time.
+	bool MustWait(duckdb::ClientContext &context) const {
+		return operations > 1 && context.transaction.GetActiveQuery() != inserting_query;
+	}
+	//! The running statement asks for INSERTs only, one after the other.
+	void InsertsFollowEachOther(duckdb::ClientContext &context) {
+		inserting_query = context.transaction.GetActiveQuery();
 	}
 	//! Whether the running statement is a transaction of its own.
 	static bool StandsAlone(duckdb::ClientContext &context);
@@ -66,6 +71,8 @@ private:
 	std::atomic<duckdb::idx_t> operations {0};
 	//! The statement that `operations` counts.
 	duckdb::idx_t counted_query = 0;
+	//! See InsertsFollowEachOther.
+	duckdb::idx_t inserting_query = duckdb::MAXIMUM_QUERY_ID;
 	duckdb::weak_ptr<PreparedStatement> started_early;
 	//! Whether the driver may have a transaction open for us.
 	std::atomic<bool> open_on_driver {false};

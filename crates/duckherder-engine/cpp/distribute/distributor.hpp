@@ -6,7 +6,7 @@
 
 namespace duckherder {
 class Fragment;
-class Snapshot;
+class QuerySnapshot;
 } // namespace duckherder
 
 extern "C" {
@@ -52,7 +52,7 @@ struct DhRun {
 	//! One a stage of the query.
 	duckherder::Fragment *const *fragments;
 	uint64_t fragment_count;
-	duckherder::Snapshot *snapshot;
+	duckherder::QuerySnapshot *snapshot;
 	//! Of all tables, each table's in order.
 	const DhRowGroup *row_groups;
 	uint64_t row_group_count;

@@ -32,7 +32,7 @@ Identifier SplitName(idx_t scan) {
 }
 
 Identifier ExchangeName(idx_t stage) {
-	return Identifier("exchange_" + to_string(stage));
+	return Identifier(EXCHANGE_PREFIX + to_string(stage));
 }
 
 Identifier ColumnName(idx_t index) {

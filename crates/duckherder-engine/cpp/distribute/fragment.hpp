@@ -56,6 +56,9 @@ struct ExchangeInput {
 	duckdb::vector<duckdb::LogicalType> types;
 };
 
+//! What the name of the rows of a stage begins with.
+constexpr const char *EXCHANGE_PREFIX = "exchange_";
+
 duckdb::Identifier SplitName(duckdb::idx_t scan);
 duckdb::Identifier ExchangeName(duckdb::idx_t stage);
 //! c0, c1 ...: the columns of a relation that has no names of its own.

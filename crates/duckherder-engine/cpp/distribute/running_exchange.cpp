@@ -34,7 +34,7 @@ void RunningExchange::Start(ClientContext &context) {
 	if (HadWritten(context)) {
 		throw TransactionException("the plan was made before the transaction wrote; run the statement again");
 	}
-	unique_ptr<Snapshot> snapshot;
+	unique_ptr<QuerySnapshot> snapshot;
 	vector<DhRowGroup> row_groups;
 	for (idx_t scan = 0; scan < query->tables.size(); scan++) {
 		auto table = query->tables[scan];
@@ -43,7 +43,7 @@ void RunningExchange::Start(ClientContext &context) {
 		}
 		auto &storage = table->Cast<DuckTableEntry>().GetStorage();
 		if (!snapshot && query->Reads(scan)) {
-			snapshot = make_uniq<Snapshot>(context, storage.GetAttached());
+			snapshot = make_uniq<QuerySnapshot>(context, storage.GetAttached());
 		}
 		for (auto &partition : storage.GetPartitionStats(context)) {
 			if (partition.row_start.IsValid()) {
@@ -52,7 +52,7 @@ void RunningExchange::Start(ClientContext &context) {
 		}
 	}
 	if (!snapshot) {
-		snapshot = make_uniq<Snapshot>(context);
+		snapshot = make_uniq<QuerySnapshot>(context);
 	}
 	vector<unique_ptr<Fragment>> copies;
 	for (auto &other : query->stages) {

@@ -10,7 +10,7 @@ using namespace duckdb; // NOLINT
 
 namespace duckherder {
 
-Snapshot::Snapshot(ClientContext &context, AttachedDatabase &database_p) : Snapshot(context) {
+QuerySnapshot::QuerySnapshot(ClientContext &context, AttachedDatabase &database_p) : QuerySnapshot(context) {
 	auto &transaction = DuckTransaction::Get(context, database_p);
 	database = database_p.shared_from_this();
 	start_time = transaction.start_time;
@@ -18,7 +18,7 @@ Snapshot::Snapshot(ClientContext &context, AttachedDatabase &database_p) : Snaps
 	vacuum_lock = DuckTransactionManager::Get(database_p).SharedVacuumLock();
 }
 
-Snapshot::Snapshot(ClientContext &context) : config(ClientConfig::GetConfig(context)) {
+QuerySnapshot::QuerySnapshot(ClientContext &context) : config(ClientConfig::GetConfig(context)) {
 	// Whoever watches the query watches its own connection.
 	config.enable_profiler = false;
 	config.enable_progress_bar = false;
@@ -26,7 +26,7 @@ Snapshot::Snapshot(ClientContext &context) : config(ClientConfig::GetConfig(cont
 	config.profiler_save_location.clear();
 }
 
-void Snapshot::Enter(Connection &connection) const {
+void QuerySnapshot::Enter(Connection &connection) const {
 	auto &context = *connection.context;
 	RunTasks(context);
 	ClientConfig::GetConfig(context) = config;
@@ -55,16 +55,16 @@ bool HasWritten(ClientContext &context) {
 
 } // namespace duckherder
 
-using duckherder::Snapshot;
+using duckherder::QuerySnapshot;
 
 extern "C" {
 
-void dh_snapshot_free(Snapshot *snapshot) {
+void dh_snapshot_free(QuerySnapshot *snapshot) {
 	delete snapshot;
 }
 
 //! The connection's next statements read the snapshot, until dh_snapshot_leave.
-bool dh_snapshot_enter(const Snapshot *snapshot, DhConnection *connection, DhError *error) {
+bool dh_snapshot_enter(const QuerySnapshot *snapshot, DhConnection *connection, DhError *error) {
 	return duckherder::Guard(error, false, [&]() {
 		snapshot->Enter(*connection);
 		return true;

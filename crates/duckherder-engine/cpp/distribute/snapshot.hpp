@@ -10,12 +10,12 @@
 namespace duckherder {
 
 //! What a query's transaction sees of one attached database, and the settings of its session.
-class Snapshot {
+class QuerySnapshot {
 public:
 	//! Of no database.
-	explicit Snapshot(duckdb::ClientContext &context);
+	explicit QuerySnapshot(duckdb::ClientContext &context);
 	//! Taken from the transaction that `context` is in, which must stay open while tasks begin.
-	Snapshot(duckdb::ClientContext &context, duckdb::AttachedDatabase &database);
+	QuerySnapshot(duckdb::ClientContext &context, duckdb::AttachedDatabase &database);
 
 	//! Begins a read-only transaction on `connection` that sees exactly this snapshot, with the session's settings.
 	void Enter(duckdb::Connection &connection) const;

@@ -4,6 +4,8 @@
 // what a text does not say; of those that the driver's plan went through before it was written, none is worth its time.
 #include "task_planning.hpp"
 
+#include "names.hpp"
+
 #include "duckdb/execution/physical_plan_generator.hpp"
 #include "duckdb/main/client_context_state.hpp"
 #include "duckdb/main/config.hpp"
@@ -147,7 +149,11 @@ private:
 };
 
 static void PlanTask(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &plan) {
-	if (RunsTasks(input.context) && !plan->children.empty()) {
+	if (!RunsTasks(input.context)) {
+		return;
+	}
+	NameAsTables(*plan);
+	if (!plan->children.empty()) {
 		plan = make_uniq<LogicalPlanned>(TaskPlanner(input.optimizer, std::move(plan)).Plan());
 		plan->ResolveOperatorTypes();
 	}

@@ -3,6 +3,7 @@
 use std::ffi::{c_int, c_void};
 
 use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
+use duckherder_proto::actions::SequenceState;
 
 use super::Patience;
 use crate::ffi::{DhError, DhSourceTable, DhText, DhTextSink};
@@ -80,6 +81,27 @@ pub struct DhColumn {
     pub comment: DhOptionalText,
 }
 
+/// `DhSequenceState`.
+#[repr(C)]
+#[derive(Default)]
+pub struct DhSequenceState {
+    pub uses: u64,
+    pub next_value: i64,
+    pub last_value: i64,
+    pub has_last_value: bool,
+}
+
+impl From<SequenceState> for DhSequenceState {
+    fn from(state: SequenceState) -> Self {
+        Self {
+            uses: state.uses,
+            next_value: state.next_value,
+            last_value: state.last_value.unwrap_or_default(),
+            has_last_value: state.last_value.is_some(),
+        }
+    }
+}
+
 /// `DhCatalogEntry`.
 #[repr(C)]
 pub struct DhCatalogEntry {
@@ -92,6 +114,7 @@ pub struct DhCatalogEntry {
     pub comment: DhOptionalText,
     pub columns: *const DhColumn,
     pub column_count: usize,
+    pub sequence: DhSequenceState,
 }
 
 /// `DhCatalogState`.
@@ -162,6 +185,7 @@ pub struct DhClientTable {
         u64,
         bool,
         DhCatalogSink,
+        DhTextSink,
         *mut c_void,
         *mut DhCatalogState,
         DhPatience,

@@ -400,6 +400,7 @@ fn list_entry(entry: &CatalogEntry, sink: DhCatalogSink, target: *mut c_void) {
         comment: entry.comment.as_deref().into(),
         columns: columns.as_ptr(),
         column_count: columns.len(),
+        sequence: entry.sequence.map(Into::into).unwrap_or_default(),
     };
     // SAFETY: sink and target belong together; the row outlives the call.
     unsafe { sink(target, &row) };
@@ -411,6 +412,7 @@ unsafe extern "C" fn session_describe(
     known_version: u64,
     in_transaction: bool,
     sink: DhCatalogSink,
+    database: DhTextSink,
     target: *mut c_void,
     state: *mut DhCatalogState,
     patience: DhPatience,
@@ -423,6 +425,8 @@ unsafe extern "C" fn session_describe(
         for entry in &catalog.entries {
             list_entry(entry, sink, target);
         }
+        // SAFETY: the sink and the target belong together; the text outlives the call.
+        unsafe { database(target, catalog.database.as_str().into()) };
         // SAFETY: `state` is an unfilled variable of C++.
         unsafe { state.write(DhCatalogState { version: catalog.version, unchanged: catalog.unchanged }) };
         Ok(true)

@@ -1,0 +1,161 @@
+// COPY FROM DATABASE ... TO a driver. DuckDB runs it as two statements: the first creates what the database holds, which
+// becomes one CREATE on the driver an entry; the second is a UNION ALL of an INSERT a table.
+#include "copy_database.hpp"
+
+#include "statements.hpp"
+#include "transaction.hpp"
+
+#include "duckdb/parser/expression/constant_expression.hpp"
+#include "duckdb/parser/expression/function_expression.hpp"
+#include "duckdb/parser/parsed_data/alter_table_info.hpp"
+#include "duckdb/parser/parsed_data/comment_on_column_info.hpp"
+#include "duckdb/parser/parsed_data/create_sequence_info.hpp"
+#include "duckdb/parser/parsed_data/create_table_info.hpp"
+#include "duckdb/parser/parsed_data/create_view_info.hpp"
+#include "duckdb/parser/query_node/select_node.hpp"
+#include "duckdb/parser/statement/alter_statement.hpp"
+#include "duckdb/parser/statement/create_statement.hpp"
+#include "duckdb/parser/tableref/emptytableref.hpp"
+#include "duckdb/planner/operator/logical_copy_database.hpp"
+#include "duckdb/planner/operator/logical_insert.hpp"
+#include "duckdb/planner/operator/logical_set_operation.hpp"
+
+#include <algorithm>
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+//! What a statement's text can't say of an entry is said by further statements.
+class EntryStatements {
+public:
+	EntryStatements(ClientContext &context, RemoteCatalog &catalog) : context(context), catalog(catalog) {
+	}
+
+	vector<string> statements;
+
+	void Add(CreateInfo &info) {
+		info.SetQualifiedName(catalog.NameThere(context, info.GetQualifiedName()));
+		if (info.type == CatalogType::SEQUENCE_ENTRY) {
+			AddSequence(info.Cast<CreateSequenceInfo>());
+		} else if (info.type == CatalogType::VIEW_ENTRY) {
+			// As in DuckDB, a view may come before what it reads.
+			info.Cast<CreateViewInfo>().binding_mode = CreateViewBindingMode::SKIP_BINDING;
+			AddCreate(info);
+		} else {
+			AddCreate(info);
+		}
+		AddComments(info);
+	}
+
+private:
+	void AddCreate(const CreateInfo &info) {
+		CreateStatement create;
+		create.info = info.Copy();
+		statements.push_back(create.ToString());
+	}
+
+	//! A sequence that has given its last value can't start at the next one.
+	void AddSequence(const CreateSequenceInfo &info) {
+		auto create = unique_ptr_cast<CreateInfo, CreateSequenceInfo>(info.Copy());
+		auto next = info.start_value;
+		create->start_value = std::min(std::max(next, info.min_value), info.max_value);
+		AddCreate(*create);
+		if (!info.last_value) {
+			return;
+		}
+		AddSetval(info, *info.last_value, true);
+		if (create->start_value == next) {
+			AddSetval(info, next, false);
+		}
+	}
+
+	void AddSetval(const CreateSequenceInfo &info, int64_t value, bool is_called) {
+		vector<unique_ptr<ParsedExpression>> arguments;
+		arguments.push_back(ConstantExpression::String(info.GetQualifiedName().ToString()));
+		arguments.push_back(ConstantExpression::FromValue(Value::BIGINT(value)));
+		arguments.push_back(ConstantExpression::FromValue(Value::BOOLEAN(is_called)));
+		SelectNode select;
+		select.select_list.push_back(make_uniq<FunctionExpression>(Identifier("setval"), std::move(arguments)));
+		select.from_table = make_uniq<EmptyTableRef>();
+		statements.push_back(select.ToString());
+	}
+
+	void AddComments(const CreateInfo &info) {
+		auto &name = info.GetQualifiedName();
+		if (!info.comment.IsNull()) {
+			AddAlter(make_uniq<SetCommentInfo>(info.type, name.Catalog(), name.Schema(), name.Name(), info.comment,
+			                                   OnEntryNotFound::THROW_EXCEPTION));
+		}
+		if (info.type == CatalogType::TABLE_ENTRY) {
+			for (auto &column : info.Cast<CreateTableInfo>().columns.Logical()) {
+				AddColumnComment(name, column.Name(), column.Comment());
+			}
+		} else if (info.type == CatalogType::VIEW_ENTRY) {
+			for (auto &column : info.Cast<CreateViewInfo>().column_comments_map) {
+				AddColumnComment(name, column.first, column.second);
+			}
+		}
+	}
+
+	void AddColumnComment(const QualifiedName &name, const Identifier &column, const Value &comment) {
+		if (!comment.IsNull()) {
+			AddAlter(make_uniq<SetColumnCommentInfo>(name.Catalog(), name.Schema(), name.Name(), column, comment,
+			                                         OnEntryNotFound::THROW_EXCEPTION));
+		}
+	}
+
+	void AddAlter(unique_ptr<AlterInfo> info) {
+		AlterStatement alter;
+		alter.info = std::move(info);
+		statements.push_back(alter.ToString());
+	}
+
+	ClientContext &context;
+	RemoteCatalog &catalog;
+};
+
+static unique_ptr<LogicalOperator> CreateThere(ClientContext &context, RemoteCatalog &catalog,
+                                               LogicalCopyDatabase &copy) {
+	EntryStatements all(context, catalog);
+	// As DuckDB does: the indexes last.
+	for (auto indexes : {false, true}) {
+		for (auto &info : copy.info->entries) {
+			if ((info->type == CatalogType::INDEX_ENTRY) == indexes) {
+				all.Add(*info);
+			}
+		}
+	}
+	return make_uniq<LogicalStatements>(catalog, std::move(all.statements));
+}
+
+//! DuckDB runs the INSERTs in order, so that their rows need not wait for each other here.
+static void NoteInserts(ClientContext &context, LogicalOperator &plan) {
+	if (plan.type != LogicalOperatorType::LOGICAL_UNION || plan.Cast<LogicalSetOperation>().allow_out_of_order) {
+		return;
+	}
+	for (auto &child : plan.children) {
+		if (child->type != LogicalOperatorType::LOGICAL_INSERT) {
+			return;
+		}
+	}
+	auto catalog = dynamic_cast<RemoteCatalog *>(&plan.children[0]->Cast<LogicalInsert>().table.ParentCatalog());
+	if (catalog) {
+		RemoteTransaction::Get(context, *catalog).InsertsFollowEachOther(context);
+	}
+}
+
+void CopyToDriver(ClientContext &context, unique_ptr<LogicalOperator> &plan) {
+	if (plan->type != LogicalOperatorType::LOGICAL_COPY_DATABASE) {
+		NoteInserts(context, *plan);
+		return;
+	}
+	auto &copy = plan->Cast<LogicalCopyDatabase>();
+	auto target = Catalog::GetCatalogEntry(context, copy.info->target_database);
+	auto catalog = dynamic_cast<RemoteCatalog *>(target.get());
+	if (catalog) {
+		plan = CreateThere(context, *catalog, copy);
+	}
+}
+
+} // namespace duckherder

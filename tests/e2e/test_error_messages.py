@@ -1,0 +1,83 @@
+"""What a user reads of an error that a task met: DuckDB's message, with nothing of the fragment's text."""
+
+from __future__ import annotations
+
+import duckdb
+import pytest
+
+from harness.client import attached, plain
+from harness.cluster import Cluster
+
+# Each row fails in the same way, so that it does not matter which one is met first.
+ROWS = "SELECT i::INTEGER AS i, (i % 7)::INTEGER AS m, 'v' AS v, 300.0::DOUBLE AS d FROM range(300000) r(i)"
+OTHER = "SELECT i::INTEGER AS i, 'w' AS w FROM range(200000) r(i)"
+
+STATEMENTS = [
+    "SELECT sum(v::INTEGER) FROM dh.t",
+    "SELECT count(*) FROM dh.t WHERE v::INTEGER > 3",
+    "SELECT CAST(v AS DATE) FROM dh.t ORDER BY 1",
+    "SELECT m, sum(d::TINYINT) FROM dh.t GROUP BY m",
+    "SELECT d::TINYINT FROM dh.t",
+    "SELECT v::BOOLEAN FROM dh.t",
+    "SELECT v::TIMESTAMP FROM dh.t",
+    "SELECT v::INTERVAL FROM dh.t",
+    "SELECT v::UUID FROM dh.t",
+    "SELECT v::ENUM('a') FROM dh.t",
+    "SELECT v::INTEGER[] FROM dh.t",
+    "SELECT v::JSON FROM dh.t",
+    "SELECT v::DECIMAL(3,1) FROM dh.t",
+    "SELECT t.i, u.w::INTEGER FROM dh.t t JOIN dh.u u ON t.i = u.i",
+    "SELECT t.m, sum(u.w::INTEGER) FROM dh.t t JOIN dh.u u ON t.i = u.i GROUP BY t.m",
+    "SELECT count(*) FROM dh.t t JOIN dh.u u ON t.v::INTEGER = u.i",
+    "SELECT count(*) FROM dh.t WHERE i IN (SELECT w::INTEGER FROM dh.u)",
+    "SELECT DISTINCT v::INTEGER FROM dh.t",
+    "SELECT * FROM dh.t ORDER BY v::INTEGER LIMIT 5",
+    "SELECT i // 0 FROM dh.t",
+    "SELECT sum(i // 0) FROM dh.t",
+    "SELECT sum(i % 0) FROM dh.t",
+    "SELECT sum((d * 10000000)::INTEGER * 1000) FROM dh.t",
+    "SELECT sum((m + 1000000000) * 1000) FROM dh.t WHERE m = 3",
+    "SELECT error('boom') FROM dh.t",
+    "SELECT sum(CASE WHEN i >= 0 THEN error('boom') ELSE 1 END) FROM dh.t",
+    "SELECT strptime(v, '%Y') FROM dh.t",
+    "SELECT regexp_matches(v, '(' || v) FROM dh.t",
+    "SELECT json_extract(v, '$.a') FROM dh.t",
+    "SELECT bitstring(v, 3) FROM dh.t",
+    "SELECT list_value(v::INTEGER) FROM dh.t",
+    "SELECT map([v, v], [1, 2]) FROM dh.t",
+    "SELECT (SELECT i FROM dh.u) FROM dh.t",
+    "CREATE TABLE dh.never AS SELECT v::INTEGER AS i FROM dh.t",
+    "INSERT INTO dh.u SELECT v::INTEGER, v FROM dh.t",
+]
+# Rows that were shuffled have lost their columns' names: the message is without the one that plain DuckDB adds.
+SHUFFLED = ["SELECT row_number() OVER (PARTITION BY m ORDER BY v::INTEGER) FROM dh.t"]
+
+
+def failure(con, sql: str) -> tuple[str, str, str]:
+    """The class of the error, its message, and the place that it points to."""
+    try:
+        con.execute(sql).fetchall()
+    except duckdb.Error as error:
+        message, _, place = str(error).partition("\n\nLINE ")
+        return type(error).__name__, message, place
+    return "no error", "", ""
+
+
+@pytest.mark.parametrize("workers", [{"local_workers": 2}, {"remote_workers": 2}], ids=["local", "remote"])
+def test_messages_are_those_of_plain_duckdb(workers):
+    with Cluster(**workers) as cluster, attached(cluster) as con, plain() as oracle:
+        for each in (con, oracle):
+            each.execute(f"CREATE TABLE dh.t AS {ROWS}")
+            each.execute(f"CREATE TABLE dh.u AS {OTHER}")
+        con.execute("SET duckherder_distribution = 'always'")
+        wrong = []
+        for sql in STATEMENTS + SHUFFLED:
+            expected, (*got, place) = failure(oracle, sql), failure(con, sql)
+            if sql in SHUFFLED:
+                expected = (expected[0], expected[1].partition(" when casting from source column")[0], expected[2])
+            if tuple(got) != expected[:2] or got[0] == "no error":
+                wrong.append(f"{sql}\n  {got}\n  {expected}")
+            # Where plain DuckDB points into the statement, nothing is better than a text that the user has not written.
+            if place and place != expected[2]:
+                wrong.append(f"{sql}\n  points to {place}")
+        assert not wrong, "\n".join(wrong)
