@@ -1,6 +1,6 @@
 // How a task's fragment is planned. It is the text of a plan that the driver's DuckDB has optimised, knowing the whole
 // tables: its joins keep their order and their sides. DuckDB would order them anew, from the parts of tables and through
-// the text's subqueries, at worse: all that TPC-DS's Q64 reads was joined in 12 times the time. The passes here are for
+// the text's subqueries, and worse: the task of TPC-DS's Q64 took nine times as long. The passes here are for
 // what a text does not say; of those that the driver's plan went through before it was written, none is worth its time.
 #include "task_planning.hpp"
 
