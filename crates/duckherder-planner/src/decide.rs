@@ -44,7 +44,8 @@ fn cheapest(plan: &Plan, capacity: Capacity) -> Decision {
         _ => gathered,
     };
     let (here, there) = (best.estimate.local_us, best.estimate.distributed_us);
-    if there as f64 <= here as f64 * WORTH_MOVING {
+    // Those that share the driver's threads have no others to offer, whatever the estimates say.
+    if workers.remote > 0 && there as f64 <= here as f64 * WORTH_MOVING {
         return Decision::Distributed(best);
     }
     let slack = slack_us(plan, &best);
