@@ -98,6 +98,9 @@ fn may_distribute(plan: &Plan, capacity: Capacity) -> Result<(), String> {
     if plan.has_written {
         return Err("the transaction has written, and only the driver's connection sees that".into());
     }
+    if !plan.kept.is_empty() {
+        return Err(plan.kept.clone());
+    }
     let nodes = plan.root.walk();
     let always = plan.distribution == Distributed::Always;
     for node in &nodes {

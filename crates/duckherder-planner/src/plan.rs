@@ -13,6 +13,9 @@ pub struct Plan {
     pub root: PlanNode,
     /// The transaction has changed something: only its own connection sees that.
     pub has_written: bool,
+    /// Why nothing of it is for workers; empty if nothing is known against that.
+    #[serde(default)]
+    pub kept: String,
     /// What the session asks for.
     #[serde(default)]
     pub distribution: Distributed,
@@ -270,7 +273,7 @@ pub struct Scan {
     /// In the place of a table: files that workers may be able to read.
     #[serde(default)]
     pub files: Option<Files>,
-    /// Why only the driver can read the files; empty if workers can, too.
+    /// Why only the driver can read it; empty if nothing is known against that.
     #[serde(default)]
     pub kept: String,
 }

@@ -1,5 +1,6 @@
 #include "macro_tables.hpp"
 
+#include "duckdb/common/string_util.hpp"
 #include "duckdb/function/scalar_macro_function.hpp"
 #include "duckdb/function/table_macro_function.hpp"
 #include "duckdb/parser/expression/subquery_expression.hpp"
@@ -7,7 +8,6 @@
 #include "duckdb/parser/query_node.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
 #include "duckdb/parser/tableref/basetableref.hpp"
-#include "duckdb/parser/tableref/subqueryref.hpp"
 
 using namespace duckdb; // NOLINT
 
@@ -15,11 +15,11 @@ namespace duckherder {
 
 class TableQualifier {
 public:
-	TableQualifier(Snapshot &snapshot, const Identifier &catalog) : snapshot(snapshot), catalog(catalog) {
+	TableQualifier(Snapshot &snapshot, const Identifier &catalog, bool may_have_ctes)
+	    : snapshot(snapshot), catalog(catalog), may_have_ctes(may_have_ctes) {
 	}
 
 	void Qualify(QueryNode &node) {
-		CollectCTEs(node);
 		ParsedExpressionIterator::EnumerateQueryNodeChildren(
 		    node, [&](unique_ptr<ParsedExpression> &child) { Qualify(*child); }, [&](TableRef &ref) { Qualify(ref); });
 	}
@@ -33,26 +33,14 @@ public:
 	}
 
 private:
-	//! A name that a CTE has is not a table's.
-	void CollectCTEs(QueryNode &node) {
-		for (auto &entry : node.cte_map.map) {
-			ctes.insert(entry.first);
-			if (entry.second->query_node) {
-				CollectCTEs(*entry.second->query_node);
-			}
-		}
-	}
-
 	void Qualify(TableRef &ref) {
-		if (ref.type == TableReferenceType::SUBQUERY) {
-			CollectCTEs(*ref.Cast<SubqueryRef>().subquery->node);
-		}
 		if (ref.type != TableReferenceType::BASE_TABLE) {
 			return;
 		}
 		auto &name = ref.Cast<BaseTableRef>().GetQualifiedNameMutable();
+		// A name alone may be that of a CTE, which is not a table's; where that holds is not looked into here.
 		auto plain = name.Schema().empty();
-		if (!name.Catalog().empty() || (plain && ctes.find(name.Name()) != ctes.end())) {
+		if (!name.Catalog().empty() || (plain && may_have_ctes)) {
 			return;
 		}
 		auto schema_name = plain ? Identifier::DefaultSchema() : name.Schema();
@@ -64,12 +52,13 @@ private:
 
 	Snapshot &snapshot;
 	const Identifier &catalog;
-	identifier_set_t ctes;
+	bool may_have_ctes;
 };
 
 void QualifyTables(CreateMacroInfo &info, Snapshot &snapshot, const Identifier &catalog) {
 	for (auto &macro : info.macros) {
-		TableQualifier qualifier(snapshot, catalog);
+		auto may_have_ctes = StringUtil::Contains(StringUtil::Lower(macro->ToSQL()), "with");
+		TableQualifier qualifier(snapshot, catalog, may_have_ctes);
 		if (macro->type == MacroType::SCALAR_MACRO) {
 			qualifier.Qualify(*macro->Cast<ScalarMacroFunction>().expression);
 		} else {

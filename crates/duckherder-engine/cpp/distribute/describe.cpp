@@ -4,8 +4,10 @@
 #include "duckdb/catalog/catalog_entry/duck_table_entry.hpp"
 #include "duckdb/common/enum_util.hpp"
 #include "duckdb/common/enums/logical_operator_type.hpp"
+#include "duckdb/common/type_visitor.hpp"
 #include "duckdb/function/scalar/compressed_materialization_utils.hpp"
 #include "duckdb/main/attached_database.hpp"
+#include "duckdb/main/settings.hpp"
 #include "duckdb/parallel/task_scheduler.hpp"
 #include "duckdb/planner/expression/bound_aggregate_expression.hpp"
 #include "duckdb/planner/expression/bound_cast_expression.hpp"
@@ -128,6 +130,24 @@ static string DescribeFiles(const FileScan &files) {
 	    .End();
 }
 
+bool IsCollated(const LogicalType &type) {
+	return TypeVisitor::Contains(type, [](const LogicalType &part) {
+		return part.id() == LogicalTypeId::VARCHAR && !StringType::GetCollation(part).empty();
+	});
+}
+
+//! Why only the driver can read the scan, whoever else sees its table: the plan says by itself how texts are compared, and
+//! a task that reads a column with a collation would collate once more; what COLLATE C asks for, too.
+static string WhyKept(const PlanScan &plan_scan) {
+	auto &get = plan_scan.get.get();
+	for (auto &index : get.GetColumnIds()) {
+		if (!index.IsVirtualColumn() && IsCollated(get.GetColumnType(index))) {
+			return "its column " + get.GetColumnName(index).GetIdentifierName() + " has a collation";
+		}
+	}
+	return plan_scan.files.kept;
+}
+
 static string DescribeScan(ClientContext &context, const PlanScan &plan_scan) {
 	auto &get = plan_scan.get.get();
 	JsonObject scan;
@@ -154,7 +174,7 @@ static string DescribeScan(ClientContext &context, const PlanScan &plan_scan) {
 		rows = get.EstimateSourceCardinality(context);
 		virtual_columns = false;
 	}
-	scan.Text("kept", plan_scan.files.kept);
+	scan.Text("kept", WhyKept(plan_scan));
 	auto database = table ? table->ParentCatalog().GetAttached().GetName().GetIdentifierName() : string();
 	return scan.Bool("shared_table", shared)
 	    .Text("database", database)
@@ -447,8 +467,11 @@ string DescribePlan(ClientContext &context, LogicalOperator &root, const Scans &
 	context.TryGetCurrentSetting(DISTRIBUTION_SETTING, distribution);
 	Value min_split_rows;
 	context.TryGetCurrentSetting(MIN_SPLIT_ROWS_SETTING, min_split_rows);
+	// The plan says how it compares texts; tasks would do it once more, or at less.
+	auto collated = !Settings::Get<DefaultCollationSetting>(context).empty();
 	return JsonObject()
 	    .Bool("has_written", HasWritten(context))
+	    .Text("kept", collated ? "default_collation is set" : "")
 	    .Bool("explained", explained)
 	    .Text("distribution", distribution.IsNull() ? "auto" : distribution.ToString())
 	    .Number("threads", NumericCast<idx_t>(TaskScheduler::GetScheduler(context).NumberOfThreads()))

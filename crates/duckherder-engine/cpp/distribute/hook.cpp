@@ -36,6 +36,8 @@ struct DistributorState : public ClientContextState {
 	bool had_written = false;
 	//! A plan is being cut.
 	bool decides = false;
+	//! The plan has an EXCEPT or INTERSECT of texts with a collation.
+	bool has_collated_sets = false;
 };
 
 static optional_ptr<DistributorState> FindDistributor(ClientContext &context) {
@@ -125,7 +127,11 @@ static void Distribute(OptimizerExtensionInput &input, unique_ptr<LogicalOperato
 	auto &functions = state->functions;
 	auto explained = plan->type == LogicalOperatorType::LOGICAL_EXPLAIN;
 	auto &root = BelowExplain(plan);
-	Decide(input.optimizer, *state, root, explained);
+	if (state->has_collated_sets) {
+		functions.stay(state->self, ToText(string("EXCEPT or INTERSECT compares texts by a collation")));
+	} else {
+		Decide(input.optimizer, *state, root, explained);
+	}
 	if (explained) {
 		string reason;
 		functions.reason(state->self, &reason, AppendText);
@@ -153,9 +159,29 @@ static void ScanOnce(LogicalOperator &op) {
 	}
 }
 
+//! DuckDB compares such rows by their collations only when it plans the operator, from what is left of them by then: an
+//! exchange below has lost them.
+static bool HasCollatedSets(LogicalOperator &op) {
+	if (op.type == LogicalOperatorType::LOGICAL_EXCEPT || op.type == LogicalOperatorType::LOGICAL_INTERSECT) {
+		for (auto &child : op.children) {
+			child->ResolveOperatorTypes();
+			if (std::any_of(child->types.begin(), child->types.end(), IsCollated)) {
+				return true;
+			}
+		}
+	}
+	return std::any_of(op.children.begin(), op.children.end(),
+	                   [](const unique_ptr<LogicalOperator> &child) { return HasCollatedSets(*child); });
+}
+
 //! Before DuckDB's own passes. A single scan that may be cut keeps its shape, with no second scan for late columns.
 static void Prepare(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &plan) {
-	if (FindDistributor(input.context) && CountScans(*plan) == 1) {
+	auto state = FindDistributor(input.context);
+	if (!state) {
+		return;
+	}
+	state->has_collated_sets = HasCollatedSets(*plan);
+	if (CountScans(*plan) == 1) {
 		ScanOnce(*plan);
 	}
 }
