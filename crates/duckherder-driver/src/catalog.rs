@@ -134,10 +134,16 @@ pub fn describe(core: &SessionCore, known_version: Option<u64>) -> Result<Catalo
 
 fn read_columns(connection: &Connection) -> Result<HashMap<(String, String), Vec<Column>>> {
     let mut columns: HashMap<(String, String), Vec<Column>> = HashMap::new();
-    each(&query(connection, COLUMNS)?, |row| {
-        columns.entry((row.text(0)?, row.text(1)?)).or_default().push(Column {
-            name: row.text(2)?,
-            type_name: row.text(3)?,
+    let rows = query(connection, COLUMNS)?;
+    let collated = connection.collated_columns()?;
+    each(&rows, |row| {
+        let (schema, table, name) = (row.text(0)?, row.text(1)?, row.text(2)?);
+        let place = [schema, table, name];
+        let type_name = collated.get(&place).cloned().map_or_else(|| row.text(3), Ok)?;
+        let [schema, table, name] = place;
+        columns.entry((schema, table)).or_default().push(Column {
+            name,
+            type_name,
             not_null: row.boolean(4)?,
             default_sql: row.optional_text(5)?,
             comment: row.optional_text(6)?,

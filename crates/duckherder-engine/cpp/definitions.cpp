@@ -1,10 +1,13 @@
-// The statements that would create what DuckDB's system views show without one, or, for a sequence, with the next
-// value in place of the first; for src/connection.rs.
+// What DuckDB's system views leave out of the catalog: the statements that would create what they show without one, or,
+// for a sequence, with the next value in place of the first; the collations of columns. For src/connection.rs.
 #include "connection.hpp"
+#include "wire_type.hpp"
 
 #include "duckdb/catalog/catalog.hpp"
 #include "duckdb/catalog/catalog_entry/schema_catalog_entry.hpp"
 #include "duckdb/catalog/catalog_entry/sequence_catalog_entry.hpp"
+#include "duckdb/catalog/catalog_entry/table_catalog_entry.hpp"
+#include "duckdb/catalog/catalog_entry/view_catalog_entry.hpp"
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/main/database_manager.hpp"
 #include "duckdb/parser/parsed_data/create_sequence_info.hpp"
@@ -52,6 +55,44 @@ bool dh_connection_definitions(DhConnection *connection, DhTextSink sink, void *
 				                  CatalogType::SEQUENCE_ENTRY}) {
 					schema.get().Scan(context, kind, tell);
 				}
+			}
+		});
+		return true;
+	});
+}
+
+//! Four texts for each column of the default database's tables and views that has a collation, which the system views
+//! leave out: schema, table, column, type. A view that does not bind has none.
+bool dh_connection_collated_columns(DhConnection *connection, DhTextSink sink, void *target, DhError *error) {
+	return Guard(error, false, [&]() {
+		auto &context = *connection->context;
+		context.RunFunctionInTransaction([&]() {
+			auto &catalog = Catalog::GetCatalog(context, DatabaseManager::GetDefaultDatabase(context));
+			for (auto &schema : catalog.GetSchemas(context)) {
+				auto tell = [&](const CatalogEntry &entry, const Identifier &column, const LogicalType &type) {
+					if (duckherder::IsCollated(type)) {
+						sink(target, ToText(schema.get().name.GetIdentifierName()));
+						sink(target, ToText(entry.name.GetIdentifierName()));
+						sink(target, ToText(column.GetIdentifierName()));
+						sink(target, ToText(duckherder::WireTypeName(type)));
+					}
+				};
+				schema.get().Scan(context, CatalogType::TABLE_ENTRY, [&](CatalogEntry &entry) {
+					if (entry.internal) {
+						return;
+					}
+					if (entry.type == CatalogType::TABLE_ENTRY) {
+						for (auto &column : entry.Cast<TableCatalogEntry>().GetColumns().Logical()) {
+							tell(entry, column.Name(), column.Type());
+						}
+						return;
+					}
+					// Listing the columns has bound the views.
+					auto columns = entry.Cast<ViewCatalogEntry>().GetColumnInfo();
+					for (idx_t i = 0; columns && i < columns->types.size(); i++) {
+						tell(entry, columns->names[i], columns->types[i]);
+					}
+				});
 			}
 		});
 		return true;

@@ -3,6 +3,8 @@
 #include "connection.hpp"
 #include "distribute/fragment.hpp"
 #include "distribute/names.hpp"
+#include "distribute/task_planning.hpp"
+#include "wire_type.hpp"
 
 #include "duckdb/catalog/catalog.hpp"
 #include "duckdb/function/replacement_scan.hpp"
@@ -50,7 +52,14 @@ static shared_ptr<ArrowSource> GetInput(ClientContext &context, const string &na
 static ArrowSourceColumns ColumnsOf(ClientContext &context, const ArrowSource &source) {
 	ArrowSchemaWrapper schema;
 	source.Schema(schema.arrow_schema);
-	return ArrowSourceColumns(context, schema.arrow_schema);
+	ArrowSourceColumns columns(context, schema.arrow_schema);
+	if (RunsTasks(context)) {
+		// The plan that a fragment is a part of says by itself how texts are compared.
+		for (auto &type : columns.types) {
+			type = WithoutCollations(type);
+		}
+	}
+	return columns;
 }
 
 //! What a plan knows of an input. Each run finds a source under the name.

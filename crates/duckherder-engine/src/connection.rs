@@ -1,5 +1,6 @@
 //! A connection to an embedded DuckDB.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -233,6 +234,23 @@ impl Connection {
                 sequence: sequence_state(&texts.next()?, &texts.next()?, &texts.next()?),
             })
         };
+        Ok(std::iter::from_fn(next).collect())
+    }
+
+    /// The type of each column with a collation, which DuckDB's system views leave out, by schema, table or view, and
+    /// column, in the default database. Views count once their columns were listed.
+    ///
+    /// # Errors
+    /// The transaction was aborted.
+    pub fn collated_columns(&self) -> Result<HashMap<[String; 3], String>> {
+        let mut error = DhError::none();
+        let mut texts: Vec<String> = Vec::new();
+        let sink = std::ptr::from_mut(&mut texts).cast();
+        // SAFETY: as in `definitions`.
+        unsafe { ffi::dh_connection_collated_columns(self.handle, ffi::push_text, sink, &mut error) };
+        error.into_result(())?;
+        let mut texts = texts.into_iter();
+        let next = || Some(([texts.next()?, texts.next()?, texts.next()?], texts.next()?));
         Ok(std::iter::from_fn(next).collect())
     }
 

@@ -202,6 +202,12 @@ unsafe extern "C" {
         target: *mut c_void,
         error: *mut DhError,
     ) -> bool;
+    pub fn dh_connection_collated_columns(
+        connection: *mut DhConnection,
+        sink: DhTextSink,
+        target: *mut c_void,
+        error: *mut DhError,
+    ) -> bool;
 
     pub fn dh_waker_wake(waker: *mut c_void);
     pub fn dh_waker_free(waker: *mut c_void);

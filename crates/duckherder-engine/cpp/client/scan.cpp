@@ -2,10 +2,13 @@
 
 #include "connection_state.hpp"
 #include "transaction.hpp"
+#include "wire_type.hpp"
 
 #include "duckdb/catalog/catalog_entry/scalar_function_catalog_entry.hpp"
 #include "duckdb/common/vector/constant_vector.hpp"
+#include "duckdb/common/type_visitor.hpp"
 #include "duckdb/main/client_context.hpp"
+#include "duckdb/main/settings.hpp"
 #include "duckdb/parser/expression/columnref_expression.hpp"
 #include "duckdb/parser/expression/conjunction_expression.hpp"
 #include "duckdb/parser/expression/function_expression.hpp"
@@ -61,6 +64,16 @@ static bool IsPortable(ClientContext &context, const Expression &expression) {
 	return portable;
 }
 
+//! Whether the driver, reading the condition, might compare texts by a collation once more: the condition says already
+//! how they are compared.
+static bool IsCollatedAgain(const Expression &expression, bool by_default) {
+	auto found = by_default ? TypeVisitor::Contains(expression.GetReturnType(), LogicalTypeId::VARCHAR)
+	                        : IsCollated(expression.GetReturnType());
+	ExpressionIterator::EnumerateChildren(
+	    expression, [&](const Expression &child) { found = found || IsCollatedAgain(child, by_default); });
+	return found;
+}
+
 //! Takes over the conditions that can be written as SQL; the others stay with the client.
 static void PushFilters(ClientContext &context, LogicalGet &get, FunctionData *bind_data,
                         vector<unique_ptr<Expression>> &filters) {
@@ -79,9 +92,10 @@ static void PushFilters(ClientContext &context, LogicalGet &get, FunctionData *b
 		auto &definition = columns.GetColumn(LogicalIndex(column.GetPrimaryIndex()));
 		return ResolvedSQLColumnReference {{definition.Name()}, definition.Type(), {}};
 	};
+	auto collated_by_default = !Settings::Get<DefaultCollationSetting>(context).empty();
 	vector<unique_ptr<Expression>> kept;
 	for (auto &filter : filters) {
-		if (IsPortable(context, *filter)) {
+		if (IsPortable(context, *filter) && !IsCollatedAgain(*filter, collated_by_default)) {
 			auto exported = BoundExpressionSQLExporter::Export(*filter, export_context);
 			if (exported.IsSuccess()) {
 				data.filters.push_back(std::move(exported.GetValue()));

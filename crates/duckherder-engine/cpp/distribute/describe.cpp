@@ -4,7 +4,6 @@
 #include "duckdb/catalog/catalog_entry/duck_table_entry.hpp"
 #include "duckdb/common/enum_util.hpp"
 #include "duckdb/common/enums/logical_operator_type.hpp"
-#include "duckdb/common/type_visitor.hpp"
 #include "duckdb/function/scalar/compressed_materialization_utils.hpp"
 #include "duckdb/main/attached_database.hpp"
 #include "duckdb/main/settings.hpp"
@@ -31,6 +30,7 @@
 #include "labels.hpp"
 #include "settings.hpp"
 #include "snapshot.hpp"
+#include "wire_type.hpp"
 
 using namespace duckdb; // NOLINT
 
@@ -128,12 +128,6 @@ static string DescribeFiles(const FileScan &files) {
 	return JsonObject().Raw("paths", List(paths)).Raw("row_groups", List(row_groups)).Bool("text", files.text)
 	    .Bool("pruned", files.paths.size() < files.call.paths.size())
 	    .End();
-}
-
-bool IsCollated(const LogicalType &type) {
-	return TypeVisitor::Contains(type, [](const LogicalType &part) {
-		return part.id() == LogicalTypeId::VARCHAR && !StringType::GetCollation(part).empty();
-	});
 }
 
 //! Why only the driver can read the scan, whoever else sees its table: the plan says by itself how texts are compared, and

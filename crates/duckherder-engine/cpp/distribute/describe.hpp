@@ -14,7 +14,4 @@ duckdb::string DescribePlan(duckdb::ClientContext &context, duckdb::LogicalOpera
 //! Undoes compressed materialization, so that every column has the type that SQL gives it.
 void UndoCompression(duckdb::LogicalOperator &root);
 
-//! Whether it has text that is compared otherwise than byte by byte.
-bool IsCollated(const duckdb::LogicalType &type);
-
 } // namespace duckherder

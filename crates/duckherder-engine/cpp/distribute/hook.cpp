@@ -3,6 +3,7 @@
 #include "cut.hpp"
 #include "describe.hpp"
 #include "snapshot.hpp"
+#include "wire_type.hpp"
 
 #include "duckdb/main/client_context_state.hpp"
 #include "duckdb/main/config.hpp"

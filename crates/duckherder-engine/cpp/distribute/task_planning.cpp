@@ -38,7 +38,7 @@ void RunTasks(ClientContext &context) {
 	context.registered_state->GetOrCreate<TaskState>(TASK_STATE);
 }
 
-static bool RunsTasks(ClientContext &context) {
+bool RunsTasks(ClientContext &context) {
 	return context.registered_state->Get<TaskState>(TASK_STATE) != nullptr;
 }
 

@@ -9,5 +9,7 @@ namespace duckherder {
 void RegisterTaskPlanning(duckdb::DBConfig &config);
 //! All that `context` runs from now on are fragments.
 void RunTasks(duckdb::ClientContext &context);
+//! Whether they are.
+bool RunsTasks(duckdb::ClientContext &context);
 
 } // namespace duckherder
