@@ -11,7 +11,7 @@ import pandas
 import pyarrow
 import pytest
 
-from harness.client import attached
+from harness.client import attached, last_statistics
 
 VALUES = [
     None,
@@ -197,3 +197,23 @@ def test_scans_of_a_statement_that_begin_at_once(local_cluster):
             # a text of another length every time: what is kept of it is allocated anew
             sql = f"SELECT p0.n, p7.n FROM {parts}, here -- {'x' * (length % 50) * 10}"
             assert client.execute(sql).fetchall() == [(45, 24)]
+
+
+def test_parameters_beside_built_in_macros(local_cluster):
+    """nullif and list_sum are macros of the client's DuckDB, too; the statement goes to the driver whole all the same."""
+    with attached(local_cluster) as client:
+        client.execute("CREATE TABLE dh.with_macros AS SELECT range % 3 AS g, [range, 2] AS l FROM range(200000)")
+        grouped = "SELECT nullif(g, ?) AS g, count(*) AS n FROM dh.with_macros GROUP BY 1 ORDER BY ALL"
+        assert client.execute(grouped, [1]).fetchall() == [(0, 66667), (2, 66666), (None, 66667)]
+        assert last_statistics(client, "nullif")["merge_strategy"] == "GROUP_BY"
+        named = "SELECT sum(list_sum(l) + $more) FROM dh.with_macros WHERE g = $g"
+        assert client.execute(named, {"more": 1, "g": 0}).fetchall() == [(66667 * 3 + sum(range(0, 200000, 3)),)]
+        assert last_statistics(client, "$more")["merge_strategy"] == "AGGREGATE"
+        changed = client.execute("UPDATE dh.with_macros SET g = nullif(g, ?) WHERE g = ?", [2, 2])
+        assert changed.fetchall() == [(66666,)]
+        client.executemany("INSERT INTO dh.with_macros SELECT nullif(?, 5), [1]", [[5], [6]])
+        assert client.execute("SELECT count(*), max(g) FROM dh.with_macros").fetchall() == [(200002, 6)]
+        client.execute("PREPARE with_macro AS SELECT count(nullif(g, $1)) + $2 FROM dh.with_macros")
+        assert client.execute("EXECUTE with_macro(1, 10)").fetchall() == [(66667 + 1 + 10,)]
+        with pytest.raises(duckdb.InvalidInputException, match="not provided for the following parameters: 2"):
+            client.execute("SELECT nullif(g, ?) + ? FROM dh.with_macros", [1])

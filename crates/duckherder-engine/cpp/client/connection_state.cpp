@@ -41,7 +41,7 @@ string RunningQuery(ClientContext &context) {
 }
 
 ConnectionState::Explaining::Explaining(ConnectionState &state_p, string sql)
-    : state(state_p), guard(state.NotExplainingYet()), rebind(state.rebind), expand_macros(state.expand_macros),
+    : state(state_p), guard(state.NotExplainingYet()), rebind(state.rebind),
       looked_for_macros(state.looked_for_macros) {
 	state.explaining_thread = std::this_thread::get_id();
 	state.explained = std::move(sql);
@@ -53,7 +53,6 @@ ConnectionState::Explaining::~Explaining() {
 	state.explaining_thread = std::thread::id();
 	state.looked_for_macros = looked_for_macros;
 	state.rebind = rebind;
-	state.expand_macros = expand_macros;
 }
 
 std::unique_lock<std::mutex> ConnectionState::NotExplainingYet() {
@@ -90,7 +89,6 @@ void ConnectionState::QueryBegin(ClientContext &) {
 
 void ConnectionState::QueryEnd(ClientContext &context, optional_ptr<ErrorData> error) {
 	rebind = false;
-	expand_macros = false;
 	auto query = TakeRemoteQuery();
 	if (!query || (error && error->HasError())) {
 		return;
@@ -110,24 +108,17 @@ void ConnectionState::WithoutMacros(ClientContext &context) {
 	}
 	Parser parser(context);
 	parser.ParseQuery(text);
-	// DuckDB does not ask us for the number of parameters of a statement that it binds once more.
-	if (parser.statements.size() == 1 && parser.statements[0]->named_param_map.empty() &&
-	    ExpandBuiltInMacros(context, *parser.statements[0])) {
-		rebind = true;
-		expand_macros = true;
+	if (parser.statements.size() == 1 && ExpandBuiltInMacros(context, *parser.statements[0])) {
+		without_macros = std::move(parser.statements[0]);
 		throw BinderException("the statement is bound once more with its macros written out");
 	}
 }
 
-RebindQueryInfo ConnectionState::OnPlanningError(ClientContext &context, SQLStatement &statement, ErrorData &) {
+RebindQueryInfo ConnectionState::OnPlanningError(ClientContext &, SQLStatement &, ErrorData &) {
 	if (!rebind) {
 		return RebindQueryInfo::DO_NOT_REBIND;
 	}
 	rebind = false;
-	if (expand_macros) {
-		expand_macros = false;
-		ExpandBuiltInMacros(context, statement);
-	}
 	return RebindQueryInfo::ATTEMPT_TO_REBIND;
 }
 

@@ -3,6 +3,7 @@
 
 #include "catalog.hpp"
 #include "duckdb/main/client_context_state.hpp"
+#include "duckdb/parser/sql_statement.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -27,7 +28,6 @@ public:
 		ConnectionState &state;
 		std::unique_lock<std::mutex> guard;
 		const bool rebind;
-		const bool expand_macros;
 		const bool looked_for_macros;
 	};
 
@@ -52,8 +52,12 @@ public:
 	}
 
 	//! The statement that is being bound reads a driver's table by a scan, so it did not go whole. If built-in macros
-	//! may be why, it is bound once more without them.
+	//! may be why, this throws, and it is bound once more without them.
 	void WithoutMacros(duckdb::ClientContext &context);
+	//! What is to be bound in place of the statement whose binding has failed, if WithoutMacros has thrown.
+	duckdb::unique_ptr<duckdb::SQLStatement> TakeWithoutMacros() {
+		return std::move(without_macros);
+	}
 
 	//! A whole statement that is handed to a driver takes so many parameters.
 	void SetParameterCount(duckdb::idx_t count) {
@@ -87,7 +91,7 @@ private:
 	//! See Explaining.
 	duckdb::string explained;
 	bool rebind = false;
-	bool expand_macros = false;
+	duckdb::unique_ptr<duckdb::SQLStatement> without_macros;
 	bool looked_for_macros = false;
 	duckdb::idx_t parameter_count = 0;
 };

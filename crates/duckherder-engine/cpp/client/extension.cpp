@@ -4,6 +4,7 @@
 #include "column_names.hpp"
 #include "connection_state.hpp"
 #include "functions.hpp"
+#include "macros.hpp"
 #include "sequences.hpp"
 #include "settings.hpp"
 #include "statements.hpp"
@@ -48,6 +49,7 @@ void dh_client_load(ExtensionLoader *loader, const DhClientTable *rust) {
 	duckherder::RegisterExplain(config);
 	duckherder::RegisterStatements(config);
 	duckherder::RegisterColumnNames(config);
+	duckherder::RegisterMacros(config);
 	duckherder::RegisterScalarFunctions(*loader);
 	duckherder::RegisterTableFunctions(*loader);
 	duckherder::RegisterSequenceFunctions(*loader);
