@@ -6,6 +6,7 @@
 #include "duckdb/common/vector/unified_vector_format.hpp"
 #include "wire_variant.hpp"
 
+#include <algorithm>
 #include <limits>
 
 using namespace duckdb; // NOLINT
@@ -76,10 +77,20 @@ static void CheckColumn(const Vector &column, idx_t rows) {
 	}
 }
 
+ArrowFormatVersion ExactArrowVersion(const vector<LogicalType> &types) {
+	auto has_bytes = [](const LogicalType &type) {
+		return TypeVisitor::Contains(type, [](const LogicalType &part) {
+			return part.InternalType() == PhysicalType::VARCHAR && part.id() != LogicalTypeId::VARCHAR;
+		});
+	};
+	return std::any_of(types.begin(), types.end(), has_bytes) ? ArrowFormatVersion::V1_0 : ArrowFormatVersion::V1_5;
+}
+
 unique_ptr<ResultFormatGlobalState> ExactArrowFormat::InitGlobal(const ResultFormatContext &context) {
 	auto travelling = context;
 	if (context.client_properties.arrow_lossless_conversion) {
 		travelling.types = TravellingTypes(context.types);
+		travelling.client_properties.arrow_output_version = ExactArrowVersion(travelling.types);
 	}
 	return ArrowFormat::InitGlobal(travelling);
 }

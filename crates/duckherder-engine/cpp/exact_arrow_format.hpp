@@ -5,6 +5,11 @@
 
 namespace duckherder {
 
+//! The version of Arrow that columns of these types travel in between our own processes: the one that has DECIMALs as
+//! wide as DuckDB keeps them, where 1.0 makes all of them 128 bits wide. What is kept as bytes (BLOB, BIT, ...) would
+//! become views there, whose batches drag along the bytes of rows that went elsewhere: with it, 1.0.
+duckdb::ArrowFormatVersion ExactArrowVersion(const duckdb::vector<duckdb::LogicalType> &types);
+
 //! Arrow counts an interval's time in nanoseconds, DuckDB in microseconds: beyond 292 years of them DuckDB's own
 //! conversion overflows silently (ArrowIntervalConverter, appender/scalar_data.hpp). This format refuses such a value.
 //! VARIANTs travel as wire_variant.hpp says where the connection's conversion is to lose nothing

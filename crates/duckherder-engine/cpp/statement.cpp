@@ -44,7 +44,11 @@ static void Describe(ClientContext &context, const vector<Identifier> &names, ve
 		texts.push_back(name.GetIdentifierName());
 	}
 	auto client_properties = context.GetClientProperties();
-	auto travelling = client_properties.arrow_lossless_conversion ? duckherder::TravellingTypes(types) : types;
+	auto travelling = types;
+	if (client_properties.arrow_lossless_conversion) {
+		travelling = duckherder::TravellingTypes(types);
+		client_properties.arrow_output_version = duckherder::ExactArrowVersion(travelling);
+	}
 	ArrowConverter::ToArrowSchema(&target.schema.arrow_schema, travelling, texts, client_properties);
 	target.types = std::move(types);
 	target.properties = properties;

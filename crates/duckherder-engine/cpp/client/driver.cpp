@@ -3,6 +3,7 @@
 #include "duckdb/common/arrow/arrow_appender.hpp"
 #include "duckdb/common/arrow/arrow_converter.hpp"
 #include "duckdb/main/client_config.hpp"
+#include "exact_arrow_format.hpp"
 #include "wire_type.hpp"
 #include "wire_variant.hpp"
 
@@ -29,17 +30,19 @@ DhPatience PatienceOf(ClientContext &context) {
 }
 
 //! Offsets are of 32 bits: the Arrow forms of BIT and JSON know no others, and a batch is small.
-ClientProperties ExactArrow(ClientContext &context) {
+ClientProperties ExactArrow(ClientContext &context, const vector<LogicalType> &types) {
 	ClientProperties properties;
 	properties.arrow_offset_size = ArrowOffsetSize::REGULAR;
 	properties.arrow_lossless_conversion = true;
+	properties.arrow_output_version = ExactArrowVersion(types);
 	properties.client_context = context;
 	return properties;
 }
 
 LeavingColumns::LeavingColumns(ClientContext &context, const vector<LogicalType> &types, const vector<string> &names) {
-	auto properties = ExactArrow(context);
-	ArrowConverter::ToArrowSchema(&schema.arrow_schema, TravellingTypes(types), names, properties);
+	auto travelling = TravellingTypes(types);
+	auto properties = ExactArrow(context, travelling);
+	ArrowConverter::ToArrowSchema(&schema.arrow_schema, travelling, names, properties);
 	for (auto &type : types) {
 		type_names.push_back(WireTypeName(type));
 	}
@@ -105,9 +108,9 @@ void Session::Prepare(ClientContext &context, const RemoteStatement &statement, 
 		}
 		LeavingColumns columns(context, types, names);
 		ArrowArrayWrapper values;
-		auto properties = ExactArrow(context);
 		DataChunk travelling;
 		ToTravellingTypes(row, travelling);
+		auto properties = ExactArrow(context, travelling.GetTypes());
 		ArrowConverter::ToArrowArray(travelling, &values.arrow_array, properties,
 		                             ArrowTypeExtensionData::GetExtensionTypes(context, travelling.GetTypes()));
 		Rust().session_prepare(handle, &borrowed.text, columns.Get(), &values.arrow_array, start, PatienceOf(context),

@@ -108,8 +108,8 @@ private:
 	void *handle;
 };
 
-//! The Arrow options in which rows and parameters leave the client: exact for every type.
-duckdb::ClientProperties ExactArrow(duckdb::ClientContext &context);
+//! The Arrow options in which rows and parameters of these TravellingTypes leave the client: exact for every type.
+duckdb::ClientProperties ExactArrow(duckdb::ClientContext &context, const duckdb::vector<duckdb::LogicalType> &types);
 //! Columns that leave the client, as Rust takes them over.
 class LeavingColumns {
 public:

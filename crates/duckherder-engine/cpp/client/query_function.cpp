@@ -70,8 +70,9 @@ static unique_ptr<QueryData> BindCount(ClientContext &context, RemoteCatalog &ca
 	data->kind = StatementReturnType::CHANGED_ROWS;
 	data->read_only = false;
 	ArrowSchemaWrapper schema;
-	auto properties = ExactArrow(context);
-	ArrowConverter::ToArrowSchema(&schema.arrow_schema, {LogicalType::BIGINT}, {"Count"}, properties);
+	vector<LogicalType> types {LogicalType::BIGINT};
+	auto properties = ExactArrow(context, types);
+	ArrowConverter::ToArrowSchema(&schema.arrow_schema, types, {"Count"}, properties);
 	data->columns = make_uniq<ArrowSourceColumns>(context, schema.arrow_schema);
 	ConnectionState::Get(context)->SetParameterCount(parameters.size());
 	return data;

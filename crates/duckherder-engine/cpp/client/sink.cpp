@@ -56,7 +56,7 @@ struct SinkGlobal : public GlobalSinkState {
 class BatchMaker {
 public:
 	BatchMaker(ClientContext &context, const vector<LogicalType> &types)
-	    : context(context), types(TravellingTypes(types)), options(ExactArrow(context)) {
+	    : context(context), types(TravellingTypes(types)), options(ExactArrow(context, this->types)) {
 	}
 
 	//! Adds a chunk; sends once there are enough.
