@@ -81,3 +81,40 @@ def test_messages_are_those_of_plain_duckdb(workers):
             if place and place != expected[2]:
                 wrong.append(f"{sql}\n  points to {place}")
         assert not wrong, "\n".join(wrong)
+
+
+PLACED = [
+    "SELECT nosuch FROM dh.t",
+    "select  i,\n   nosuch + 1\nfrom dh.t as x -- where",
+    "SELECT nofunc(i) FROM dh.t WHERE v = 'it''s'",
+    "SELECT sum(v) FROM dh.t",
+    "SELECT i FROM dh.t WHERE nosuch IN (SELECT i FROM dh.u)",
+    "SELECT i FROM dh.t WHERE i IN (SELECT nosuch FROM dh.u)",
+    "WITH c AS (SELECT nosuch FROM dh.t) SELECT * FROM c",
+    "SELECT t.i FROM dh.t t JOIN dh.u u ON t.i = u.nosuch",
+    "SELECT i FROM dh.t UNION ALL SELECT nosuch FROM dh.u",
+    "SELECT i, v::DATE FROM dh.t ORDER BY 1",
+    "SELECT sum(CAST(v AS INTEGER)) AS s FROM dh.t WHERE i > 5",
+    "SELECT dh.t.v::INTEGER, '\N{DUCK}' FROM dh.t",
+    "INSERT INTO dh.u SELECT i, nosuch FROM dh.t",
+    "INSERT INTO dh.u SELECT v::INTEGER, v FROM dh.t",
+    "UPDATE dh.u SET i = w::INTEGER",
+    "UPDATE dh.u SET i = nosuch WHERE i = 1",
+    "DELETE FROM dh.u WHERE nosuch = 1",
+    "CREATE TABLE dh.never AS SELECT v::INTEGER AS i FROM dh.t",
+    "EXPLAIN SELECT nosuch FROM dh.t",
+    "UPDATE dh.u SET i = nosuch RETURNING i",
+    "CREATE VIEW dh.never AS SELECT nosuch FROM dh.t",
+    "MERGE INTO dh.u USING dh.t ON u.i = t.i WHEN MATCHED THEN UPDATE SET w = nosuch",
+]
+
+
+def test_errors_on_the_driver_point_into_the_users_statement(local_cluster):
+    with attached(local_cluster) as con, plain() as oracle:
+        for each in (con, oracle):
+            each.execute(f"CREATE OR REPLACE TABLE dh.t AS {ROWS}")
+            each.execute(f"CREATE OR REPLACE TABLE dh.u AS {OTHER}")
+        con.execute("SET duckherder_distribution = 'never'")
+        differ = [f"{sql}\n  {got}\n  {expected}" for sql in PLACED
+                  if (got := failure(con, sql)) != (expected := failure(oracle, sql)) or not got[2]]
+        assert not differ, "\n".join(differ)

@@ -65,14 +65,18 @@ impl DriverError {
         ErrorDetail::new(exception_type, self.to_string())
     }
 
-    /// The error as one of the user's statement `user_sql`, for which `sql` ran: what happens to rows may have happened
-    /// in a task, whose text the user never saw, and nothing points into that. What a statement can't be bound for is in
-    /// its own text, if without the driver's alias.
+    /// The error as one of the user's statement `user_sql`, for which `sql` ran: it points into the former. What happens
+    /// to rows may have happened in a task, whose text the user never saw, and nothing points into that. What a statement
+    /// can't be bound for is in its own text, if without the driver's alias.
     #[must_use]
     pub fn of_statement(self, sql: &str, user_sql: &str) -> Self {
         match self {
-            Self::Engine(error) if !user_sql.contains(sql) && !error.is_of_binding() => {
-                Self::Engine(error.without_place())
+            Self::Engine(error) if !user_sql.contains(sql) => {
+                Self::Engine(match error.clone().placed_in(sql, user_sql) {
+                    Some(placed) => placed,
+                    None if error.is_of_binding() => error,
+                    None => error.without_place(),
+                })
             }
             other => other,
         }

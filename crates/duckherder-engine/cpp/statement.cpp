@@ -57,14 +57,21 @@ static void Describe(ClientContext &context, const vector<Identifier> &names, ve
 //! Finds out what a statement would return, without running any of it.
 static void BindStatement(DhStatement &target) {
 	auto &context = *target.context;
-	context.RunFunctionInTransaction(
-	    [&]() {
-		    Planner planner(context);
-		    planner.parameter_data = target.parameters;
-		    planner.CreatePlan(target.statement->Copy());
-		    Describe(context, planner.names, planner.types, planner.properties, target.description);
-	    },
-	    false);
+	try {
+		context.RunFunctionInTransaction(
+		    [&]() {
+			    Planner planner(context);
+			    planner.parameter_data = target.parameters;
+			    planner.CreatePlan(target.statement->Copy());
+			    Describe(context, planner.names, planner.types, planner.properties, target.description);
+		    },
+		    false);
+	} catch (const std::exception &exception) {
+		// As DuckDB does where it runs a statement.
+		ErrorData error(exception);
+		error.AddErrorLocation(target.statement->query);
+		error.Throw();
+	}
 }
 
 static Parameters ReadParameters(ClientContext &context, ArrowSchema *schema, ArrowArray *values) {

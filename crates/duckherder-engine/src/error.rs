@@ -2,6 +2,8 @@
 
 use duckherder_proto::error::ErrorDetail;
 
+use crate::ffi::{self, DhError};
+
 /// What DuckDB threw, or would have thrown.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{exception_type} Error: {message}")]
@@ -22,6 +24,31 @@ impl EngineError {
     /// Whether DuckDB raised it before it read a row.
     pub fn is_of_binding(&self) -> bool {
         matches!(self.exception_type.as_str(), "Binder" | "Catalog" | "Parser")
+    }
+
+    /// Pointing into the user's statement, if it points into `sql`, which ran for it, and the two are the same part by
+    /// part: tables may have other names, and columns aliases.
+    #[must_use]
+    pub fn placed_in(self, sql: &str, user_sql: &str) -> Option<Self> {
+        let plain = self.clone().without_place();
+        let mut placed: Vec<String> = Vec::new();
+        let sink = std::ptr::from_mut(&mut placed).cast();
+        let mut error = DhError::none();
+        // SAFETY: the texts are alive; the sink is a `Vec<String>` that outlives the call.
+        unsafe {
+            ffi::dh_error_place(
+                plain.message.as_str().into(),
+                self.message.as_str().into(),
+                sql.into(),
+                user_sql.into(),
+                ffi::push_text,
+                sink,
+                &mut error,
+            )
+        };
+        // A text that can't be parsed has no parts to point to.
+        error.into_result(()).ok()?;
+        Some(Self { message: placed.pop()?, exception_type: self.exception_type })
     }
 
     /// Without the lines with which DuckDB points into the text of the statement that failed, if it is one that the user

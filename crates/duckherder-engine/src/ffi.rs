@@ -209,6 +209,16 @@ unsafe extern "C" {
         error: *mut DhError,
     ) -> bool;
 
+    pub fn dh_error_place(
+        message: DhText,
+        pointing: DhText,
+        sql: DhText,
+        user_sql: DhText,
+        sink: DhTextSink,
+        target: *mut c_void,
+        error: *mut DhError,
+    ) -> bool;
+
     pub fn dh_waker_wake(waker: *mut c_void);
     pub fn dh_waker_free(waker: *mut c_void);
 }

@@ -2,13 +2,13 @@
 
 #include "column_names.hpp"
 #include "connection_state.hpp"
+#include "query_of.hpp"
 
 #include "duckdb/catalog/catalog.hpp"
 #include "duckdb/catalog/catalog_entry/scalar_macro_catalog_entry.hpp"
 #include "duckdb/optimizer/optimizer.hpp"
 #include "duckdb/parser/expression/function_expression.hpp"
 #include "duckdb/parser/expression/subquery_expression.hpp"
-#include "duckdb/parser/parsed_data/create_table_info.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/query_node/delete_query_node.hpp"
 #include "duckdb/parser/query_node/insert_query_node.hpp"
@@ -16,13 +16,7 @@
 #include "duckdb/parser/query_node/select_node.hpp"
 #include "duckdb/parser/query_node/set_operation_node.hpp"
 #include "duckdb/parser/query_node/update_query_node.hpp"
-#include "duckdb/parser/statement/create_statement.hpp"
-#include "duckdb/parser/statement/delete_statement.hpp"
 #include "duckdb/parser/statement/explain_statement.hpp"
-#include "duckdb/parser/statement/insert_statement.hpp"
-#include "duckdb/parser/statement/merge_into_statement.hpp"
-#include "duckdb/parser/statement/select_statement.hpp"
-#include "duckdb/parser/statement/update_statement.hpp"
 #include "duckdb/parser/tableref/subqueryref.hpp"
 #include "duckdb/planner/binder.hpp"
 #include "duckdb/planner/expression_binder.hpp"
@@ -130,34 +124,8 @@ private:
 	ClientContext &context;
 };
 
-static optional_ptr<QueryNode> NodeOf(SQLStatement &statement) {
-	switch (statement.type) {
-	case StatementType::SELECT_STATEMENT:
-		return statement.Cast<SelectStatement>().node.get();
-	case StatementType::INSERT_STATEMENT:
-		return statement.Cast<InsertStatement>().node.get();
-	case StatementType::DELETE_STATEMENT:
-		return statement.Cast<DeleteStatement>().node.get();
-	case StatementType::UPDATE_STATEMENT:
-		return statement.Cast<UpdateStatement>().node.get();
-	case StatementType::MERGE_INTO_STATEMENT:
-		return statement.Cast<MergeIntoStatement>().node.get();
-	case StatementType::EXPLAIN_STATEMENT:
-		return NodeOf(*statement.Cast<ExplainStatement>().stmt);
-	case StatementType::CREATE_STATEMENT: {
-		auto &info = *statement.Cast<CreateStatement>().info;
-		if (info.type != CatalogType::TABLE_ENTRY || !info.Cast<CreateTableInfo>().query) {
-			return nullptr;
-		}
-		return info.Cast<CreateTableInfo>().query->node.get();
-	}
-	default:
-		return nullptr;
-	}
-}
-
 bool ExpandBuiltInMacros(ClientContext &context, SQLStatement &statement) {
-	auto node = NodeOf(statement);
+	auto node = QueryOf(statement);
 	if (!node) {
 		return false;
 	}

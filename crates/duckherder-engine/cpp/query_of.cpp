@@ -1,0 +1,50 @@
+#include "query_of.hpp"
+
+#include "duckdb/parser/parsed_data/create_table_info.hpp"
+#include "duckdb/parser/parsed_data/create_view_info.hpp"
+#include "duckdb/parser/query_node/delete_query_node.hpp"
+#include "duckdb/parser/query_node/insert_query_node.hpp"
+#include "duckdb/parser/query_node/merge_query_node.hpp"
+#include "duckdb/parser/query_node/update_query_node.hpp"
+#include "duckdb/parser/statement/create_statement.hpp"
+#include "duckdb/parser/statement/delete_statement.hpp"
+#include "duckdb/parser/statement/explain_statement.hpp"
+#include "duckdb/parser/statement/insert_statement.hpp"
+#include "duckdb/parser/statement/merge_into_statement.hpp"
+#include "duckdb/parser/statement/select_statement.hpp"
+#include "duckdb/parser/statement/update_statement.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+optional_ptr<QueryNode> QueryOf(SQLStatement &statement) {
+	switch (statement.type) {
+	case StatementType::SELECT_STATEMENT:
+		return statement.Cast<SelectStatement>().node.get();
+	case StatementType::INSERT_STATEMENT:
+		return statement.Cast<InsertStatement>().node.get();
+	case StatementType::DELETE_STATEMENT:
+		return statement.Cast<DeleteStatement>().node.get();
+	case StatementType::UPDATE_STATEMENT:
+		return statement.Cast<UpdateStatement>().node.get();
+	case StatementType::MERGE_INTO_STATEMENT:
+		return statement.Cast<MergeIntoStatement>().node.get();
+	case StatementType::EXPLAIN_STATEMENT:
+		return QueryOf(*statement.Cast<ExplainStatement>().stmt);
+	case StatementType::CREATE_STATEMENT: {
+		auto &info = *statement.Cast<CreateStatement>().info;
+		if (info.type == CatalogType::VIEW_ENTRY && info.Cast<CreateViewInfo>().query) {
+			return info.Cast<CreateViewInfo>().query->node.get();
+		}
+		if (info.type != CatalogType::TABLE_ENTRY || !info.Cast<CreateTableInfo>().query) {
+			return nullptr;
+		}
+		return info.Cast<CreateTableInfo>().query->node.get();
+	}
+	default:
+		return nullptr;
+	}
+}
+
+} // namespace duckherder

@@ -1,0 +1,13 @@
+#pragma once
+
+#include "duckdb/common/optional_ptr.hpp"
+#include "duckdb/parser/query_node.hpp"
+#include "duckdb/parser/sql_statement.hpp"
+
+namespace duckherder {
+
+//! What a statement runs: of a query, a change of rows, CREATE TABLE AS, CREATE VIEW, or an EXPLAIN of these; null of
+//! any other.
+duckdb::optional_ptr<duckdb::QueryNode> QueryOf(duckdb::SQLStatement &statement);
+
+} // namespace duckherder
