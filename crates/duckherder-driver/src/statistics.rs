@@ -11,11 +11,30 @@ use crate::sync::lock;
 
 /// How many queries are remembered.
 const LIMIT: usize = 4096;
+/// How long their texts may be, together; the last query is remembered in any case.
+const LIMIT_BYTES: usize = 64 << 20;
 
-/// The statistics of the last queries, oldest first.
+/// The statistics of the last queries.
 #[derive(Default)]
 pub struct Statistics {
-    queries: Mutex<VecDeque<QueryStatistic>>,
+    remembered: Mutex<Remembered>,
+}
+
+/// Oldest first.
+#[derive(Default)]
+struct Remembered {
+    queries: VecDeque<QueryStatistic>,
+    sql_bytes: usize,
+}
+
+impl Remembered {
+    fn add(&mut self, query: QueryStatistic) {
+        self.sql_bytes += query.sql.len();
+        self.queries.push_back(query);
+        while self.queries.len() > LIMIT || (self.sql_bytes > LIMIT_BYTES && self.queries.len() > 1) {
+            self.sql_bytes -= self.queries.pop_front().map_or(0, |oldest| oldest.sql.len());
+        }
+    }
 }
 
 /// One query that has begun.
@@ -38,11 +57,7 @@ impl Statistics {
     /// Remembers a query that has ended.
     pub fn record(&self, stopwatch: Stopwatch, outcome: ExecutionOutcome) {
         let duration_ms = i64::try_from(stopwatch.started.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let mut queries = lock(&self.queries);
-        if queries.len() == LIMIT {
-            queries.pop_front();
-        }
-        queries.push_back(QueryStatistic {
+        lock(&self.remembered).add(QueryStatistic {
             sql: stopwatch.sql,
             execution_mode: outcome.mode,
             merge_strategy: outcome.merge_strategy,
@@ -55,7 +70,41 @@ impl Statistics {
 
     /// The remembered queries, oldest first; with `clear` they are forgotten.
     pub fn list(&self, clear: bool) -> Vec<QueryStatistic> {
-        let mut queries = lock(&self.queries);
-        if clear { std::mem::take(&mut *queries).into() } else { queries.iter().cloned().collect() }
+        let mut remembered = lock(&self.remembered);
+        if clear {
+            std::mem::take(&mut *remembered).queries.into()
+        } else {
+            remembered.queries.iter().cloned().collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(sql: String) -> QueryStatistic {
+        QueryStatistic { sql, ..QueryStatistic::default() }
+    }
+
+    #[test]
+    fn the_oldest_make_room() {
+        let mut remembered = Remembered::default();
+        for number in 0..LIMIT + 10 {
+            remembered.add(query(format!("SELECT {number}")));
+        }
+        assert_eq!(remembered.queries.len(), LIMIT);
+        assert_eq!(remembered.queries[0].sql, "SELECT 10");
+    }
+
+    #[test]
+    fn long_texts_make_room_sooner() {
+        let mut remembered = Remembered::default();
+        for length in [1 << 20, LIMIT_BYTES / 2, LIMIT_BYTES / 2, LIMIT_BYTES + 1] {
+            remembered.add(query("x".repeat(length)));
+        }
+        assert_eq!(remembered.queries.len(), 1, "one that is too long is remembered alone");
+        remembered.add(query("SELECT 1".to_string()));
+        assert_eq!((remembered.queries.len(), remembered.sql_bytes), (1, 8));
     }
 }

@@ -13,7 +13,9 @@ void QueryHistory::Record(const std::string &query, int64_t latency_us) {
 	if (found == by_query.end()) {
 		entries.push_back(Entry {query, {}});
 		found = by_query.emplace(query, std::prev(entries.end())).first;
-		if (entries.size() > MAX_STATEMENTS) {
+		query_bytes += query.size();
+		while (entries.size() > MAX_STATEMENTS || (query_bytes > MAX_QUERY_BYTES && entries.size() > 1)) {
+			query_bytes -= entries.front().query.size();
 			by_query.erase(entries.front().query);
 			entries.pop_front();
 		}
@@ -28,6 +30,7 @@ void QueryHistory::Record(const std::string &query, int64_t latency_us) {
 void QueryHistory::Clear() {
 	std::lock_guard<std::mutex> guard(lock);
 	entries.clear();
+	query_bytes = 0;
 	by_query.clear();
 }
 

@@ -16,6 +16,8 @@ namespace duckherder {
 class QueryHistory {
 public:
 	static constexpr size_t MAX_STATEMENTS = 1000;
+	//! Of all statements' texts together; the last one stays in any case.
+	static constexpr size_t MAX_QUERY_BYTES = 64 << 20;
 	static constexpr size_t MAX_LATENCIES = 1000;
 
 	struct Entry {
@@ -33,6 +35,7 @@ public:
 private:
 	std::mutex lock;
 	std::list<Entry> entries;
+	size_t query_bytes = 0;
 	std::unordered_map<std::string, std::list<Entry>::iterator> by_query;
 };
 
