@@ -1,7 +1,7 @@
 //! The command line, in its three spellings.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use duckherder_proto::{DEFAULT_DRIVER_PORT, DEFAULT_WORKER_PORT};
@@ -54,6 +54,9 @@ pub struct Driver {
     /// Database file
     #[arg(long, value_name = "PATH", default_value = ":memory:")]
     pub database: String,
+    /// Directory for databases, and all else that outlives the driver; made if it is missing
+    #[arg(long, value_name = "DIR", conflicts_with = "database")]
+    pub data: Option<PathBuf>,
     #[command(flatten)]
     pub resources: Resources,
 }
@@ -161,6 +164,7 @@ impl From<DistributedServer> for Call {
             listen: host_and_port(&call.host, call.port),
             workers: call.workers,
             database: ":memory:".to_string(),
+            data: None,
             resources: Resources::default(),
         });
         Self { role, log_format: call.log_format }
@@ -218,7 +222,13 @@ mod tests {
 
     #[test]
     fn nonsense_is_a_usage_error() {
-        for line in ["duckherder", "duckherder herd", "distributed_server h port", "duckherder driver --workers -1"] {
+        for line in [
+            "duckherder",
+            "duckherder herd",
+            "distributed_server h port",
+            "duckherder driver --workers -1",
+            "duckherder driver --data d --database f",
+        ] {
             assert_eq!(parse(line).map_err(|error| error.exit_code()), Err(2), "{line}");
         }
     }

@@ -21,6 +21,7 @@ pub fn run(role: Role) -> Result<()> {
                 listen: driver.listen,
                 local_workers: driver.workers,
                 database: driver.database,
+                data: driver.data,
                 settings: driver.resources.settings(),
                 ..DriverOptions::default()
             })?;
