@@ -17,6 +17,8 @@ pub struct Call {
 pub enum Role {
     Driver(Driver),
     Worker(Worker),
+    Backup(Backup),
+    Restore(Restore),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -41,6 +43,10 @@ enum Command {
     Driver(Driver),
     /// Work for a driver
     Worker(Worker),
+    /// Have a running driver copy a database to a file, as one transaction sees it
+    Backup(Backup),
+    /// Have a running driver make a database of such a copy
+    Restore(Restore),
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]
@@ -71,6 +77,28 @@ pub struct Worker {
     pub id: String,
     #[command(flatten)]
     pub resources: Resources,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct Backup {
+    /// The database's name
+    pub database: String,
+    /// The file, at a path that the driver sees; what is there is replaced
+    pub target: String,
+    /// Where the driver listens
+    #[arg(long, value_name = "HOST:PORT", default_value_t = format!("localhost:{DEFAULT_DRIVER_PORT}"))]
+    pub driver: String,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct Restore {
+    /// The new database's name
+    pub database: String,
+    /// The file, at a path that the driver sees
+    pub source: String,
+    /// Where the driver listens
+    #[arg(long, value_name = "HOST:PORT", default_value_t = format!("localhost:{DEFAULT_DRIVER_PORT}"))]
+    pub driver: String,
 }
 
 /// What the process may use of its machine.
@@ -153,6 +181,8 @@ impl From<Duckherder> for Call {
         let role = match call.command {
             Command::Driver(driver) => Role::Driver(driver),
             Command::Worker(worker) => Role::Worker(worker),
+            Command::Backup(backup) => Role::Backup(backup),
+            Command::Restore(restore) => Role::Restore(restore),
         };
         Self { role, log_format: call.log_format }
     }
@@ -218,6 +248,14 @@ mod tests {
         };
         let settings = [("threads", "3"), ("memory_limit", "1GB"), ("temp_directory", "/big")];
         assert_eq!(worker.resources.settings(), settings.map(|(name, value)| (name.to_string(), value.to_string())));
+    }
+
+    #[test]
+    fn backups_name_database_and_file() {
+        let Ok(Role::Backup(backup)) = parse("duckherder backup sales /b/sales.duckdb") else { unreachable!("parses") };
+        assert_eq!((backup.database.as_str(), backup.target.as_str()), ("sales", "/b/sales.duckdb"));
+        assert_eq!(backup.driver, "localhost:8815");
+        assert!(matches!(parse("duckherder restore sales s.duckdb --driver h:1"), Ok(Role::Restore(_))));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use duckherder_engine::{Connection, Database};
 use duckherder_proto::actions::DatabaseEntry;
 
-use crate::directory::{Directory, size_bytes};
+use crate::directory::{Directory, remove_if_there, size_bytes};
 use crate::error::{DriverError, Result};
 use crate::remembered::Remembered;
 use crate::rows::{each, query};
@@ -41,8 +41,10 @@ pub struct Databases {
     directory: Option<Directory>,
     remembered: Remembered,
     default: String,
-    /// By lower-cased name. Held while a database comes or goes.
+    /// By lower-cased name.
     known: Mutex<BTreeMap<String, Known>>,
+    /// Held while a database comes or goes.
+    changing: Mutex<()>,
 }
 
 struct Known {
@@ -103,7 +105,14 @@ impl Databases {
                 let default = default_name(&instance)?;
                 let known = BTreeMap::from([(default.clone(), Known::new(None))]);
                 let remembered = Remembered::default();
-                Ok(Self { instance, directory: None, remembered, default, known: Mutex::new(known) })
+                Ok(Self {
+                    instance,
+                    directory: None,
+                    remembered,
+                    default,
+                    known: Mutex::new(known),
+                    changing: Mutex::default(),
+                })
             }
             Storage::Directory(path) => Self::open_directory(Directory::open(path)?, &settings),
         }
@@ -126,7 +135,14 @@ impl Databases {
         let instance = Database::open(text(&file)?, settings).map_err(|error| cannot_open(DEFAULT, &file, error))?;
         let known = BTreeMap::from([(DEFAULT.to_string(), Known::new(Some(file)))]);
         let default = DEFAULT.to_string();
-        let databases = Self { instance, directory: Some(directory), remembered, default, known: Mutex::new(known) };
+        let databases = Self {
+            instance,
+            directory: Some(directory),
+            remembered,
+            default,
+            known: Mutex::new(known),
+            changing: Mutex::default(),
+        };
         let connection = databases.instance.connect()?;
         // A database may need them.
         for name in databases.remembered.extensions() {
@@ -169,27 +185,46 @@ impl Databases {
     /// The name is none, or the driver has no directory.
     pub fn create(&self, name: &str) -> Result<()> {
         let name = normal(name);
+        let _changing = lock(&self.changing);
+        if lock(&self.known).contains_key(&name) { Ok(()) } else { self.add(&name, |_| Ok(())) }
+    }
+
+    /// Makes a database of the file that `make` puts into place, at once.
+    ///
+    /// # Errors
+    /// There is one of that name, as for [`create`](Self::create), what `make` says, or the file is no database's.
+    pub fn adopt(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let name = normal(name);
+        let _changing = lock(&self.changing);
         if lock(&self.known).contains_key(&name) {
-            return Ok(());
+            return Err(DriverError::Database(format!(
+                "the driver has a database \"{name}\" already: drop it first, or take another name"
+            )));
         }
-        let Some(directory) = &self.directory else { return Err(no_directory(&name)) };
-        check_name(&name)?;
+        self.add(&name, make)
+    }
+
+    /// With `changing` held, and no database of the name.
+    fn add(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let Some(directory) = &self.directory else { return Err(no_directory(name)) };
+        check_name(name)?;
         let connection = self.instance.connect()?;
-        check_schemas(&connection, &name)?;
-        self.attach(&connection, &name, directory.database_file(&name))?;
+        check_schemas(&connection, name)?;
+        let file = directory.database_file(name);
+        make(&file)?;
+        if let Err(error) = self.attach(&connection, name, file.clone()) {
+            // It was no database; what is at fault is known already.
+            let _ = remove_if_there(&file);
+            return Err(error);
+        }
         directory.sync()
     }
 
     /// Opens the database's file, new or old.
     fn attach(&self, connection: &Connection, name: &str, file: PathBuf) -> Result<()> {
-        let mut known = lock(&self.known);
-        // Somebody else may have been first.
-        if known.contains_key(name) {
-            return Ok(());
-        }
         let sql = format!("ATTACH {} AS {}", quote_text(text(&file)?), quote_identifier(name));
         connection.execute(&sql).map_err(|error| cannot_open(name, &file, error))?;
-        known.insert(name.to_string(), Known::new(Some(file)));
+        lock(&self.known).insert(name.to_string(), Known::new(Some(file)));
         Ok(())
     }
 
@@ -199,6 +234,8 @@ impl Databases {
     /// It is the default one, there is none, or sessions work in it.
     pub fn remove(&self, name: &str) -> Result<()> {
         let name = normal(name);
+        let _changing = lock(&self.changing);
+        // Until it is gone: nobody may begin to use it.
         let mut known = lock(&self.known);
         let Some(found) = known.get(&name) else { return Err(self.no_database(name, &known)) };
         let (Some(directory), Some(file)) = (&self.directory, &found.file) else { return Err(no_directory(&name)) };

@@ -75,7 +75,7 @@ impl Directory {
     pub fn remove(&self, file: &Path) -> Result<()> {
         let dropped = with_suffix(file, DROPPED);
         fs::rename(file, &dropped).map_err(failed("remove", file))?;
-        remove_if_there(&with_suffix(file, LOG))?;
+        remove_if_there(&log_of(file))?;
         remove_if_there(&dropped)?;
         self.sync()
     }
@@ -163,7 +163,12 @@ pub fn remove_if_there(path: &Path) -> Result<()> {
 /// Bytes of a database's file and its log.
 pub fn size_bytes(file: &Path) -> u64 {
     let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
-    size(file) + size(&with_suffix(file, LOG))
+    size(file) + size(&log_of(file))
+}
+
+/// Where DuckDB writes what is not in a database's file yet.
+pub fn log_of(file: &Path) -> PathBuf {
+    with_suffix(file, LOG)
 }
 
 /// `file` with something after its name.

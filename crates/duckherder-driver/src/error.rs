@@ -56,6 +56,8 @@ pub enum DriverError {
     RowsLost { sent: u64, received: u64 },
     #[error("worker '{id}' at {location} does not answer: {reason}")]
     WorkerSilent { id: String, location: String, reason: String },
+    #[error("cannot work with what is at {address}: {reason}")]
+    Unreachable { address: String, reason: String },
     #[error("cannot use the temporary file for rows that a client has not read yet: {0}")]
     Spool(#[source] std::io::Error),
     #[error("cannot encode rows as Arrow: {0}")]
@@ -69,7 +71,11 @@ impl DriverError {
     pub fn detail(&self) -> ErrorDetail {
         let exception_type = match self {
             Self::Engine(error) => return ErrorDetail::new(error.exception_type.clone(), error.message.clone()),
-            Self::Listen { .. } | Self::Runtime(_) | Self::Spool(_) | Self::WorkerSilent { .. } => "IO",
+            Self::Listen { .. }
+            | Self::Runtime(_)
+            | Self::Spool(_)
+            | Self::WorkerSilent { .. }
+            | Self::Unreachable { .. } => "IO",
             Self::CutStream { .. } | Self::RowsLost { .. } => "IO",
             Self::TooManySessions { .. } | Self::TooManyStatements { .. } => "Out of Memory",
             Self::UnknownStatement(_) | Self::Invalid(_) | Self::SessionClosed => "Invalid Input",

@@ -15,8 +15,10 @@
 // tonic's `Status` is what its service traits return; boxing it would only move the cost.
 #![allow(clippy::result_large_err)]
 
+mod backup;
 mod catalog;
 pub mod cluster;
+pub mod command;
 mod databases;
 mod directory;
 pub mod distribute;

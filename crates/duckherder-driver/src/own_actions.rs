@@ -9,9 +9,9 @@ use arrow_flight::{
 use duckherder_planner::Graph;
 use duckherder_proto::SESSION_HEADER;
 use duckherder_proto::actions::{
-    CloseStatement, CountWorkers, DatabaseList, DescribeCatalog, DrawStatement, Drawing, DropDatabase, Empty,
-    EndSession, EndTransaction, InterruptSession, ListDatabases, ListStatistics, LoadExtension, OpenDatabase,
-    QueryStatistics, RegisterWorker, RunProgress, WatchRun, WorkerCount,
+    BackUpDatabase, CloseStatement, CountWorkers, DatabaseList, DescribeCatalog, DrawStatement, Drawing, DropDatabase,
+    Empty, EndSession, EndTransaction, InterruptSession, ListDatabases, ListStatistics, LoadExtension, OpenDatabase,
+    QueryStatistics, RegisterWorker, RestoreDatabase, RunProgress, WatchRun, WorkerCount,
 };
 use duckherder_proto::any::Command;
 use duckherder_proto::hello::Hello;
@@ -20,6 +20,7 @@ use prost::Message;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
+use crate::backup;
 use crate::catalog;
 use crate::error::{DriverError, Result};
 use crate::flight_sql;
@@ -46,6 +47,8 @@ pub fn list() -> Vec<ActionType> {
         (Hello::TYPE_URL, "Says which version speaks"),
         (OpenDatabase::TYPE_URL, "Makes sure that a database is there"),
         (DropDatabase::TYPE_URL, "Drops a database"),
+        (BackUpDatabase::TYPE_URL, "Copies a database to a file"),
+        (RestoreDatabase::TYPE_URL, "Makes a database of such a copy"),
         (ListDatabases::TYPE_URL, "Lists the databases"),
         (RegisterWorker::TYPE_URL, "Adds a worker in another process"),
         (CountWorkers::TYPE_URL, "Counts the workers"),
@@ -145,6 +148,12 @@ async fn own(driver: &Arc<Shared>, metadata: &MetadataMap, any: &Any) -> Result<
     } else if let Some(DropDatabase { name }) = decode(any)? {
         let databases = Arc::clone(&driver.databases);
         blocking(move || databases.remove(&name)).await?;
+    } else if let Some(BackUpDatabase { name, target }) = decode(any)? {
+        let databases = Arc::clone(&driver.databases);
+        blocking(move || backup::back_up(&databases, &name, &target)).await?;
+    } else if let Some(RestoreDatabase { name, source }) = decode(any)? {
+        let databases = Arc::clone(&driver.databases);
+        blocking(move || backup::restore(&databases, &name, &source)).await?;
     } else if let Some(ListDatabases {}) = decode(any)? {
         return Ok(Some(DatabaseList { databases: driver.databases.list() }.pack()));
     } else if let Some(CountWorkers {}) = decode(any)? {

@@ -197,6 +197,26 @@ pub struct DropDatabase {
     pub name: String,
 }
 
+/// Writes a copy of a database to a file: [`Empty`], once it is there.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct BackUpDatabase {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// A path at the driver, or `file://` and a path.
+    #[prost(string, tag = "2")]
+    pub target: String,
+}
+
+/// Makes a database of such a copy: [`Empty`], once it is there.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RestoreDatabase {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// As in [`BackUpDatabase`].
+    #[prost(string, tag = "2")]
+    pub source: String,
+}
+
 /// [`DatabaseList`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ListDatabases {}
@@ -299,6 +319,8 @@ command!(
     LoadExtension,
     OpenDatabase,
     DropDatabase,
+    BackUpDatabase,
+    RestoreDatabase,
     ListDatabases,
     DatabaseList,
     SeeFiles,
