@@ -21,9 +21,10 @@ def loaded(database: str = ":memory:", **config) -> duckdb.DuckDBPyConnection:
     return con
 
 
-def attach(con: duckdb.DuckDBPyConnection, server, alias: str = "dh") -> None:
-    """Attaches a driver (anything with a `port`) under `alias`."""
-    con.execute(f"ATTACH '' AS {alias} (TYPE duckherder, server_host '127.0.0.1', server_port {server.port})")
+def attach(con: duckdb.DuckDBPyConnection, server, alias: str = "dh", database: str | None = None) -> None:
+    """Attaches a driver (anything with a `port`) under `alias`; a `database` of its is made if it is missing."""
+    options = f", database {quote(database)}, create_if_missing true" if database else ""
+    con.execute(f"ATTACH '' AS {alias} (TYPE duckherder, server_host '127.0.0.1', server_port {server.port}{options})")
 
 
 @contextmanager

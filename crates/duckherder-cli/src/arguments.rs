@@ -1,7 +1,7 @@
 //! The command line, in its three spellings.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use duckherder_proto::{DEFAULT_DRIVER_PORT, DEFAULT_WORKER_PORT};
@@ -17,6 +17,8 @@ pub struct Call {
 pub enum Role {
     Driver(Driver),
     Worker(Worker),
+    Backup(Backup),
+    Restore(Restore),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -41,6 +43,10 @@ enum Command {
     Driver(Driver),
     /// Work for a driver
     Worker(Worker),
+    /// Have a running driver copy a database to a file, as one transaction sees it
+    Backup(Backup),
+    /// Have a running driver make a database of such a copy
+    Restore(Restore),
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]
@@ -54,6 +60,9 @@ pub struct Driver {
     /// Database file
     #[arg(long, value_name = "PATH", default_value = ":memory:")]
     pub database: String,
+    /// Directory for databases, and all else that outlives the driver; made if it is missing
+    #[arg(long, value_name = "DIR", conflicts_with = "database")]
+    pub data: Option<PathBuf>,
     #[command(flatten)]
     pub resources: Resources,
 }
@@ -68,6 +77,28 @@ pub struct Worker {
     pub id: String,
     #[command(flatten)]
     pub resources: Resources,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct Backup {
+    /// The database's name
+    pub database: String,
+    /// The file, at a path that the driver sees; what is there is replaced
+    pub target: String,
+    /// Where the driver listens
+    #[arg(long, value_name = "HOST:PORT", default_value_t = format!("localhost:{DEFAULT_DRIVER_PORT}"))]
+    pub driver: String,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct Restore {
+    /// The new database's name
+    pub database: String,
+    /// The file, at a path that the driver sees
+    pub source: String,
+    /// Where the driver listens
+    #[arg(long, value_name = "HOST:PORT", default_value_t = format!("localhost:{DEFAULT_DRIVER_PORT}"))]
+    pub driver: String,
 }
 
 /// What the process may use of its machine.
@@ -150,6 +181,8 @@ impl From<Duckherder> for Call {
         let role = match call.command {
             Command::Driver(driver) => Role::Driver(driver),
             Command::Worker(worker) => Role::Worker(worker),
+            Command::Backup(backup) => Role::Backup(backup),
+            Command::Restore(restore) => Role::Restore(restore),
         };
         Self { role, log_format: call.log_format }
     }
@@ -161,6 +194,7 @@ impl From<DistributedServer> for Call {
             listen: host_and_port(&call.host, call.port),
             workers: call.workers,
             database: ":memory:".to_string(),
+            data: None,
             resources: Resources::default(),
         });
         Self { role, log_format: call.log_format }
@@ -217,8 +251,22 @@ mod tests {
     }
 
     #[test]
+    fn backups_name_database_and_file() {
+        let Ok(Role::Backup(backup)) = parse("duckherder backup sales /b/sales.duckdb") else { unreachable!("parses") };
+        assert_eq!((backup.database.as_str(), backup.target.as_str()), ("sales", "/b/sales.duckdb"));
+        assert_eq!(backup.driver, "localhost:8815");
+        assert!(matches!(parse("duckherder restore sales s.duckdb --driver h:1"), Ok(Role::Restore(_))));
+    }
+
+    #[test]
     fn nonsense_is_a_usage_error() {
-        for line in ["duckherder", "duckherder herd", "distributed_server h port", "duckherder driver --workers -1"] {
+        for line in [
+            "duckherder",
+            "duckherder herd",
+            "distributed_server h port",
+            "duckherder driver --workers -1",
+            "duckherder driver --data d --database f",
+        ] {
             assert_eq!(parse(line).map_err(|error| error.exit_code()), Err(2), "{line}");
         }
     }

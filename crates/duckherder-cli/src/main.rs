@@ -1,4 +1,4 @@
-//! The one binary: `duckherder driver`, `duckherder worker`; called `distributed_server` or `distributed_worker` it
+//! The one binary: `duckherder driver`, `duckherder worker`, and what a running driver is told to do; called `distributed_server` or `distributed_worker` it
 //! is just one of them.
 //!
 //! Exit codes: 0 stopped as asked, 1 could not run, 2 called wrongly.

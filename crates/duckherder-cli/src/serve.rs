@@ -1,26 +1,29 @@
-//! Running a role until the process is told to stop.
+//! Running a role until it is done, or the process is told to stop.
 
 use std::io::Write;
 use std::net::SocketAddr;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use duckherder_driver::command::tell;
 use duckherder_driver::{Driver, DriverOptions};
+use duckherder_proto::actions::{BackUpDatabase, RestoreDatabase};
 use duckherder_worker::{Worker, WorkerOptions};
 
-use crate::arguments::Role;
+use crate::arguments::{Backup, Restore, Role};
 
-/// Serves until SIGINT or SIGTERM. Once it listens it says so on standard output: `listening on HOST:PORT`.
+/// A server runs until SIGINT or SIGTERM. Once it listens it says so on standard output: `listening on HOST:PORT`.
 ///
 /// # Errors
-/// The role can't start.
+/// The role can't start, or what a driver says.
 pub fn run(role: Role) -> Result<()> {
-    let signals = Signals::catch()?;
     match role {
         Role::Driver(driver) => {
+            let signals = Signals::catch()?;
             let driver = Driver::start(DriverOptions {
                 listen: driver.listen,
                 local_workers: driver.workers,
                 database: driver.database,
+                data: driver.data,
                 settings: driver.resources.settings(),
                 ..DriverOptions::default()
             })?;
@@ -29,6 +32,7 @@ pub fn run(role: Role) -> Result<()> {
             driver.stop();
         }
         Role::Worker(worker) => {
+            let signals = Signals::catch()?;
             let worker = Worker::start(WorkerOptions {
                 listen: worker.listen,
                 id: worker.id,
@@ -38,8 +42,23 @@ pub fn run(role: Role) -> Result<()> {
             signals.wait();
             worker.stop();
         }
+        Role::Backup(Backup { database, target, driver }) => {
+            tell(&driver, &BackUpDatabase { name: database, target: from_here(&target)? })?;
+        }
+        Role::Restore(Restore { database, source, driver }) => {
+            tell(&driver, &RestoreDatabase { name: database, source: from_here(&source)? })?;
+        }
     }
     Ok(())
+}
+
+/// A path as it is meant here; the driver may have another working directory.
+fn from_here(place: &str) -> Result<String> {
+    if place.contains("://") {
+        return Ok(place.to_string());
+    }
+    let path = std::path::absolute(place).with_context(|| format!("{place} is no path"))?;
+    path.into_os_string().into_string().map_err(|path| anyhow!("{} is no text", path.display()))
 }
 
 fn announce(address: SocketAddr) -> Result<()> {

@@ -12,6 +12,7 @@ use duckherder_planner::Capacity;
 use duckherder_proto::MAX_MESSAGE_BYTES;
 use duckherder_proto::actions::{LoadExtension, SeeFiles, SeenFiles};
 use duckherder_proto::any::Command;
+use duckherder_proto::hello::Hello;
 use futures::TryStreamExt;
 use prost::Message;
 use tonic::transport::{Channel, Endpoint};
@@ -131,8 +132,13 @@ impl Cluster {
         for worker in self.remote_workers() {
             load_on_worker(&worker, name).await?;
         }
-        lock(&self.state).extensions.insert(name.to_string());
+        self.needs_extension(name);
         Ok(())
+    }
+
+    /// The driver has loaded an extension: workers that join get it, too.
+    pub fn needs_extension(&self, name: &str) {
+        lock(&self.state).extensions.insert(name.to_string());
     }
 }
 
@@ -166,20 +172,33 @@ async fn connect(id: &str, location: &str) -> Result<Channel> {
 
 /// Makes sure that what answers there is a worker that knows our messages; its threads.
 async fn greet(worker: &RemoteWorker) -> Result<u64> {
-    let action = Action::new(SeeFiles::TYPE_URL, SeeFiles::default().pack());
-    let answered = act(worker, action, CONNECT_TIMEOUT).await;
-    let answers = answered.map_err(|status| match status.code() {
-        Code::InvalidArgument | Code::Unimplemented | Code::NotFound => DriverError::Invalid(format!(
-            "worker '{}': what answers at {} is no worker of this driver's version ({}); run the same build of both",
-            worker.id,
-            worker.location,
-            status.message()
-        )),
+    let own = Hello::from("driver");
+    let no_worker = |reason: String| {
+        DriverError::Invalid(format!(
+            "worker '{}': what answers at {} is no worker of this driver's version: {reason}",
+            worker.id, worker.location
+        ))
+    };
+    let answered: Option<Hello> = ask(worker, &own).await.map_err(|status| match status.code() {
+        Code::InvalidArgument | Code::Unimplemented | Code::NotFound => no_worker(own.not_understood("worker")),
         _ => worker.silent(status.message().to_string()),
     })?;
-    let seen = answers.first().and_then(|answer| Any::decode(answer.body.clone()).ok());
-    let seen = seen.and_then(|any| SeenFiles::from_any(&any).ok().flatten());
-    Ok(seen.map_or(0, |seen| seen.threads))
+    let hello = answered.ok_or_else(|| no_worker(own.not_understood("worker")))?;
+    hello.check(&own, "worker").map_err(no_worker)?;
+    let seen = ask(worker, &SeeFiles::default()).await.map_err(|status| worker.silent(status.message().to_string()))?;
+    Ok(seen.map_or(0, |seen: SeenFiles| seen.threads))
+}
+
+/// The worker's answer to a short question, if it is the one expected.
+async fn ask<A: Command>(worker: &RemoteWorker, question: &impl Command) -> std::result::Result<Option<A>, Status> {
+    let action = Action::new(type_of(question), question.pack());
+    let answers = act(worker, action, CONNECT_TIMEOUT).await?;
+    let any = answers.first().and_then(|answer| Any::decode(answer.body.clone()).ok());
+    Ok(any.and_then(|any| A::from_any(&any).ok().flatten()))
+}
+
+fn type_of<M: Command>(_: &M) -> &'static str {
+    M::TYPE_URL
 }
 
 async fn load_on_worker(worker: &RemoteWorker, name: &str) -> Result<()> {

@@ -35,12 +35,29 @@ pub enum DriverError {
     Invalid(String),
     #[error("{0}")]
     NotFound(String),
+    /// A database that the driver does not have.
+    #[error("{0}")]
+    NoDatabase(String),
+    /// A database can't be made or dropped.
+    #[error("{0}")]
+    Database(String),
+    #[error(
+        "{} is in use by another driver (process {process}): stop that one, or use another directory", .path.display()
+    )]
+    DirectoryInUse { path: std::path::PathBuf, process: String },
+    /// What the driver finds in its directory is not what it can work with.
+    #[error("{0}")]
+    Storage(String),
+    #[error("cannot {what} {}: {source}", .path.display())]
+    File { what: &'static str, path: std::path::PathBuf, source: std::io::Error },
     #[error("the stream of rows was cut after {rows} rows: {reason}")]
     CutStream { rows: u64, reason: String },
     #[error("the client sent {sent} rows but {received} arrived")]
     RowsLost { sent: u64, received: u64 },
     #[error("worker '{id}' at {location} does not answer: {reason}")]
     WorkerSilent { id: String, location: String, reason: String },
+    #[error("cannot work with what is at {address}: {reason}")]
+    Unreachable { address: String, reason: String },
     #[error("cannot use the temporary file for rows that a client has not read yet: {0}")]
     Spool(#[source] std::io::Error),
     #[error("cannot encode rows as Arrow: {0}")]
@@ -54,11 +71,17 @@ impl DriverError {
     pub fn detail(&self) -> ErrorDetail {
         let exception_type = match self {
             Self::Engine(error) => return ErrorDetail::new(error.exception_type.clone(), error.message.clone()),
-            Self::Listen { .. } | Self::Runtime(_) | Self::Spool(_) | Self::WorkerSilent { .. } => "IO",
+            Self::Listen { .. }
+            | Self::Runtime(_)
+            | Self::Spool(_)
+            | Self::WorkerSilent { .. }
+            | Self::Unreachable { .. } => "IO",
             Self::CutStream { .. } | Self::RowsLost { .. } => "IO",
             Self::TooManySessions { .. } | Self::TooManyStatements { .. } => "Out of Memory",
             Self::UnknownStatement(_) | Self::Invalid(_) | Self::SessionClosed => "Invalid Input",
-            Self::NotFound(_) => "Catalog",
+            Self::NotFound(_) | Self::NoDatabase(_) => "Catalog",
+            Self::Database(_) => "Binder",
+            Self::DirectoryInUse { .. } | Self::Storage(_) | Self::File { .. } => "IO",
             Self::TransactionLost | Self::NoTransaction | Self::TransactionOpen => "TransactionContext",
             Self::Arrow(_) | Self::Task(_) => "INTERNAL",
         };

@@ -10,13 +10,17 @@
 //!                                       rows to the client        rows from the client
 //! ```
 //!
-//! [`Driver::start`] is the way in; the scheduler joins in through [`distribute::Distributor`].
+//! `databases` has what outlives the process. [`Driver::start`] is the way in; the scheduler joins in through [`distribute::Distributor`].
 
 // tonic's `Status` is what its service traits return; boxing it would only move the cost.
 #![allow(clippy::result_large_err)]
 
+mod backup;
 mod catalog;
 pub mod cluster;
+pub mod command;
+mod databases;
+mod directory;
 pub mod distribute;
 mod error;
 mod execute;
@@ -25,6 +29,8 @@ mod ingest;
 mod outlet;
 mod own;
 mod own_actions;
+mod rejoin;
+mod remembered;
 mod rows;
 pub mod scheduler;
 mod server;

@@ -28,11 +28,8 @@ pub fn decode<T: Command>(any: &Any) -> Result<Option<T>> {
 }
 
 fn unknown(any: &Any, place: &str) -> Status {
-    duckherder_proto::error::ErrorDetail::new(
-        "Not implemented",
-        format!("this driver knows no command '{}' in {place}", any.type_url),
-    )
-    .into_status()
+    let problem = duckherder_proto::any::unknown(&any.type_url, "driver");
+    duckherder_proto::error::ErrorDetail::new("Not implemented", format!("{place}: {problem}")).into_status()
 }
 
 /// The session of a call that belongs to one, in the transaction that the call counts on.

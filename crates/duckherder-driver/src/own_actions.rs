@@ -9,23 +9,25 @@ use arrow_flight::{
 use duckherder_planner::Graph;
 use duckherder_proto::SESSION_HEADER;
 use duckherder_proto::actions::{
-    CloseStatement, CountWorkers, DescribeCatalog, DrawStatement, Drawing, Empty, EndSession, EndTransaction,
-    InterruptSession, ListStatistics, LoadExtension, QueryStatistics, RegisterWorker, RunProgress, WatchRun,
-    WorkerCount,
+    BackUpDatabase, CloseStatement, CountWorkers, DatabaseList, DescribeCatalog, DrawStatement, Drawing, DropDatabase,
+    Empty, EndSession, EndTransaction, InterruptSession, ListDatabases, ListStatistics, LoadExtension, OpenDatabase,
+    QueryStatistics, RegisterWorker, RestoreDatabase, RunProgress, WatchRun, WorkerCount,
 };
 use duckherder_proto::any::Command;
+use duckherder_proto::hello::Hello;
 use duckherder_proto::statement::PrepareStatement;
 use prost::Message;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
+use crate::backup;
 use crate::catalog;
 use crate::error::{DriverError, Result};
 use crate::flight_sql;
 use crate::own::{decode, session};
 use crate::rows;
 use crate::service::Shared;
-use crate::session::SessionCore;
+use crate::session::{SessionCore, blocking};
 
 /// Flight's own action to cancel what `GetFlightInfo` announced.
 const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
@@ -42,6 +44,12 @@ pub fn list() -> Vec<ActionType> {
         (WatchRun::TYPE_URL, "Says how far the session's statement is"),
         (DrawStatement::TYPE_URL, "Draws how a statement would be run, as a Mermaid flowchart"),
         (DescribeCatalog::TYPE_URL, "Describes schemas, tables, views and more as the session sees them"),
+        (Hello::TYPE_URL, "Says which version speaks"),
+        (OpenDatabase::TYPE_URL, "Makes sure that a database is there"),
+        (DropDatabase::TYPE_URL, "Drops a database"),
+        (BackUpDatabase::TYPE_URL, "Copies a database to a file"),
+        (RestoreDatabase::TYPE_URL, "Makes a database of such a copy"),
+        (ListDatabases::TYPE_URL, "Lists the databases"),
         (RegisterWorker::TYPE_URL, "Adds a worker in another process"),
         (CountWorkers::TYPE_URL, "Counts the workers"),
         (LoadExtension::TYPE_URL, "Loads a DuckDB extension on driver and workers"),
@@ -83,7 +91,7 @@ pub async fn run(driver: &Arc<Shared>, request: Request<Action>) -> Result<Vec<A
         Some(answer) => Ok(vec![ActionResult::new(answer)]),
         None => Err(duckherder_proto::error::ErrorDetail::new(
             "Not implemented",
-            format!("this driver knows no action '{}'", action.r#type),
+            duckherder_proto::any::unknown(&action.r#type, "driver"),
         )
         .into_status()),
     }
@@ -126,7 +134,28 @@ async fn own(driver: &Arc<Shared>, metadata: &MetadataMap, any: &Any) -> Result<
         return Ok(Some(Drawing { mermaid: session.run(move |core| draw(core, statement)).await? }.pack()));
     } else if let Some(RegisterWorker { worker_id, location }) = decode(any)? {
         driver.cluster.register(&worker_id, &location).await?;
+        let databases = Arc::clone(&driver.databases);
+        blocking(move || databases.remembered().worker(&worker_id, &location)).await?;
         driver.sessions.workers_changed();
+    } else if decode::<Hello>(any)?.is_some() {
+        return Ok(Some(Hello::from("driver").pack()));
+    } else if let Some(OpenDatabase { name, create_if_missing }) = decode(any)? {
+        let databases = Arc::clone(&driver.databases);
+        blocking(
+            move || if create_if_missing { databases.create(&name) } else { databases.enter(Some(&name)).map(drop) },
+        )
+        .await?;
+    } else if let Some(DropDatabase { name }) = decode(any)? {
+        let databases = Arc::clone(&driver.databases);
+        blocking(move || databases.remove(&name)).await?;
+    } else if let Some(BackUpDatabase { name, target }) = decode(any)? {
+        let databases = Arc::clone(&driver.databases);
+        blocking(move || backup::back_up(&databases, &name, &target)).await?;
+    } else if let Some(RestoreDatabase { name, source }) = decode(any)? {
+        let databases = Arc::clone(&driver.databases);
+        blocking(move || backup::restore(&databases, &name, &source)).await?;
+    } else if let Some(ListDatabases {}) = decode(any)? {
+        return Ok(Some(DatabaseList { databases: driver.databases.list() }.pack()));
     } else if let Some(CountWorkers {}) = decode(any)? {
         return Ok(Some(WorkerCount { workers: driver.cluster.count() as u64 }.pack()));
     } else if let Some(LoadExtension { name }) = decode(any)? {
@@ -158,13 +187,10 @@ async fn load_extension(driver: &Shared, name: String) -> Result<()> {
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
         return Err(DriverError::Invalid(format!("'{name}' is not the name of an extension")));
     }
-    let session = driver.sessions.open_own().await?;
-    let loaded = {
-        let name = name.clone();
-        session.run(move |core| Ok(core.connection.load_extension(&name)?))
-    }
-    .await;
-    driver.sessions.end(&session.id).await?;
-    loaded?;
-    driver.cluster.load_extension(&name).await
+    let databases = Arc::clone(&driver.databases);
+    let loaded = name.clone();
+    blocking(move || Ok(databases.instance().connect()?.load_extension(&loaded)?)).await?;
+    driver.cluster.load_extension(&name).await?;
+    let databases = Arc::clone(&driver.databases);
+    blocking(move || databases.remembered().extension(&name)).await
 }

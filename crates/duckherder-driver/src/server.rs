@@ -1,6 +1,7 @@
 //! Starting and stopping a driver: its database, its threads, its port.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -13,8 +14,10 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use crate::cluster::Cluster;
+use crate::databases::{Databases, Storage};
 use crate::distribute::DistributorFactory;
 use crate::error::{DriverError, Result};
+use crate::rejoin::rejoin;
 use crate::scheduler::Scheduler;
 use crate::service::{DriverService, Shared};
 use crate::sessions::{SessionLimits, Sessions};
@@ -32,6 +35,8 @@ pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const BLOCKING_THREADS: usize = 4096;
 /// How long running calls may take to end when the driver stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
+/// How long a driver that starts waits for workers that it knew before.
+const WORKERS_GRACE: Duration = Duration::from_secs(6);
 /// How often idle sessions are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(10);
 
@@ -41,8 +46,10 @@ pub struct DriverOptions {
     pub listen: String,
     /// Workers in the driver's process.
     pub local_workers: usize,
-    /// A database file, or `:memory:`.
+    /// A database file, or `:memory:`, of a driver with one database.
     pub database: String,
+    /// A directory for databases, and all else that outlives the driver, instead.
+    pub data: Option<PathBuf>,
     /// DuckDB settings of the database, for example `("threads", "4")`.
     pub settings: Vec<(String, String)>,
     pub limits: SessionLimits,
@@ -56,6 +63,7 @@ impl Default for DriverOptions {
             listen: format!("0.0.0.0:{}", duckherder_proto::DEFAULT_DRIVER_PORT),
             local_workers: 0,
             database: ":memory:".to_string(),
+            data: None,
             settings: Vec::new(),
             limits: SessionLimits::default(),
             distributor: Some(Scheduler::factory()),
@@ -66,7 +74,6 @@ impl Default for DriverOptions {
 /// A running driver. Dropping it stops it.
 pub struct Driver {
     address: SocketAddr,
-    database: Database,
     shared: Arc<Shared>,
     runtime: Mutex<Option<Running>>,
 }
@@ -86,14 +93,17 @@ impl Driver {
     pub fn start(options: DriverOptions) -> Result<Self> {
         let listener = listen(&options.listen)?;
         let address = listener.local_addr().map_err(DriverError::Runtime)?;
-        let settings: Vec<(&str, &str)> =
-            options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let database = Database::open(&options.database, &settings)?;
+        let storage = match &options.data {
+            Some(directory) => Storage::Directory(directory),
+            None => Storage::Alone(&options.database),
+        };
+        let databases = Arc::new(Databases::open(storage, &options.settings)?);
         let cluster = Arc::new(Cluster::new(options.local_workers));
-        let distributor = options.distributor.map(|make| make(&database, &cluster, address)).transpose()?;
-        let sessions = Sessions::new(database.clone(), distributor.clone(), options.limits);
+        let distributor = options.distributor.map(|make| make(databases.instance(), &cluster, address)).transpose()?;
+        let sessions = Sessions::new(Arc::clone(&databases), distributor.clone(), options.limits);
         let shared = Arc::new(Shared {
             sessions: Arc::new(sessions),
+            databases,
             cluster,
             statistics: Arc::new(Statistics::default()),
             distributor,
@@ -112,10 +122,12 @@ impl Driver {
             TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEP_ALIVE_INTERVAL))
         };
         runtime.spawn(expire_sessions(Arc::downgrade(&shared)));
+        call_workers_back(&shared, &runtime);
         runtime.spawn(serve(incoming, Arc::clone(&shared), stop_asked, tell_stopped));
-        tracing::info!(%address, database = options.database, local_workers = options.local_workers, "driver listens");
+        let database = options.data.map_or(options.database, |directory| directory.display().to_string());
+        tracing::info!(%address, database, local_workers = options.local_workers, "driver listens");
         let runtime = Mutex::new(Some(Running { runtime, stop, stopped }));
-        Ok(Self { address, database, shared, runtime })
+        Ok(Self { address, shared, runtime })
     }
 
     /// Where the driver listens.
@@ -123,9 +135,9 @@ impl Driver {
         self.address
     }
 
-    /// The driver's database.
+    /// The driver's DuckDB, with all its databases.
     pub fn database(&self) -> &Database {
-        &self.database
+        self.shared.databases.instance()
     }
 
     /// The driver's workers.
@@ -152,6 +164,22 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Has the workers of the driver's last life join, as far as they answer soon.
+fn call_workers_back(shared: &Arc<Shared>, runtime: &Runtime) {
+    let remembered = shared.databases.remembered();
+    for name in remembered.extensions() {
+        shared.cluster.needs_extension(&name);
+    }
+    let known = remembered.workers();
+    if known.is_empty() {
+        return;
+    }
+    let (tell_tried, tried) = mpsc::channel();
+    runtime.spawn(rejoin(Arc::downgrade(shared), known, tell_tried));
+    // A worker that is gone must not keep the driver from its clients.
+    let _ = tried.recv_timeout(WORKERS_GRACE);
 }
 
 /// Waits until the threads have let go of the database: a process must not exit while one still closes it.

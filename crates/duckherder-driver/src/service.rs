@@ -23,6 +23,7 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 
 use crate::cluster::Cluster;
+use crate::databases::Databases;
 use crate::distribute::Distributor;
 use crate::error::{DriverError, Result};
 use crate::flight_sql;
@@ -33,6 +34,7 @@ use crate::{own, own_actions};
 /// What all calls share.
 pub struct Shared {
     pub sessions: Arc<Sessions>,
+    pub databases: Arc<Databases>,
     pub cluster: Arc<Cluster>,
     pub statistics: Arc<Statistics>,
     pub distributor: Option<Arc<dyn Distributor>>,
@@ -210,9 +212,9 @@ impl FlightSqlService for DriverService {
     async fn do_action_begin_transaction(
         &self,
         _query: ActionBeginTransactionRequest,
-        _request: Request<Action>,
+        request: Request<Action>,
     ) -> Result<ActionBeginTransactionResult, Status> {
-        Ok(flight_sql::transaction::begin(&self.0).await?)
+        Ok(flight_sql::transaction::begin(&self.0, request.metadata()).await?)
     }
 
     async fn do_action_end_transaction(

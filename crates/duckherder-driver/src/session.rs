@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
-use duckherder_engine::{Connection, Database, Statement};
+use duckherder_engine::{Connection, Statement};
 use duckherder_proto::statement::Setting;
 use duckherder_proto::transaction::TransactionMark;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
+use crate::databases::DatabaseUse;
 use crate::distribute::{Distributor, SessionDistributor, TasksWatch};
 use crate::error::{DriverError, Result};
 use crate::outlet::Outlet;
@@ -30,6 +31,9 @@ const STREAM_BUFFER: &str = "SET SESSION streaming_buffer_size = '16MB'";
 /// The client's own transaction decides which errors end it.
 const LENIENT_TRANSACTIONS: &str =
     "SET SESSION default_transaction_invalidation_policy = 'SYNTACTIC_ERRORS_DO_NOT_INVALIDATE'";
+
+/// The setting that names the schema of what has none.
+const SCHEMA: &str = "schema";
 
 /// Who a session lives and dies with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +70,7 @@ pub struct Session {
 /// What belongs to the holder of the session's lock.
 pub struct SessionCore {
     pub connection: Connection,
+    database: DatabaseUse,
     /// As in [`Session`].
     run: Arc<AtomicU64>,
     pub distributor: Option<Box<dyn SessionDistributor>>,
@@ -91,7 +96,12 @@ impl Session {
     ///
     /// # Errors
     /// DuckDB refuses the connection.
-    pub fn open(id: String, owner: Owner, database: &Database, distributor: Option<&dyn Distributor>) -> Result<Self> {
+    pub fn open(
+        id: String,
+        owner: Owner,
+        database: DatabaseUse,
+        distributor: Option<&dyn Distributor>,
+    ) -> Result<Self> {
         let connection = database.connect()?;
         connection.execute(STREAM_BUFFER)?;
         if owner == Owner::Client {
@@ -106,6 +116,7 @@ impl Session {
         let run = Arc::new(AtomicU64::new(0));
         let core = SessionCore {
             connection,
+            database,
             run: Arc::clone(&run),
             distributor,
             statements: HashMap::new(),
@@ -316,7 +327,8 @@ impl SessionCore {
             let name_sql = quote_identifier(name);
             match value {
                 Some(value) => {
-                    let sql = format!("SET SESSION {name_sql} = {}", quote_text(value));
+                    let value = if name == SCHEMA { self.schema_here(value) } else { value.clone() };
+                    let sql = format!("SET SESSION {name_sql} = {}", quote_text(&value));
                     self.connection.execute(&sql)?;
                 }
                 None => self.connection.execute(&format!("RESET SESSION {name_sql}"))?,
@@ -324,6 +336,11 @@ impl SessionCore {
             self.settings.insert(name.clone(), value.clone());
         }
         Ok(())
+    }
+
+    /// A schema of the session's database, as a setting: its name alone may be another database's.
+    fn schema_here(&self, schema: &str) -> String {
+        format!("{}.{}", quote_identifier(self.database.name()), quote_identifier(schema))
     }
 
     /// Begins a transaction if the client is in one and the connection is not.

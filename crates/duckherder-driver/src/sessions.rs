@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use duckherder_engine::Database;
 use duckherder_proto::SESSION_HEADER;
+use duckherder_proto::database::{DATABASE_HEADER, decode_name};
 use tonic::metadata::MetadataMap;
 
+use crate::databases::Databases;
 use crate::distribute::Distributor;
 use crate::error::{DriverError, Result};
 use crate::session::{Owner, Session, blocking};
@@ -29,7 +30,7 @@ impl Default for SessionLimits {
 
 /// The sessions of a driver.
 pub struct Sessions {
-    database: Database,
+    databases: Arc<Databases>,
     distributor: Option<Arc<dyn Distributor>>,
     limits: SessionLimits,
     state: Mutex<State>,
@@ -43,8 +44,8 @@ struct State {
 }
 
 impl Sessions {
-    pub fn new(database: Database, distributor: Option<Arc<dyn Distributor>>, limits: SessionLimits) -> Self {
-        Self { database, distributor, limits, state: Mutex::default() }
+    pub fn new(databases: Arc<Databases>, distributor: Option<Arc<dyn Distributor>>, limits: SessionLimits) -> Self {
+        Self { databases, distributor, limits, state: Mutex::default() }
     }
 
     /// The session that a call's header names, made if it is new; `None` for a call without the header.
@@ -54,7 +55,7 @@ impl Sessions {
     pub async fn of_call(&self, metadata: &MetadataMap) -> Result<Option<Arc<Session>>> {
         let Some(value) = metadata.get(SESSION_HEADER) else { return Ok(None) };
         match value.to_str() {
-            Ok(id) if (1..=128).contains(&id.len()) => self.get_or_open(id, Owner::Client).await.map(Some),
+            Ok(id) if (1..=128).contains(&id.len()) => self.get_or_open(id, Owner::Client, metadata).await.map(Some),
             _ => Err(DriverError::Invalid(format!(
                 "header {SESSION_HEADER} holds no session name of 1 to 128 characters"
             ))),
@@ -65,16 +66,16 @@ impl Sessions {
     ///
     /// # Errors
     /// As [`of_call`](Self::of_call).
-    pub async fn open_own(&self) -> Result<Arc<Session>> {
-        self.get_or_open(&uuid::Uuid::new_v4().to_string(), Owner::Statement).await
+    pub async fn open_own(&self, metadata: &MetadataMap) -> Result<Arc<Session>> {
+        self.get_or_open(&uuid::Uuid::new_v4().to_string(), Owner::Statement, metadata).await
     }
 
     /// A session for a Flight SQL transaction.
     ///
     /// # Errors
     /// As [`of_call`](Self::of_call).
-    pub async fn open_transaction(&self) -> Result<Arc<Session>> {
-        self.get_or_open(&uuid::Uuid::new_v4().to_string(), Owner::Transaction).await
+    pub async fn open_transaction(&self, metadata: &MetadataMap) -> Result<Arc<Session>> {
+        self.get_or_open(&uuid::Uuid::new_v4().to_string(), Owner::Transaction, metadata).await
     }
 
     /// Takes a session out of the list; whoever uses it still may go on.
@@ -97,21 +98,21 @@ impl Sessions {
         lock(&self.state).open.get(id).cloned()
     }
 
-    async fn get_or_open(&self, id: &str, owner: Owner) -> Result<Arc<Session>> {
+    async fn get_or_open(&self, id: &str, owner: Owner, metadata: &MetadataMap) -> Result<Arc<Session>> {
         if let Some(session) = self.get(id) {
             return Ok(session);
         }
         self.check_room()?;
-        let (database, distributor) = (self.database.clone(), self.distributor.clone());
-        let name = id.to_string();
-        let session = blocking(move || Session::open(name, owner, &database, distributor.as_deref())).await?;
+        let database = self.databases.enter(database_of(metadata)?.as_deref())?;
+        let (name, distributor) = (id.to_string(), self.distributor.clone());
+        let session = blocking(move || Session::open(name, owner, database, distributor.as_deref())).await?;
         // Two first calls of one session may come at once: the first to get here gives the session its connection.
         Ok(Arc::clone(lock(&self.state).open.entry(id.to_string()).or_insert_with(|| Arc::new(session))))
     }
 
     /// What was planned without the workers that there are now is planned again.
     pub fn workers_changed(&self) {
-        self.database.forget_plans();
+        self.databases.instance().forget_plans();
     }
 
     fn check_room(&self) -> Result<()> {
@@ -165,4 +166,12 @@ impl Sessions {
             tracing::info!(sessions = expired.len(), "idle sessions expired");
         }
     }
+}
+
+/// The database that a call names.
+fn database_of(metadata: &MetadataMap) -> Result<Option<String>> {
+    let Some(value) = metadata.get(DATABASE_HEADER) else { return Ok(None) };
+    let name = value.to_str().ok().and_then(decode_name);
+    let malformed = || DriverError::Invalid(format!("header {DATABASE_HEADER} holds no encoded name of a database"));
+    name.ok_or_else(malformed).map(Some)
 }

@@ -8,7 +8,9 @@ use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::Any;
 use duckherder_engine::{EngineError, Result};
 use duckherder_proto::any::Command;
+use duckherder_proto::database::DATABASE_HEADER;
 use duckherder_proto::error::ErrorDetail;
+use duckherder_proto::hello::Hello;
 use duckherder_proto::{
     CONNECTION_WINDOW_BYTES, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, SESSION_HEADER, TRANSACTION_HEADER,
 };
@@ -64,6 +66,26 @@ impl Line {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         Ok(Self { channel, client, address })
+    }
+
+    /// Makes sure that it is a driver of our version that answers.
+    ///
+    /// # Errors
+    /// `IO`, with both versions.
+    pub async fn greet(&self) -> Result<()> {
+        let own = Hello::from("client");
+        let no_driver = |reason| io_error(format!("can't work with what answers at {}: {reason}", self.address));
+        let action = Action { r#type: Hello::TYPE_URL.to_string(), body: own.pack() };
+        let answer = match self.client().do_action(action).await {
+            Ok(mut answer) => answer.get_mut().message().await,
+            Err(status) => Err(status),
+        };
+        let answer = answer.map_err(|status| match status.code() {
+            Code::Unimplemented | Code::InvalidArgument | Code::NotFound => no_driver(own.not_understood("driver")),
+            _ => self.error(&status),
+        })?;
+        let hello: Hello = self.unpack(answer.map(|answer| answer.body).unwrap_or_default())?;
+        hello.check(&own, "driver").map_err(no_driver)
     }
 
     pub fn client(&self) -> FlightServiceClient<Channel> {
@@ -142,6 +164,8 @@ pub type Header = MetadataValue<Ascii>;
 pub struct Place {
     /// The session's name.
     pub session: Header,
+    /// The database that the session works in; nothing: the default one.
+    pub database: Option<Header>,
     /// The transaction's mark.
     pub transaction: Option<Header>,
 }
@@ -151,6 +175,9 @@ pub fn in_place<T>(message: T, place: Option<&Place>) -> Request<T> {
     let mut request = Request::new(message);
     if let Some(place) = place {
         request.metadata_mut().insert(SESSION_HEADER, place.session.clone());
+        if let Some(database) = &place.database {
+            request.metadata_mut().insert(DATABASE_HEADER, database.clone());
+        }
         if let Some(transaction) = &place.transaction {
             request.metadata_mut().insert(TRANSACTION_HEADER, transaction.clone());
         }

@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use duckherder_engine::client::{Patience, RemoteDriver, RemoteSession};
+use duckherder_engine::client::{DatabaseName, Patience, RemoteDriver, RemoteSession};
 use duckherder_engine::{EngineError, Result};
 use duckherder_proto::actions::{
-    CountWorkers, Empty, ListStatistics, LoadExtension, QueryStatistic, QueryStatistics, RegisterWorker, WorkerCount,
+    CountWorkers, DatabaseEntry, DatabaseList, DropDatabase, Empty, ListDatabases, ListStatistics, LoadExtension,
+    OpenDatabase, QueryStatistic, QueryStatistics, RegisterWorker, WorkerCount,
 };
 
 use crate::call::Line;
@@ -21,6 +22,7 @@ const LOAD_LIMIT: Duration = Duration::from_secs(300);
 /// A driver, wherever it is at the moment.
 pub struct Driver {
     place: Mutex<Place>,
+    database: DatabaseName,
 }
 
 struct Place {
@@ -33,10 +35,10 @@ impl Driver {
     /// Connects, and makes sure that it is a driver that answers.
     ///
     /// # Errors
-    /// `IO`, naming the place.
-    pub fn connect(host: &str, port: u16, patience: &Patience) -> Result<Self> {
-        let line = open(host, port, patience)?;
-        Ok(Self { place: Mutex::new(Place { line, workers: Vec::new() }) })
+    /// `IO`, naming the place; `Catalog` if it has no such database.
+    pub fn connect(host: &str, port: u16, database: &DatabaseName, patience: &Patience) -> Result<Self> {
+        let line = open(host, port, database, patience)?;
+        Ok(Self { place: Mutex::new(Place { line, workers: Vec::new() }), database: database.clone() })
     }
 
     fn place(&self) -> MutexGuard<'_, Place> {
@@ -48,12 +50,15 @@ impl Driver {
     }
 }
 
-fn open(host: &str, port: u16, patience: &Patience) -> Result<Line> {
+fn open(host: &str, port: u16, database: &DatabaseName, patience: &Patience) -> Result<Line> {
     let what = format!("a duckherder driver at {host}:{port}");
-    let host = host.to_string();
+    let (host, database) = (host.to_string(), database.clone());
     wait_at_most(ANSWER_LIMIT, &what, patience, async move {
         let line = Line::connect(&host, port).await?;
-        let _: WorkerCount = line.action(None, &CountWorkers {}).await?;
+        line.greet().await?;
+        if let DatabaseName { name: Some(name), create_if_missing } = database {
+            let _: Empty = line.action(None, &OpenDatabase { name, create_if_missing }).await?;
+        }
         Ok(line)
     })
 }
@@ -71,7 +76,7 @@ fn parse_location(location: &str) -> Result<(String, u16)> {
 
 impl RemoteDriver for Driver {
     fn open_session(&self) -> Result<Arc<dyn RemoteSession>> {
-        Ok(Arc::new(Session::open(self.line())?))
+        Ok(Arc::new(Session::open(self.line(), self.database.name.as_deref())?))
     }
 
     fn register_worker(&self, worker_id: &str, location: &str, patience: &Patience) -> Result<()> {
@@ -88,7 +93,7 @@ impl RemoteDriver for Driver {
 
     fn replace(&self, _driver_id: &str, location: &str, patience: &Patience) -> Result<()> {
         let (host, port) = parse_location(location)?;
-        let line = open(&host, port, patience)?;
+        let line = open(&host, port, &self.database, patience)?;
         let workers = self.place().workers.clone();
         if line.address != self.line().address {
             for (worker_id, location) in workers {
@@ -113,6 +118,16 @@ impl RemoteDriver for Driver {
         let what = format!("the driver at {}", line.address);
         let message = LoadExtension { name: name.to_string() };
         let _: Empty = wait_at_most(LOAD_LIMIT, &what, patience, line.action(None, &message))?;
+        Ok(())
+    }
+
+    fn databases(&self, patience: &Patience) -> Result<Vec<DatabaseEntry>> {
+        let listed: DatabaseList = wait(patience, self.line().action(None, &ListDatabases {}))?;
+        Ok(listed.databases)
+    }
+
+    fn drop_database(&self, name: &str, patience: &Patience) -> Result<()> {
+        let _: Empty = wait(patience, self.line().action(None, &DropDatabase { name: name.to_string() }))?;
         Ok(())
     }
 

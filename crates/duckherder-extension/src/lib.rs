@@ -20,7 +20,7 @@ mod watch;
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use duckherder_engine::client::{self, Herd, Patience, RemoteDriver};
+use duckherder_engine::client::{self, DatabaseName, Herd, Patience, RemoteDriver};
 use duckherder_engine::{EngineError, Result};
 
 /// What the extension is to every DuckDB of the process.
@@ -30,8 +30,14 @@ struct Extension {
 }
 
 impl Herd for Extension {
-    fn connect(&self, host: &str, port: u16, patience: &Patience) -> Result<Arc<dyn RemoteDriver>> {
-        Ok(Arc::new(driver::Driver::connect(host, port, patience)?))
+    fn connect(
+        &self,
+        host: &str,
+        port: u16,
+        database: &DatabaseName,
+        patience: &Patience,
+    ) -> Result<Arc<dyn RemoteDriver>> {
+        Ok(Arc::new(driver::Driver::connect(host, port, database, patience)?))
     }
 
     fn start_local_server(&self, port: u16, workers: u32) -> Result<()> {

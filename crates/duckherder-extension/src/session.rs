@@ -15,6 +15,7 @@ use duckherder_proto::actions::{
     Catalog, CloseStatement, DescribeCatalog, DrawStatement, Drawing, Empty, EndSession, EndTransaction,
 };
 use duckherder_proto::any::Command;
+use duckherder_proto::database::encode_name;
 use duckherder_proto::statement::{ExecuteStatement, PrepareStatement, PreparedStatement, ResultKind, RunStatement};
 use uuid::Uuid;
 
@@ -32,6 +33,8 @@ const ROLLBACK_LIMIT: Duration = Duration::from_secs(30);
 pub struct Session {
     line: Line,
     name: Header,
+    /// See [`Place::database`].
+    database: Option<Header>,
     transaction: Arc<TransactionState>,
     statements: Mutex<Statements>,
     /// Statements that were run and watched.
@@ -53,13 +56,22 @@ enum Known {
 }
 
 impl Session {
-    /// A session with a name of its own.
+    /// A session with a name of its own, in a database.
     ///
     /// # Errors
-    /// The name does not make a header; it always does.
-    pub fn open(line: Line) -> Result<Self> {
-        let name = Header::try_from(Uuid::new_v4().to_string()).map_err(|error| malformed(&error))?;
-        Ok(Self { line, name, transaction: Arc::default(), statements: Mutex::default(), runs: AtomicU64::new(0) })
+    /// The names don't make headers; they always do.
+    pub fn open(line: Line, database: Option<&str>) -> Result<Self> {
+        let header = |text: String| Header::try_from(text).map_err(|error| malformed(&error));
+        let name = header(Uuid::new_v4().to_string())?;
+        let database = database.map(|database| header(encode_name(database))).transpose()?;
+        Ok(Self {
+            line,
+            name,
+            database,
+            transaction: Arc::default(),
+            statements: Mutex::default(),
+            runs: AtomicU64::new(0),
+        })
     }
 
     fn statements(&self) -> MutexGuard<'_, Statements> {
@@ -78,7 +90,7 @@ impl Session {
     fn place(&self, in_transaction: bool) -> Place {
         let transaction =
             if in_transaction { Header::try_from(self.transaction.mark().to_string()).ok() } else { None };
-        Place { session: self.name.clone(), transaction }
+        Place { session: self.name.clone(), database: self.database.clone(), transaction }
     }
 
     /// A number for a run that is watched, 0 for any other.

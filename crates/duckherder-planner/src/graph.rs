@@ -241,7 +241,7 @@ mod tests {
     fn scan(id: u64, name: &str, rows: u64) -> String {
         format!(
             r#"{{"id":{id},"operator":"GET","estimated_rows":{rows},"label":"SCAN {name}","scan":{{"name":"{name}",
-            "shared_table":true,"database":"memory","rows":{rows},"virtual_columns":false,"sampled":false,
+            "shared_table":true,"rows":{rows},"virtual_columns":false,"sampled":false,
             "index_lookup":false}}}}"#
         )
     }

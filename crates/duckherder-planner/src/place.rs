@@ -17,7 +17,7 @@ use crate::cost::Estimate;
 use crate::decide::readable;
 use crate::filter::filter_by_keys;
 use crate::partition::Partitioning;
-use crate::plan::{Aggregate, Distributed, Operator, Plan, PlanNode, Scan};
+use crate::plan::{Aggregate, Distributed, Operator, Plan, PlanNode};
 use crate::shared::SharedInputs;
 use crate::split::{Mode, Workers, strategy_of};
 use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, ScanUse, Stage};
@@ -70,8 +70,6 @@ pub struct Placer<'a> {
     workers: Workers,
     /// By node: the number of its scan.
     numbers: HashMap<u64, usize>,
-    /// The one database whose snapshot the tasks read.
-    database: Option<&'a str>,
     /// Rows may move between workers.
     shuffles: bool,
     stages: Vec<Stage>,
@@ -93,13 +91,11 @@ pub struct Mark {
 impl<'a> Placer<'a> {
     pub fn new(plan: &'a Plan, workers: Workers) -> Self {
         let scans = plan.root.preorder_scans();
-        let readable = |scan: &&(u64, &Scan)| scan.1.files.is_none() && readable(scan.1).is_ok();
-        let database = scans.iter().find(readable).map(|(_, scan)| scan.database.as_str());
         let numbers = scans.iter().enumerate().map(|(number, (node, _))| (*node, number)).collect();
         let shuffles = plan.distribution == Distributed::Always;
         let (stages, notes, shared) = Default::default();
         let (below_join, in_any_order) = Default::default();
-        Self { plan, workers, numbers, database, shuffles, stages, notes, shared, below_join, in_any_order }
+        Self { plan, workers, numbers, shuffles, stages, notes, shared, below_join, in_any_order }
     }
 
     /// Rows may move between workers, whatever the session asks for.
@@ -212,15 +208,7 @@ impl<'a> Placer<'a> {
 
     /// Whether workers can read the scan.
     pub fn can_read(&self, node: &PlanNode) -> Result<(), String> {
-        let scan = node.scan.as_ref().ok_or("it is not a scan")?;
-        readable(scan)?;
-        if scan.files.is_some() {
-            return Ok(());
-        }
-        match self.database {
-            Some(database) if database == scan.database => Ok(()),
-            _ => Err(format!("{} is in another database", scan.name)),
-        }
+        readable(node.scan.as_ref().ok_or("it is not a scan")?)
     }
 
     fn scan(&mut self, node: &PlanNode) -> Site {

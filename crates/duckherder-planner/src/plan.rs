@@ -254,11 +254,8 @@ impl JoinKind {
 pub struct Scan {
     /// The table's name, or the function's.
     pub name: String,
-    /// A table of the driver's database that every connection sees (not a temporary one, not a function).
+    /// A table of one of the driver's databases that every connection sees (not a temporary one, not a function).
     pub shared_table: bool,
-    /// The database that the table is in.
-    #[serde(default)]
-    pub database: String,
     /// Rows of the table before any filter.
     pub rows: u64,
     /// Of a row's columns that are read, in memory.

@@ -18,7 +18,7 @@ fn node<'a>(text: &'a str, id: &mut u64) -> (String, &'a str) {
         let (inside, rest) = scan.split_once(']').unwrap();
         let (name, rows) = inside.split_once(' ').unwrap();
         let scan = format!(
-            r#"{{"name":"{name}","shared_table":true,"database":"memory","rows":{rows},"virtual_columns":false,
+            r#"{{"name":"{name}","shared_table":true,"rows":{rows},"virtual_columns":false,
             "sampled":false,"index_lookup":false}}"#
         );
         return (format!(r#"{{"id":{own},"operator":"GET","estimated_rows":{rows},"scan":{scan}}}"#), rest);
@@ -46,7 +46,7 @@ fn node<'a>(text: &'a str, id: &mut u64) -> (String, &'a str) {
 /// A scan of files in the place of the plan's first scan.
 fn of_files(mut plan: Plan, files: Files) -> Plan {
     for scan in plan.root.preorder_scans_mut().into_iter().take(1) {
-        (scan.shared_table, scan.database, scan.files) = (false, String::new(), Some(files.clone()));
+        (scan.shared_table, scan.files) = (false, Some(files.clone()));
     }
     plan
 }
@@ -155,7 +155,7 @@ fn files_are_rather_read_again_than_shuffled() {
         let rows = vec![vec![100_000; (scan.rows / 100_000) as usize]];
         let files =
             Files { paths: vec![scan.name.clone()], row_groups: rows, bytes: vec![1 << 28], ..Files::default() };
-        (scan.shared_table, scan.database, scan.files) = (false, String::new(), Some(files));
+        (scan.shared_table, scan.files) = (false, Some(files));
     }
     let Decision::Distributed(found) = decide(&plan, Workers { local: 0, remote: 8 }) else { panic!("local") };
     assert_eq!(cuts(&found), [(Cut::Subtree, 0, Exchange::Gather)]);

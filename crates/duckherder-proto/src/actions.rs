@@ -181,6 +181,69 @@ pub struct LoadExtension {
     pub name: String,
 }
 
+/// Makes sure that the driver has a database: [`Empty`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct OpenDatabase {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(bool, tag = "2")]
+    pub create_if_missing: bool,
+}
+
+/// Drops a database that no session works in: [`Empty`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct DropDatabase {
+    #[prost(string, tag = "1")]
+    pub name: String,
+}
+
+/// Writes a copy of a database to a file: [`Empty`], once it is there.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct BackUpDatabase {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// A path at the driver, or `file://` and a path.
+    #[prost(string, tag = "2")]
+    pub target: String,
+}
+
+/// Makes a database of such a copy: [`Empty`], once it is there.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RestoreDatabase {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// As in [`BackUpDatabase`].
+    #[prost(string, tag = "2")]
+    pub source: String,
+}
+
+/// [`DatabaseList`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ListDatabases {}
+
+/// The driver's databases, by name.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct DatabaseList {
+    #[prost(message, repeated, tag = "1")]
+    pub databases: Vec<DatabaseEntry>,
+}
+
+/// One database as `duckherder_databases()` shows it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct DatabaseEntry {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// That of who names none.
+    #[prost(bool, tag = "2")]
+    pub is_default: bool,
+    /// Sessions that work in it.
+    #[prost(uint64, tag = "3")]
+    pub sessions: u64,
+    /// Of its file and its log; none in memory.
+    #[prost(uint64, optional, tag = "4")]
+    pub bytes: Option<u64>,
+}
+
 /// Whether a worker sees these files as the driver does: [`SeenFiles`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct SeeFiles {
@@ -254,6 +317,12 @@ command!(
     CountWorkers,
     WorkerCount,
     LoadExtension,
+    OpenDatabase,
+    DropDatabase,
+    BackUpDatabase,
+    RestoreDatabase,
+    ListDatabases,
+    DatabaseList,
     SeeFiles,
     SeenFiles,
     ListStatistics,

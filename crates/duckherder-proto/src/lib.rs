@@ -14,9 +14,11 @@
 
 pub mod actions;
 pub mod any;
+pub mod database;
 pub mod decode;
 pub mod encode;
 pub mod error;
+pub mod hello;
 pub mod segments;
 pub mod settings;
 pub mod statement;

@@ -11,7 +11,8 @@ use arrow_flight::{
 };
 use duckherder_engine::Database;
 use duckherder_proto::actions::{Empty as Done, LoadExtension, SeeFiles, SeenFiles};
-use duckherder_proto::any::Command;
+use duckherder_proto::any::{Command, unknown};
+use duckherder_proto::hello::Hello;
 use duckherder_proto::task::{ReadPartition, RunTask};
 use futures::{Stream, StreamExt, stream};
 use prost::Message;
@@ -77,7 +78,7 @@ impl FlightService for WorkerService {
             return Ok(Response::new(serve::partition(Arc::clone(&self.store), wanted).boxed()));
         }
         let Some(run) = RunTask::from_any(&any).map_err(malformed)? else {
-            return Err(WorkerError::Invalid(format!("a worker runs tasks, not {}", any.type_url)).into());
+            return Err(WorkerError::Invalid(unknown(&any.type_url, "worker")).into());
         };
         let place = task::Place {
             connections: Arc::clone(&self.connections),
@@ -90,6 +91,10 @@ impl FlightService for WorkerService {
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
         let malformed = |error| WorkerError::Invalid(format!("malformed action: {error}"));
         let any = Any::decode(request.into_inner().body).map_err(malformed)?;
+        if Hello::from_any(&any).map_err(malformed)?.is_some() {
+            let hello = Ok(ActionResult { body: Hello::from("worker").pack() });
+            return Ok(Response::new(stream::iter([hello]).boxed()));
+        }
         if let Some(see) = SeeFiles::from_any(&any).map_err(malformed)? {
             let look = tokio::task::spawn_blocking(move || files::first_difference(&see.files));
             let problem =
@@ -98,7 +103,7 @@ impl FlightService for WorkerService {
             return Ok(Response::new(stream::iter([seen]).boxed()));
         }
         let Some(load) = LoadExtension::from_any(&any).map_err(malformed)? else {
-            return Err(WorkerError::Invalid(format!("a worker does not know the action {}", any.type_url)).into());
+            return Err(WorkerError::Invalid(unknown(&any.type_url, "worker")).into());
         };
         self.load_extension(load.name).await?;
         let done = Ok(ActionResult { body: Done {}.pack() });

@@ -66,7 +66,7 @@ pub async fn call_session(
     if let Some(session) = driver.sessions.of_call(metadata).await? {
         return Ok(CallSession { session, only_for_this: false });
     }
-    Ok(CallSession { session: driver.sessions.open_own().await?, only_for_this: true })
+    Ok(CallSession { session: driver.sessions.open_own(metadata).await?, only_for_this: true })
 }
 
 /// Ends a session that was made for one statement only, after the statement.

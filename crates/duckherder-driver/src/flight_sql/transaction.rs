@@ -6,6 +6,7 @@ use arrow_flight::sql::{
     Command, CommandPreparedStatementQuery, EndTransaction, TicketStatementQuery,
 };
 use prost::Message;
+use tonic::metadata::MetadataMap;
 
 use super::handle::StatementHandle;
 use crate::error::{DriverError, Result};
@@ -18,9 +19,9 @@ const NOT_CANCELLABLE: i32 = 3;
 /// Begins a transaction.
 ///
 /// # Errors
-/// There are too many sessions.
-pub async fn begin(driver: &Shared) -> Result<ActionBeginTransactionResult> {
-    let session = driver.sessions.open_transaction().await?;
+/// There are too many sessions, or no database of the name.
+pub async fn begin(driver: &Shared, metadata: &MetadataMap) -> Result<ActionBeginTransactionResult> {
+    let session = driver.sessions.open_transaction(metadata).await?;
     session.run(|core| core.join_transaction(true)).await?;
     Ok(ActionBeginTransactionResult { transaction_id: session.id.clone().into_bytes().into() })
 }

@@ -106,13 +106,25 @@ struct DhStatistic {
 	int64_t started_us;
 };
 
+//! One row of duckherder_databases().
+struct DhDatabaseEntry {
+	DhText name;
+	bool is_default;
+	uint64_t sessions;
+	//! Below 0: not known.
+	int64_t bytes;
+};
+
+typedef void (*DhDatabaseSink)(void *target, const DhDatabaseEntry *database);
 typedef void (*DhCatalogSink)(void *target, const DhCatalogEntry *entry);
 typedef void (*DhStatisticSink)(void *target, const DhStatistic *statistic);
 
 //! The table of functions that Rust gives to C++ once, at load. Every function reports failure through `error`;
 //! `driver`, `session` and `ingest` are owned by C++ and given back with the matching `_free`.
 struct DhClientTable {
-	void *(*driver_connect)(DhText host, uint16_t port, DhPatience patience, DhError *error);
+	//! For sessions in `database`, or in the default one.
+	void *(*driver_connect)(DhText host, uint16_t port, DhOptionalText database, bool create_if_missing,
+	                        DhPatience patience, DhError *error);
 	void (*driver_free)(void *driver);
 	bool (*driver_register_worker)(void *driver, DhText worker_id, DhText location, DhPatience patience,
 	                               DhError *error);
@@ -120,6 +132,8 @@ struct DhClientTable {
 	bool (*driver_replace)(void *driver, DhText driver_id, DhText location, DhPatience patience, DhError *error);
 	bool (*driver_worker_count)(void *driver, uint64_t *count, DhPatience patience, DhError *error);
 	bool (*driver_load_extension)(void *driver, DhText name, DhPatience patience, DhError *error);
+	bool (*driver_databases)(void *driver, DhDatabaseSink sink, void *target, DhPatience patience, DhError *error);
+	bool (*driver_drop_database)(void *driver, DhText name, DhPatience patience, DhError *error);
 	bool (*driver_statistics)(void *driver, bool clear, DhStatisticSink sink, void *target, DhPatience patience,
 	                          DhError *error);
 

@@ -43,9 +43,8 @@ void SessionRegistry::CloseAll() {
 	sessions.clear();
 }
 
-RemoteCatalog::RemoteCatalog(AttachedDatabase &db, ClientContext &context, string host_p, uint16_t port_p)
-    : Catalog(db), host(std::move(host_p)), port(port_p), driver(context, host, port),
-      sessions(make_shared_ptr<SessionRegistry>()) {
+RemoteCatalog::RemoteCatalog(AttachedDatabase &db, ClientContext &context, DriverPlace place_p)
+    : Catalog(db), place(std::move(place_p)), driver(context, place), sessions(make_shared_ptr<SessionRegistry>()) {
 }
 
 RemoteCatalog::~RemoteCatalog() {
@@ -261,7 +260,7 @@ DatabaseSize RemoteCatalog::GetDatabaseSize(ClientContext &) {
 }
 
 string RemoteCatalog::GetDBPath() {
-	return host + ":" + to_string(port);
+	return place.ToString();
 }
 
 static uint16_t ParsePort(const string &text) {
@@ -272,32 +271,53 @@ static uint16_t ParsePort(const string &text) {
 	return port->GetValue<uint16_t>();
 }
 
+//! `host:port`, `host:port/database`, `/database`, or nothing.
+static DriverPlace ParsePath(const string &path) {
+	DriverPlace place {DEFAULT_HOST, DEFAULT_PORT, {}, false};
+	if (path.empty() || path == IN_MEMORY_PATH) {
+		return place;
+	}
+	auto slash = path.find('/');
+	auto address = path.substr(0, slash);
+	auto colon = address.rfind(':');
+	if (colon != string::npos) {
+		place.host = address.substr(0, colon);
+		place.port = ParsePort(address.substr(colon + 1));
+	}
+	if (slash != string::npos && slash + 1 < path.size()) {
+		place.database = path.substr(slash + 1);
+	}
+	return place;
+}
+
 static unique_ptr<Catalog> Attach(optional_ptr<StorageExtensionInfo>, ClientContext &context, AttachedDatabase &db,
                                   const string &, AttachInfo &info, AttachOptions &options) {
-	string host = DEFAULT_HOST;
-	uint16_t port = DEFAULT_PORT;
-	auto colon = info.path.rfind(':');
-	if (!info.path.empty() && info.path != IN_MEMORY_PATH && colon != string::npos) {
-		host = info.path.substr(0, colon);
-		port = ParsePort(info.path.substr(colon + 1));
-	}
+	auto place = ParsePath(info.path);
 	for (auto &option : options.options) {
 		auto name = StringUtil::Lower(option.first);
+		auto text = option.second.IsNull() ? string() : option.second.ToString();
 		if (name == "server_host") {
-			host = option.second.ToString();
-			if (option.second.IsNull() || host.empty()) {
+			place.host = text;
+			if (text.empty()) {
 				throw BinderException("server_host must be the name or address of a host");
 			}
 		} else if (name == "server_port") {
-			port = ParsePort(option.second.ToString());
+			place.port = ParsePort(text);
+		} else if (name == "database") {
+			if (text.empty()) {
+				throw BinderException("database must be the name of one of the driver's databases");
+			}
+			place.database = text;
+		} else if (name == "create_if_missing") {
+			place.create_if_missing = BooleanValue::Get(option.second.DefaultCastAs(LogicalType::BOOLEAN));
 		} else {
-			throw BinderException("Unrecognized option for attach \"%s\": a duckherder database has server_host and "
-			                      "server_port",
+			throw BinderException("Unrecognized option for attach \"%s\": a duckherder database has server_host, "
+			                      "server_port, database and create_if_missing",
 			                      option.first);
 		}
 	}
 	// `ATTACH IF NOT EXISTS` and friends compare paths; ours is where the driver is.
-	return make_uniq_base<Catalog, RemoteCatalog>(db, context, std::move(host), port);
+	return make_uniq_base<Catalog, RemoteCatalog>(db, context, std::move(place));
 }
 
 static unique_ptr<TransactionManager> CreateTransactionManager(optional_ptr<StorageExtensionInfo>, AttachedDatabase &db,

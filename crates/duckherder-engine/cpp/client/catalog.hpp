@@ -35,7 +35,7 @@ private:
 
 class RemoteCatalog : public duckdb::Catalog {
 public:
-	RemoteCatalog(duckdb::AttachedDatabase &db, duckdb::ClientContext &context, duckdb::string host, uint16_t port);
+	RemoteCatalog(duckdb::AttachedDatabase &db, duckdb::ClientContext &context, DriverPlace place);
 	~RemoteCatalog() override;
 
 	//! The attached driver of that alias; with an empty alias the default database, or the only driver there is.
@@ -127,8 +127,7 @@ private:
 	//! The schema that names without one are looked up in.
 	duckdb::Identifier SessionSchema(duckdb::ClientContext &context) const;
 
-	const duckdb::string host;
-	const uint16_t port;
+	const DriverPlace place;
 	Driver driver;
 	duckdb::shared_ptr<SessionRegistry> sessions;
 	mutable SessionSettings session_settings;

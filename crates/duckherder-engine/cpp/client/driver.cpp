@@ -65,9 +65,19 @@ struct BorrowedStatement {
 	DhStatementText text;
 };
 
-Driver::Driver(ClientContext &context, const string &host, uint16_t port) {
+string DriverPlace::ToString() const {
+	auto text = host + ":" + to_string(port);
+	return database ? text + "/" + *database : text;
+}
+
+Driver::Driver(ClientContext &context, const DriverPlace &place) {
+	DhOptionalText database {{"", 0}, false};
+	if (place.database) {
+		database = {ToText(*place.database), true};
+	}
 	DhError error {nullptr, nullptr};
-	handle = Rust().driver_connect(ToText(host), port, PatienceOf(context), &error);
+	handle = Rust().driver_connect(ToText(place.host), place.port, database, place.create_if_missing,
+	                               PatienceOf(context), &error);
 	ThrowIfError(error);
 }
 

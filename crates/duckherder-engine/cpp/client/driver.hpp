@@ -20,10 +20,21 @@ void SetRust(const DhClientTable *table);
 //! Lets a blocking call look at the context's interrupt flag.
 DhPatience PatienceOf(duckdb::ClientContext &context);
 
+//! Where an attachment is.
+struct DriverPlace {
+	duckdb::string host;
+	uint16_t port;
+	//! The driver's default one, if it is none.
+	duckdb::optional<duckdb::string> database;
+	bool create_if_missing = false;
+
+	duckdb::string ToString() const;
+};
+
 //! One driver, as attached.
 class Driver {
 public:
-	Driver(duckdb::ClientContext &context, const duckdb::string &host, uint16_t port);
+	Driver(duckdb::ClientContext &context, const DriverPlace &place);
 	~Driver();
 	Driver(const Driver &) = delete;
 

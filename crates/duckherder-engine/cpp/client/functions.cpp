@@ -118,6 +118,14 @@ static Value LoadExtension(const Call &call) {
 	return Value::BOOLEAN(true);
 }
 
+static Value DropDatabase(const Call &call) {
+	auto name = call.Text(0, "the database's name");
+	DhError error {nullptr, nullptr};
+	Rust().driver_drop_database(call.Driver(1).GetDriver().Handle(), ToText(name), PatienceOf(call.context), &error);
+	ThrowIfError(error);
+	return Value::BOOLEAN(true);
+}
+
 static Value ClearStatistics(const Call &) {
 	QueryHistory::Get().Clear();
 	return Value::BOOLEAN(true);
@@ -150,6 +158,7 @@ void RegisterScalarFunctions(ExtensionLoader &loader) {
 	Add<GetWorkerCount>(loader, "duckherder_get_worker_count", {text}, number, 1);
 	Add<Explain>(loader, "duckherder_explain", {text, text}, text, 1);
 	Add<LoadExtension>(loader, "duckherder_load_extension", {text, text}, truth, 1);
+	Add<DropDatabase>(loader, "duckherder_drop_database", {text, text}, truth, 1);
 	Add<ClearStatistics>(loader, "duckherder_clear_query_recorder_stats", {text}, truth, 1);
 }
 

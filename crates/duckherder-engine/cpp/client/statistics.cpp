@@ -1,4 +1,4 @@
-// duckherder_get_query_execution_stats() and duckherder_get_query_history() as tables.
+// duckherder_get_query_execution_stats(), duckherder_get_query_history() and duckherder_databases() as tables.
 #include "catalog.hpp"
 #include "functions.hpp"
 #include "history.hpp"
@@ -34,6 +34,12 @@ struct StatisticsData : public TableFunctionData {
 	}
 };
 
+//! The driver that the one argument names, if it is there.
+static string AliasOf(const TableFunctionBindInput &input) {
+	auto given = !input.inputs.empty() && !input.inputs[0].IsNull();
+	return given ? StringValue::Get(input.inputs[0]) : string();
+}
+
 static unique_ptr<FunctionData> BindStatistics(ClientContext &, TableFunctionBindInput &input,
                                                vector<LogicalType> &types, vector<Identifier> &names) {
 	types = {LogicalType::VARCHAR, LogicalType::VARCHAR, LogicalType::VARCHAR,  LogicalType::BIGINT,
@@ -45,11 +51,7 @@ static unique_ptr<FunctionData> BindStatistics(ClientContext &, TableFunctionBin
 	         "num_workers_used",
 	         "num_tasks_generated",
 	         "execution_start_time"};
-	string alias;
-	if (!input.inputs.empty() && !input.inputs[0].IsNull()) {
-		alias = StringValue::Get(input.inputs[0]);
-	}
-	return make_uniq<StatisticsData>(std::move(alias));
+	return make_uniq<StatisticsData>(AliasOf(input));
 }
 
 static void AddStatistic(void *target, const DhStatistic *statistic) {
@@ -66,6 +68,29 @@ static unique_ptr<GlobalTableFunctionState> InitStatistics(ClientContext &contex
 	DhError error {nullptr, nullptr};
 	Rust().driver_statistics(catalog.GetDriver().Handle(), false, AddStatistic, &state->rows, PatienceOf(context),
 	                         &error);
+	ThrowIfError(error);
+	return std::move(state);
+}
+
+static unique_ptr<FunctionData> BindDatabases(ClientContext &, TableFunctionBindInput &input,
+                                              vector<LogicalType> &types, vector<Identifier> &names) {
+	types = {LogicalType::VARCHAR, LogicalType::BOOLEAN, LogicalType::BIGINT, LogicalType::BIGINT};
+	names = {"database_name", "is_default", "sessions", "size_bytes"};
+	return make_uniq<StatisticsData>(AliasOf(input));
+}
+
+static void AddDatabase(void *target, const DhDatabaseEntry *database) {
+	auto &rows = *static_cast<vector<vector<Value>> *>(target);
+	auto bytes = database->bytes < 0 ? Value(LogicalType::BIGINT) : Value::BIGINT(database->bytes);
+	rows.push_back({Value(ToString(database->name)), Value::BOOLEAN(database->is_default),
+	                Value::BIGINT(NumericCast<int64_t>(database->sessions)), std::move(bytes)});
+}
+
+static unique_ptr<GlobalTableFunctionState> InitDatabases(ClientContext &context, TableFunctionInitInput &input) {
+	auto state = make_uniq<RowsState>();
+	auto &catalog = RemoteCatalog::Find(context, input.bind_data->Cast<StatisticsData>().alias);
+	DhError error {nullptr, nullptr};
+	Rust().driver_databases(catalog.GetDriver().Handle(), AddDatabase, &state->rows, PatienceOf(context), &error);
 	ThrowIfError(error);
 	return std::move(state);
 }
@@ -90,19 +115,20 @@ static unique_ptr<GlobalTableFunctionState> InitHistory(ClientContext &, TableFu
 	return std::move(state);
 }
 
+//! A function without arguments, or with the alias of a driver.
+static void Add(ExtensionLoader &loader, const char *name, table_function_bind_t bind,
+                table_function_init_global_t init) {
+	TableFunctionSet set {Identifier(name)};
+	for (auto &arguments : {vector<LogicalType>(), vector<LogicalType> {LogicalType::VARCHAR}}) {
+		set.AddFunction(TableFunction(Identifier(name), arguments, EmitRows, bind, init));
+	}
+	loader.RegisterFunction(std::move(set));
+}
+
 void RegisterTableFunctions(ExtensionLoader &loader) {
-	TableFunctionSet statistics {Identifier("duckherder_get_query_execution_stats")};
-	for (auto &arguments : {vector<LogicalType>(), vector<LogicalType> {LogicalType::VARCHAR}}) {
-		statistics.AddFunction(TableFunction(Identifier("duckherder_get_query_execution_stats"), arguments, EmitRows,
-		                                     BindStatistics, InitStatistics));
-	}
-	loader.RegisterFunction(std::move(statistics));
-	TableFunctionSet history {Identifier("duckherder_get_query_history")};
-	for (auto &arguments : {vector<LogicalType>(), vector<LogicalType> {LogicalType::VARCHAR}}) {
-		history.AddFunction(TableFunction(Identifier("duckherder_get_query_history"), arguments, EmitRows, BindHistory,
-		                                  InitHistory));
-	}
-	loader.RegisterFunction(std::move(history));
+	Add(loader, "duckherder_get_query_execution_stats", BindStatistics, InitStatistics);
+	Add(loader, "duckherder_get_query_history", BindHistory, InitHistory);
+	Add(loader, "duckherder_databases", BindDatabases, InitDatabases);
 }
 
 } // namespace duckherder

@@ -169,9 +169,7 @@ static string DescribeScan(ClientContext &context, const PlanScan &plan_scan) {
 		virtual_columns = false;
 	}
 	scan.Text("kept", WhyKept(plan_scan));
-	auto database = table ? table->ParentCatalog().GetAttached().GetName().GetIdentifierName() : string();
 	return scan.Bool("shared_table", shared)
-	    .Text("database", database)
 	    .Number("rows", rows)
 	    .Number("row_bytes", ReadBytes(get))
 	    .Bool("virtual_columns", virtual_columns)

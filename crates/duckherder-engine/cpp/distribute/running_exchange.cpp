@@ -34,7 +34,7 @@ void RunningExchange::Start(ClientContext &context) {
 	if (HadWritten(context)) {
 		throw TransactionException("the plan was made before the transaction wrote; run the statement again");
 	}
-	unique_ptr<QuerySnapshot> snapshot;
+	auto snapshot = make_uniq<QuerySnapshot>(context);
 	vector<DhRowGroup> row_groups;
 	for (idx_t scan = 0; scan < query->tables.size(); scan++) {
 		auto table = query->tables[scan];
@@ -42,17 +42,14 @@ void RunningExchange::Start(ClientContext &context) {
 			continue;
 		}
 		auto &storage = table->Cast<DuckTableEntry>().GetStorage();
-		if (!snapshot && query->Reads(scan)) {
-			snapshot = make_uniq<QuerySnapshot>(context, storage.GetAttached());
+		if (query->Reads(scan)) {
+			snapshot->Add(context, storage.GetAttached());
 		}
 		for (auto &partition : storage.GetPartitionStats(context)) {
 			if (partition.row_start.IsValid()) {
 				row_groups.push_back(DhRowGroup {scan, partition.row_start.GetIndex(), partition.count});
 			}
 		}
-	}
-	if (!snapshot) {
-		snapshot = make_uniq<QuerySnapshot>(context);
 	}
 	vector<unique_ptr<Fragment>> copies;
 	for (auto &other : query->stages) {

@@ -10,20 +10,23 @@ using namespace duckdb; // NOLINT
 
 namespace duckherder {
 
-QuerySnapshot::QuerySnapshot(ClientContext &context, AttachedDatabase &database_p) : QuerySnapshot(context) {
-	auto &transaction = DuckTransaction::Get(context, database_p);
-	database = database_p.shared_from_this();
-	start_time = transaction.start_time;
-	visibility_bound = transaction.view.visibility_bound;
-	vacuum_lock = DuckTransactionManager::Get(database_p).SharedVacuumLock();
-}
-
 QuerySnapshot::QuerySnapshot(ClientContext &context) : config(ClientConfig::GetConfig(context)) {
 	// Whoever watches the query watches its own connection.
 	config.enable_profiler = false;
 	config.enable_progress_bar = false;
 	config.get_result_collector = nullptr;
 	config.profiler_save_location.clear();
+}
+
+void QuerySnapshot::Add(ClientContext &context, AttachedDatabase &database) {
+	for (auto &part : parts) {
+		if (part.database.get() == &database) {
+			return;
+		}
+	}
+	auto &transaction = DuckTransaction::Get(context, database);
+	parts.push_back(Part {database.shared_from_this(), transaction.start_time, transaction.view.visibility_bound,
+	                      DuckTransactionManager::Get(database).SharedVacuumLock()});
 }
 
 void QuerySnapshot::Enter(Connection &connection) const {
@@ -34,12 +37,11 @@ void QuerySnapshot::Enter(Connection &connection) const {
 	auto &meta = MetaTransaction::Get(context);
 	// Also keeps it from waiting for a checkpoint that waits for the query.
 	meta.SetReadOnly();
-	if (!database) {
-		return;
+	for (auto &part : parts) {
+		auto &transaction = meta.GetTransaction(*part.database).Cast<DuckTransaction>();
+		transaction.start_time = part.start_time;
+		transaction.view.visibility_bound = part.visibility_bound;
 	}
-	auto &transaction = meta.GetTransaction(*database).Cast<DuckTransaction>();
-	transaction.start_time = start_time;
-	transaction.view.visibility_bound = visibility_bound;
 }
 
 bool HasWritten(ClientContext &context) {

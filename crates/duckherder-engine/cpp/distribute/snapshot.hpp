@@ -9,24 +9,28 @@
 
 namespace duckherder {
 
-//! What a query's transaction sees of one attached database, and the settings of its session.
+//! What a query's transaction sees of the databases whose tables it reads, and the settings of its session.
 class QuerySnapshot {
 public:
 	//! Of no database.
 	explicit QuerySnapshot(duckdb::ClientContext &context);
-	//! Taken from the transaction that `context` is in, which must stay open while tasks begin.
-	QuerySnapshot(duckdb::ClientContext &context, duckdb::AttachedDatabase &database);
 
+	//! What the transaction that `context` is in sees of one more database; it must stay open while tasks begin.
+	void Add(duckdb::ClientContext &context, duckdb::AttachedDatabase &database);
 	//! Begins a read-only transaction on `connection` that sees exactly this snapshot, with the session's settings.
 	void Enter(duckdb::Connection &connection) const;
 
 private:
-	//! Null if only files are read.
-	duckdb::shared_ptr<duckdb::AttachedDatabase> database;
-	duckdb::transaction_t start_time = 0;
-	duckdb::VisibilityBound visibility_bound;
-	//! Row ids divide a table only while no checkpoint moves them.
-	duckdb::unique_ptr<duckdb::StorageLockKey> vacuum_lock;
+	struct Part {
+		duckdb::shared_ptr<duckdb::AttachedDatabase> database;
+		duckdb::transaction_t start_time;
+		duckdb::VisibilityBound visibility_bound;
+		//! Row ids divide a table only while no checkpoint moves them.
+		duckdb::unique_ptr<duckdb::StorageLockKey> vacuum_lock;
+	};
+
+	//! None if only files are read.
+	duckdb::vector<Part> parts;
 	duckdb::ClientConfig config;
 };
 

@@ -137,6 +137,17 @@ pub struct DhStatistic {
 }
 
 pub type DhCatalogSink = unsafe extern "C" fn(*mut c_void, *const DhCatalogEntry);
+/// `DhDatabaseEntry`.
+#[repr(C)]
+pub struct DhDatabaseEntry {
+    pub name: DhText,
+    pub is_default: bool,
+    pub sessions: u64,
+    /// Below 0: not known.
+    pub bytes: i64,
+}
+
+pub type DhDatabaseSink = unsafe extern "C" fn(*mut c_void, *const DhDatabaseEntry);
 pub type DhStatisticSink = unsafe extern "C" fn(*mut c_void, *const DhStatistic);
 
 type Handle = *mut c_void;
@@ -144,12 +155,14 @@ type Handle = *mut c_void;
 /// `DhClientTable`, in its order.
 #[repr(C)]
 pub struct DhClientTable {
-    pub driver_connect: unsafe extern "C" fn(DhText, u16, DhPatience, *mut DhError) -> Handle,
+    pub driver_connect: unsafe extern "C" fn(DhText, u16, DhOptionalText, bool, DhPatience, *mut DhError) -> Handle,
     pub driver_free: unsafe extern "C" fn(Handle),
     pub driver_register_worker: unsafe extern "C" fn(Handle, DhText, DhText, DhPatience, *mut DhError) -> bool,
     pub driver_replace: unsafe extern "C" fn(Handle, DhText, DhText, DhPatience, *mut DhError) -> bool,
     pub driver_worker_count: unsafe extern "C" fn(Handle, *mut u64, DhPatience, *mut DhError) -> bool,
     pub driver_load_extension: unsafe extern "C" fn(Handle, DhText, DhPatience, *mut DhError) -> bool,
+    pub driver_databases: unsafe extern "C" fn(Handle, DhDatabaseSink, *mut c_void, DhPatience, *mut DhError) -> bool,
+    pub driver_drop_database: unsafe extern "C" fn(Handle, DhText, DhPatience, *mut DhError) -> bool,
     pub driver_statistics:
         unsafe extern "C" fn(Handle, bool, DhStatisticSink, *mut c_void, DhPatience, *mut DhError) -> bool,
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use duckherder_proto::actions::{Catalog, QueryStatistic};
+use duckherder_proto::actions::{Catalog, DatabaseEntry, QueryStatistic};
 use duckherder_proto::statement::{ResultKind, Setting};
 
 use crate::error::Result;
@@ -68,13 +68,27 @@ pub struct Prepared {
     pub schema: SchemaRef,
 }
 
+/// Which of a driver's databases is meant.
+#[derive(Clone, Debug, Default)]
+pub struct DatabaseName {
+    /// Nothing: the default one.
+    pub name: Option<String>,
+    pub create_if_missing: bool,
+}
+
 /// What the extension is to a DuckDB: the way to drivers, and servers of its own.
 pub trait Herd: Send + Sync {
-    /// Connects to a driver.
+    /// Connects to a driver, for sessions in one of its databases.
     ///
     /// # Errors
-    /// `IO` if nobody answers there, naming the place.
-    fn connect(&self, host: &str, port: u16, patience: &Patience) -> Result<Arc<dyn RemoteDriver>>;
+    /// `IO` if nobody of our version answers there, naming the place; `Catalog` if it has no such database.
+    fn connect(
+        &self,
+        host: &str,
+        port: u16,
+        database: &DatabaseName,
+        patience: &Patience,
+    ) -> Result<Arc<dyn RemoteDriver>>;
 
     /// Starts a driver in this process.
     ///
@@ -126,6 +140,18 @@ pub trait RemoteDriver: Send + Sync {
     /// # Errors
     /// It can't be installed or loaded.
     fn load_extension(&self, name: &str, patience: &Patience) -> Result<()>;
+
+    /// The driver's databases, by name.
+    ///
+    /// # Errors
+    /// The driver does not answer.
+    fn databases(&self, patience: &Patience) -> Result<Vec<DatabaseEntry>>;
+
+    /// Drops a database.
+    ///
+    /// # Errors
+    /// There is none of the name, or it is in use.
+    fn drop_database(&self, name: &str, patience: &Patience) -> Result<()>;
 
     /// The statistics of the last queries, oldest first.
     ///

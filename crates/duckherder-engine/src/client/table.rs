@@ -13,10 +13,10 @@ use duckherder_proto::settings::SESSION_SETTINGS;
 use duckherder_proto::statement::{ResultKind, Setting};
 
 use super::ffi::{
-    DhCatalogEntry, DhCatalogSink, DhCatalogState, DhClientTable, DhColumn, DhColumnTypes, DhPatience, DhPrepared,
-    DhStatementText, DhStatistic, DhStatisticSink,
+    DhCatalogEntry, DhCatalogSink, DhCatalogState, DhClientTable, DhColumn, DhColumnTypes, DhDatabaseEntry,
+    DhDatabaseSink, DhOptionalText, DhPatience, DhPrepared, DhStatementText, DhStatistic, DhStatisticSink,
 };
-use super::{Herd, RemoteDriver, RemoteIngest, RemoteSession, Start, StatementText};
+use super::{DatabaseName, Herd, RemoteDriver, RemoteIngest, RemoteSession, Start, StatementText};
 use crate::error::{EngineError, Result};
 use crate::ffi::{DhError, DhSourceTable, DhText, DhTextSink, dh_error_set};
 use crate::nested::plain_schema;
@@ -34,6 +34,8 @@ pub static TABLE: DhClientTable = DhClientTable {
     driver_replace,
     driver_worker_count,
     driver_load_extension,
+    driver_databases,
+    driver_drop_database,
     driver_statistics,
     session_settings,
     session_open,
@@ -173,11 +175,19 @@ unsafe fn give_source(source: Arc<dyn BatchSource>, table: *mut DhSourceTable, t
     }
 }
 
-unsafe extern "C" fn driver_connect(host: DhText, port: u16, patience: DhPatience, error: *mut DhError) -> *mut c_void {
+unsafe extern "C" fn driver_connect(
+    host: DhText,
+    port: u16,
+    database: DhOptionalText,
+    create_if_missing: bool,
+    patience: DhPatience,
+    error: *mut DhError,
+) -> *mut c_void {
     guard(error, std::ptr::null_mut(), || {
-        // SAFETY: C++ keeps the text alive during the call.
-        let host = unsafe { read(host) };
-        let driver: DriverHandle = herd()?.connect(&host, port, &patience.into())?;
+        // SAFETY: C++ keeps the texts alive during the call.
+        let (host, name) = unsafe { (read(host), database.present.then(|| read(database.text))) };
+        let database = DatabaseName { name, create_if_missing };
+        let driver: DriverHandle = herd()?.connect(&host, port, &database, &patience.into())?;
         Ok(into_handle(driver))
     })
 }
@@ -242,6 +252,43 @@ unsafe extern "C" fn driver_load_extension(
         // SAFETY: as in `driver_register_worker`.
         let (driver, name) = unsafe { (borrow::<DriverHandle>(driver), read(name)) };
         driver.load_extension(&name, &patience.into())?;
+        Ok(true)
+    })
+}
+
+unsafe extern "C" fn driver_databases(
+    driver: *mut c_void,
+    sink: DhDatabaseSink,
+    target: *mut c_void,
+    patience: DhPatience,
+    error: *mut DhError,
+) -> bool {
+    guard(error, false, || {
+        // SAFETY: C++ keeps the handle alive during the call.
+        for database in unsafe { borrow::<DriverHandle>(driver) }.databases(&patience.into())? {
+            let row = DhDatabaseEntry {
+                name: database.name.as_str().into(),
+                is_default: database.is_default,
+                sessions: database.sessions,
+                bytes: database.bytes.and_then(|bytes| i64::try_from(bytes).ok()).unwrap_or(-1),
+            };
+            // SAFETY: sink and target belong together; the row outlives the call.
+            unsafe { sink(target, &row) };
+        }
+        Ok(true)
+    })
+}
+
+unsafe extern "C" fn driver_drop_database(
+    driver: *mut c_void,
+    name: DhText,
+    patience: DhPatience,
+    error: *mut DhError,
+) -> bool {
+    guard(error, false, || {
+        // SAFETY: as in `driver_register_worker`.
+        let (driver, name) = unsafe { (borrow::<DriverHandle>(driver), read(name)) };
+        driver.drop_database(&name, &patience.into())?;
         Ok(true)
     })
 }

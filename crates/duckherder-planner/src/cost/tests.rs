@@ -13,7 +13,7 @@ fn join(large: u64, small: u64, files: bool, top: &str) -> Plan {
         let files = files.replace("ROWS", &groups);
         format!(
             r#"{{"id":{id},"operator":"GET","estimated_rows":{rows},"row_bytes":16,"operations":6,"scan":{{"name":"t{id}",
-            "database":"memory","rows":{rows},"row_bytes":16,"virtual_columns":false,"sampled":false,
+            "rows":{rows},"row_bytes":16,"virtual_columns":false,"sampled":false,
             "index_lookup":false,{files}}}}}"#
         )
     };
@@ -99,7 +99,7 @@ fn many_groups_stay_on_the_driver() {
             "aggregate":{{"groups":1,"distinct":{groups},"grouping_sets":false,
             "calls":[{{"name":"sum","distinct":false,"exportable":true}}]}},
             "children":[{{"id":1,"operator":"GET","estimated_rows":6000000,"scan":{{"name":"t","shared_table":true,
-            "database":"memory","rows":6000000,"virtual_columns":false,"sampled":false,"index_lookup":false}}}}]}}}}"#
+            "rows":6000000,"virtual_columns":false,"sampled":false,"index_lookup":false}}}}]}}}}"#
         );
         serde_json::from_str(&text).unwrap()
     };

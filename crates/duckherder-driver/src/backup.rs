@@ -1,0 +1,94 @@
+//! Copies of a database in one file that any DuckDB opens, made and taken back while the driver runs.
+//!
+//! A backup is what one transaction sees. It is written beside its place, and takes it when it is whole and on the disk.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::databases::Databases;
+use crate::directory::{failed, finish, log_of, remove_if_there, unfinished};
+use crate::error::{DriverError, Result};
+use crate::sql::{quote_identifier, quote_text};
+
+/// Writes a database's content to `target`, in the place of what may be there; blocks.
+///
+/// # Errors
+/// There is no such database, or `target` can't be written.
+pub fn back_up(databases: &Databases, name: &str, target: &str) -> Result<()> {
+    let target = place(target)?;
+    // Keeps it from being dropped meanwhile.
+    let source = databases.enter(Some(name))?;
+    let written = unfinished(&target);
+    let text = path_text(&written)?;
+    remove_unfinished(&written)?;
+    let connection = databases.instance().connect()?;
+    let copy = quote_identifier(&format!("duckherder backup {}", uuid::Uuid::new_v4()));
+    connection.execute(&format!("ATTACH {} AS {copy}", quote_text(text)))?;
+    let from = quote_identifier(source.name());
+    let copied = connection
+        .execute("BEGIN TRANSACTION")
+        .and_then(|()| connection.execute(&format!("COPY FROM DATABASE {from} TO {copy}")))
+        .and_then(|()| connection.execute("COMMIT"));
+    if copied.is_err() {
+        // What was wrong is known already.
+        let _ = connection.execute("ROLLBACK");
+    }
+    // Writes the log's content to the file.
+    let closed = connection.execute(&format!("DETACH {copy}"));
+    let done = copied.and(closed).map_err(DriverError::from).and_then(|()| finish(&written, &target));
+    if done.is_err() {
+        remove_unfinished(&written)?;
+    }
+    done?;
+    tracing::info!(database = source.name(), target = %target.display(), "backed up");
+    Ok(())
+}
+
+/// Makes a database of a file that a backup is, or any other file of DuckDB's that nobody has open; blocks.
+///
+/// # Errors
+/// There is a database of the name, the driver has no directory, or the file is none of DuckDB's.
+pub fn restore(databases: &Databases, name: &str, source: &str) -> Result<()> {
+    let source = place(source)?;
+    if log_of(&source).exists() {
+        return Err(DriverError::Database(format!(
+            "{} is not whole, part of it is in its log {}: open it with DuckDB, and CHECKPOINT",
+            source.display(),
+            log_of(&source).display()
+        )));
+    }
+    databases.adopt(name, |file| {
+        let written = unfinished(file);
+        fs::copy(&source, &written).map_err(failed("copy", &source))?;
+        finish(&written, file)
+    })?;
+    tracing::info!(database = name, source = %source.display(), "restored");
+    Ok(())
+}
+
+/// Where a path or `file://` points to.
+fn place(text: &str) -> Result<PathBuf> {
+    let path = match text.split_once("://") {
+        Some(("file", path)) => path,
+        Some((scheme, _)) => {
+            return Err(DriverError::Invalid(format!(
+                "{text}: a backup is a file that the driver reaches by a path, {scheme}:// is none"
+            )));
+        }
+        None => text,
+    };
+    let path = Path::new(path);
+    if path.is_absolute() && path.file_name().is_some() {
+        return Ok(path.to_path_buf());
+    }
+    Err(DriverError::Invalid(format!("\"{text}\" is not the absolute path of a file")))
+}
+
+fn path_text(path: &Path) -> Result<&str> {
+    path.to_str().ok_or_else(|| DriverError::Invalid(format!("{} is no text", path.display())))
+}
+
+fn remove_unfinished(written: &Path) -> Result<()> {
+    remove_if_there(&log_of(written))?;
+    remove_if_there(written)
+}

@@ -1,0 +1,50 @@
+//! Telling a driver in another process what to do, for the command line.
+
+use std::time::Duration;
+
+use arrow_flight::Action;
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::sql::Any;
+use duckherder_proto::any::Command;
+use duckherder_proto::error::ErrorDetail;
+use duckherder_proto::hello::Hello;
+use prost::Message;
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::error::{DriverError, Result};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Has the driver at `host:port` do something, however long that takes; blocks.
+///
+/// # Errors
+/// Nobody of our version answers there, or what the driver says.
+pub fn tell<M: Command>(address: &str, message: &M) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DriverError::Runtime)?;
+    runtime.block_on(async {
+        let silent = |error: &dyn std::error::Error| {
+            let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            DriverError::Unreachable { address: address.to_string(), reason }
+        };
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| silent(&error))?;
+        let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await.map_err(|error| silent(&error))?;
+        let mut client = FlightServiceClient::new(channel);
+        let own = Hello::from("client");
+        let no_driver = |reason| DriverError::Unreachable { address: address.to_string(), reason };
+        let answer = act(&mut client, &own).await.map_err(|status| match status.code() {
+            Code::Unimplemented | Code::InvalidArgument | Code::NotFound => no_driver(own.not_understood("driver")),
+            _ => no_driver(status.message().to_string()),
+        })?;
+        let hello = Hello::from_any(&answer).ok().flatten().ok_or_else(|| no_driver(own.not_understood("driver")))?;
+        hello.check(&own, "driver").map_err(no_driver)?;
+        let done = act(&mut client, message).await;
+        done.map(drop).map_err(|status| DriverError::Engine(ErrorDetail::from_status(&status).into()))
+    })
+}
+
+async fn act<M: Command>(client: &mut FlightServiceClient<Channel>, message: &M) -> Result<Any, tonic::Status> {
+    let action = Action { r#type: M::TYPE_URL.to_string(), body: message.pack() };
+    let answer = client.do_action(action).await?.into_inner().message().await?.unwrap_or_default();
+    Any::decode(answer.body).map_err(|error| tonic::Status::internal(error.to_string()))
+}

@@ -1,0 +1,340 @@
+//! The databases of a driver: all of one DuckDB instance, so that a query may join them.
+//!
+//! ```text
+//!   Databases --enter("sales")--> DatabaseUse --connect()--> Connection, whose default database it is
+//!      |                             '-- while there is one, the database can't be dropped
+//!      '-- a file each in the driver's Directory; or the one file, or memory, that a driver without one serves
+//! ```
+//!
+//! Names are those of DuckDB: upper and lower case are the same.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use duckherder_engine::{Connection, Database};
+use duckherder_proto::actions::DatabaseEntry;
+
+use crate::directory::{Directory, remove_if_there, size_bytes};
+use crate::error::{DriverError, Result};
+use crate::remembered::Remembered;
+use crate::rows::{each, query};
+use crate::sql::{quote_identifier, quote_text};
+use crate::sync::lock;
+
+/// The database of who names none, in a driver with a directory. (Not `main`, which is every database's schema.)
+const DEFAULT: &str = "duckherder";
+/// A name is a file's, too, in which a byte may take three characters.
+const MOST_NAME_BYTES: usize = 64;
+
+/// Where a driver keeps its databases.
+pub enum Storage<'a> {
+    /// One database: a file, or `:memory:`.
+    Alone(&'a str),
+    /// Any number, and what else the driver remembers.
+    Directory(&'a Path),
+}
+
+/// The databases of a driver.
+pub struct Databases {
+    instance: Database,
+    directory: Option<Directory>,
+    remembered: Remembered,
+    default: String,
+    /// By lower-cased name.
+    known: Mutex<BTreeMap<String, Known>>,
+    /// Held while a database comes or goes.
+    changing: Mutex<()>,
+}
+
+struct Known {
+    /// Nothing: in memory, or not ours.
+    file: Option<PathBuf>,
+    /// Shared with each session that works in it.
+    uses: Arc<()>,
+}
+
+impl Known {
+    fn new(file: Option<PathBuf>) -> Self {
+        Self { file, uses: Arc::default() }
+    }
+
+    fn sessions(&self) -> usize {
+        Arc::strong_count(&self.uses) - 1
+    }
+}
+
+/// A session's use of a database.
+#[derive(Clone)]
+pub struct DatabaseUse {
+    name: String,
+    is_default: bool,
+    instance: Database,
+    _uses: Arc<()>,
+}
+
+impl DatabaseUse {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A connection that works in the database.
+    ///
+    /// # Errors
+    /// DuckDB refuses.
+    pub fn connect(&self) -> Result<Connection> {
+        let connection = self.instance.connect()?;
+        if !self.is_default {
+            connection.execute(&format!("USE {}", quote_identifier(&self.name)))?;
+        }
+        Ok(connection)
+    }
+}
+
+impl Databases {
+    /// Opens DuckDB with all databases that there are.
+    ///
+    /// # Errors
+    /// The directory belongs to another driver or version, or a file can't be opened.
+    pub fn open(storage: Storage, settings: &[(String, String)]) -> Result<Self> {
+        let settings: Vec<(&str, &str)> =
+            settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        match storage {
+            Storage::Alone(file) => {
+                let instance = Database::open(file, &settings)?;
+                let default = default_name(&instance)?;
+                let known = BTreeMap::from([(default.clone(), Known::new(None))]);
+                let remembered = Remembered::default();
+                Ok(Self {
+                    instance,
+                    directory: None,
+                    remembered,
+                    default,
+                    known: Mutex::new(known),
+                    changing: Mutex::default(),
+                })
+            }
+            Storage::Directory(path) => Self::open_directory(Directory::open(path)?, &settings),
+        }
+    }
+
+    fn open_directory(directory: Directory, settings: &[(&str, &str)]) -> Result<Self> {
+        let remembered = Remembered::open(directory.path())?;
+        let mut files = BTreeMap::new();
+        for (name, file) in directory.databases()? {
+            let shown = file.display().to_string();
+            if let Some(other) = files.insert(normal(&name), file) {
+                return Err(DriverError::Storage(format!(
+                    "{} and {shown} are both the database \"{name}\", since upper and lower case are the same: move \
+                     one away",
+                    other.display()
+                )));
+            }
+        }
+        let file = files.remove(DEFAULT).unwrap_or_else(|| directory.database_file(DEFAULT));
+        let instance = Database::open(text(&file)?, settings).map_err(|error| cannot_open(DEFAULT, &file, error))?;
+        let known = BTreeMap::from([(DEFAULT.to_string(), Known::new(Some(file)))]);
+        let default = DEFAULT.to_string();
+        let databases = Self {
+            instance,
+            directory: Some(directory),
+            remembered,
+            default,
+            known: Mutex::new(known),
+            changing: Mutex::default(),
+        };
+        let connection = databases.instance.connect()?;
+        // A database may need them.
+        for name in databases.remembered.extensions() {
+            connection.load_extension(&name).map_err(|error| {
+                let why = format!("an extension that the driver had loaded can't be loaded again: {}", error.message);
+                DriverError::Storage(why)
+            })?;
+        }
+        for (name, file) in files {
+            databases.attach(&connection, &name, file)?;
+        }
+        Ok(databases)
+    }
+
+    /// The DuckDB that has them all.
+    pub fn instance(&self) -> &Database {
+        &self.instance
+    }
+
+    /// What else outlives the process.
+    pub fn remembered(&self) -> &Remembered {
+        &self.remembered
+    }
+
+    /// The database of that name, or the default one.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn enter(&self, name: Option<&str>) -> Result<DatabaseUse> {
+        let name = name.map_or_else(|| self.default.clone(), normal);
+        let known = lock(&self.known);
+        let Some(found) = known.get(&name) else { return Err(self.no_database(name, &known)) };
+        let is_default = name == self.default;
+        Ok(DatabaseUse { name, is_default, instance: self.instance.clone(), _uses: Arc::clone(&found.uses) })
+    }
+
+    /// Makes a database, if it is missing.
+    ///
+    /// # Errors
+    /// The name is none, or the driver has no directory.
+    pub fn create(&self, name: &str) -> Result<()> {
+        let name = normal(name);
+        let _changing = lock(&self.changing);
+        if lock(&self.known).contains_key(&name) { Ok(()) } else { self.add(&name, |_| Ok(())) }
+    }
+
+    /// Makes a database of the file that `make` puts into place, at once.
+    ///
+    /// # Errors
+    /// There is one of that name, as for [`create`](Self::create), what `make` says, or the file is no database's.
+    pub fn adopt(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let name = normal(name);
+        let _changing = lock(&self.changing);
+        if lock(&self.known).contains_key(&name) {
+            return Err(DriverError::Database(format!(
+                "the driver has a database \"{name}\" already: drop it first, or take another name"
+            )));
+        }
+        self.add(&name, make)
+    }
+
+    /// With `changing` held, and no database of the name.
+    fn add(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let Some(directory) = &self.directory else { return Err(no_directory(name)) };
+        check_name(name)?;
+        let connection = self.instance.connect()?;
+        check_schemas(&connection, name)?;
+        let file = directory.database_file(name);
+        make(&file)?;
+        if let Err(error) = self.attach(&connection, name, file.clone()) {
+            // It was no database; what is at fault is known already.
+            let _ = remove_if_there(&file);
+            return Err(error);
+        }
+        directory.sync()
+    }
+
+    /// Opens the database's file, new or old.
+    fn attach(&self, connection: &Connection, name: &str, file: PathBuf) -> Result<()> {
+        let sql = format!("ATTACH {} AS {}", quote_text(text(&file)?), quote_identifier(name));
+        connection.execute(&sql).map_err(|error| cannot_open(name, &file, error))?;
+        lock(&self.known).insert(name.to_string(), Known::new(Some(file)));
+        Ok(())
+    }
+
+    /// Removes a database and all that is in it.
+    ///
+    /// # Errors
+    /// It is the default one, there is none, or sessions work in it.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        let name = normal(name);
+        let _changing = lock(&self.changing);
+        // Until it is gone: nobody may begin to use it.
+        let mut known = lock(&self.known);
+        let Some(found) = known.get(&name) else { return Err(self.no_database(name, &known)) };
+        let (Some(directory), Some(file)) = (&self.directory, &found.file) else { return Err(no_directory(&name)) };
+        if name == self.default {
+            return Err(DriverError::Database(format!(
+                "database \"{name}\" is the driver's default one and can't be dropped: drop what is in it"
+            )));
+        }
+        if found.sessions() > 0 {
+            return Err(DriverError::Database(format!(
+                "database \"{name}\" is in use by {} sessions: detach it everywhere first",
+                found.sessions()
+            )));
+        }
+        self.instance.connect()?.execute(&format!("DETACH {}", quote_identifier(&name)))?;
+        let removed = directory.remove(file);
+        known.remove(&name);
+        removed
+    }
+
+    /// All of them, by name.
+    pub fn list(&self) -> Vec<DatabaseEntry> {
+        let known = lock(&self.known);
+        let entries = known.iter().map(|(name, database)| DatabaseEntry {
+            name: name.clone(),
+            is_default: *name == self.default,
+            sessions: database.sessions() as u64,
+            bytes: database.file.as_deref().map(size_bytes),
+        });
+        entries.collect()
+    }
+
+    fn no_database(&self, name: String, known: &BTreeMap<String, Known>) -> DriverError {
+        let there: Vec<_> = known.keys().map(|name| format!("\"{name}\"")).collect();
+        let advice = match self.directory {
+            Some(_) => "attach it with create_if_missing true to create it",
+            None => "a driver that is started with --data DIR may have several",
+        };
+        DriverError::NoDatabase(format!("the driver has no database \"{name}\", only {}: {advice}", there.join(", ")))
+    }
+}
+
+/// How DuckDB tells names apart.
+fn normal(name: &str) -> String {
+    name.to_ascii_lowercase()
+}
+
+fn default_name(instance: &Database) -> Result<String> {
+    let mut name = String::new();
+    each(&query(&instance.connect()?, "SELECT current_database()")?, |row| {
+        name = normal(&row.text(0)?);
+        Ok(())
+    })?;
+    Ok(name)
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let problem = if name.is_empty() {
+        "a database needs a name".to_string()
+    } else if name.len() > MOST_NAME_BYTES {
+        format!("\"{name}\" is longer than {MOST_NAME_BYTES} bytes")
+    } else if name.contains(['/', '\\']) || name.contains(char::is_control) || name.starts_with('.') {
+        format!("\"{}\" is a path or has characters that no name may have", name.escape_debug())
+    } else {
+        return Ok(());
+    };
+    Err(DriverError::Database(format!("this can't be a database's name: {problem}")))
+}
+
+/// DuckDB would not know whether `name.t` is in a schema of the session's database or in another database.
+fn check_schemas(connection: &Connection, name: &str) -> Result<()> {
+    let mut database = None;
+    let sql = format!(
+        "SELECT database_name FROM duckdb_schemas() WHERE lower(schema_name) = lower({}) LIMIT 1",
+        quote_text(name)
+    );
+    each(&query(connection, &sql)?, |row| {
+        database = Some(row.text(0)?);
+        Ok(())
+    })?;
+    match database {
+        Some(database) => Err(DriverError::Database(format!(
+            "this can't be a database's name: database \"{database}\" has a schema \"{name}\""
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn text(file: &Path) -> Result<&str> {
+    file.to_str().ok_or_else(|| DriverError::Storage(format!("{} is no text: rename it", file.display())))
+}
+
+fn cannot_open(name: &str, file: &Path, error: duckherder_engine::EngineError) -> DriverError {
+    DriverError::Storage(format!("cannot open database \"{name}\" in {}: {}", file.display(), error.message))
+}
+
+fn no_directory(name: &str) -> DriverError {
+    DriverError::Database(format!(
+        "the driver can't create or drop database \"{name}\", since it has no directory for several: start it with \
+         --data DIR"
+    ))
+}

@@ -1,0 +1,123 @@
+"""Backups of a running driver's databases, and databases made of them."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+
+import duckdb
+import pytest
+
+from harness.client import attach, loaded
+from harness.cluster import BINARY, Driver
+
+
+@pytest.fixture
+def driver(tmp_path):
+    with Driver(2, "--data", tmp_path / "data") as driver:
+        yield driver
+
+
+def run(driver, *arguments) -> str:
+    """What `duckherder` says of its failure, if it fails."""
+    command = [str(BINARY), *map(str, arguments), "--driver", driver.location]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode in (0, 1), ended
+    return ended.stderr if ended.returncode else ""
+
+
+def test_all_of_a_database(driver, tmp_path):
+    target = tmp_path / "sales backup.duckdb"
+    with loaded() as con:
+        attach(con, driver, "s", "sales")
+        con.execute("CREATE SCHEMA s.hr")
+        con.execute("CREATE TYPE s.hr.mood AS ENUM ('sad', 'glad')")
+        con.execute("CREATE TABLE s.hr.people(id INTEGER PRIMARY KEY, m s.hr.mood DEFAULT 'glad', twice INTEGER AS (id * 2), CHECK (id >= 0))")
+        con.execute("INSERT INTO s.hr.people(id) SELECT range FROM range(200_000)")
+        con.execute("CREATE TABLE s.hr.jobs(person INTEGER REFERENCES s.hr.people(id), title VARCHAR NOT NULL)")
+        con.execute("INSERT INTO s.hr.jobs VALUES (1, 'cook')")
+        con.execute("CREATE INDEX by_title ON s.hr.jobs(title)")
+        con.execute("COMMENT ON TABLE s.hr.jobs IS 'who does what'")
+        con.execute("CREATE VIEW s.v AS SELECT count(*) AS n FROM s.hr.people")
+        con.execute("CREATE MACRO s.half(x) AS x / 2")
+        con.execute("CREATE SEQUENCE s.numbers START 7")
+        con.execute("SELECT nextval('s.numbers')").fetchall()
+        assert run(driver, "backup", "Sales", target) == ""
+        con.execute("DROP VIEW s.v")
+        con.execute("DELETE FROM s.hr.jobs")
+        # a second time, over the first
+        assert run(driver, "backup", "duckherder", tmp_path / "other.duckdb") == ""
+        assert run(driver, "backup", "sales", tmp_path / "other.duckdb") == ""
+        with duckdb.connect(str(tmp_path / "other.duckdb"), read_only=True) as copy:
+            assert copy.execute("SELECT count(*) FROM hr.jobs").fetchone() == (0,)
+        assert run(driver, "restore", "then", target) == ""
+        attach(con, driver, "t", "then")
+        assert con.execute("SELECT n, t.half(n) FROM t.v").fetchone() == (200_000, 100_000)
+        assert con.execute("SELECT title FROM t.hr.jobs").fetchall() == [("cook",)]
+        assert con.execute("SELECT m, twice FROM t.hr.people WHERE id = 21").fetchall() == [("glad", 42)]
+        assert con.execute("SELECT nextval('t.numbers')").fetchone() == (8,)
+        assert con.execute("SELECT comment FROM duckdb_tables() WHERE database_name = 't' AND table_name = 'jobs'").fetchall() == [("who does what",)]
+        assert con.execute("SELECT index_name FROM duckdb_indexes() WHERE database_name = 't'").fetchall() == [("by_title",)]
+        for wrong in ["INSERT INTO t.hr.people(id) VALUES (5)", "INSERT INTO t.hr.people(id) VALUES (-1)", "INSERT INTO t.hr.jobs VALUES (1, NULL)", "INSERT INTO t.hr.jobs VALUES (-5, 'x')"]:
+            with pytest.raises(duckdb.ConstraintException):
+                con.execute(wrong)
+    assert sorted(path.name for path in tmp_path.iterdir() if "duckdb" in path.name) == ["other.duckdb", "sales backup.duckdb"]
+
+
+def test_a_backup_is_what_one_transaction_sees(driver, tmp_path):
+    with loaded() as con:
+        attach(con, driver)
+        con.execute("CREATE TABLE dh.a AS SELECT range AS id, 100 AS money FROM range(100_000)")
+        con.execute("CREATE TABLE dh.b AS SELECT range AS id, 100 AS money FROM range(100_000)")
+        stop = threading.Event()
+
+        def move() -> None:
+            with loaded() as own:
+                attach(own, driver)
+                number = 1
+                while not stop.is_set():
+                    number = number * 7919 % 99_991
+                    own.execute("BEGIN")
+                    own.execute(f"UPDATE dh.a SET money = money - 7 WHERE id = {number}")
+                    own.execute(f"UPDATE dh.b SET money = money + 7 WHERE id = {number}")
+                    own.execute("COMMIT")
+
+        mover = threading.Thread(target=move)
+        mover.start()
+        try:
+            for number in range(3):
+                target = tmp_path / f"{number}.duckdb"
+                assert run(driver, "backup", "duckherder", target) == ""
+                with duckdb.connect(str(target), read_only=True) as copy:
+                    assert copy.execute("SELECT sum(money) FROM (FROM a UNION ALL FROM b)").fetchone() == (20_000_000,)
+        finally:
+            stop.set()
+            mover.join()
+
+
+def test_what_is_refused(driver, tmp_path):
+    with loaded() as con:
+        attach(con, driver)
+        con.execute("CREATE TABLE dh.t AS SELECT 1 AS i")
+    assert 'the driver has no database "nothing"' in run(driver, "backup", "nothing", tmp_path / "b")
+    assert "s3:// is none" in run(driver, "backup", "duckherder", "s3://bucket/b")
+    assert "no_such_directory" in run(driver, "backup", "duckherder", tmp_path / "no_such_directory" / "b")
+    assert "has a database \"duckherder\" already" in run(driver, "restore", "duckherder", tmp_path / "b")
+    assert "cannot copy" in run(driver, "restore", "new", tmp_path / "b")
+    (tmp_path / "b").write_bytes(b"nonsense" * 10_000)
+    assert 'cannot open database "new"' in run(driver, "restore", "new", tmp_path / "b")
+    (tmp_path / "b.wal").write_bytes(b"log")
+    assert "is not whole" in run(driver, "restore", "new", tmp_path / "b")
+    assert sorted(path.name for path in (tmp_path / "data").glob("*.duckdb")) == ["duckherder.duckdb"]
+    with loaded() as con:
+        attach(con, driver, "n", "new")
+        assert con.execute("SELECT count(*) FROM duckdb_tables() WHERE database_name = 'n'").fetchone() == (0,)
+
+
+def test_a_driver_in_memory_can_be_backed_up(local_cluster, con, table_name, tmp_path):
+    con.execute(f"CREATE TABLE dh.{table_name} AS SELECT range AS i FROM range(1000)")
+    assert run(local_cluster.driver, "backup", "memory", f"file://{tmp_path}/m.duckdb") == ""
+    with duckdb.connect(str(tmp_path / "m.duckdb"), read_only=True) as copy:
+        assert copy.execute(f"SELECT count(*) FROM {table_name}").fetchone() == (1000,)
+    assert "start it with --data DIR" in run(local_cluster.driver, "restore", "new", tmp_path / "m.duckdb")
+    assert "cannot work with what is at 127.0.0.1:1" in run(type("", (), {"location": "127.0.0.1:1"}), "backup", "x", "/y")

@@ -1,0 +1,265 @@
+"""A driver with a directory: what is in it outlives the driver, and it may have several databases."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import threading
+import time
+
+import duckdb
+import pytest
+
+from harness.client import attach, attached, loaded, quote
+from harness.cluster import BINARY, Driver, Worker
+
+
+@pytest.fixture
+def data(tmp_path):
+    return tmp_path / "data"
+
+
+def start_fails(data) -> str:
+    """What a driver of the directory says that can't start."""
+    command = [str(BINARY), "driver", "--listen", "127.0.0.1:0", "--data", str(data)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 1
+    return ended.stderr.split("error: ", 1)[1]
+
+
+def databases(con) -> dict:
+    return {row[0]: row[1:] for row in con.execute("FROM duckherder_databases()").fetchall()}
+
+
+def test_all_is_there_again(data):
+    with Driver(1, "--data", data) as driver, attached(driver) as con:
+        con.execute("CREATE SCHEMA dh.s")
+        con.execute("CREATE TYPE dh.s.mood AS ENUM ('sad', 'glad')")
+        con.execute("CREATE TABLE dh.s.t(id INTEGER PRIMARY KEY, m dh.s.mood DEFAULT 'glad')")
+        con.execute("INSERT INTO dh.s.t(id) SELECT range FROM range(1000)")
+        con.execute("COMMENT ON TABLE dh.s.t IS 'kept'")
+        con.execute("CREATE INDEX by_mood ON dh.s.t(m)")
+        con.execute("CREATE VIEW dh.v AS SELECT count(*) AS n FROM dh.s.t")
+        con.execute("CREATE SEQUENCE dh.numbers START 5")
+        con.execute("CREATE MACRO dh.twice(x) AS 2 * x")
+        assert con.execute("SELECT nextval('dh.numbers')").fetchone() == (5,)
+        driver.kill()
+    with Driver(1, "--data", data) as driver, attached(driver) as con:
+        assert con.execute("SELECT n, dh.twice(n) FROM dh.v").fetchone() == (1000, 2000)
+        assert con.execute("SELECT m, count(*) FROM dh.s.t GROUP BY ALL").fetchall() == [("glad", 1000)]
+        assert con.execute("SELECT comment FROM duckdb_tables() WHERE table_name = 't'").fetchall() == [("kept",)]
+        assert con.execute("SELECT index_name FROM duckdb_indexes()").fetchall() == [("by_mood",)]
+        assert con.execute("SELECT nextval('dh.numbers')").fetchone() == (6,)
+        with pytest.raises(duckdb.ConstraintException):
+            con.execute("INSERT INTO dh.s.t(id) VALUES (7)")
+
+
+def test_a_driver_that_stops_leaves_no_log(data):
+    with Driver(1, "--data", data) as driver:
+        with loaded() as con:
+            attach(con, driver)
+            attach(con, driver, "s", "sales")
+            con.execute("CREATE TABLE dh.t AS SELECT range AS i FROM range(1000)")
+            con.execute("CREATE TABLE s.t AS SELECT range AS i FROM range(2000)")
+        assert driver.stop() == 0
+    assert sorted(path.name for path in data.iterdir()) == ["driver.json", "driver.lock", "duckherder.duckdb", "sales.duckdb"]
+    # What is there is what any DuckDB reads.
+    with duckdb.connect(str(data / "sales.duckdb"), read_only=True) as con:
+        assert con.execute("SELECT count(*) FROM t").fetchone() == (2000,)
+
+
+def test_workers_and_extensions_are_known_again(data):
+    with Worker("w1") as worker, Worker("w2") as gone:
+        with Driver(0, "--data", data) as driver, attached(driver) as con:
+            for each in [worker, gone]:
+                con.execute(f"SELECT duckherder_register_worker('{each.worker_id}', 'grpc://{each.location}')").fetchall()
+            con.execute("SELECT duckherder_load_extension('json')").fetchall()
+            driver.kill()
+        gone.kill()
+        with Driver(0, "--data", data) as driver, attached(driver) as con:
+            assert con.execute("SELECT duckherder_get_worker_count()").fetchone() == (1,)
+            con.execute("CREATE TABLE dh.t AS SELECT range AS i FROM range(500_000)")
+            con.execute("SET duckherder_distribution = 'always'")
+            assert con.execute("SELECT sum(i) FROM dh.t WHERE i % 2 = 0").fetchone() == (62_499_750_000,)
+            used = con.execute("SELECT num_workers_used FROM duckherder_get_query_execution_stats() WHERE contains(sql, 'i % 2')").fetchone()
+            assert used == (1,)
+            assert "w2" in driver.output()
+            assert json.loads((data / "driver.json").read_text())["extensions"] == ["json"]
+
+
+def test_several_databases(data):
+    with Driver(2, "--data", data) as driver, loaded() as con:
+        attach(con, driver)
+        with pytest.raises(duckdb.CatalogException, match='the driver has no database "sales", only "duckherder": attach it with create_if_missing true'):
+            con.execute(f"ATTACH '127.0.0.1:{driver.port}/sales' AS s (TYPE duckherder)")
+        con.execute(f"ATTACH '127.0.0.1:{driver.port}/Sales' AS s (TYPE duckherder, create_if_missing true)")
+        con.execute(f"ATTACH '127.0.0.1:{driver.port}' AS again (TYPE duckherder, database 'SALES')")
+        for alias, rows in [("dh", 10), ("s", 300_000)]:
+            con.execute(f"CREATE TABLE {alias}.t AS SELECT range AS i, '{alias}' AS w FROM range({rows})")
+        assert con.execute("SELECT count(*), min(w) FROM again.t").fetchone() == (300_000, "s")
+        assert con.execute("SELECT count(*), min(w) FROM dh.main.t").fetchone() == (10, "dh")
+        con.execute("CREATE SCHEMA s.hr")
+        con.execute("CREATE TABLE s.hr.people(name VARCHAR)")
+        con.execute("USE s.hr")
+        con.execute("INSERT INTO people VALUES ('a')")
+        con.execute("USE memory")
+        assert con.execute("SELECT name FROM again.hr.people").fetchall() == [("a",)]
+        assert con.execute("SELECT schema_name FROM duckdb_schemas() WHERE database_name = 'dh' AND NOT internal").fetchall() == []
+        found = databases_of(con, "dh")
+        assert list(found) == ["duckherder", "sales"]
+        assert [found[name][0] for name in found] == [True, False]
+    # after a stop, and under a name that the file system knows
+    with Driver(2, "--data", data) as driver, loaded() as con:
+        attach(con, driver, "s", "sales")
+        assert con.execute("SELECT count(*) FROM s.t").fetchone() == (300_000,)
+        for name in ["Größe", "a.b", "50% off", 'we"ird', "日本", "x" * 64]:
+            con.execute(f"ATTACH '127.0.0.1:{driver.port}' AS odd (TYPE duckherder, database {quote(name)}, create_if_missing true)")
+            con.execute("CREATE TABLE odd.t AS SELECT 42 AS i")
+            con.execute("DETACH odd")
+    with Driver(2, "--data", data) as driver, loaded() as con:
+        attach(con, driver, "s", "sales")
+        assert {"größe", "a.b", "50% off", 'we"ird', "日本"} <= {name.lower() for name in databases(con)}
+        con.execute(f"ATTACH '127.0.0.1:{driver.port}' AS odd (TYPE duckherder, database '日本')")
+        assert con.execute("SELECT i FROM odd.t").fetchall() == [(42,)]
+
+
+def databases_of(con, alias):
+    return {row[0]: row[1:] for row in con.execute(f"FROM duckherder_databases('{alias}')").fetchall()}
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "..", ".hidden", "new\nline", "x" * 65, "main", "temp", "information_schema"])
+def test_names_that_are_none(data, name):
+    with Driver(0, "--data", data) as driver, loaded() as con:
+        with pytest.raises(duckdb.Error, match="can't be a database's name|reserved name"):
+            attach(con, driver, "s", name)
+    assert sorted(path.name for path in data.parent.iterdir()) == ["data"]
+    assert sorted(path.name for path in data.iterdir()) == ["driver.json", "driver.lock", "duckherder.duckdb"]
+
+
+def test_dropping(data):
+    with Driver(0, "--data", data) as driver, loaded() as con:
+        attach(con, driver)
+        attach(con, driver, "s", "sales")
+        con.execute("CREATE TABLE s.t AS SELECT 1 AS i")
+        with pytest.raises(duckdb.BinderException, match='database "sales" is in use by 1 sessions: detach it everywhere first'):
+            con.execute("SELECT duckherder_drop_database('Sales', 'dh')").fetchall()
+        with pytest.raises(duckdb.BinderException, match="is the driver's default one"):
+            con.execute("SELECT duckherder_drop_database('duckherder', 'dh')").fetchall()
+        with pytest.raises(duckdb.CatalogException, match='no database "nothing"'):
+            con.execute("SELECT duckherder_drop_database('nothing', 'dh')").fetchall()
+        con.execute("DETACH s")
+        deadline = time.monotonic() + 10
+        while databases(con)["sales"][1] > 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        con.execute("SELECT duckherder_drop_database('Sales')").fetchall()
+        assert list(databases(con)) == ["duckherder"]
+        assert not list(data.glob("sales*"))
+        # nothing of it comes back
+        attach(con, driver, "s", "sales")
+        assert con.execute("SELECT count(*) FROM duckdb_tables() WHERE database_name = 's'").fetchone() == (0,)
+
+
+def test_a_driver_without_a_directory_has_one_database(local_cluster):
+    with loaded() as con:
+        with pytest.raises(duckdb.BinderException, match="start it with --data DIR"):
+            attach(con, local_cluster, "s", "sales")
+        attach(con, local_cluster, "s", "memory")
+        assert list(databases(con)) == ["memory"]
+        with pytest.raises(duckdb.BinderException, match="start it with --data DIR"):
+            con.execute("SELECT duckherder_drop_database('memory')").fetchall()
+
+
+def test_writing_two_databases_in_a_transaction(data):
+    with Driver(0, "--data", data) as driver, loaded() as con:
+        attach(con, driver)
+        attach(con, driver, "s", "sales")
+        for alias in ["dh", "s"]:
+            con.execute(f"CREATE TABLE {alias}.t(i INTEGER)")
+        con.execute("BEGIN")
+        con.execute("INSERT INTO dh.t VALUES (1)")
+        with pytest.raises(duckdb.TransactionException, match="a single transaction can only write to a single attached database"):
+            con.execute("INSERT INTO s.t VALUES (1)")
+        con.execute("ROLLBACK")
+        assert con.execute("SELECT count(*) FROM dh.t").fetchone() == (0,)
+
+
+def test_a_directory_belongs_to_one_driver(data):
+    with Driver(0, "--data", data) as driver:
+        error = start_fails(data)
+        assert f"{data} is in use by another driver (process {driver.pid}): stop that one" in error
+        with attached(driver) as con:
+            con.execute("CREATE TABLE dh.t AS SELECT 1 AS i")
+
+
+def test_a_broken_file_is_named(data):
+    with Driver(0, "--data", data) as driver, loaded() as con:
+        attach(con, driver, "s", "sales")
+        con.execute("CREATE TABLE s.t AS SELECT range AS i FROM range(10)")
+        con.execute("CHECKPOINT s")
+        driver.stop()
+    file = data / "sales.duckdb"
+    kept = data.parent / "kept.duckdb"
+    shutil.copy(file, kept)
+    file.write_bytes(b"not a database at all" * 1000)
+    assert f'cannot open database "sales" in {file}' in start_fails(data)
+    shutil.copy(kept, data / "SALES.duckdb")
+    assert 'are both the database "' in start_fails(data)
+    (data / "SALES.duckdb").unlink()
+    shutil.copy(kept, file)
+    with Driver(0, "--data", data) as driver, loaded() as con:
+        attach(con, driver, "s", "sales")
+        assert con.execute("SELECT count(*) FROM s.t").fetchone() == (10,)
+
+
+def test_another_format_is_refused(data):
+    with Driver(0, "--data", data):
+        pass
+    content = json.loads((data / "driver.json").read_text())
+    (data / "driver.json").write_text(json.dumps({**content, "format": 2, "written_by": "9.9.9"}))
+    error = start_fails(data)
+    assert "has format 2, written by Duckherder 9.9.9" in error and "which knows format 1" in error
+    (data / "driver.json").write_text("{")
+    assert "driver.json is not what a driver has written" in start_fails(data)
+
+
+def test_money_that_moves_between_snapshots(data):
+    """Tasks of a query over a named database, and over two, read what the query's transaction reads."""
+    with Driver(4, "--data", data) as driver, loaded() as con:
+        attach(con, driver)
+        attach(con, driver, "s", "sales")
+        con.execute("CREATE TABLE s.accounts AS SELECT range AS id, 100 AS money FROM range(200_000)")
+        con.execute("CREATE TABLE dh.people AS SELECT range AS id, 'p' || range AS name FROM range(200_000)")
+        con.execute("CHECKPOINT s")
+        stop = threading.Event()
+
+        def move(seed: int) -> None:
+            with loaded() as own:
+                attach(own, driver, "s", "sales")
+                number = seed
+                while not stop.is_set():
+                    number = number * 7919 % 99_991
+                    one, other = number * 2 + seed % 2, (number * 31 % 99_991) * 2 + seed % 2
+                    try:
+                        own.execute("BEGIN")
+                        own.execute(f"UPDATE s.accounts SET money = money - 7 WHERE id = {one}")
+                        own.execute(f"UPDATE s.accounts SET money = money + 7 WHERE id = {other}")
+                        own.execute("COMMIT")
+                    except duckdb.Error:
+                        own.execute("ROLLBACK")
+
+        movers = [threading.Thread(target=move, args=(seed,)) for seed in [3, 4]]
+        for mover in movers:
+            mover.start()
+        try:
+            con.execute("SET duckherder_distribution = 'always'")
+            for _ in range(15):
+                assert con.execute("SELECT sum(money), count(*) FROM s.accounts WHERE money > -1000000").fetchone() == (20_000_000, 200_000)
+                joined = "SELECT sum(a.money), count(*) FROM accounts a JOIN duckherder.main.people p ON a.id = p.id"
+                assert con.execute(f"FROM s.duckherder_query('s', {quote(joined)})").fetchone() == (20_000_000, 200_000)
+        finally:
+            stop.set()
+            for mover in movers:
+                mover.join()
+        used = con.execute("SELECT min(num_workers_used) FROM duckherder_get_query_execution_stats('s') WHERE contains(sql, 'sum(')").fetchone()
+        assert used == (4,)
