@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use duckherder_engine::{Connection, Database};
 use duckherder_proto::actions::DatabaseEntry;
 
-use crate::directory::{Directory, remove_if_there, size_bytes};
+use crate::directory::{Directory, finish, remove_if_there, size_bytes, unfinished};
 use crate::error::{DriverError, Result};
 use crate::remembered::Remembered;
 use crate::rows::{each, query};
@@ -131,7 +131,14 @@ impl Databases {
                 )));
             }
         }
-        let file = files.remove(DEFAULT).unwrap_or_else(|| directory.database_file(DEFAULT));
+        let file = match files.remove(DEFAULT) {
+            Some(file) => file,
+            None => {
+                let file = directory.database_file(DEFAULT);
+                make(&file)?;
+                file
+            }
+        };
         let instance = Database::open(text(&file)?, settings).map_err(|error| cannot_open(DEFAULT, &file, error))?;
         let known = BTreeMap::from([(DEFAULT.to_string(), Known::new(Some(file)))]);
         let default = DEFAULT.to_string();
@@ -186,7 +193,7 @@ impl Databases {
     pub fn create(&self, name: &str) -> Result<()> {
         let name = normal(name);
         let _changing = lock(&self.changing);
-        if lock(&self.known).contains_key(&name) { Ok(()) } else { self.add(&name, |_| Ok(())) }
+        if lock(&self.known).contains_key(&name) { Ok(()) } else { self.add(&name, make) }
     }
 
     /// Makes a database of the file that `make` puts into place, at once.
@@ -220,7 +227,7 @@ impl Databases {
         directory.sync()
     }
 
-    /// Opens the database's file, new or old.
+    /// Opens a database's file.
     fn attach(&self, connection: &Connection, name: &str, file: PathBuf) -> Result<()> {
         let sql = format!("ATTACH {} AS {}", quote_text(text(&file)?), quote_identifier(name));
         connection.execute(&sql).map_err(|error| cannot_open(name, &file, error))?;
@@ -281,6 +288,14 @@ impl Databases {
 /// How DuckDB tells names apart.
 fn normal(name: &str) -> String {
     name.to_ascii_lowercase()
+}
+
+/// Makes an empty database's file, whole or not at all: DuckDB (2.0.0) does not open one that it was not done with.
+fn make(file: &Path) -> Result<()> {
+    let written = unfinished(file);
+    remove_if_there(&written)?;
+    drop(Database::open(text(&written)?, &[("threads", "1")])?);
+    finish(&written, file)
 }
 
 fn default_name(instance: &Database) -> Result<String> {

@@ -5,6 +5,8 @@
 #include "duckdb/parser/parser.hpp"
 #include "history.hpp"
 #include "macros.hpp"
+#include "transaction.hpp"
+#include "unite.hpp"
 
 using namespace duckdb; // NOLINT
 
@@ -99,7 +101,7 @@ void ConnectionState::QueryEnd(ClientContext &context, optional_ptr<ErrorData> e
 	QueryHistory::Get().Record(*query, std::chrono::duration_cast<std::chrono::microseconds>(elapsed).count());
 }
 
-void ConnectionState::WithoutMacros(ClientContext &context) {
+void ConnectionState::BindOtherwise(ClientContext &context) {
 	if (looked_for_macros) {
 		return;
 	}
@@ -112,11 +114,18 @@ void ConnectionState::WithoutMacros(ClientContext &context) {
 	parser.ParseQuery(text);
 	// DuckDB does not ask us for the number of parameters of a statement that it binds once more.
 	if (parser.statements.size() == 1 && parser.statements[0]->named_param_map.empty() &&
-	    ExpandBuiltInMacros(context, *parser.statements[0])) {
+	    WriteOut(context, *parser.statements[0])) {
 		rebind = true;
 		expand_macros = true;
-		throw BinderException("the statement is bound once more with its macros written out");
+		throw BinderException("the statement is bound once more with its macros and databases written out");
 	}
+}
+
+bool ConnectionState::WriteOut(ClientContext &context, SQLStatement &statement) {
+	auto expanded = ExpandBuiltInMacros(context, statement);
+	// Each attachment has a transaction of its own, which sees what it has written.
+	auto united = RemoteTransaction::StandsAlone(context) && UniteDatabases(context, statement);
+	return expanded || united;
 }
 
 RebindQueryInfo ConnectionState::OnPlanningError(ClientContext &context, SQLStatement &statement, ErrorData &) {
@@ -126,7 +135,7 @@ RebindQueryInfo ConnectionState::OnPlanningError(ClientContext &context, SQLStat
 	rebind = false;
 	if (expand_macros) {
 		expand_macros = false;
-		ExpandBuiltInMacros(context, statement);
+		WriteOut(context, statement);
 	}
 	return RebindQueryInfo::ATTEMPT_TO_REBIND;
 }

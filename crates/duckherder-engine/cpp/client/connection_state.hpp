@@ -51,9 +51,9 @@ public:
 		rebind = true;
 	}
 
-	//! The statement that is being bound reads a driver's table by a scan, so it did not go whole. If built-in macros
-	//! may be why, it is bound once more without them.
-	void WithoutMacros(duckdb::ClientContext &context);
+	//! The statement that is being bound does not, or may not, go whole to a driver. If built-in macros, or several databases
+	//! of one driver, may be why, it is bound once more with them written out.
+	void BindOtherwise(duckdb::ClientContext &context);
 
 	//! A whole statement that is handed to a driver takes so many parameters.
 	void SetParameterCount(duckdb::idx_t count) {
@@ -72,6 +72,8 @@ public:
 	                                          duckdb::PreparedStatementMode mode) override;
 
 private:
+	//! Writes out what keeps DuckDB from handing a statement over as a whole; whether there was something.
+	static bool WriteOut(duckdb::ClientContext &context, duckdb::SQLStatement &statement);
 	duckdb::optional<duckdb::string> TakeRemoteQuery();
 	//! Throws for what a statement that is being explained calls itself.
 	std::unique_lock<std::mutex> NotExplainingYet();
