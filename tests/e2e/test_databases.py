@@ -219,6 +219,25 @@ def test_a_broken_file_is_named(data):
         assert con.execute("SELECT count(*) FROM s.t").fetchone() == (10,)
 
 
+def test_files_that_came_by_themselves(data):
+    """What somebody puts into the directory is a database from the next start on, and is never written over."""
+    with Driver(0, "--data", data) as driver, loaded() as con:
+        with duckdb.connect(str(data / "Own File.duckdb")) as plain:
+            plain.execute("CREATE TABLE t AS SELECT 42 AS i")
+        with duckdb.connect(str(data / "late.duckdb")) as plain:
+            plain.execute("CREATE TABLE t AS SELECT 43 AS i")
+        with pytest.raises(duckdb.BinderException, match="late.duckdb came there while the driver ran"):
+            attach(con, driver, "l", "late")
+        driver.stop()
+    with Driver(0, "--data", data) as driver, loaded() as con:
+        attach(con, driver, "l", "late")
+        con.execute(f"ATTACH '127.0.0.1:{driver.port}/own file' AS o (TYPE duckherder)")
+        assert con.execute("SELECT l.t.i, o.t.i FROM l.t, o.t").fetchall() == [(43, 42)]
+        driver.stop()
+    shutil.copy(data / "late.duckdb", data / "main.duckdb")
+    assert 'can\'t be a database\'s name: "main" is a schema of every database' in start_fails(data)
+
+
 def test_another_format_is_refused(data):
     with Driver(0, "--data", data):
         pass

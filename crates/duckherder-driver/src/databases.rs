@@ -154,11 +154,15 @@ impl Databases {
         // A database may need them.
         for name in databases.remembered.extensions() {
             connection.load_extension(&name).map_err(|error| {
-                let why = format!("an extension that the driver had loaded can't be loaded again: {}", error.message);
-                DriverError::Storage(why)
+                DriverError::Storage(format!(
+                    "an extension that the driver had loaded can't be loaded again (to start without it, take it out of \
+                     driver.json): {}",
+                    error.message
+                ))
             })?;
         }
         for (name, file) in files {
+            check_name(&name).map_err(|error| DriverError::Storage(format!("{}: {error}", file.display())))?;
             databases.attach(&connection, &name, file)?;
         }
         Ok(databases)
@@ -218,6 +222,12 @@ impl Databases {
         let connection = self.instance.connect()?;
         check_schemas(&connection, name)?;
         let file = directory.database_file(name);
+        if file.exists() {
+            return Err(DriverError::Database(format!(
+                "{} came there while the driver ran: start the driver again to open it, or move it away",
+                file.display()
+            )));
+        }
         make(&file)?;
         if let Err(error) = self.attach(&connection, name, file.clone()) {
             // It was no database; what is at fault is known already.
@@ -310,6 +320,8 @@ fn default_name(instance: &Database) -> Result<String> {
 fn check_name(name: &str) -> Result<()> {
     let problem = if name.is_empty() {
         "a database needs a name".to_string()
+    } else if name == "main" {
+        "\"main\" is a schema of every database".to_string()
     } else if name.len() > MOST_NAME_BYTES {
         format!("\"{name}\" is longer than {MOST_NAME_BYTES} bytes")
     } else if name.contains(['/', '\\']) || name.contains(char::is_control) || name.starts_with('.') {
