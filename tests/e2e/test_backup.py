@@ -82,17 +82,27 @@ def test_a_backup_is_what_one_transaction_sees(driver, tmp_path):
                     own.execute(f"UPDATE dh.b SET money = money + 7 WHERE id = {number}")
                     own.execute("COMMIT")
 
-        mover = threading.Thread(target=move)
-        mover.start()
+        def look() -> None:
+            """Whoever lists tables looks at the copy, too, and keeps DuckDB from closing it at once."""
+            with loaded() as own:
+                attach(own, driver)
+                while not stop.is_set():
+                    own.execute("SELECT count(*) FROM dh.duckherder_query('dh', 'FROM duckdb_tables(), range(10000)')").fetchall()
+
+        threads = [threading.Thread(target=work) for work in [move, look, look]]
+        for thread in threads:
+            thread.start()
         try:
-            for number in range(3):
+            for number in range(8):
                 target = tmp_path / f"{number}.duckdb"
                 assert run(driver, "backup", "duckherder", target) == ""
                 with duckdb.connect(str(target), read_only=True) as copy:
                     assert copy.execute("SELECT sum(money) FROM (FROM a UNION ALL FROM b)").fetchone() == (20_000_000,)
         finally:
             stop.set()
-            mover.join()
+            for thread in threads:
+                thread.join()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*(f"{number}.duckdb" for number in range(8)), "data"]
 
 
 def test_what_is_refused(driver, tmp_path):

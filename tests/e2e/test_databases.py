@@ -138,10 +138,14 @@ def test_names_that_are_none(data, name):
 
 
 def test_dropping(data):
-    with Driver(0, "--data", data) as driver, loaded() as con:
+    with Driver(2, "--data", data) as driver, loaded() as con:
         attach(con, driver)
         attach(con, driver, "s", "sales")
-        con.execute("CREATE TABLE s.t AS SELECT 1 AS i")
+        con.execute("SET duckherder_distribution = 'always'")
+        con.execute("CREATE TABLE s.t AS SELECT range AS i FROM range(300_000)")
+        # Tasks keep the plans of queries that come again.
+        for _ in range(4):
+            assert con.execute("SELECT sum(i) FROM s.t WHERE i > 5").fetchone() == (44_999_849_985,)
         with pytest.raises(duckdb.BinderException, match='database "sales" is in use by 1 sessions: detach it everywhere first'):
             con.execute("SELECT duckherder_drop_database('Sales', 'dh')").fetchall()
         with pytest.raises(duckdb.BinderException, match="is the driver's default one"):
@@ -155,6 +159,9 @@ def test_dropping(data):
         con.execute("SELECT duckherder_drop_database('Sales')").fetchall()
         assert list(databases(con)) == ["duckherder"]
         assert not list(data.glob("sales*"))
+        con.execute("CREATE TABLE dh.t AS SELECT range AS i FROM range(300_000)")
+        for number in range(4):
+            assert con.execute(f"SELECT count(*) FROM dh.t WHERE i >= {number}").fetchone() == (300_000 - number,)
         # nothing of it comes back
         attach(con, driver, "s", "sales")
         assert con.execute("SELECT count(*) FROM duckdb_tables() WHERE database_name = 's'").fetchone() == (0,)
@@ -212,6 +219,25 @@ def test_a_broken_file_is_named(data):
         assert con.execute("SELECT count(*) FROM s.t").fetchone() == (10,)
 
 
+def test_files_that_came_by_themselves(data):
+    """What somebody puts into the directory is a database from the next start on, and is never written over."""
+    with Driver(0, "--data", data) as driver, loaded() as con:
+        with duckdb.connect(str(data / "Own File.duckdb")) as plain:
+            plain.execute("CREATE TABLE t AS SELECT 42 AS i")
+        with duckdb.connect(str(data / "late.duckdb")) as plain:
+            plain.execute("CREATE TABLE t AS SELECT 43 AS i")
+        with pytest.raises(duckdb.BinderException, match="late.duckdb came there while the driver ran"):
+            attach(con, driver, "l", "late")
+        driver.stop()
+    with Driver(0, "--data", data) as driver, loaded() as con:
+        attach(con, driver, "l", "late")
+        con.execute(f"ATTACH '127.0.0.1:{driver.port}/own file' AS o (TYPE duckherder)")
+        assert con.execute("SELECT l.t.i, o.t.i FROM l.t, o.t").fetchall() == [(43, 42)]
+        driver.stop()
+    shutil.copy(data / "late.duckdb", data / "main.duckdb")
+    assert 'can\'t be a database\'s name: "main" is a schema of every database' in start_fails(data)
+
+
 def test_another_format_is_refused(data):
     with Driver(0, "--data", data):
         pass
@@ -263,3 +289,77 @@ def test_money_that_moves_between_snapshots(data):
                 mover.join()
         used = con.execute("SELECT min(num_workers_used) FROM duckherder_get_query_execution_stats('s') WHERE contains(sql, 'sum(')").fetchone()
         assert used == (4,)
+
+
+@pytest.fixture
+def several(data):
+    """Three databases of a driver, attached as `dh`, `s` and `h`, beside a plain DuckDB that has them, too."""
+    with Driver(4, "--data", data) as driver, loaded() as con, duckdb.connect() as plain:
+        attach(con, driver)
+        attach(con, driver, "s", "sales")
+        attach(con, driver, "h", "hr")
+        con.execute("SET duckherder_distribution = 'always'")
+        for alias in ["dh", "s", "h"]:
+            plain.execute(f"ATTACH ':memory:' AS {alias}")
+        for each in [con, plain]:
+            each.execute("CREATE TABLE dh.people AS SELECT range AS id, 'p' || range AS name FROM range(2000)")
+            each.execute("CREATE TABLE s.orders AS SELECT range AS id, range % 2000 AS person, range % 100 AS price FROM range(300_000)")
+            each.execute("CREATE SCHEMA h.x")
+            each.execute("CREATE TABLE h.x.people AS SELECT range AS id, range % 7 AS grade FROM range(2000)")
+            each.execute("CREATE TABLE h.orders AS SELECT range AS id FROM range(10)")
+            each.execute("CREATE TABLE few AS SELECT range AS id FROM range(5)")
+        yield con, plain, driver
+
+
+def driver_saw(con, text: str) -> list:
+    rows = "SELECT execution_mode, num_workers_used FROM duckherder_get_query_execution_stats('dh') WHERE contains(sql, ?)"
+    return con.execute(rows, [text]).fetchall()
+
+
+# Whether the driver is asked once for the whole of it.
+UNITED = [
+    ("SELECT name, sum(price) FROM s.orders JOIN dh.people ON orders.person = people.id GROUP BY name ORDER BY ALL", True),
+    ("SELECT p.name, sum(o.price) FROM s.main.orders o, dh.people p WHERE o.person = p.id AND p.id < 50 GROUP BY ALL ORDER BY ALL", True),
+    ("SELECT s.orders.price, h.x.people.grade, count(*) FROM s.orders JOIN h.x.people ON s.orders.person = h.x.people.id GROUP BY ALL ORDER BY ALL", True),
+    ("SELECT s.main.orders.price AS c, count(*) FROM s.orders WHERE person IN (SELECT id FROM h.x.people WHERE h.x.people.grade = 3) GROUP BY ALL ORDER BY ALL", True),
+    ("WITH p AS (SELECT id FROM dh.people WHERE id < 9) SELECT count(*) FROM s.orders JOIN p ON person = p.id", True),
+    ("SELECT count(*) FROM (SELECT id FROM s.orders UNION SELECT id FROM h.orders)", True),
+    ("SELECT list_sum(list(price)) FROM s.orders JOIN dh.people p ON person = p.id", True),
+    # `orders` alone would be either
+    ("SELECT count(*) FROM s.orders JOIN h.orders ON s.orders.id = h.orders.id", False),
+    ("SELECT count(*) FROM s.orders JOIN dh.people p ON person = p.id JOIN few ON few.id = p.id", False),
+]
+
+
+@pytest.mark.parametrize("sql, whole", UNITED)
+def test_several_attachments_of_a_driver(several, sql, whole):
+    con, plain, _ = several
+    assert con.execute(sql).fetchall() == plain.execute(sql).fetchall()
+    seen = driver_saw(con, sql)
+    assert len(seen) == 1 if whole else len(seen) != 1
+    if whole and "UNION" not in sql:
+        assert seen[0][1] == 4, seen
+
+
+def test_attachments_keep_their_transactions(several):
+    con, _, driver = several
+    count = "SELECT count(*) FROM s.orders o JOIN dh.people p ON o.person = p.id"
+    con.execute("BEGIN")
+    con.execute("DELETE FROM dh.people WHERE id >= 10")
+    assert con.execute(count).fetchone() == (1500,)
+    con.execute("ROLLBACK")
+    assert con.execute(count).fetchone() == (300_000,)
+    con.execute("USE h.x")
+    assert con.execute("SELECT count(*) FROM people JOIN dh.people p USING (id)").fetchone() == (2000,)
+    con.execute("USE memory")
+    assert con.execute(count + " WHERE p.id < ?", [10]).fetchone() == (1500,)
+    with pytest.raises(duckdb.BinderException, match="nothing"):
+        con.execute("SELECT o.nothing FROM s.orders o JOIN dh.people p ON o.person = p.id")
+    plan = con.execute(f"EXPLAIN {count}").fetchall()[0][1]
+    assert "sales" in plan or "duckherder" in plan
+    # one that is another's name changes nothing
+    con.execute(f"ATTACH '127.0.0.1:{driver.port}/sales' AS hr (TYPE duckherder)")
+    con.execute("DETACH s")
+    con.execute(f"ATTACH '127.0.0.1:{driver.port}/hr' AS sales (TYPE duckherder)")
+    assert con.execute("SELECT count(*) FROM sales.orders JOIN hr.orders o USING (id)").fetchone() == (10,)
+    assert con.execute("SELECT count(o.price) FROM sales.x.people p JOIN hr.orders o ON p.id = o.person").fetchone() == (300_000,)

@@ -13,7 +13,7 @@ import pytest
 from harness.cluster import BINARY, Driver
 from harness.load import Writer
 
-KILLS = int(os.environ.get("DUCKHERDER_KILLS", "15"))
+KILLS = int(os.environ.get("DUCKHERDER_KILLS", "12"))
 # Each writer works in the database of its place here.
 DATABASES = [None, "second", None]
 

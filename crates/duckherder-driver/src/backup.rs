@@ -4,11 +4,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::databases::Databases;
-use crate::directory::{failed, finish, log_of, remove_if_there, unfinished};
+use crate::directory::{failed, finish, log_of, remove_if_there, unfinished, with_suffix};
 use crate::error::{DriverError, Result};
 use crate::sql::{quote_identifier, quote_text};
+
+/// How long others may look at a copy, and how often it is looked whether they still do.
+const CLOSE_LIMIT: Duration = Duration::from_secs(600);
+const CLOSE_PAUSE: Duration = Duration::from_millis(5);
 
 /// Writes a database's content to `target`, in the place of what may be there; blocks.
 ///
@@ -18,12 +23,11 @@ pub fn back_up(databases: &Databases, name: &str, target: &str) -> Result<()> {
     let target = place(target)?;
     // Keeps it from being dropped meanwhile.
     let source = databases.enter(Some(name))?;
-    let written = unfinished(&target);
-    let text = path_text(&written)?;
-    remove_unfinished(&written)?;
+    let id = uuid::Uuid::new_v4();
+    let written = unfinished(&with_suffix(&target, &format!(".{id}")));
     let connection = databases.instance().connect()?;
-    let copy = quote_identifier(&format!("duckherder backup {}", uuid::Uuid::new_v4()));
-    connection.execute(&format!("ATTACH {} AS {copy}", quote_text(text)))?;
+    let copy = quote_identifier(&format!("duckherder backup {id}"));
+    connection.execute(&format!("ATTACH {} AS {copy}", quote_text(path_text(&written)?)))?;
     let from = quote_identifier(source.name());
     let copied = connection
         .execute("BEGIN TRANSACTION")
@@ -33,14 +37,32 @@ pub fn back_up(databases: &Databases, name: &str, target: &str) -> Result<()> {
         // What was wrong is known already.
         let _ = connection.execute("ROLLBACK");
     }
-    // Writes the log's content to the file.
     let closed = connection.execute(&format!("DETACH {copy}"));
-    let done = copied.and(closed).map_err(DriverError::from).and_then(|()| finish(&written, &target));
+    let whole = copied.and(closed).map_err(DriverError::from).and_then(|()| wait_until_whole(&written));
+    let done = whole.and_then(|()| finish(&written, &target));
     if done.is_err() {
-        remove_unfinished(&written)?;
+        remove_if_there(&log_of(&written))?;
+        remove_if_there(&written)?;
     }
     done?;
     tracing::info!(database = source.name(), target = %target.display(), "backed up");
+    Ok(())
+}
+
+/// DuckDB writes the log's content to the file, and removes the log, when the last who looks at the database lets go of
+/// it: any session that lists tables just now may be that.
+fn wait_until_whole(file: &Path) -> Result<()> {
+    let begun = Instant::now();
+    while log_of(file).exists() {
+        if begun.elapsed() > CLOSE_LIMIT {
+            return Err(DriverError::Storage(format!(
+                "{} is still in use after {} s: try again",
+                file.display(),
+                CLOSE_LIMIT.as_secs()
+            )));
+        }
+        std::thread::sleep(CLOSE_PAUSE);
+    }
     Ok(())
 }
 
@@ -86,9 +108,4 @@ fn place(text: &str) -> Result<PathBuf> {
 
 fn path_text(path: &Path) -> Result<&str> {
     path.to_str().ok_or_else(|| DriverError::Invalid(format!("{} is no text", path.display())))
-}
-
-fn remove_unfinished(written: &Path) -> Result<()> {
-    remove_if_there(&log_of(written))?;
-    remove_if_there(written)
 }

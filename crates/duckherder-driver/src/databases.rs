@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use duckherder_engine::{Connection, Database};
 use duckherder_proto::actions::DatabaseEntry;
 
-use crate::directory::{Directory, remove_if_there, size_bytes};
+use crate::directory::{Directory, finish, remove_if_there, size_bytes, unfinished};
 use crate::error::{DriverError, Result};
 use crate::remembered::Remembered;
 use crate::rows::{each, query};
@@ -131,7 +131,14 @@ impl Databases {
                 )));
             }
         }
-        let file = files.remove(DEFAULT).unwrap_or_else(|| directory.database_file(DEFAULT));
+        let file = match files.remove(DEFAULT) {
+            Some(file) => file,
+            None => {
+                let file = directory.database_file(DEFAULT);
+                make(&file)?;
+                file
+            }
+        };
         let instance = Database::open(text(&file)?, settings).map_err(|error| cannot_open(DEFAULT, &file, error))?;
         let known = BTreeMap::from([(DEFAULT.to_string(), Known::new(Some(file)))]);
         let default = DEFAULT.to_string();
@@ -147,11 +154,15 @@ impl Databases {
         // A database may need them.
         for name in databases.remembered.extensions() {
             connection.load_extension(&name).map_err(|error| {
-                let why = format!("an extension that the driver had loaded can't be loaded again: {}", error.message);
-                DriverError::Storage(why)
+                DriverError::Storage(format!(
+                    "an extension that the driver had loaded can't be loaded again (to start without it, take it out of \
+                     driver.json): {}",
+                    error.message
+                ))
             })?;
         }
         for (name, file) in files {
+            check_name(&name).map_err(|error| DriverError::Storage(format!("{}: {error}", file.display())))?;
             databases.attach(&connection, &name, file)?;
         }
         Ok(databases)
@@ -186,7 +197,7 @@ impl Databases {
     pub fn create(&self, name: &str) -> Result<()> {
         let name = normal(name);
         let _changing = lock(&self.changing);
-        if lock(&self.known).contains_key(&name) { Ok(()) } else { self.add(&name, |_| Ok(())) }
+        if lock(&self.known).contains_key(&name) { Ok(()) } else { self.add(&name, make) }
     }
 
     /// Makes a database of the file that `make` puts into place, at once.
@@ -211,6 +222,12 @@ impl Databases {
         let connection = self.instance.connect()?;
         check_schemas(&connection, name)?;
         let file = directory.database_file(name);
+        if file.exists() {
+            return Err(DriverError::Database(format!(
+                "{} came there while the driver ran: start the driver again to open it, or move it away",
+                file.display()
+            )));
+        }
         make(&file)?;
         if let Err(error) = self.attach(&connection, name, file.clone()) {
             // It was no database; what is at fault is known already.
@@ -220,7 +237,7 @@ impl Databases {
         directory.sync()
     }
 
-    /// Opens the database's file, new or old.
+    /// Opens a database's file.
     fn attach(&self, connection: &Connection, name: &str, file: PathBuf) -> Result<()> {
         let sql = format!("ATTACH {} AS {}", quote_text(text(&file)?), quote_identifier(name));
         connection.execute(&sql).map_err(|error| cannot_open(name, &file, error))?;
@@ -283,6 +300,14 @@ fn normal(name: &str) -> String {
     name.to_ascii_lowercase()
 }
 
+/// Makes an empty database's file, whole or not at all: DuckDB (2.0.0) does not open one that it was not done with.
+fn make(file: &Path) -> Result<()> {
+    let written = unfinished(file);
+    remove_if_there(&written)?;
+    drop(Database::open(text(&written)?, &[("threads", "1")])?);
+    finish(&written, file)
+}
+
 fn default_name(instance: &Database) -> Result<String> {
     let mut name = String::new();
     each(&query(&instance.connect()?, "SELECT current_database()")?, |row| {
@@ -295,6 +320,8 @@ fn default_name(instance: &Database) -> Result<String> {
 fn check_name(name: &str) -> Result<()> {
     let problem = if name.is_empty() {
         "a database needs a name".to_string()
+    } else if name == "main" {
+        "\"main\" is a schema of every database".to_string()
     } else if name.len() > MOST_NAME_BYTES {
         format!("\"{name}\" is longer than {MOST_NAME_BYTES} bytes")
     } else if name.contains(['/', '\\']) || name.contains(char::is_control) || name.starts_with('.') {

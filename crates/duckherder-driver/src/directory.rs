@@ -172,7 +172,7 @@ pub fn log_of(file: &Path) -> PathBuf {
 }
 
 /// `file` with something after its name.
-fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
+pub fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

@@ -47,4 +47,9 @@ optional_ptr<QueryNode> QueryOf(SQLStatement &statement) {
 	}
 }
 
+bool IsOfView(const SQLStatement &statement) {
+	return statement.type == StatementType::CREATE_STATEMENT &&
+	       statement.Cast<CreateStatement>().info->type == CatalogType::VIEW_ENTRY;
+}
+
 } // namespace duckherder

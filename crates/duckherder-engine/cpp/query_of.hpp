@@ -9,5 +9,7 @@ namespace duckherder {
 //! What a statement runs: of a query, a change of rows, CREATE TABLE AS, CREATE VIEW, or an EXPLAIN of these; null of
 //! any other.
 duckdb::optional_ptr<duckdb::QueryNode> QueryOf(duckdb::SQLStatement &statement);
+//! Whether it is CREATE VIEW.
+bool IsOfView(const duckdb::SQLStatement &statement);
 
 } // namespace duckherder

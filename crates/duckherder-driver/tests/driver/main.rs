@@ -6,6 +6,7 @@
 mod aggregates;
 mod cancel;
 mod common;
+mod databases;
 mod distribution;
 mod herd;
 mod local_stages;

@@ -93,7 +93,23 @@ void RemoteCatalog::Replace(ClientContext &context, const string &driver_id, con
 	DhError error {nullptr, nullptr};
 	Rust().driver_replace(driver.Handle(), ToText(driver_id), ToText(location), PatienceOf(context), &error);
 	ThrowIfError(error);
+	replaced = true;
 	sessions->CloseAll();
+}
+
+bool RemoteCatalog::IsOfDriver(const RemoteCatalog &other) const {
+	return !replaced && !other.replaced && place.host == other.place.host && place.port == other.place.port;
+}
+
+optional_ptr<RemoteCatalog> RemoteCatalog::FindSibling(ClientContext &context, const Identifier &database) {
+	for (auto &attached : DatabaseManager::Get(context).GetDatabases(context)) {
+		auto sibling = dynamic_cast<RemoteCatalog *>(&attached->GetCatalog());
+		if (sibling && IsOfDriver(*sibling) &&
+		    RemoteTransaction::Get(context, *sibling).GetSnapshot(context)->Database() == database) {
+			return sibling;
+		}
+	}
+	return nullptr;
 }
 
 void RemoteCatalog::RegisterTable(const Identifier &local, QualifiedName remote) {
@@ -225,7 +241,16 @@ optional_ptr<SchemaCatalogEntry> RemoteCatalog::LookupSchema(CatalogTransaction 
                                                              const EntryLookupInfo &lookup,
                                                              OnEntryNotFound if_not_found) {
 	auto &name = lookup.GetEntryIdentifier();
-	if (transaction.HasContext()) {
+	auto &path = lookup.GetQualifiedName().Path();
+	if (path.size() == 3 && !path[1].empty() && transaction.HasContext()) {
+		// A schema of another database, as UniteDatabases names it.
+		auto &context = transaction.GetContext();
+		auto sibling = FindSibling(context, path[1]);
+		if (sibling) {
+			EntryLookupInfo there(CatalogType::SCHEMA_ENTRY, QualifiedName(name));
+			return sibling->LookupSchema(sibling->GetCatalogTransaction(context), there, if_not_found);
+		}
+	} else if (transaction.HasContext()) {
 		auto &context = transaction.GetContext();
 		auto &remote = RemoteTransaction::Get(context, *this);
 		auto schema = remote.GetSnapshot(context)->FindSchema(name);

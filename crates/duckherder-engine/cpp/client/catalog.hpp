@@ -6,6 +6,7 @@
 #include "duckdb/catalog/catalog.hpp"
 #include "snapshot.hpp"
 
+#include <atomic>
 #include <mutex>
 
 namespace duckherder {
@@ -48,6 +49,9 @@ public:
 	duckdb::shared_ptr<CatalogSession> GetSession(duckdb::ClientContext &context);
 	//! Points the attachment to another place; sessions begin anew there.
 	void Replace(duckdb::ClientContext &context, const duckdb::string &driver_id, const duckdb::string &location);
+
+	//! Whether `other` is an attachment of the same driver, as far as is known.
+	bool IsOfDriver(const RemoteCatalog &other) const;
 
 	//! Makes `local` another name of the driver's `remote`.
 	void RegisterTable(const duckdb::Identifier &local, duckdb::QualifiedName remote);
@@ -127,7 +131,12 @@ private:
 	//! The schema that names without one are looked up in.
 	duckdb::Identifier SessionSchema(duckdb::ClientContext &context) const;
 
+	//! An attachment of the driver's database of that name.
+	duckdb::optional_ptr<RemoteCatalog> FindSibling(duckdb::ClientContext &context, const duckdb::Identifier &database);
+
 	const DriverPlace place;
+	//! See Replace.
+	std::atomic<bool> replaced {false};
 	Driver driver;
 	duckdb::shared_ptr<SessionRegistry> sessions;
 	mutable SessionSettings session_settings;

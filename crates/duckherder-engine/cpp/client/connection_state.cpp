@@ -1,10 +1,9 @@
 #include "connection_state.hpp"
 
+#include "bind_otherwise.hpp"
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/main/prepared_statement_data.hpp"
-#include "duckdb/parser/parser.hpp"
 #include "history.hpp"
-#include "macros.hpp"
 
 using namespace duckdb; // NOLINT
 
@@ -42,16 +41,16 @@ string RunningQuery(ClientContext &context) {
 
 ConnectionState::Explaining::Explaining(ConnectionState &state_p, string sql)
     : state(state_p), guard(state.NotExplainingYet()), rebind(state.rebind),
-      looked_for_macros(state.looked_for_macros) {
+      looked_otherwise(state.looked_otherwise) {
 	state.explaining_thread = std::this_thread::get_id();
 	state.explained = std::move(sql);
-	state.looked_for_macros = false;
+	state.looked_otherwise = false;
 }
 
 ConnectionState::Explaining::~Explaining() {
 	state.explained.clear();
 	state.explaining_thread = std::thread::id();
-	state.looked_for_macros = looked_for_macros;
+	state.looked_otherwise = looked_otherwise;
 	state.rebind = rebind;
 }
 
@@ -84,7 +83,8 @@ void ConnectionState::QueryBegin(ClientContext &) {
 	begun = std::chrono::steady_clock::now();
 	TakeRemoteQuery();
 	parameter_count = 0;
-	looked_for_macros = false;
+	looked_otherwise = false;
+	pushed = false;
 }
 
 void ConnectionState::QueryEnd(ClientContext &context, optional_ptr<ErrorData> error) {
@@ -97,20 +97,18 @@ void ConnectionState::QueryEnd(ClientContext &context, optional_ptr<ErrorData> e
 	QueryHistory::Get().Record(*query, std::chrono::duration_cast<std::chrono::microseconds>(elapsed).count());
 }
 
-void ConnectionState::WithoutMacros(ClientContext &context) {
-	if (looked_for_macros) {
-		return;
+unique_ptr<SQLStatement> ConnectionState::TakeOtherwise(ClientContext &context) {
+	if (!otherwise && !looked_otherwise) {
+		looked_otherwise = true;
+		otherwise = WriteOtherwise(context, BoundText(context));
 	}
-	looked_for_macros = true;
-	auto text = BoundText(context);
-	if (text.empty()) {
-		return;
-	}
-	Parser parser(context);
-	parser.ParseQuery(text);
-	if (parser.statements.size() == 1 && ExpandBuiltInMacros(context, *parser.statements[0])) {
-		without_macros = std::move(parser.statements[0]);
-		throw BinderException("the statement is bound once more with its macros written out");
+	return std::move(otherwise);
+}
+
+void ConnectionState::BindOtherwise(ClientContext &context) {
+	otherwise = TakeOtherwise(context);
+	if (otherwise) {
+		throw BinderException("the statement is bound once more, otherwise");
 	}
 }
 

@@ -28,7 +28,7 @@ public:
 		ConnectionState &state;
 		std::unique_lock<std::mutex> guard;
 		const bool rebind;
-		const bool looked_for_macros;
+		const bool looked_otherwise;
 	};
 
 	explicit ConnectionState(duckdb::idx_t connection_id) : connection_id(connection_id) {
@@ -51,12 +51,18 @@ public:
 		rebind = true;
 	}
 
-	//! The statement that is being bound reads a driver's table by a scan, so it did not go whole. If built-in macros
-	//! may be why, this throws, and it is bound once more without them.
-	void WithoutMacros(duckdb::ClientContext &context);
-	//! What is to be bound in place of the statement whose binding has failed, if WithoutMacros has thrown.
-	duckdb::unique_ptr<duckdb::SQLStatement> TakeWithoutMacros() {
-		return std::move(without_macros);
+	//! The statement that is being bound does not, or may not, go whole to a driver. If it is to be bound otherwise
+	//! (bind_otherwise.hpp), this throws, and it is.
+	void BindOtherwise(duckdb::ClientContext &context);
+	//! What is to be bound in place of the statement that is being bound; null if that is as it should be, or was looked
+	//! at already.
+	duckdb::unique_ptr<duckdb::SQLStatement> TakeOtherwise(duckdb::ClientContext &context);
+	//! A part of the statement that is being bound, or all of it, goes to a driver.
+	void NotePushed() {
+		pushed = true;
+	}
+	bool HasPushed() const {
+		return pushed;
 	}
 
 	//! A whole statement that is handed to a driver takes so many parameters.
@@ -91,8 +97,9 @@ private:
 	//! See Explaining.
 	duckdb::string explained;
 	bool rebind = false;
-	duckdb::unique_ptr<duckdb::SQLStatement> without_macros;
-	bool looked_for_macros = false;
+	duckdb::unique_ptr<duckdb::SQLStatement> otherwise;
+	bool looked_otherwise = false;
+	bool pushed = false;
 	duckdb::idx_t parameter_count = 0;
 };
 

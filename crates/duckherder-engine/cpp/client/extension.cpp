@@ -1,10 +1,10 @@
 // What happens when a DuckDB loads the extension.
 #include "api.hpp"
+#include "bind_otherwise.hpp"
 #include "catalog.hpp"
 #include "column_names.hpp"
 #include "connection_state.hpp"
 #include "functions.hpp"
-#include "macros.hpp"
 #include "sequences.hpp"
 #include "settings.hpp"
 #include "statements.hpp"
@@ -49,7 +49,7 @@ void dh_client_load(ExtensionLoader *loader, const DhClientTable *rust) {
 	duckherder::RegisterExplain(config);
 	duckherder::RegisterStatements(config);
 	duckherder::RegisterColumnNames(config);
-	duckherder::RegisterMacros(config);
+	duckherder::RegisterBindOtherwise(config);
 	duckherder::RegisterScalarFunctions(*loader);
 	duckherder::RegisterTableFunctions(*loader);
 	duckherder::RegisterSequenceFunctions(*loader);

@@ -1,12 +1,10 @@
 #include "macros.hpp"
 
 #include "column_names.hpp"
-#include "connection_state.hpp"
 #include "query_of.hpp"
 
 #include "duckdb/catalog/catalog.hpp"
 #include "duckdb/catalog/catalog_entry/scalar_macro_catalog_entry.hpp"
-#include "duckdb/optimizer/optimizer.hpp"
 #include "duckdb/parser/expression/function_expression.hpp"
 #include "duckdb/parser/expression/subquery_expression.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
@@ -20,8 +18,6 @@
 #include "duckdb/parser/tableref/subqueryref.hpp"
 #include "duckdb/planner/binder.hpp"
 #include "duckdb/planner/expression_binder.hpp"
-#include "duckdb/planner/operator/logical_extension_operator.hpp"
-#include "duckdb/planner/operator_extension.hpp"
 
 using namespace duckdb; // NOLINT
 
@@ -132,39 +128,6 @@ bool ExpandBuiltInMacros(ClientContext &context, SQLStatement &statement) {
 	MacroExpander expander(context);
 	expander.Expand(*node);
 	return expander.found;
-}
-
-//! Not by a rebind of DuckDB's, which would lose count of the statement's parameters.
-static BoundStatement BindWithoutMacros(ClientContext &context, Binder &binder, OperatorExtensionInfo *,
-                                        SQLStatement &failed) {
-	auto statement = ConnectionState::Get(context)->TakeWithoutMacros();
-	if (!statement) {
-		return {};
-	}
-	if (statement->type == StatementType::EXPLAIN_STATEMENT && failed.type != StatementType::EXPLAIN_STATEMENT) {
-		// duckherder_explain binds what it explains.
-		statement = std::move(statement->Cast<ExplainStatement>().stmt);
-	}
-	auto fresh = Binder::CreateBinder(context, binder);
-	Optimizer(*fresh, context).OptimizeStatement(statement);
-	return fresh->Bind(*statement);
-}
-
-class WithoutMacros : public OperatorExtension {
-public:
-	WithoutMacros() {
-		Bind = BindWithoutMacros;
-	}
-	string GetName() override {
-		return "duckherder_macros";
-	}
-	unique_ptr<LogicalExtensionOperator> Deserialize(Deserializer &) override {
-		throw NotImplementedException("statements are bound without macros; no operator is");
-	}
-};
-
-void RegisterMacros(DBConfig &config) {
-	OperatorExtension::Register(config, make_shared_ptr<WithoutMacros>());
 }
 
 } // namespace duckherder

@@ -3,14 +3,11 @@
 #pragma once
 
 #include "duckdb/main/client_context.hpp"
-#include "duckdb/main/config.hpp"
 #include "duckdb/parser/sql_statement.hpp"
 
 namespace duckherder {
 
 //! Writes the built-in macros that a statement calls out, as the binder does; whether there was one.
 bool ExpandBuiltInMacros(duckdb::ClientContext &context, duckdb::SQLStatement &statement);
-//! Lets statements be bound once more without them.
-void RegisterMacros(duckdb::DBConfig &config);
 
 } // namespace duckherder

@@ -2,6 +2,7 @@
 #include "catalog.hpp"
 #include "column_names.hpp"
 #include "query_function.hpp"
+#include "query_of.hpp"
 #include "sequences.hpp"
 
 #include "duckdb/catalog/catalog_entry/type_catalog_entry.hpp"
@@ -34,6 +35,7 @@
 #include "duckdb/parser/tableref/subqueryref.hpp"
 #include "duckdb/parser/tableref/table_function_ref.hpp"
 #include "duckdb/planner/binder.hpp"
+#include "unfold.hpp"
 #include "wire_type.hpp"
 
 using namespace duckdb; // NOLINT
@@ -308,6 +310,7 @@ static bool CountsRows(const QueryNode &node) {
 }
 
 unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &context, unique_ptr<QueryNode> node) {
+	UnfoldPart(context, *node);
 	KeepColumnNames(context, *node);
 	StatementRewriter rewriter(context, *this);
 	rewriter.Rewrite(*node);
@@ -317,11 +320,10 @@ unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &context, unique
 }
 
 unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &context, unique_ptr<SQLStatement> statement) {
-	if (statement->type == StatementType::CREATE_STATEMENT) {
-		auto &info = *statement->Cast<CreateStatement>().info;
-		if (info.type == CatalogType::TABLE_ENTRY && info.Cast<CreateTableInfo>().query) {
-			KeepColumnNames(context, *info.Cast<CreateTableInfo>().query->node);
-		}
+	auto query = QueryOf(*statement);
+	if (query && !IsOfView(*statement)) {
+		UnfoldPart(context, *query);
+		KeepColumnNames(context, *query);
 	}
 	StatementRewriter rewriter(context, *this);
 	rewriter.Rewrite(*statement);

@@ -7,6 +7,7 @@
 #include "duckdb/common/exception/transaction_exception.hpp"
 #include "duckdb/common/string_util.hpp"
 #include "duckdb/main/client_context.hpp"
+#include "duckdb/main/database_manager.hpp"
 #include "duckdb/parser/expression/constant_expression.hpp"
 #include "duckdb/parser/expression/function_expression.hpp"
 #include "duckdb/parser/expression/parameter_expression.hpp"
@@ -114,6 +115,11 @@ static unique_ptr<FunctionData> Bind(ClientContext &context, TableFunctionBindIn
 	}
 	auto &catalog = RemoteCatalog::Find(context, StringValue::Get(input.inputs[0]));
 	auto info = dynamic_cast<const PushedStatement *>(input.ref.bind_info.get());
+	ConnectionState::Get(context)->NotePushed();
+	if (info && DatabaseManager::Get(context).GetRemoteCatalogCount() > 1) {
+		// It may be a part of a statement that concerns several databases of the driver.
+		ConnectionState::Get(context)->BindOtherwise(context);
+	}
 	vector<pair<string, Value>> parameters;
 	for (idx_t i = 2; i < input.inputs.size(); i++) {
 		auto name = info ? info->parameter_names[i - 2] : to_string(i - 1);

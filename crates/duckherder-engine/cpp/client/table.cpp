@@ -61,7 +61,7 @@ void RemoteTable::Show(ClientContext &context) {
 TableFunction RemoteTable::GetScanFunction(ClientContext &context, unique_ptr<FunctionData> &bind_data) {
 	auto &transaction = RemoteTransaction::Get(context, remote_catalog);
 	transaction.CheckCurrent(context, *this);
-	ConnectionState::Get(context)->WithoutMacros(context);
+	ConnectionState::Get(context)->BindOtherwise(context);
 	transaction.AddOperation(context);
 	if (description.kind == EntryKind::VIEW) {
 		Show(context);

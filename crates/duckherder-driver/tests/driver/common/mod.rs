@@ -15,6 +15,7 @@ use arrow_flight::{Action, FlightDescriptor, Ticket};
 use duckherder_driver::{Driver, DriverOptions};
 use duckherder_proto::actions::{Empty, EndTransaction};
 use duckherder_proto::any::Command;
+use duckherder_proto::database::{DATABASE_HEADER, encode_name};
 use duckherder_proto::error::ErrorDetail;
 use duckherder_proto::statement::{
     ExecuteStatement, IngestResult, IngestRows, PrepareStatement, PreparedStatement, RunStatement,
@@ -36,6 +37,7 @@ pub fn driver() -> Driver {
 pub struct Client {
     flight: FlightServiceClient<Channel>,
     session: String,
+    database: Option<String>,
     pub in_transaction: bool,
     /// Sent with calls inside a transaction.
     pub mark: Option<TransactionMark>,
@@ -49,16 +51,24 @@ impl Client {
         let endpoint = Channel::from_shared(format!("http://{}", driver.address())).unwrap();
         let channel = endpoint.tcp_nodelay(true).connect().await.unwrap();
         let flight = FlightServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Self { flight, session: uuid::Uuid::new_v4().to_string(), in_transaction: false, mark: None }
+        Self { flight, session: uuid::Uuid::new_v4().to_string(), database: None, in_transaction: false, mark: None }
     }
 
     pub fn with_session(&self, session: &str) -> Self {
         Self { session: session.to_string(), ..self.clone() }
     }
 
+    /// Another session, in a database.
+    pub fn in_database(&self, name: &str) -> Self {
+        Self { database: Some(encode_name(name)), ..self.with_session(&uuid::Uuid::new_v4().to_string()) }
+    }
+
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.metadata_mut().insert(SESSION_HEADER, self.session.parse().unwrap());
+        if let Some(database) = &self.database {
+            request.metadata_mut().insert(DATABASE_HEADER, database.parse().unwrap());
+        }
         if let Some(mark) = self.mark {
             request.metadata_mut().insert(TRANSACTION_HEADER, mark.to_string().parse().unwrap());
         }

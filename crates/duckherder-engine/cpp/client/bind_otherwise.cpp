@@ -1,0 +1,123 @@
+#include "bind_otherwise.hpp"
+
+#include "connection_state.hpp"
+#include "macros.hpp"
+#include "query_of.hpp"
+#include "transaction.hpp"
+#include "unfold.hpp"
+#include "unite.hpp"
+
+#include "duckdb/main/database_manager.hpp"
+#include "duckdb/optimizer/optimizer.hpp"
+#include "duckdb/parser/parser.hpp"
+#include "duckdb/parser/statement/explain_statement.hpp"
+#include "duckdb/planner/binder.hpp"
+#include "duckdb/planner/bound_parameter_map.hpp"
+#include "duckdb/planner/operator/logical_dummy_scan.hpp"
+#include "duckdb/planner/operator/logical_extension_operator.hpp"
+#include "duckdb/planner/operator_extension.hpp"
+#include "duckdb/planner/planner_extension.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+unique_ptr<SQLStatement> WriteOtherwise(ClientContext &context, const string &sql) {
+	if (sql.empty()) {
+		return nullptr;
+	}
+	Parser parser(context);
+	parser.ParseQuery(sql);
+	if (parser.statements.size() != 1) {
+		return nullptr;
+	}
+	auto statement = std::move(parser.statements[0]);
+	auto query = QueryOf(*statement);
+	// What a view or macro consists of is nobody's to change.
+	if (!query || IsOfView(*statement)) {
+		return nullptr;
+	}
+	auto expanded = ExpandBuiltInMacros(context, *statement);
+	// Each attachment has a transaction of its own, which sees what it has written.
+	auto united = RemoteTransaction::StandsAlone(context) && UniteDatabases(context, *statement);
+	return expanded || united || MayBeFolded(*query) ? std::move(statement) : nullptr;
+}
+
+static BoundStatement BindUnfolded(ClientContext &context, Binder &binder, const SQLStatement &written) {
+	auto statement = written.Copy();
+	auto fresh = Binder::CreateBinder(context, binder);
+	Optimizer(*fresh, context).OptimizeStatement(statement);
+	auto query = QueryOf(*statement);
+	if (query) {
+		auto original = written.Copy();
+		Unfold(*query, *QueryOf(*original));
+	}
+	return fresh->Bind(*statement);
+}
+
+//! When the statement as DuckDB had it did not bind. Not by a rebind of DuckDB's, which would lose count of the
+//! statement's parameters.
+static BoundStatement BindFailed(ClientContext &context, Binder &binder, OperatorExtensionInfo *,
+                                 SQLStatement &failed) {
+	if (DatabaseManager::Get(context).GetRemoteCatalogCount() == 0) {
+		return {};
+	}
+	auto statement = ConnectionState::Get(context)->TakeOtherwise(context);
+	if (!statement) {
+		return {};
+	}
+	if (statement->type == StatementType::EXPLAIN_STATEMENT && failed.type != StatementType::EXPLAIN_STATEMENT) {
+		// duckherder_explain binds what it explains.
+		statement = std::move(statement->Cast<ExplainStatement>().stmt);
+	}
+	try {
+		return BindUnfolded(context, binder, *statement);
+	} catch (const std::exception &exception) {
+		auto parameters = binder.GetParameters();
+		if (ErrorData(exception).Type() != ExceptionType::PARAMETER_NOT_RESOLVED || !parameters) {
+			throw;
+		}
+		// As DuckDB does where the values of parameters are still to come.
+		parameters->rebind = true;
+		BoundStatement unknown;
+		unknown.names = {"unknown"};
+		unknown.types = {LogicalTypeId::UNKNOWN};
+		unknown.plan = make_uniq<LogicalDummyScan>(binder.GenerateTableIndex());
+		return unknown;
+	}
+}
+
+//! When a statement that concerns no driver did bind: DuckDB has folded it all the same.
+static void BindAgain(PlannerExtensionInput &input, BoundStatement &bound) {
+	auto &context = input.context;
+	auto state = ConnectionState::Get(context);
+	if (state->HasPushed() || DatabaseManager::Get(context).GetRemoteCatalogCount() == 0) {
+		return;
+	}
+	auto statement = state->TakeOtherwise(context);
+	if (statement) {
+		bound = BindUnfolded(context, input.binder, *statement);
+	}
+}
+
+class BindOtherwise : public OperatorExtension {
+public:
+	BindOtherwise() {
+		Bind = BindFailed;
+	}
+	string GetName() override {
+		return "duckherder_bind_otherwise";
+	}
+	unique_ptr<LogicalExtensionOperator> Deserialize(Deserializer &) override {
+		throw NotImplementedException("statements are bound otherwise; no operator is");
+	}
+};
+
+void RegisterBindOtherwise(DBConfig &config) {
+	OperatorExtension::Register(config, make_shared_ptr<BindOtherwise>());
+	PlannerExtension extension;
+	extension.post_bind_function = BindAgain;
+	PlannerExtension::Register(config, std::move(extension));
+}
+
+} // namespace duckherder

@@ -1,0 +1,18 @@
+// While a driver is attached, DuckDB puts the values of constant expressions in their place before it binds a statement,
+// any statement, and takes these for literals: `t + 10::INT` becomes `t + 10`, of another type, whose overflow is an
+// error; a macro's argument becomes a named one. What was written is put back.
+#pragma once
+
+#include "duckdb/main/client_context.hpp"
+#include "duckdb/parser/query_node.hpp"
+
+namespace duckherder {
+
+//! Whether DuckDB would fold something in a query as it is written.
+bool MayBeFolded(duckdb::QueryNode &written);
+//! Puts back what was folded in `node`, which is, or was a part of, the query `written`.
+void Unfold(duckdb::QueryNode &node, duckdb::QueryNode &written);
+//! The same for a part of the statement that is being bound, if its text is known.
+void UnfoldPart(duckdb::ClientContext &context, duckdb::QueryNode &node);
+
+} // namespace duckherder
