@@ -174,10 +174,18 @@ bool ArrowBatchReader::Read(DataChunk &output) {
 			to.Reference(from);
 		} else if (SameBytes(from.GetType(), to.GetType())) {
 			to.Reinterpret(from);
-		} else if (from.GetType() == TravellingType(to.GetType())) {
-			FromTravellingType(from, to, count);
 		} else {
-			VectorOperations::Cast(context, from, to, count);
+			auto travelling = TravellingType(to.GetType());
+			if (from.GetType() == travelling) {
+				FromTravellingType(from, to, count);
+			} else if (travelling == to.GetType()) {
+				VectorOperations::Cast(context, from, to, count);
+			} else {
+				// A cast would take what a VARIANT travels as for a value to put into one.
+				Vector cast(travelling, count);
+				VectorOperations::Cast(context, from, cast, count);
+				FromTravellingType(cast, to, count);
+			}
 		}
 	}
 	output.SetChildCardinality(count);

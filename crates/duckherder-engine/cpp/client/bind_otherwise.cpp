@@ -59,7 +59,9 @@ static BoundStatement BindUnfolded(ClientContext &context, Binder &binder, const
 //! statement's parameters.
 static BoundStatement BindFailed(ClientContext &context, Binder &binder, OperatorExtensionInfo *,
                                  SQLStatement &failed) {
-	if (DatabaseManager::Get(context).GetRemoteCatalogCount() == 0) {
+	// The text is that of what is executed.
+	if (failed.type == StatementType::EXECUTE_STATEMENT ||
+	    DatabaseManager::Get(context).GetRemoteCatalogCount() == 0) {
 		return {};
 	}
 	auto statement = ConnectionState::Get(context)->TakeOtherwise(context);
@@ -91,7 +93,7 @@ static BoundStatement BindFailed(ClientContext &context, Binder &binder, Operato
 static void BindAgain(PlannerExtensionInput &input, BoundStatement &bound) {
 	auto &context = input.context;
 	auto state = ConnectionState::Get(context);
-	if (state->HasPushed() || DatabaseManager::Get(context).GetRemoteCatalogCount() == 0) {
+	if (bound.plan->type == LogicalOperatorType::LOGICAL_EXECUTE || state->HasPushed() || DatabaseManager::Get(context).GetRemoteCatalogCount() == 0) {
 		return;
 	}
 	auto statement = state->TakeOtherwise(context);

@@ -85,8 +85,12 @@ private:
 		if (expression.GetExpressionClass() != ExpressionClass::FUNCTION) {
 			return nullptr;
 		}
-		EntryLookupInfo lookup(CatalogType::SCALAR_FUNCTION_ENTRY,
-		                       expression.Cast<FunctionExpression>().GetQualifiedName());
+		auto &call = expression.Cast<FunctionExpression>();
+		if (call.Filter() || call.Distinct() || (call.OrderBy() && !call.OrderBy()->orders.empty())) {
+			// No macro takes that, as the binder says.
+			return nullptr;
+		}
+		EntryLookupInfo lookup(CatalogType::SCALAR_FUNCTION_ENTRY, call.GetQualifiedName());
 		auto entry = Catalog::GetEntry(context, lookup, OnEntryNotFound::RETURN_NULL);
 		if (!entry || entry->type != CatalogType::MACRO_ENTRY || !entry->internal) {
 			return nullptr;
