@@ -114,6 +114,9 @@ def test_what_is_refused(driver, tmp_path):
     assert "no_such_directory" in run(driver, "backup", "duckherder", tmp_path / "no_such_directory" / "b")
     assert "has a database \"duckherder\" already" in run(driver, "restore", "duckherder", tmp_path / "b")
     assert "cannot copy" in run(driver, "restore", "new", tmp_path / "b")
+    own = tmp_path / "data" / "duckherder.duckdb"
+    assert "is in the driver's own directory" in run(driver, "backup", "duckherder", own)
+    assert "is in the driver's own directory" in run(driver, "restore", "new", own)
     (tmp_path / "b").write_bytes(b"nonsense" * 10_000)
     assert 'cannot open database "new"' in run(driver, "restore", "new", tmp_path / "b")
     (tmp_path / "b.wal").write_bytes(b"log")
@@ -131,3 +134,15 @@ def test_a_driver_in_memory_can_be_backed_up(local_cluster, con, table_name, tmp
         assert copy.execute(f"SELECT count(*) FROM {table_name}").fetchone() == (1000,)
     assert "start it with --data DIR" in run(local_cluster.driver, "restore", "new", tmp_path / "m.duckdb")
     assert "cannot work with what is at 127.0.0.1:1" in run(type("", (), {"location": "127.0.0.1:1"}), "backup", "x", "/y")
+
+
+def test_the_file_of_a_driver_is_no_target(tmp_path):
+    file = tmp_path / "one.duckdb"
+    with Driver(0, "--database", file) as driver, loaded() as con:
+        attach(con, driver)
+        con.execute("CREATE TABLE dh.t AS SELECT 42 AS i")
+        (tmp_path / "link").symlink_to(file)
+        for target in [file, tmp_path / "link"]:
+            assert "is a database that the driver has open" in run(driver, "backup", "one", target)
+        assert run(driver, "backup", "one", tmp_path / "copy") == ""
+        assert con.execute("SELECT i FROM dh.t").fetchall() == [(42,)]

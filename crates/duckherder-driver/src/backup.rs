@@ -18,9 +18,10 @@ const CLOSE_PAUSE: Duration = Duration::from_millis(5);
 /// Writes a database's content to `target`, in the place of what may be there; blocks.
 ///
 /// # Errors
-/// There is no such database, or `target` can't be written.
+/// There is no such database, `target` is one, or can't be written.
 pub fn back_up(databases: &Databases, name: &str, target: &str) -> Result<()> {
     let target = place(target)?;
+    databases.check_not_own(&target)?;
     // Keeps it from being dropped meanwhile.
     let source = databases.enter(Some(name))?;
     let id = uuid::Uuid::new_v4();
@@ -72,6 +73,7 @@ fn wait_until_whole(file: &Path) -> Result<()> {
 /// There is a database of the name, the driver has no directory, or the file is none of DuckDB's.
 pub fn restore(databases: &Databases, name: &str, source: &str) -> Result<()> {
     let source = place(source)?;
+    databases.check_not_own(&source)?;
     if log_of(&source).exists() {
         return Err(DriverError::Database(format!(
             "{} is not whole, part of it is in its log {}: open it with DuckDB, and CHECKPOINT",

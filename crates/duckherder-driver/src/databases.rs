@@ -273,6 +273,28 @@ impl Databases {
         removed
     }
 
+    /// Makes sure that a file is not one that the driver has open, or will open one day: it is read and replaced as a
+    /// whole.
+    ///
+    /// # Errors
+    /// It is.
+    pub fn check_not_own(&self, file: &Path) -> Result<()> {
+        let place = |path: &Path| std::fs::canonicalize(path).ok();
+        let own = |what: &str| Err(DriverError::Database(format!("{} is {what}: use another file", file.display())));
+        let directory = self.directory.as_ref().map(Directory::path);
+        if directory.is_some() && file.parent().and_then(place).as_deref() == directory {
+            return own("in the driver's own directory");
+        }
+        let Some(found) = place(file) else { return Ok(()) };
+        let mut open = false;
+        let sql = "SELECT path FROM duckdb_databases() WHERE path IS NOT NULL";
+        each(&query(&self.instance.connect()?, sql)?, |row| {
+            open |= place(Path::new(&row.text(0)?)).as_ref() == Some(&found);
+            Ok(())
+        })?;
+        if open { own("a database that the driver has open") } else { Ok(()) }
+    }
+
     /// All of them, by name.
     pub fn list(&self) -> Vec<DatabaseEntry> {
         let known = lock(&self.known);
