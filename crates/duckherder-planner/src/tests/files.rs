@@ -1,0 +1,75 @@
+//! Files: how they are divided, and whether that is worth it.
+
+use super::*;
+
+/// A scan of files in the place of the plan's first scan.
+fn of_files(mut plan: Plan, files: Files) -> Plan {
+    for scan in plan.root.preorder_scans_mut().into_iter().take(1) {
+        (scan.shared_table, scan.database, scan.files) = (false, String::new(), Some(files.clone()));
+    }
+    plan
+}
+
+fn some_files(count: usize, bytes: u64) -> Files {
+    let paths = (0..count).map(|number| format!("f{number}")).collect();
+    Files { paths, text: true, bytes: vec![bytes; count], ..Files::default() }
+}
+
+#[test]
+fn files_are_divided_by_row_groups_or_whole() {
+    let scan = || plan("[f 1000000]", r#""distribution":"always","#);
+    let whole = decided(&of_files(scan(), some_files(10, 1 << 20)));
+    assert_eq!((whole.stages[0].mode, whole.stages[0].tasks), (Mode::NaturalPartition, 4));
+    let few = decided(&of_files(scan(), some_files(3, 1 << 20)));
+    assert_eq!((few.stages[0].mode, few.stages[0].tasks), (Mode::NaturalPartition, 3));
+    let parquet = Files { row_groups: vec![vec![500_000; 2]], text: false, ..some_files(1, 1 << 20) };
+    let groups = decided(&of_files(scan(), parquet));
+    assert_eq!((groups.stages[0].mode, groups.stages[0].tasks), (Mode::RowGroupPartition, 2));
+}
+
+#[test]
+fn files_that_are_not_worth_it_stay_on_the_driver() {
+    let scan = || plan("[f 1000000]", "");
+    let elsewhere = Workers { local: 0, remote: 4 };
+    let local = |plan: &Plan, workers| match decide(plan, workers) {
+        Decision::Local { reason } => reason,
+        Decision::Distributed(distribution) => panic!("{distribution:?}"),
+    };
+    // One task would do what the driver does itself.
+    assert!(local(&of_files(scan(), some_files(1, 1 << 30)), FOUR).contains("here: local "));
+    assert!(local(&of_files(plan("[f 1000]", ""), some_files(10, 1000)), FOUR).contains("here: local "));
+    // Each worker has to find out how they are written.
+    assert!(local(&of_files(scan(), some_files(10, 1 << 20)), elsewhere).contains("here: local "));
+    assert!(matches!(decide(&of_files(scan(), some_files(10, 1 << 28)), elsewhere), Decision::Distributed(_)));
+    let mut kept = scan();
+    for scan in kept.root.preorder_scans_mut() {
+        (scan.shared_table, scan.kept) = (false, "it reads a file twice".to_string());
+    }
+    assert_eq!(local(&kept, FOUR), "it reads a file twice");
+}
+
+#[test]
+fn files_beside_tables_are_read_by_every_task() {
+    let join = plan(r#"(COMPARISON_JOIN "join":{"type":"INNER"} [f 1000] [b 1000000])"#, r#""distribution":"always","#);
+    let distribution = decided(&of_files(join, some_files(2, 1000)));
+    let whole: Vec<bool> = distribution.stages[0].scans.iter().map(|scan| scan.whole).collect();
+    assert_eq!(whole.len(), 2, "{distribution:?}");
+    assert!(whole.contains(&true) && whole.contains(&false), "{distribution:?}");
+}
+
+/// To decode them again costs less than to move them.
+#[test]
+fn files_are_rather_read_again_than_shuffled() {
+    let text = format!("({} [y 6000000] [x 1500000])", join("INNER"));
+    let mut plan = plan(&text, r#""distribution":"always","#);
+    for scan in plan.root.preorder_scans_mut() {
+        let rows = vec![vec![100_000; (scan.rows / 100_000) as usize]];
+        let files =
+            Files { paths: vec![scan.name.clone()], row_groups: rows, bytes: vec![1 << 28], ..Files::default() };
+        (scan.shared_table, scan.database, scan.files) = (false, String::new(), Some(files));
+    }
+    let Decision::Distributed(found) = decide(&plan, Workers { local: 0, remote: 8 }) else { panic!("local") };
+    assert_eq!(cuts(&found), [(Cut::Subtree, 0, Exchange::Gather)]);
+    let whole: Vec<_> = found.stages[0].scans.iter().map(|scan| (scan.scan, scan.whole)).collect();
+    assert_eq!(whole, [(0, false), (1, true)]);
+}
