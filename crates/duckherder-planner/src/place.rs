@@ -78,6 +78,10 @@ pub struct Placer<'a> {
     pub stages: Vec<Stage>,
     notes: Vec<String>,
     pub shared: SharedInputs,
+    /// Sides of joins that were not broadcast after all.
+    pub failed_broadcasts: usize,
+    /// How often a row that moves is counted where a join's ways are weighed.
+    pub weight: f64,
     /// What is being placed is read by a join.
     pub below_join: bool,
     /// Who reads what is being placed does not see in which order its rows come.
@@ -98,14 +102,29 @@ impl<'a> Placer<'a> {
         let database = scans.iter().find(readable).map(|(_, scan)| scan.database.as_str());
         let numbers = scans.iter().enumerate().map(|(number, (node, _))| (*node, number)).collect();
         let shuffles = plan.distribution == Distributed::Always;
-        let (stages, notes, shared) = Default::default();
-        let (below_join, in_any_order) = Default::default();
-        Self { plan, workers, numbers, database, shuffles, stages, notes, shared, below_join, in_any_order }
+        Self {
+            plan,
+            workers,
+            numbers,
+            database,
+            shuffles,
+            stages: Vec::new(),
+            notes: Vec::new(),
+            shared: SharedInputs::default(),
+            failed_broadcasts: 0,
+            weight: 1.0,
+            below_join: false,
+            in_any_order: false,
+        }
     }
 
     /// Rows may move between workers, whatever the session asks for.
     pub fn shuffling(self) -> Self {
         Self { shuffles: true, ..self }
+    }
+
+    pub fn weighing(self, weight: f64) -> Self {
+        Self { weight, ..self }
     }
 
     /// Places the whole plan.
@@ -169,6 +188,10 @@ impl<'a> Placer<'a> {
     /// Whether the operator can't leave the driver, whatever is below.
     pub fn stays(&self, node: &PlanNode) -> bool {
         node.volatile || self.plan.not_written.contains(&node.id)
+    }
+
+    pub fn plan(&self) -> &'a Plan {
+        self.plan
     }
 
     pub fn always(&self) -> bool {

@@ -46,7 +46,7 @@ impl Placer<'_> {
             inputs.push(number);
         }
         let (mode, tasks) = (Mode::HashPartition, self.workers().count());
-        let partitioning = Partitioning::of(node);
+        let partitioning = Partitioning::of(node, &inputs);
         Site::Workers(Draft { mode, tasks, scans: Vec::new(), inputs, partitioning })
     }
 
@@ -56,7 +56,7 @@ impl Placer<'_> {
         let exchange = Exchange::Hash { consumer: node.id, side: 0 };
         let inputs = vec![self.stage(node, draft, cut, exchange, merge)];
         let (mode, tasks) = (Mode::HashPartition, self.workers().count());
-        Site::Workers(Draft { mode, tasks, scans: Vec::new(), inputs, partitioning: Partitioning::of(node) })
+        Site::Workers(Draft { mode, tasks, scans: Vec::new(), partitioning: Partitioning::of(node, &inputs), inputs })
     }
 
     fn shuffle(&mut self, node: &PlanNode, side: usize, child: &PlanNode, draft: &Draft) -> usize {
@@ -83,20 +83,22 @@ impl Placer<'_> {
         };
         let ((numbers, both), [left, right]) = (numbers, drafts);
         let (mut draft, (child, other)) = if place == 0 { (left.1, right) } else { (right.1, left) };
-        if both {
+        let here = draft.partitioning.as_ref().map_or(Vec::new(), |partitioning| partitioning.stages.clone());
+        let there = if both {
             let other = self.unspread(other);
             draft.scans.extend(other.scans);
             draft.inputs.extend(other.inputs);
+            other.partitioning.map_or(Vec::new(), |partitioning| partitioning.stages)
         } else {
             let number = self.shuffle(node, 1 - place, child, &other);
             self.stages[number].hash_keys = numbers.iter().map(|number| *number as u64).collect();
-            if let [only] = self.dividing(&draft)[..] {
-                self.stages[number].divided_by = Some(only);
-            }
+            self.stages[number].divided_by = here.iter().copied().min_by_key(|stage| self.stages[*stage].rows);
             draft.inputs.push(number);
-        }
+            vec![number]
+        };
         if let Some(partitioning) = &mut draft.partitioning {
-            partitioning.join(node, &numbers);
+            let stages = if place == 0 { [&here[..], &there] } else { [&there[..], &here] };
+            partitioning.join(node, &numbers, stages);
         }
         Site::Workers(self.unspread(draft))
     }

@@ -57,19 +57,40 @@ fn files_beside_tables_are_read_by_every_task() {
     assert!(whole.contains(&true) && whole.contains(&false), "{distribution:?}");
 }
 
-/// To decode them again costs less than to move them.
-#[test]
-fn files_are_rather_read_again_than_shuffled() {
-    let text = format!("({} [y 6000000] [x 1500000])", join("INNER"));
-    let mut plan = plan(&text, r#""distribution":"always","#);
+/// In the place of the plan's tables: Parquet files with a row group for so many rows each.
+fn of_parquet(mut plan: Plan) -> Plan {
     for scan in plan.root.preorder_scans_mut() {
-        let rows = vec![vec![100_000; (scan.rows / 100_000) as usize]];
+        let rows = vec![vec![100_000; scan.rows.div_ceil(100_000) as usize]];
         let files =
             Files { paths: vec![scan.name.clone()], row_groups: rows, bytes: vec![1 << 28], ..Files::default() };
         (scan.shared_table, scan.database, scan.files) = (false, String::new(), Some(files));
     }
-    let Decision::Distributed(found) = decide(&plan, Workers { local: 0, remote: 8 }) else { panic!("local") };
-    assert_eq!(cuts(&found), [(Cut::Subtree, 0, Exchange::Gather)]);
-    let whole: Vec<_> = found.stages[0].scans.iter().map(|scan| (scan.scan, scan.whole)).collect();
+    plan
+}
+
+/// To decode them again costs less than to move them, as long as few do.
+#[test]
+fn files_are_read_again_by_few_workers_and_shuffled_by_many() {
+    let text = format!("({} [y 6000000] [x 1500000])", join("INNER"));
+    let plan = of_parquet(plan(&text, r#""distribution":"always","#));
+    let decided = |workers| match decide(&plan, Workers { local: 0, remote: workers }) {
+        Decision::Distributed(found) => found,
+        Decision::Local { reason } => panic!("{reason}"),
+    };
+    let few = decided(3);
+    assert_eq!(cuts(&few), [(Cut::Subtree, 0, Exchange::Gather)]);
+    let whole: Vec<_> = few.stages[0].scans.iter().map(|scan| (scan.scan, scan.whole)).collect();
     assert_eq!(whole, [(0, false), (1, true)]);
+    let both = [(Cut::Subtree, 1, hash(0, 0)), (Cut::Subtree, 2, hash(0, 1)), (Cut::Subtree, 0, Exchange::Gather)];
+    assert_eq!(cuts(&decided(16)), both);
+}
+
+/// The tasks of a small table would keep the other workers waiting, each with all of the large one.
+#[test]
+fn a_side_that_few_tasks_share_is_not_divided() {
+    let text = r#"(COMPARISON_JOIN "join":{"type":"RIGHT"},"estimated_rows":1500000,
+        "keys":[[{"column":"l","null_meets_none":true}],[{"column":"r","null_meets_none":true}]] [orders 1500000] [customer 150000])"#;
+    let plan = of_parquet(plan(text, r#""distribution":"always","#));
+    let Decision::Distributed(found) = decide(&plan, Workers { local: 0, remote: 4 }) else { panic!("local") };
+    assert_eq!((found.stages.last().unwrap().tasks, shuffles(&found)), (4, 2), "{found:?}");
 }

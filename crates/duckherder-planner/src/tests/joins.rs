@@ -101,3 +101,14 @@ fn an_asof_join_divides_its_left_side_only() {
     let scans = &always(text).stages[0].scans;
     assert!(scans.iter().any(|scan| scan.scan == 1 && scan.whole));
 }
+
+/// What each task would join again for itself, a stage joins once.
+#[test]
+fn a_join_of_few_rows_out_of_many_is_broadcast() {
+    let inner = format!("({},\"estimated_rows\":1000 [x 2000000] [y 1500000])", join("INNER"));
+    let split = elsewhere(&format!("({},\"estimated_rows\":1000 [large 9000000] {inner})", join("INNER")));
+    let sent = split.stages.iter().position(|stage| stage.exchange == Exchange::Broadcast);
+    assert_eq!(sent.map(|stage| split.stages[stage].node), Some(2), "{split:?}");
+    let last = split.stages.last().unwrap();
+    assert_eq!((last.inputs.as_slice(), last.scans.len()), (&[sent.unwrap()][..], 1), "{split:?}");
+}

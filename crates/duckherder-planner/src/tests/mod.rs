@@ -70,7 +70,12 @@ fn always(text: &str) -> Distribution {
 
 /// With workers in other processes.
 fn elsewhere(text: &str) -> Distribution {
-    match decide(&plan(text, r#""distribution":"always","#), Workers { local: 0, remote: 4 }) {
+    on(4, text)
+}
+
+/// The same with so many.
+fn on(workers: u64, text: &str) -> Distribution {
+    match decide(&plan(text, r#""distribution":"always","#), Workers { local: 0, remote: workers }) {
         Decision::Distributed(distribution) => distribution,
         Decision::Local { reason } => panic!("local: {reason}"),
     }
@@ -133,3 +138,4 @@ fn shuffles(distribution: &Distribution) -> usize {
 const A: (&str, bool) = ("a", true);
 
 const B: (&str, bool) = ("b", true);
+const C: (&str, bool) = ("c", true);

@@ -2,8 +2,6 @@
 
 use super::*;
 
-const C: (&str, bool) = ("c", true);
-
 #[test]
 fn an_aggregate_by_the_keys_of_its_join_needs_no_other_shuffle() {
     let group = [("b", false)];
