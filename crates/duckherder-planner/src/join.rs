@@ -55,21 +55,24 @@ impl Placer<'_> {
         let (kind, asof) = node.join.as_ref().map_or((JoinKind::Inner, false), |join| (join.kind, join.asof));
         // One worker has one task a stage: it can have both sides whole, whatever the join keeps.
         let [keeps_left, keeps_right] = if self.workers().count() == 1 { [true; 2] } else { kind.divisible() };
-        let costs = JoinCosts::new(self.plan(), node, self.workers(), self.tasks_of(node), self.weight);
-        // What is divided should not come to the driver first.
+        // What is divided should not come to the driver first; nor, where workers are to be used, be one task's.
         let in_tasks = sides.map(|side| self.tasks_of(side) == 1 || self.may_come_from_tasks(side));
+        let all = self.tasks_of(node);
+        let costs = JoinCosts::new(self.plan(), node, self.workers(), all, self.weight);
         let mut ways = Vec::new();
         for (side, keeps_other) in [(1, keeps_left), (0, keeps_right && !asof)] {
-            let (tasks, on_driver) = (self.tasks_of(sides[1 - side]), !in_tasks[1 - side]);
+            let tasks = self.tasks_of(sides[1 - side]);
+            let idle = self.always() && tasks == 1 && all > 1;
+            let last = 2 * u8::from(idle) + u8::from(!in_tasks[1 - side]);
             if keeps_other && self.can_be_whole(sides[side]) {
-                ways.push((on_driver, costs.whole(side, tasks), Way::Whole(side)));
+                ways.push((last, costs.whole(side, tasks), Way::Whole(side)));
             }
             if keeps_other && self.may_shuffle() && self.may_come_from_tasks(sides[side]) {
-                ways.push((on_driver, costs.broadcast(side, tasks), Way::Broadcast(side)));
+                ways.push((last, costs.broadcast(side, tasks), Way::Broadcast(side)));
             }
         }
         if has_keys(node) && kind != JoinKind::Mark && kind != JoinKind::Invalid && self.may_shuffle() {
-            ways.push((in_tasks != [true; 2], costs.shuffled(), Way::Shuffled));
+            ways.push((u8::from(in_tasks != [true; 2]), costs.shuffled(), Way::Shuffled));
         }
         ways.sort_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)));
         ways.into_iter().map(|(_, _, way)| way).collect()
