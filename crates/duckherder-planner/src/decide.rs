@@ -1,10 +1,10 @@
 //! Whether a plan is distributed at all; where it is cut is [`crate::place`]'s part, what that costs [`crate::cost`]'s.
 
-use crate::cost::constants::{FEW_ROWS, FEW_ROWS_SLACK_US, SLACK_US, WORTH_MOVING};
+use crate::cost::constants::{FEW_ROWS, FEW_ROWS_SLACK_US, MOVED_STAGE, SLACK_US, TASK, WORTH_MOVING};
 use crate::cost::{self, Capacity};
 use crate::place::Placer;
 use crate::plan::{Distributed, Operator, Plan, PlanNode, Scan};
-use crate::split::WORTH_A_TASK;
+use crate::split::{ROW_GROUP_ROWS, WORTH_A_TASK};
 use crate::stage::{Decision, Distribution};
 
 /// Decides for a cluster of workers.
@@ -18,7 +18,7 @@ pub fn decide(plan: &Plan, capacity: impl Into<Capacity>) -> Decision {
 }
 
 fn always(plan: &Plan, capacity: Capacity) -> Decision {
-    match placed(plan, Placer::new(plan, capacity.workers), capacity) {
+    match best_of(plan, capacity) {
         Ok(mut distribution) => {
             distribution.estimate.despite = "duckherder_distribution is 'always'".to_string();
             Decision::Distributed(distribution)
@@ -37,7 +37,7 @@ fn cheapest(plan: &Plan, capacity: Capacity) -> Decision {
     // Workers in the driver's process have nothing to win by moving rows among themselves.
     let shuffled = match workers.remote {
         0 => None,
-        _ => placed(plan, Placer::new(plan, workers).shuffling(), capacity).ok(),
+        _ => best_of(plan, capacity).ok(),
     };
     let mut best = match shuffled {
         Some(shuffled) if shuffled.estimate.distributed_us < gathered.estimate.distributed_us => shuffled,
@@ -72,6 +72,26 @@ fn slack_us(plan: &Plan, distribution: &Distribution) -> u64 {
         [_] => SLACK_US,
         _ => 0,
     }
+}
+
+/// How often rows that move are counted where the ways of a join are weighed. What a join alone would gain by moving
+/// them, those above may lose: their rows come later to where they could be left out.
+const WEIGHTS: [f64; 3] = [1.0, 3.0, 10.0];
+
+/// Of the ways to cut the plan with rows that move, the one that takes least.
+fn best_of(plan: &Plan, capacity: Capacity) -> Result<Distribution, String> {
+    // Where smaller tables are to be divided, what a stage adds is not to keep them from it.
+    let spared = 1.0 - (plan.min_split_rows as f64 / ROW_GROUP_ROWS as f64).min(1.0);
+    let takes = |found: &Distribution| {
+        let added = found.stages.iter().map(|stage| MOVED_STAGE + stage.tasks as f64 * TASK).sum::<f64>();
+        found.estimate.distributed_us as f64 - spared * added / 1e3
+    };
+    let weighed = |weight| placed(plan, Placer::new(plan, capacity.workers).shuffling().weighing(weight), capacity);
+    let [first, others @ ..] = WEIGHTS;
+    others.into_iter().filter_map(|weight| weighed(weight).ok()).fold(weighed(first), |best, other| match best {
+        Ok(best) if takes(&best) <= takes(&other) => Ok(best),
+        _ => Ok(other),
+    })
 }
 
 /// A distribution with its costs, or why there is none.

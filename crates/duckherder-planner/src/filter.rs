@@ -40,16 +40,20 @@ pub fn filter_by_keys(plan: &Plan, stages: &mut [Stage]) {
     };
     for number in 0..stages.len() {
         let Some((join, side)) = join_of(&stages[number]) else { continue };
-        let Some(kind) = join.join.as_ref().map(|join| join.kind) else { continue };
         let is_other = |stage: &Stage| join_of(stage).is_some_and(|(same, other)| same.id == join.id && other != side);
         let Some(other) = stages[number].divided_by.or_else(|| stages.iter().position(is_other)) else { continue };
         let (Some(large), Some(small)) = (node(stages[number].node), node(stages[other].node)) else { continue };
-        let may = kind.forgets_unmatched().get(side).copied().unwrap_or(false) && stages[number].inputs.is_empty();
-        if may && pays(join, rows(large), small, plan.min_split_rows) {
+        if stages[number].inputs.is_empty() && filters(join, side, large, small, plan.min_split_rows) {
             let bits = rows(small).saturating_mul(BITS_A_KEY).clamp(LEAST_BITS, MOST_BITS).next_power_of_two();
             stages[number].filter = Some(RuntimeFilter { stage: other, bits });
         }
     }
+}
+
+/// Whether the keys of the `small` side are to filter the rows of the `large` one, which is `side` of the join.
+pub fn filters(join: &PlanNode, side: usize, large: &PlanNode, small: &PlanNode, least: u64) -> bool {
+    let may = join.join.as_ref().and_then(|join| join.kind.forgets_unmatched().get(side).copied()).unwrap_or(false);
+    may && pays(join, rows(large), small, least)
 }
 
 /// Whether most rows of the large side are likely to be left out. What its rows become in the join says how many meet one

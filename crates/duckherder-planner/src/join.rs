@@ -3,96 +3,79 @@
 //! | way | what moves | for |
 //! |---|---|---|
 //! | one side whole in every task | that side's tables, once a task | every join that keeps the rows of the other side |
-//! | one side broadcast | its rows, to each task | the same, where that side is not a join itself |
+//! | one side broadcast | its rows, to each task | the same, where that side's rows are in tasks |
 //! | both shuffled by their keys | the rows of both | every join with an equality, but not IN (NULLs are everybody's) |
 //! | on the driver | the rows of both | what is left |
 
+use crate::cost::JoinCosts;
 use crate::place::{Placer, Site, has_keys};
 use crate::plan::{AggregateCall, JoinKind, Operator, PlanNode};
 use crate::split::strategy_of;
 use crate::stage::{Cut, MergeStrategy};
 
-/// What one row costs, compared with reading one out of a table in memory. The ways are compared by what they cost more
-/// than if every row were read and built once.
-mod cost {
-    /// A row that a worker in another process reads of a table comes over the network, from the driver, which all ask.
-    pub const FETCHED: u64 = 40;
-    /// A row of a Parquet file is decoded.
-    pub const DECODED: u64 = 3;
-    /// A row of a CSV or JSON file.
-    pub const PARSED: u64 = 20;
-    /// A row in the hash table of a join.
-    pub const BUILT: u64 = 4;
-    /// A row that is hashed, copied, sent and received.
-    pub const SHUFFLED: u64 = 25;
-    /// A row that goes into a large aggregate, a window or a sort.
-    pub const REMEMBERED: u64 = 8;
-    /// One more stage, in tables that are just worth dividing.
-    pub const STAGE_TABLES: u64 = 4;
-}
+/// How often in a plan it is tried in vain to broadcast a side.
+const MOST_FAILURES: usize = 8;
 
-/// Groups of a large aggregate: they no longer fit into a processor's cache.
-const MANY_GROUPS: u64 = 10_000;
-
+/// Sides are 0, the left one, and 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// The right side is whole in every task of the left: each runs it for itself, or it is broadcast.
-    LeftDivided {
-        broadcast: bool,
-    },
-    RightDivided {
-        broadcast: bool,
-    },
+    /// The side is whole in every task of the other: each runs it for itself.
+    Whole(usize),
+    /// The same, but a stage runs it and sends its rows.
+    Broadcast(usize),
     Shuffled,
-    Driver,
 }
 
 impl Placer<'_> {
     pub fn join(&mut self, node: &PlanNode) -> Site {
         let [left, right] = node.children.as_slice() else { return self.on_driver(node) };
         let above = std::mem::replace(&mut self.below_join, true);
-        let site = self.join_sides(node, left, right);
+        let site = self.join_sides(node, [left, right]);
         self.below_join = above;
         site
     }
 
-    fn join_sides(&mut self, node: &PlanNode, left: &PlanNode, right: &PlanNode) -> Site {
-        match self.way(node, left, right) {
-            Way::LeftDivided { broadcast: false } => self.with_whole(node, left, right),
-            Way::RightDivided { broadcast: false } => self.with_whole(node, right, left),
-            Way::LeftDivided { broadcast: true } => self.with_broadcast(node, left, right),
-            Way::RightDivided { broadcast: true } => self.with_broadcast(node, right, left),
-            Way::Shuffled => self.join_shuffled(node, left, right),
-            Way::Driver => self.on_driver(node),
+    fn join_sides(&mut self, node: &PlanNode, sides: [&PlanNode; 2]) -> Site {
+        for way in self.ways(node, sides) {
+            match way {
+                Way::Whole(side) => return self.with_whole(node, sides[1 - side], sides[side]),
+                Way::Shuffled => return self.join_shuffled(node, sides),
+                Way::Broadcast(_) if self.failed_broadcasts == MOST_FAILURES => {}
+                Way::Broadcast(side) => match self.with_broadcast(node, sides[1 - side], sides[side]) {
+                    Some(site) => return site,
+                    None => self.failed_broadcasts += 1,
+                },
+            }
         }
+        self.on_driver(node)
     }
 
-    /// The cheapest of the ways that give the right rows.
-    fn way(&self, node: &PlanNode, left: &PlanNode, right: &PlanNode) -> Way {
+    /// The ways that give the right rows, the cheapest first.
+    fn ways(&self, node: &PlanNode, sides: [&PlanNode; 2]) -> Vec<Way> {
         let (kind, asof) = node.join.as_ref().map_or((JoinKind::Inner, false), |join| (join.kind, join.asof));
         // One worker has one task a stage: it can have both sides whole, whatever the join keeps.
         let [keeps_left, keeps_right] = if self.workers().count() == 1 { [true; 2] } else { kind.divisible() };
-        let tasks = self.tasks_of(node);
+        // What is divided should not come to the driver first; nor, where workers are to be used, be one task's.
+        let in_tasks = sides.map(|side| self.tasks_of(side) == 1 || self.may_come_from_tasks(side));
+        let all = self.tasks_of(node);
+        let costs = JoinCosts::new(self.plan(), node, self.workers(), all, self.weight);
         let mut ways = Vec::new();
-        if keeps_left {
-            ways.extend(self.whole_cost(right, tasks).map(|cost| (cost, Way::LeftDivided { broadcast: false })));
-            ways.extend(self.broadcast_cost(right).map(|cost| (cost, Way::LeftDivided { broadcast: true })));
-        }
-        if keeps_right && !asof {
-            ways.extend(self.whole_cost(left, tasks).map(|cost| (cost, Way::RightDivided { broadcast: false })));
-            ways.extend(self.broadcast_cost(left).map(|cost| (cost, Way::RightDivided { broadcast: true })));
+        for (side, keeps_other) in [(1, keeps_left), (0, keeps_right && !asof)] {
+            let tasks = self.tasks_of(sides[1 - side]);
+            let idle = self.always() && tasks == 1 && all > 1;
+            let last = 2 * u8::from(idle) + u8::from(!in_tasks[1 - side]);
+            if keeps_other && self.can_be_whole(sides[side]) {
+                ways.push((last, costs.whole(side, tasks), Way::Whole(side)));
+            }
+            if keeps_other && self.may_shuffle() && self.may_come_from_tasks(sides[side]) {
+                ways.push((last, costs.broadcast(side, tasks), Way::Broadcast(side)));
+            }
         }
         if has_keys(node) && kind != JoinKind::Mark && kind != JoinKind::Invalid && self.may_shuffle() {
-            ways.push((rows(left).saturating_add(rows(right)).saturating_mul(cost::SHUFFLED), Way::Shuffled));
+            ways.push((u8::from(in_tasks != [true; 2]), costs.shuffled(), Way::Shuffled));
         }
-        if ways.is_empty() {
-            // What else would be on the driver is worth that a stage joins the rows that it broadcasts.
-            let sent = |node| self.may_shuffle() && self.may_come_from_tasks(node);
-            let left_divided = (keeps_left && sent(right)).then_some(Way::LeftDivided { broadcast: true });
-            let right_divided = (keeps_right && !asof && sent(left)).then_some(Way::RightDivided { broadcast: true });
-            return left_divided.or(right_divided).unwrap_or(Way::Driver);
-        }
-        ways.into_iter().min_by_key(|(cost, _)| *cost).map_or(Way::Driver, |(_, way)| way)
+        ways.sort_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)));
+        ways.into_iter().map(|(_, _, way)| way).collect()
     }
 
     /// Whether it is likely that all rows of the operator come to be in tasks, joins being decided as they may.
@@ -110,8 +93,8 @@ impl Placer<'_> {
                 let kind = node.join.as_ref().map_or(JoinKind::Inner, |join| join.kind);
                 let [left_comes, right_comes] = [left, right].map(|side| self.may_come_from_tasks(side));
                 let [keeps_left, keeps_right] = kind.divisible();
-                (keeps_left && left_comes && (right_comes || self.work(right).is_some()))
-                    || (keeps_right && right_comes && (left_comes || self.work(left).is_some()))
+                (keeps_left && left_comes && (right_comes || self.can_be_whole(right)))
+                    || (keeps_right && right_comes && (left_comes || self.can_be_whole(left)))
                     || (left_comes && right_comes && has_keys(node))
             }
             _ => false,
@@ -120,46 +103,19 @@ impl Placer<'_> {
 
     /// How many tasks could share what is read for `node`.
     fn tasks_of(&self, node: &PlanNode) -> u64 {
-        let scans = node.preorder_scans().into_iter();
-        let tasks = scans.map(|(_, scan)| strategy_of(scan, self.min_split_rows(), self.workers()).1).max();
-        tasks.unwrap_or(1).clamp(1, self.workers().count().max(1))
+        let tables = node.preorder_scans().into_iter();
+        let tables = tables.map(|(_, scan)| strategy_of(scan, self.min_split_rows(), self.workers()).1);
+        let ctes = node.walk().into_iter().filter_map(|below| self.tasks_of_cte(below));
+        tables.chain(ctes).max().unwrap_or(1).clamp(1, self.workers().count().max(1))
     }
 
-    /// What it costs that each of the `tasks` runs all of `node` for itself; `None` if it can't.
-    fn whole_cost(&self, node: &PlanNode, tasks: u64) -> Option<u64> {
-        let built = rows(node).saturating_mul(cost::BUILT);
-        Some(self.work(node)?.saturating_add(built).saturating_mul(tasks - 1))
-    }
-
-    /// What it costs that a stage runs `node` and sends its rows to every task; `None` if it can't.
-    fn broadcast_cost(&self, node: &PlanNode) -> Option<u64> {
-        if !self.may_shuffle() || !self.comes_from_tasks(node) {
-            return None;
-        }
-        // As it was measured, with all the tasks that a stage may have: where it costs about what a shuffle does, the
-        // shuffle needs less memory.
-        let tasks = self.workers().most_tasks();
-        let moved = rows(node).saturating_mul(cost::SHUFFLED * tasks + cost::BUILT * (tasks - 1));
-        Some(moved.saturating_add(cost::STAGE_TABLES.saturating_mul(self.min_split_rows())))
-    }
-
-    /// What it costs that a task runs all of `node`; `None` if it can't.
-    fn work(&self, node: &PlanNode) -> Option<u64> {
-        if self.stays(node) {
-            return None;
-        }
-        match node.operator {
-            Operator::Scan => {
-                let scan = self.can_read(node).ok().and(node.scan.as_ref())?;
-                let read = match &scan.files {
-                    Some(files) if files.text => cost::PARSED,
-                    Some(_) => cost::DECODED,
-                    None if self.workers().remote > 0 => cost::FETCHED,
-                    None => 1,
-                };
-                return Some(scan.rows.saturating_mul(read));
-            }
-            _ if node.is_written_out() => return Some(0),
+    /// Whether every task can run all of `node` for itself.
+    fn can_be_whole(&self, node: &PlanNode) -> bool {
+        let itself = match node.operator {
+            _ if self.stays(node) => false,
+            Operator::Scan => self.can_read(node).is_ok(),
+            _ if node.is_written_out() => true,
+            // What depends on the order of rows, as ties do, need not be the same in every task.
             Operator::Filter
             | Operator::Projection
             | Operator::Aggregate
@@ -171,7 +127,7 @@ impl Placer<'_> {
             | Operator::Unnest
             | Operator::Join
             | Operator::Union
-            | Operator::SetOperation => {}
+            | Operator::SetOperation => !picks_rows(node) || self.workers().count() == 1,
             Operator::Constants
             | Operator::Collected
             | Operator::Cte
@@ -179,37 +135,26 @@ impl Placer<'_> {
             | Operator::Relational
             | Operator::RecursiveCte
             | Operator::Write(_)
-            | Operator::Other(_) => return None,
-        }
-        // What depends on the order of rows, as ties do, need not be the same in every task.
-        if picks_rows(node) && self.workers().count() > 1 {
-            return None;
-        }
-        let input = node.children.iter().map(rows).fold(0, u64::saturating_add);
-        let own = input.saturating_mul(match node.operator {
-            Operator::Aggregate if rows(node) < MANY_GROUPS => 1,
-            Operator::Aggregate | Operator::Distinct | Operator::OrderBy | Operator::Window => cost::REMEMBERED,
-            Operator::Join | Operator::SetOperation => cost::BUILT,
-            _ => 0,
-        });
-        node.children.iter().try_fold(own, |sum, child| Some(sum.saturating_add(self.work(child)?)))
+            | Operator::Other(_) => false,
+        };
+        itself && node.children.iter().all(|child| self.can_be_whole(child))
     }
 
-    fn with_broadcast(&mut self, node: &PlanNode, divided: &PlanNode, whole: &PlanNode) -> Site {
+    /// Nothing if the rows of `whole` do not come to be in tasks.
+    fn with_broadcast(&mut self, node: &PlanNode, divided: &PlanNode, whole: &PlanNode) -> Option<Site> {
+        let before = self.mark();
         let Site::Workers(draft) = self.place(whole) else {
-            // `comes_from_tasks` has said otherwise; its rows are the driver's then.
-            self.beside(divided);
-            return Site::Driver;
+            self.reset(before);
+            return None;
         };
         let sent = self.broadcast(whole, draft);
-        let site = self.place(divided);
-        let Site::Workers(mut draft) = site else {
+        let Site::Workers(mut draft) = self.place(divided) else {
             self.gather_instead(sent);
-            return Site::Driver;
+            return Some(Site::Driver);
         };
         draft.inputs.push(sent);
         draft.join_whole(node);
-        Site::Workers(draft)
+        Some(Site::Workers(draft))
     }
 
     fn with_whole(&mut self, node: &PlanNode, divided: &PlanNode, whole: &PlanNode) -> Site {
@@ -239,7 +184,7 @@ impl Placer<'_> {
         }
     }
 
-    fn join_shuffled(&mut self, node: &PlanNode, left: &PlanNode, right: &PlanNode) -> Site {
+    fn join_shuffled(&mut self, node: &PlanNode, [left, right]: [&PlanNode; 2]) -> Site {
         match (self.place(left), self.place(right)) {
             (Site::Workers(left_draft), Site::Workers(right_draft)) => {
                 self.join_divided(node, [(left, left_draft), (right, right_draft)])
@@ -254,10 +199,6 @@ impl Placer<'_> {
             }
         }
     }
-}
-
-fn rows(node: &PlanNode) -> u64 {
-    node.estimated_rows.unwrap_or(0)
 }
 
 /// Whether the order in which rows come decides which rows, or which values, come out.

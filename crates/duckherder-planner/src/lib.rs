@@ -4,13 +4,14 @@
 //!   Plan (described by the engine) + Workers --decide()--> Local { reason }
 //!                                                     \--> Distribution: stages, and what is left on the driver
 //!        place   where each operator runs               join   which side of a join moves
-//!        filter  which rows need not move
+//!        filter  which rows need not move            aggregate, shuffle
 //!        partition   what runs where rows are divided already    shared   CTEs    union   UNION ALL
 //!        cost    what that takes, here and on workers
 //!   Plan + Distribution --Graph::distributed()--> what duckherder_explain() draws, in mermaid
 //!   row groups at the query's snapshot ----split()----> one Split a task
 //! ```
 
+mod aggregate;
 pub mod cost;
 pub mod decide;
 mod filter;
@@ -21,6 +22,7 @@ mod partition;
 mod place;
 pub mod plan;
 mod shared;
+mod shuffle;
 pub mod skew;
 pub mod split;
 pub mod stage;

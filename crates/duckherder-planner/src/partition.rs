@@ -18,6 +18,8 @@ pub struct Partitioning {
     keys: Vec<Key>,
     /// But not rows that have NULL in a key: they met none, so they are anywhere.
     nulls_anywhere: bool,
+    /// Stages that were shuffled by the keys, each of which has all values that the keys have here.
+    pub stages: Vec<usize>,
 }
 
 /// The names that the value of a key has.
@@ -53,13 +55,17 @@ impl Key {
 }
 
 impl Partitioning {
-    /// Of the rows that were shuffled for `node`, as they come out of it; before [`above`](Self::above).
-    pub fn of(node: &PlanNode) -> Option<Self> {
+    /// Of the rows that `stages` shuffle for `node`, as they come out of it; before [`above`](Self::above).
+    pub fn of(node: &PlanNode, stages: &[usize]) -> Option<Self> {
         let keys: Vec<Key> = node.keys.first()?.iter().map(Key::of).collect();
-        let mut made = Self { keys, nulls_anywhere: false };
-        if node.join.is_some() {
-            let numbers: Vec<usize> = (0..made.keys.len()).collect();
-            made.join(node, &numbers);
+        let mut made = Self { keys, nulls_anywhere: false, stages: Vec::new() };
+        match stages {
+            [only] => made.stages.push(*only),
+            [left, right] if node.join.is_some() => {
+                let numbers: Vec<usize> = (0..made.keys.len()).collect();
+                made.join(node, &numbers, [&[*left], &[*right]]);
+            }
+            _ => {}
         }
         made.usable()
     }
@@ -96,9 +102,12 @@ impl Partitioning {
         self.keys.iter().map(number).collect()
     }
 
-    /// After the join by the keys of these numbers, each of which is one of the keys here.
-    pub fn join(&mut self, node: &PlanNode, numbers: &[usize]) {
+    /// After the join by the keys of these numbers, each of which is one of the keys here. `stages`: of either side.
+    pub fn join(&mut self, node: &PlanNode, numbers: &[usize], stages: [&[usize]; 2]) {
         use JoinKind::{Inner, RightSemi, Semi};
+        let given = node.join.as_ref().map_or([false; 2], |join| join.kind.gives_only_keys_of());
+        let stages = stages.into_iter().zip(given).filter(|(_, given)| *given);
+        self.stages = stages.flat_map(|(stages, _)| stages).copied().collect();
         // Who had no partner has NULLs in the other side's columns, or in the key.
         let all_have_partners = node.join.as_ref().is_some_and(|join| matches!(join.kind, Inner | Semi | RightSemi));
         for (key, number) in self.keys.iter_mut().zip(numbers) {

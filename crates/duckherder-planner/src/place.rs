@@ -17,7 +17,7 @@ use crate::cost::Estimate;
 use crate::decide::readable;
 use crate::filter::filter_by_keys;
 use crate::partition::Partitioning;
-use crate::plan::{Aggregate, Distributed, Operator, Plan, PlanNode};
+use crate::plan::{Distributed, Operator, Plan, PlanNode};
 use crate::shared::SharedInputs;
 use crate::split::{Mode, Workers, strategy_of};
 use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, ScanUse, Stage};
@@ -72,9 +72,14 @@ pub struct Placer<'a> {
     numbers: HashMap<u64, usize>,
     /// Rows may move between workers.
     shuffles: bool,
-    stages: Vec<Stage>,
+    /// Those that are cut already, by their numbers.
+    pub stages: Vec<Stage>,
     notes: Vec<String>,
     pub shared: SharedInputs,
+    /// Sides of joins that were not broadcast after all.
+    pub failed_broadcasts: usize,
+    /// How often a row that moves is counted where a join's ways are weighed.
+    pub weight: f64,
     /// What is being placed is read by a join.
     pub below_join: bool,
     /// Who reads what is being placed does not see in which order its rows come.
@@ -93,14 +98,28 @@ impl<'a> Placer<'a> {
         let scans = plan.root.preorder_scans();
         let numbers = scans.iter().enumerate().map(|(number, (node, _))| (*node, number)).collect();
         let shuffles = plan.distribution == Distributed::Always;
-        let (stages, notes, shared) = Default::default();
-        let (below_join, in_any_order) = Default::default();
-        Self { plan, workers, numbers, shuffles, stages, notes, shared, below_join, in_any_order }
+        Self {
+            plan,
+            workers,
+            numbers,
+            shuffles,
+            stages: Vec::new(),
+            notes: Vec::new(),
+            shared: SharedInputs::default(),
+            failed_broadcasts: 0,
+            weight: 1.0,
+            below_join: false,
+            in_any_order: false,
+        }
     }
 
     /// Rows may move between workers, whatever the session asks for.
     pub fn shuffling(self) -> Self {
         Self { shuffles: true, ..self }
+    }
+
+    pub fn weighing(self, weight: f64) -> Self {
+        Self { weight, ..self }
     }
 
     /// Places the whole plan.
@@ -166,6 +185,10 @@ impl<'a> Placer<'a> {
         node.volatile || self.plan.not_written.contains(&node.id)
     }
 
+    pub fn plan(&self) -> &'a Plan {
+        self.plan
+    }
+
     pub fn always(&self) -> bool {
         self.plan.distribution == Distributed::Always
     }
@@ -185,10 +208,6 @@ impl<'a> Placer<'a> {
 
     pub fn number_of(&self, scan: &PlanNode) -> Option<usize> {
         self.numbers.get(&scan.id).copied()
-    }
-
-    pub fn stages(&self) -> &[Stage] {
-        &self.stages
     }
 
     pub fn mark(&self) -> Mark {
@@ -284,91 +303,6 @@ impl<'a> Placer<'a> {
         }
     }
 
-    fn distinct(&mut self, node: &PlanNode) -> Site {
-        let [child] = node.children.as_slice() else { return self.on_driver(node) };
-        match self.place(child) {
-            Site::Workers(draft) if draft.is_single() => Site::Workers(draft),
-            Site::Workers(draft) if self.meets(&draft, node, self.has_many_groups(node, child)) => {
-                Site::Workers(self.unspread(draft))
-            }
-            Site::Workers(draft) if self.keeps_groups() && has_keys(node) => self.shuffled(node, &[(child, draft)]),
-            Site::Workers(draft) if self.may_shuffle() && has_keys(node) && self.are_many(node.estimated_rows) => {
-                self.shuffled_again(node, &draft, Cut::Copy, MergeStrategy::Distinct)
-            }
-            Site::Workers(draft) => {
-                self.gather(node, draft, Cut::Copy, MergeStrategy::Distinct);
-                Site::Driver
-            }
-            site => site,
-        }
-    }
-
-    /// Whether all rows that must meet in `node` are in one task of the draft. If they would not be `shuffled` otherwise,
-    /// it is not worth it that the rows of a join's heavy keys go to one task.
-    fn meets(&self, draft: &Draft, node: &PlanNode, shuffled: bool) -> bool {
-        let keys = node.keys.first().map_or(&[][..], Vec::as_slice);
-        let serves = draft.partitioning.as_ref().is_some_and(|partitioning| partitioning.serves(keys));
-        serves && (shuffled || self.dividing(draft).iter().all(|stage| self.stages[*stage].join.is_none()))
-    }
-
-    /// The rows of each key stay in one task, however many they are.
-    fn unspread(&mut self, draft: Draft) -> Draft {
-        for stage in self.dividing(&draft) {
-            self.stages[stage].join = None;
-        }
-        draft
-    }
-
-    /// The stages whose shuffles have divided the rows of the draft.
-    fn dividing(&self, draft: &Draft) -> Vec<usize> {
-        let mut found = Vec::new();
-        let mut waiting = draft.inputs.clone();
-        while let Some(number) = waiting.pop() {
-            match self.stages[number].exchange {
-                Exchange::Hash { .. } => found.push(number),
-                Exchange::Forward { .. } => waiting.extend(&self.stages[number].inputs),
-                Exchange::Gather | Exchange::Broadcast => {}
-            }
-        }
-        found
-    }
-
-    fn aggregate(&mut self, node: &PlanNode) -> Site {
-        let ([child], Some(aggregate)) = (node.children.as_slice(), &node.aggregate) else {
-            return self.on_driver(node);
-        };
-        let draft = match self.place(child) {
-            Site::Workers(draft) if draft.is_single() => return Site::Workers(draft),
-            Site::Workers(draft) => draft,
-            site => return site,
-        };
-        let merge = merge_of_aggregate(aggregate);
-        let shuffled = self.groups_are_shuffled(node, child, aggregate);
-        match merge {
-            _ if !aggregate.grouping_sets && self.meets(&draft, node, shuffled) => Site::Workers(self.unspread(draft)),
-            Ok(merge) if shuffled && !self.nearly_all_differ(groups_of(node), child) => {
-                self.shuffled_again(node, &draft, Cut::PartialAggregate, merge)
-            }
-            _ if shuffled => self.shuffled(node, &[(child, draft)]),
-            Ok(merge) => {
-                self.gather(node, draft, Cut::PartialAggregate, merge);
-                Site::Driver
-            }
-            Err(note) => {
-                self.note(note);
-                self.gather(child, draft, Cut::Subtree, MergeStrategy::Concatenate);
-                Site::Driver
-            }
-        }
-    }
-
-    /// Whether there are groups that no single machine is to hold, or rows that it need not see.
-    fn groups_are_shuffled(&self, node: &PlanNode, child: &PlanNode, aggregate: &Aggregate) -> bool {
-        let may_shuffle = self.may_shuffle() && aggregate.groups > 0 && !aggregate.grouping_sets;
-        let stay = merge_of_aggregate(aggregate).is_err() || self.has_many_groups(node, child);
-        may_shuffle && (stay || self.keeps_groups())
-    }
-
     /// Whether all rows of the operator come to be in tasks, which no join decides.
     pub fn comes_from_tasks(&self, node: &PlanNode) -> bool {
         let child_does = |node: &PlanNode| matches!(node.children.as_slice(), [child] if self.comes_from_tasks(child));
@@ -383,28 +317,6 @@ impl<'a> Placer<'a> {
             },
             _ => false,
         }
-    }
-
-    fn keeps_groups(&self) -> bool {
-        self.shared.keeps_groups && self.below_join
-    }
-
-    /// Whether partial aggregates would hardly be fewer than the rows, and the driver is not where the rows are anyway.
-    fn has_many_groups(&self, node: &PlanNode, child: &PlanNode) -> bool {
-        let rows = node.estimated_rows.unwrap_or(0);
-        let groups = groups_of(node).map_or(rows, |groups| groups.min(rows));
-        self.are_many(Some(groups)) && self.nearly_all_differ(Some(groups), child)
-    }
-
-    /// Whether the driver, where they are not anyway, is not to hold so many groups.
-    fn are_many(&self, groups: Option<u64>) -> bool {
-        self.workers.remote > 0 && groups.is_some_and(|groups| groups > MANY_GROUPS.min(self.plan.min_split_rows))
-    }
-
-    /// Whether the groups that a task's rows have are hardly fewer than the rows: nobody knows better without counts.
-    fn nearly_all_differ(&self, groups: Option<u64>, child: &PlanNode) -> bool {
-        let rows = child.estimated_rows.unwrap_or(0);
-        groups.is_some_and(|groups| groups.saturating_mul(self.workers.count() * 2) > rows)
     }
 
     fn window(&mut self, node: &PlanNode) -> Site {
@@ -437,70 +349,6 @@ impl<'a> Placer<'a> {
             }
         }
         if all_on_workers { self.shuffled(node, &drafts) } else { Site::Driver }
-    }
-
-    /// The rows of the drafts go to the tasks of a new one, by the keys of `node`, which runs there.
-    pub fn shuffled(&mut self, node: &PlanNode, children: &[(&PlanNode, Draft)]) -> Site {
-        let mut inputs = Vec::new();
-        for (side, (child, draft)) in children.iter().enumerate() {
-            let number = self.shuffle(node, side, child, draft);
-            self.stages[number].join = node.join.as_ref().map(|join| join.kind);
-            inputs.push(number);
-        }
-        let (mode, tasks) = (Mode::HashPartition, self.workers.count());
-        let partitioning = Partitioning::of(node);
-        Site::Workers(Draft { mode, tasks, scans: Vec::new(), inputs, partitioning })
-    }
-
-    /// The tasks of the draft do what they can for their rows; what comes of it goes to the tasks of a new one, by the
-    /// keys, to be put together there.
-    fn shuffled_again(&mut self, node: &PlanNode, draft: &Draft, cut: Cut, merge: MergeStrategy) -> Site {
-        let exchange = Exchange::Hash { consumer: node.id, side: 0 };
-        let inputs = vec![self.stage(node, draft, cut, exchange, merge)];
-        let (mode, tasks) = (Mode::HashPartition, self.workers.count());
-        Site::Workers(Draft { mode, tasks, scans: Vec::new(), inputs, partitioning: Partitioning::of(node) })
-    }
-
-    fn shuffle(&mut self, node: &PlanNode, side: usize, child: &PlanNode, draft: &Draft) -> usize {
-        let exchange = Exchange::Hash { consumer: node.id, side: side as u64 };
-        self.stage(child, draft, Cut::Subtree, exchange, MergeStrategy::Concatenate)
-    }
-
-    /// The join runs where the rows of its sides are divided by its keys, if there is such a place: what is not there is
-    /// shuffled to it.
-    pub fn join_divided(&mut self, node: &PlanNode, drafts: [(&PlanNode, Draft); 2]) -> Site {
-        let numbers = |side: usize| {
-            let partitioning = drafts[side].1.partitioning.as_ref()?;
-            partitioning.serves_join(node.keys.get(side)?)
-        };
-        let (place, numbers) = match (numbers(0), numbers(1)) {
-            (None, None) => return self.shuffled(node, &drafts),
-            (Some(left), right) => {
-                // Two readers of one stage are not the same stage.
-                let apart = drafts[0].1.inputs.iter().all(|input| !drafts[1].1.inputs.contains(input));
-                let both = apart && right.as_ref() == Some(&left);
-                (0, (left, both))
-            }
-            (None, Some(right)) => (1, (right, false)),
-        };
-        let ((numbers, both), [left, right]) = (numbers, drafts);
-        let (mut draft, (child, other)) = if place == 0 { (left.1, right) } else { (right.1, left) };
-        if both {
-            let other = self.unspread(other);
-            draft.scans.extend(other.scans);
-            draft.inputs.extend(other.inputs);
-        } else {
-            let number = self.shuffle(node, 1 - place, child, &other);
-            self.stages[number].hash_keys = numbers.iter().map(|number| *number as u64).collect();
-            if let [only] = self.dividing(&draft)[..] {
-                self.stages[number].divided_by = Some(only);
-            }
-            draft.inputs.push(number);
-        }
-        if let Some(partitioning) = &mut draft.partitioning {
-            partitioning.join(node, &numbers);
-        }
-        Site::Workers(self.unspread(draft))
     }
 
     /// The rows of the draft, cut at `node`, go to the driver.
@@ -549,9 +397,6 @@ impl<'a> Placer<'a> {
     }
 }
 
-/// Fewer groups are combined on the driver, where tables of as many rows are not split either.
-const MANY_GROUPS: u64 = 100_000;
-
 /// Whether the operator's rows are the same in whatever order those of its children come; `None` if they come in the same
 /// order as those.
 fn hides_order(node: &PlanNode) -> Option<bool> {
@@ -576,26 +421,4 @@ pub fn has_keys(node: &PlanNode) -> bool {
 
 fn has_constant_limit(node: &PlanNode) -> bool {
     node.limit.as_ref().is_some_and(|limit| limit.rows.is_some() && limit.offset.is_some())
-}
-
-/// The groups of an aggregate, where distinct values of its columns were counted.
-fn groups_of(node: &PlanNode) -> Option<u64> {
-    node.aggregate.as_ref()?.distinct
-}
-
-/// How partial aggregates are merged, or why they can't be.
-fn merge_of_aggregate(aggregate: &Aggregate) -> Result<MergeStrategy, String> {
-    for call in &aggregate.calls {
-        if call.distinct {
-            return Err(format!("{}(DISTINCT) is aggregated on the driver", call.name));
-        }
-        if !call.exportable {
-            return Err(format!("{} has no state to export and is aggregated on the driver", call.name));
-        }
-    }
-    Ok(match (aggregate.groups, aggregate.calls.is_empty()) {
-        (0, _) => MergeStrategy::Aggregate,
-        (_, true) if !aggregate.grouping_sets => MergeStrategy::Distinct,
-        _ => MergeStrategy::GroupBy,
-    })
 }

@@ -243,6 +243,13 @@ impl JoinKind {
         [left, right]
     }
 
+    /// Of the left and the right side: whether each row that comes out, whose key is not NULL, has a key of that side.
+    pub fn gives_only_keys_of(self) -> [bool; 2] {
+        let left = !matches!(self, Self::Right | Self::RightAnti | Self::Outer | Self::Invalid);
+        let right = matches!(self, Self::Inner | Self::Right | Self::Semi | Self::RightSemi | Self::RightAnti);
+        [left, right]
+    }
+
     /// Whether each two rows that match are a row of the join.
     pub fn gives_pairs(self) -> bool {
         matches!(self, Self::Inner | Self::Left | Self::Right | Self::Outer)
@@ -359,6 +366,15 @@ impl PlanNode {
         match self.operator {
             Operator::Constants => true,
             Operator::Collected => self.estimated_rows.is_some_and(|rows| rows <= MOST_WRITTEN_ROWS),
+            _ => false,
+        }
+    }
+
+    /// What a scan reads, filtered or computed.
+    pub fn is_of_one_scan(&self) -> bool {
+        match (&self.operator, self.children.as_slice()) {
+            (Operator::Scan, _) => true,
+            (Operator::Filter | Operator::Projection, [child]) => child.is_of_one_scan(),
             _ => false,
         }
     }

@@ -126,10 +126,15 @@ impl Placer<'_> {
         node.cte.is_some_and(|cte| self.shared.ctes.contains_key(&cte))
     }
 
+    /// How many tasks have a part of the CTE's rows, if tasks have them.
+    pub fn tasks_of_cte(&self, node: &PlanNode) -> Option<u64> {
+        Some(self.shared.ctes.get(&node.cte?)?.tasks)
+    }
+
     /// How many parts of the driver's plan, `site` being one more unless it is the driver's, need the stage's rows.
     fn parts_that_read(&self, stage: usize, site: &Site) -> usize {
-        let needs = |from: &[usize]| needs(self.stages(), from, stage);
-        let gathered = self.stages().iter().filter(|other| other.exchange == Exchange::Gather);
+        let needs = |from: &[usize]| needs(&self.stages, from, stage);
+        let gathered = self.stages.iter().filter(|other| other.exchange == Exchange::Gather);
         let parts = gathered.filter(|other| needs(&other.inputs)).count();
         parts + usize::from(matches!(site, Site::Workers(draft) if needs(&draft.inputs)))
     }

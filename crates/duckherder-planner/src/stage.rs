@@ -44,7 +44,8 @@ pub struct Stage {
     pub inputs: Vec<usize>,
     /// What its rows are shuffled for, if that is a join that may have those of a heavy key in several tasks.
     pub join: Option<JoinKind>,
-    /// Its rows go where the other side of a join is divided already: by this one stage, of whose keys none is lost.
+    /// Its rows go where the other side of a join is divided already: by this stage, too, which has all keys of
+    /// that side.
     pub divided_by: Option<usize>,
     /// Rows that can meet none of another stage's are not sent.
     pub filter: Option<RuntimeFilter>,

@@ -96,6 +96,11 @@ static void BindAgain(PlannerExtensionInput &input, BoundStatement &bound) {
 	if (bound.plan->type == LogicalOperatorType::LOGICAL_EXECUTE || state->HasPushed() || DatabaseManager::Get(context).GetRemoteCatalogCount() == 0) {
 		return;
 	}
+	auto parameters = input.binder.GetParameters();
+	if (parameters && !parameters->GetParameters().empty()) {
+		// Their values are still to come; what is bound twice then waits for ever.
+		return;
+	}
 	auto statement = state->TakeOtherwise(context);
 	if (statement) {
 		bound = BindUnfolded(context, input.binder, *statement);

@@ -49,12 +49,18 @@ pub const SNIFFED_FILES: u64 = 10;
 
 /// A row that a task in the driver's process hands on.
 pub const LOCAL_ROW: f64 = 2.0;
+/// A byte of it.
+pub const LOCAL_BYTE: f64 = 0.3;
 /// A row that is shuffled or broadcast in the driver's process: hashed, copied, taken up.
 pub const LOCAL_SHUFFLED_ROW: f64 = 10.0;
 /// A byte of it.
 pub const LOCAL_SHUFFLED_BYTE: f64 = 0.5;
 /// A row that is hashed for workers in other processes.
 pub const SHUFFLED_ROW: f64 = 50.0;
+/// A row that is looked up in a runtime filter before it is shuffled, and hashed for that.
+pub const TESTED_ROW: f64 = 20.0;
+/// What a stage more takes of each task's time, beside what moves, where tables of a row group are divided.
+pub const STAGE_OF_A_TASK: f64 = 1_500_000.0;
 /// A byte that a process sends.
 pub const SENT_BYTE: f64 = 1.25;
 /// A byte that a process receives.

@@ -3,7 +3,7 @@
 use super::constants::*;
 use super::here::{here, parallel};
 use super::work::{groups, read_rows, read_width, rows, width, work};
-use super::{Capacity, Estimate, StageEstimate, microseconds};
+use super::{Capacity, Estimate, StageEstimate, likely_rows, microseconds, moved, passed};
 use crate::plan::{Operator, Plan, PlanNode, Scan};
 use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, Stage, cuts_at};
 
@@ -11,7 +11,8 @@ use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, Stage, cuts_at};
 pub fn distributed(plan: &Plan, distribution: &Distribution, capacity: Capacity) -> Estimate {
     let stages = &distribution.stages;
     let scans = plan.root.preorder_scans().into_iter().map(|(node, _)| node).collect();
-    let mut walk = Walk { plan, stages, capacity, loads: vec![Load::default(); stages.len() + 1], scans };
+    let mut walk =
+        Walk { plan, stages, capacity, loads: vec![Load::default(); stages.len() + 1], scans, nodes: plan.root.walk() };
     walk.visit(&plan.root, stages.len());
     let driver = walk.loads.pop().unwrap_or_default();
     let on_driver = driver.divided / parallel(driver.source, plan.threads) + driver.single;
@@ -64,6 +65,7 @@ struct Walk<'a> {
     loads: Vec<Load>,
     /// The nodes that are scans, by their numbers.
     scans: Vec<u64>,
+    nodes: Vec<&'a PlanNode>,
 }
 
 impl Walk<'_> {
@@ -152,13 +154,15 @@ impl Walk<'_> {
         // Its tasks give rows to as many threads as read them.
         let source = self.loads[number].source;
         let readers = self.stages.get(owner).map_or(1, |reader| reader.tasks) as f64;
-        let shuffled = |copies: f64| match remote {
-            true => given * SHUFFLED_ROW + copies * bytes * (SENT_BYTE + RECEIVED_BYTE),
-            false => copies * (given * LOCAL_SHUFFLED_ROW + bytes * LOCAL_SHUFFLED_BYTE),
-        };
+        // What is grouped or limited is better known.
+        let sent = if stage.cut == Cut::Subtree { given.max(likely_rows(node)) } else { given };
+        let shuffled = |copies: f64| moved(sent, row_bytes, copies, remote);
         match stage.exchange {
-            Exchange::Hash { .. } => {
-                self.loads[number].divided += shuffled(1.0);
+            Exchange::Hash { consumer, side } => {
+                self.loads[number].divided += match self.passed(node, stage, consumer, side as usize) {
+                    Some(part) => part * shuffled(1.0) + given * TESTED_ROW,
+                    None => shuffled(1.0),
+                };
                 self.loads[owner].divided += match stage.cut {
                     Cut::PartialAggregate => given * STATE,
                     Cut::Copy => given * super::work::lookup(rows(node)),
@@ -182,7 +186,7 @@ impl Walk<'_> {
                 self.loads[number].divided += bytes * SENT_BYTE * share;
                 let driver = &mut self.loads[owner];
                 driver.source = driver.source.max(source);
-                driver.divided += given * LOCAL_ROW + bytes * RECEIVED_BYTE * share;
+                driver.divided += given * LOCAL_ROW + bytes * (RECEIVED_BYTE * share + LOCAL_BYTE * (1.0 - share));
                 match (stage.cut, stage.merge) {
                     (_, MergeStrategy::None) | (Cut::Subtree, _) => {}
                     (Cut::PartialAggregate, _) => driver.divided += given * STATE,
@@ -192,6 +196,13 @@ impl Walk<'_> {
                 Spread::Divided
             }
         }
+    }
+
+    /// The part of a stage's rows that its runtime filter lets through, if it has one.
+    fn passed(&self, node: &PlanNode, stage: &Stage, consumer: u64, side: usize) -> Option<f64> {
+        let found = |id: u64| self.nodes.iter().find(|node| node.id == id).copied();
+        let small = self.stages.get(stage.filter?.stage)?;
+        Some(passed(found(consumer)?, node, found(small.node)?, side))
     }
 
     /// The part of a stage's tasks that run in other processes.

@@ -3,16 +3,19 @@
 //! ```text
 //!   work       nanoseconds of a core that each operator takes, from DuckDB's estimates of rows and distinct values
 //!   here       the work over the driver's threads
+//!   join       what the ways to join add to that, by which a way is chosen
 //!   elsewhere  the work of each stage over the threads of its tasks, what moves, and what each stage and task adds
 //! ```
 
 pub mod constants;
 mod elsewhere;
 mod here;
+mod join;
 pub mod work;
 
 pub use elsewhere::distributed;
 pub use here::here;
+pub use join::{JoinCosts, likely_rows, moved, passed};
 
 use crate::split::Workers;
 

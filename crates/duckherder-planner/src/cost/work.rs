@@ -107,19 +107,25 @@ fn scanned(node: &PlanNode, scan: &Scan, computed: f64) -> f64 {
 
 /// Of the left and of the right side, which DuckDB builds its table of.
 fn join(node: &PlanNode, left: f64, right: f64) -> (f64, f64) {
-    let (kind, asof) = node.join.as_ref().map_or((JoinKind::Inner, false), |join| (join.kind, join.asof));
-    if asof {
+    if node.join.as_ref().is_some_and(|join| join.asof) {
         return (sorted(left), sorted(right));
     }
     if !has_keys(node) {
         return (left * right * PAIR, right * CACHED_LOOKUP);
     }
-    // DuckDB filters the left side by what the right one has, where rows without a partner are not wanted.
-    let found = match kind {
-        JoinKind::Inner | JoinKind::Semi | JoinKind::Right | JoinKind::RightSemi => rows(node).min(left),
-        _ => left,
-    };
+    let found = found(node, left);
     (found * lookup(right) + (left - found) * FILTERED_ROW, right * BUILT_ROW)
+}
+
+/// The rows of the left side of a join that it has to look up: DuckDB filters them by what the right one has, where rows
+/// without a partner are not wanted.
+pub fn found(node: &PlanNode, left: f64) -> f64 {
+    match node.join.as_ref().map(|join| join.kind) {
+        Some(JoinKind::Inner | JoinKind::Semi | JoinKind::Right | JoinKind::RightSemi) => {
+            node.estimated_rows.map_or(left, |found| left.min(found as f64))
+        }
+        _ => left,
+    }
 }
 
 /// Finding a row's place in a hash table of so many entries.

@@ -1,0 +1,116 @@
+//! Aggregates and distinct rows: where groups come together.
+//!
+//! | groups | tasks give | that come together |
+//! |---|---|---|
+//! | whose rows are in one task already | groups | - |
+//! | few | partial states, or distinct rows | on the driver |
+//! | many | the same, or rows where nearly all differ | in the tasks that they are shuffled to |
+//! | of aggregates without a state | rows | in the tasks that they are shuffled to, else on the driver |
+
+use crate::place::{Placer, Site, has_keys};
+use crate::plan::{Aggregate, PlanNode};
+use crate::stage::{Cut, MergeStrategy};
+
+impl Placer<'_> {
+    pub fn distinct(&mut self, node: &PlanNode) -> Site {
+        let [child] = node.children.as_slice() else { return self.on_driver(node) };
+        match self.place(child) {
+            Site::Workers(draft) if draft.is_single() => Site::Workers(draft),
+            Site::Workers(draft) if self.meets(&draft, node, self.has_many_groups(node, child)) => {
+                Site::Workers(self.unspread(draft))
+            }
+            Site::Workers(draft) if self.keeps_groups() && has_keys(node) => self.shuffled(node, &[(child, draft)]),
+            Site::Workers(draft) if self.may_shuffle() && has_keys(node) && self.are_many(node.estimated_rows) => {
+                self.shuffled_again(node, &draft, Cut::Copy, MergeStrategy::Distinct)
+            }
+            Site::Workers(draft) => {
+                self.gather(node, draft, Cut::Copy, MergeStrategy::Distinct);
+                Site::Driver
+            }
+            site => site,
+        }
+    }
+
+    pub fn aggregate(&mut self, node: &PlanNode) -> Site {
+        let ([child], Some(aggregate)) = (node.children.as_slice(), &node.aggregate) else {
+            return self.on_driver(node);
+        };
+        let draft = match self.place(child) {
+            Site::Workers(draft) if draft.is_single() => return Site::Workers(draft),
+            Site::Workers(draft) => draft,
+            site => return site,
+        };
+        let merge = merge_of_aggregate(aggregate);
+        let shuffled = self.groups_are_shuffled(node, child, aggregate);
+        match merge {
+            _ if !aggregate.grouping_sets && self.meets(&draft, node, shuffled) => Site::Workers(self.unspread(draft)),
+            Ok(merge) if shuffled && !self.nearly_all_differ(groups_of(node), child) => {
+                self.shuffled_again(node, &draft, Cut::PartialAggregate, merge)
+            }
+            _ if shuffled => self.shuffled(node, &[(child, draft)]),
+            Ok(merge) => {
+                self.gather(node, draft, Cut::PartialAggregate, merge);
+                Site::Driver
+            }
+            Err(note) => {
+                self.note(note);
+                self.gather(child, draft, Cut::Subtree, MergeStrategy::Concatenate);
+                Site::Driver
+            }
+        }
+    }
+
+    /// Whether there are groups that no single machine is to hold, or rows that it need not see.
+    pub fn groups_are_shuffled(&self, node: &PlanNode, child: &PlanNode, aggregate: &Aggregate) -> bool {
+        let may_shuffle = self.may_shuffle() && aggregate.groups > 0 && !aggregate.grouping_sets;
+        let stay = merge_of_aggregate(aggregate).is_err() || self.has_many_groups(node, child);
+        may_shuffle && (stay || self.keeps_groups())
+    }
+
+    pub fn keeps_groups(&self) -> bool {
+        self.shared.keeps_groups && self.below_join
+    }
+
+    /// Whether partial aggregates would hardly be fewer than the rows, and the driver is not where the rows are anyway.
+    fn has_many_groups(&self, node: &PlanNode, child: &PlanNode) -> bool {
+        let rows = node.estimated_rows.unwrap_or(0);
+        let groups = groups_of(node).map_or(rows, |groups| groups.min(rows));
+        self.are_many(Some(groups)) && self.nearly_all_differ(Some(groups), child)
+    }
+
+    /// Whether the driver, where they are not anyway, is not to hold so many groups.
+    fn are_many(&self, groups: Option<u64>) -> bool {
+        self.workers().remote > 0 && groups.is_some_and(|groups| groups > MANY_GROUPS.min(self.min_split_rows()))
+    }
+
+    /// Whether the groups that a task's rows have are hardly fewer than the rows: nobody knows better without counts.
+    fn nearly_all_differ(&self, groups: Option<u64>, child: &PlanNode) -> bool {
+        let rows = child.estimated_rows.unwrap_or(0);
+        groups.is_some_and(|groups| groups.saturating_mul(self.workers().count() * 2) > rows)
+    }
+}
+
+/// Fewer groups are combined on the driver, where tables of as many rows are not split either.
+const MANY_GROUPS: u64 = 100_000;
+
+/// The groups of an aggregate, where distinct values of its columns were counted.
+fn groups_of(node: &PlanNode) -> Option<u64> {
+    node.aggregate.as_ref()?.distinct
+}
+
+/// How partial aggregates are merged, or why they can't be.
+fn merge_of_aggregate(aggregate: &Aggregate) -> Result<MergeStrategy, String> {
+    for call in &aggregate.calls {
+        if call.distinct {
+            return Err(format!("{}(DISTINCT) is aggregated on the driver", call.name));
+        }
+        if !call.exportable {
+            return Err(format!("{} has no state to export and is aggregated on the driver", call.name));
+        }
+    }
+    Ok(match (aggregate.groups, aggregate.calls.is_empty()) {
+        (0, _) => MergeStrategy::Aggregate,
+        (_, true) if !aggregate.grouping_sets => MergeStrategy::Distinct,
+        _ => MergeStrategy::GroupBy,
+    })
+}

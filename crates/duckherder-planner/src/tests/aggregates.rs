@@ -1,0 +1,74 @@
+//! Where groups and distinct rows come together.
+
+use super::*;
+
+#[test]
+fn an_aggregate_is_split_where_its_states_can_be_exported() {
+    let split = distributed(&format!("(PROJECTION ({} (FILTER [t 500000])))", sum(0)));
+    assert_eq!(cuts(&split), [(Cut::PartialAggregate, 1, Exchange::Gather)]);
+    let stage = &split.stages[0];
+    assert_eq!((stage.merge, stage.mode, stage.tasks), (MergeStrategy::Aggregate, Mode::RowGroupPartition, 4));
+    let grouped = distributed(&format!("({} [t 500000])", sum(2)));
+    assert_eq!(grouped.stages[0].merge, MergeStrategy::GroupBy);
+}
+
+#[test]
+fn other_aggregates_run_on_the_driver_over_the_filtered_rows() {
+    for (from, to) in [(r#""exportable":true"#, r#""exportable":false"#), (r#""distinct":false"#, r#""distinct":true"#)]
+    {
+        let text = format!("(PROJECTION ({} (FILTER [t 500000])))", sum(1)).replace(from, to);
+        let split = distributed(&text);
+        assert_eq!(cuts(&split), [(Cut::Subtree, 2, Exchange::Gather)]);
+        assert!(!split.notes.is_empty());
+    }
+}
+
+/// Tasks group by all keys; each grouping set is combined of their groups.
+#[test]
+fn grouping_sets_are_combined_of_states() {
+    let text = sum(2).replace(r#""grouping_sets":false"#, r#""grouping_sets":true"#);
+    let split = distributed(&format!("({text} [t 500000])"));
+    assert_eq!(cuts(&split), [(Cut::PartialAggregate, 0, Exchange::Gather)]);
+    assert_eq!(split.stages[0].merge, MergeStrategy::GroupBy);
+    let many = elsewhere(&format!(r#"({text},"estimated_rows":5000000 [t 9000000])"#));
+    assert_eq!(cuts(&many), [(Cut::PartialAggregate, 0, Exchange::Gather)]);
+}
+
+#[test]
+fn groups_without_aggregates_are_distinct_rows() {
+    let text = r#"(AGGREGATE "aggregate":{"groups":1,"grouping_sets":false,"calls":[]} [t 500000])"#;
+    assert_eq!(distributed(text).stages[0].merge, MergeStrategy::Distinct);
+}
+
+#[test]
+fn many_groups_are_shuffled_and_few_are_not() {
+    let few = elsewhere(&format!(r#"({},"estimated_rows":100 [t 9000000])"#, sum(1)));
+    assert_eq!(cuts(&few), [(Cut::PartialAggregate, 0, Exchange::Gather)]);
+    let many = |distinct: &str| {
+        let sum = sum(1).replace(r#""groups":1"#, &format!(r#""groups":1,"distinct":{distinct}"#));
+        cuts(&elsewhere(&format!(r#"({sum},"estimated_rows":5000000 [t 9000000])"#)))
+    };
+    let gather = (Cut::Subtree, 0, Exchange::Gather);
+    assert_eq!(many("5000000"), [(Cut::Subtree, 1, hash(0, 0)), gather]);
+    // The estimate is a guess where distinct values were not counted: a task's groups may be few.
+    assert_eq!(many("null"), [(Cut::PartialAggregate, 0, hash(0, 0)), gather]);
+    assert_eq!(many("100"), [(Cut::PartialAggregate, 0, Exchange::Gather)]);
+}
+
+#[test]
+fn distinct_rows_are_shuffled_once_a_task_has_made_them_few() {
+    let gather = (Cut::Subtree, 0, Exchange::Gather);
+    for distinct_on in ["", r#""distinct_on":true,"ordered":true,"#] {
+        let distinct = |rows: u64| {
+            let text =
+                format!(r#"(DISTINCT {distinct_on}"keys":[[{{"column":"k"}}]],"estimated_rows":{rows} [t 9000000])"#);
+            cuts(&elsewhere(&text))
+        };
+        assert_eq!(distinct(5_000_000), [(Cut::Copy, 0, hash(0, 0)), gather]);
+        assert_eq!(distinct(50), [(Cut::Copy, 0, Exchange::Gather)]);
+    }
+    // Which row is taken depends on the order in which they come.
+    let first =
+        elsewhere(r#"(DISTINCT "distinct_on":true,"keys":[[{"column":"k"}]],"estimated_rows":5000000 [t 9000000])"#);
+    assert_eq!(cuts(&first), [(Cut::Subtree, 1, Exchange::Gather)]);
+}

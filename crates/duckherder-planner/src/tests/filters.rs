@@ -1,0 +1,65 @@
+//! Runtime filters.
+
+use super::*;
+
+/// The filters of the stages, as (stage, whose keys).
+fn filters(distribution: &Distribution) -> Vec<(usize, usize)> {
+    let stages = distribution.stages.iter().enumerate();
+    stages.filter_map(|(number, stage)| Some((number, stage.filter?.stage))).collect()
+}
+
+#[test]
+fn rows_that_meet_none_of_a_smaller_side_are_left_out() {
+    let rows = |rows: u64| format!(r#""estimated_rows":{rows}"#);
+    let side = |name: &str, rows: u64| format!(r#"(FILTER "estimated_rows":{rows} [{name} 9000000])"#);
+    let of = |kind: &str, left: u64, right: u64, joined: u64| {
+        let text = format!("({},{} {} {})", join(kind), rows(joined), side("x", left), side("y", right));
+        filters(&on(16, &text))
+    };
+    let (small, large) = (700_000, 9_000_000);
+    for (kind, left, right) in [
+        ("INNER", true, true),
+        ("LEFT", false, true),
+        ("RIGHT", true, false),
+        ("FULL", false, false),
+        ("SEMI", true, true),
+        ("ANTI", false, true),
+        ("SINGLE", false, true),
+    ] {
+        let expected = |number: usize, is_filtered| if is_filtered { vec![(number, 1 - number)] } else { vec![] };
+        assert_eq!(of(kind, large, small, 1_000_000), expected(0, left), "{kind}, left");
+        assert_eq!(of(kind, small, large, 1_000_000), expected(1, right), "{kind}, right");
+    }
+    // Most rows meet some, the sides are alike, or there are too many keys.
+    assert_eq!(of("INNER", large, small, 5_000_000), []);
+    assert_eq!(of("INNER", large, large / 3, 1_000_000), []);
+    assert_eq!(of("INNER", 90_000_000, 9_000_000, 1_000_000), []);
+}
+
+/// Nor does the join of groups with a large table: its rows go to where the groups are, those that meet one.
+#[test]
+fn rows_that_meet_no_group_are_left_out() {
+    let groups = many_groups(&[A], "g").replace("5000000", "800000");
+    for (kind, expected) in [("SEMI", vec![(1, 0)]), ("INNER", vec![(1, 0)]), ("ANTI", vec![]), ("LEFT", vec![])] {
+        let join = join_by(kind, &[B], &[("g", true)]).replace("9000000", "1000000");
+        let found = on(16, &format!("({join} [large 9000000] ({groups} [t 6000000]))"));
+        assert_eq!(found.stages[1].divided_by, Some(0), "{kind}: {found:?}");
+        assert_eq!(filters(&found), expected, "{kind}");
+    }
+}
+
+/// Of several stages that were shuffled alike, the smallest whose keys are all that there are filters; but not where
+/// other keys come out of their join as well.
+#[test]
+fn a_stage_of_a_join_filters_what_goes_to_that_join() {
+    let side = |name: &str, rows: u64| format!(r#"(FILTER "estimated_rows":{rows} [{name} 9000000])"#);
+    for (kind, expected) in [("INNER", Some(1)), ("SEMI", Some(1)), ("LEFT", Some(0)), ("FULL", None)] {
+        let join = |kind: &str, left, right, rows: &str| join_by(kind, left, right).replace("9000000", rows);
+        let below = format!("({} {} {})", join(kind, &[A], &[B], "800000"), side("x", 820_000), side("y", 500_000));
+        let text = format!("({} {below} {})", join("INNER", &[A], &[C], "100000"), side("z", 9_000_000));
+        let found = on(16, &text);
+        let large = found.stages.iter().find(|stage| stage.node == 6).unwrap();
+        assert_eq!(large.divided_by, expected, "{kind}: {found:?}");
+        assert_eq!(large.filter.map(|filter| filter.stage), expected, "{kind}");
+    }
+}

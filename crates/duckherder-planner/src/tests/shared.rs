@@ -1,0 +1,76 @@
+//! CTEs whose rows are in tasks.
+
+use super::*;
+
+/// A CTE that others read: a definition of 9000000 rows, and who reads it, `@` where that is.
+fn cte(reader: &str) -> String {
+    let scan = r#"(CTE_SCAN "cte":7,"columns":["s"],"estimated_rows":9000000)"#;
+    let definition = r#"(FILTER "estimated_rows":9000000 [t 9000000])"#;
+    format!(r#"(CTE "cte":7,"columns":["d"] {definition} {})"#, reader.replace('@', scan))
+}
+
+fn forwards(distribution: &Distribution) -> usize {
+    distribution.stages.iter().filter(|stage| matches!(stage.exchange, Exchange::Forward { .. })).count()
+}
+
+#[test]
+fn every_reader_of_a_cte_is_a_stage_over_one_that_runs_once() {
+    let joined = format!("({} ({} @ @))", sum(0), join("INNER"));
+    let split = elsewhere(&cte(&joined));
+    let expected = [
+        (Cut::Subtree, 1, Exchange::Forward { cte: 0 }),
+        (Cut::Subtree, 5, hash(4, 0)),
+        (Cut::Subtree, 6, hash(4, 1)),
+        (Cut::PartialAggregate, 3, Exchange::Gather),
+    ];
+    assert_eq!(cuts(&split), expected);
+    let inputs: Vec<_> = split.stages.iter().map(|stage| stage.inputs.as_slice()).collect();
+    assert_eq!(inputs, [&[][..], &[0], &[0], &[1, 2]]);
+    // A table is read once, whoever reads the CTE.
+    assert_eq!(split.stages.iter().flat_map(|stage| &stage.scans).count(), 1);
+    // Readers have the tasks that the CTE has.
+    assert_eq!(split.stages[0].tasks, split.stages[1].tasks);
+}
+
+#[test]
+fn the_driver_has_a_cte_that_several_of_its_parts_read_or_one_in_order() {
+    let recursive = format!("({} @ (REC_CTE [t 9000000] @))", join("INNER"));
+    for reader in [r#"(UNION "all":true @ @)"#, "(FILTER @)", &recursive, r#"(LIMIT "limit":{"rows":5,"offset":0} @)"#]
+    {
+        assert_eq!(cuts(&elsewhere(&cte(reader))), [(Cut::Subtree, 1, Exchange::Gather)], "{reader}");
+    }
+    // Only rows that need not leave the driver's process may not be shuffled.
+    let auto = Placer::new(&plan(&cte("(FILTER @)"), ""), FOUR).place_all();
+    assert_eq!(forwards(&auto), 0);
+}
+
+/// Otherwise the groups would come to the driver, and the join with them.
+#[test]
+fn groups_of_a_cte_that_a_join_reads_stay_in_tasks() {
+    let groups = sum(1).replace("AGGREGATE ", r#"AGGREGATE "keys":[[{"column":"s"}]],"estimated_rows":10,"#);
+    let split = elsewhere(&cte(&format!("({} @ ({groups} @))", join("SEMI"))));
+    assert_eq!((forwards(&split), split.gathered().count()), (1, 1), "{split:?}");
+    assert_eq!(split.stages.last().unwrap().node, 0);
+}
+
+/// What reads a CTE by the keys that it is divided by is divided already; but not both sides by one reader.
+#[test]
+fn a_cte_hands_on_by_what_it_is_divided() {
+    let definition = format!("({} [t 9000000])", many_groups(&[A], "d"));
+    let scan = |name: &str| format!(r#"(CTE_SCAN "cte":7,"columns":["{name}"],"estimated_rows":5000000)"#);
+    let joined = format!("({} {} {})", join_by("INNER", &[("x", true)], &[("y", true)]), scan("x"), scan("y"));
+    let split = elsewhere(&format!(r#"(CTE "cte":7,"columns":["d"] {definition} {joined})"#));
+    assert_eq!(shuffles(&split), 2, "{split:?}");
+    let distinct = format!(r#"(DISTINCT "keys":[[{{"column":"x"}}]] {})"#, scan("x"));
+    let split = elsewhere(&format!(r#"(CTE "cte":7,"columns":["d"] {definition} {distinct})"#));
+    assert_eq!((shuffles(&split), forwards(&split)), (1, 1), "{split:?}");
+}
+
+/// Where joins are read by a join that can only divide its other side, they are broadcast.
+#[test]
+fn a_join_is_broadcast_where_there_is_no_other_way() {
+    let inner = format!("({} (FILTER \"estimated_rows\":900 @) [u 9000000])", join("SEMI"));
+    let split = elsewhere(&cte(&format!("({} @ {inner})", join("MARK"))));
+    assert_eq!((forwards(&split), split.gathered().count()), (1, 1), "{split:?}");
+    assert!(split.stages.iter().any(|stage| stage.exchange == Exchange::Broadcast), "{split:?}");
+}
