@@ -9,7 +9,6 @@
 
 #include "duckdb/main/database_manager.hpp"
 #include "duckdb/optimizer/optimizer.hpp"
-#include "duckdb/parser/parser.hpp"
 #include "duckdb/parser/statement/explain_statement.hpp"
 #include "duckdb/planner/binder.hpp"
 #include "duckdb/planner/bound_parameter_map.hpp"
@@ -23,16 +22,8 @@ using namespace duckdb; // NOLINT
 namespace duckherder {
 
 unique_ptr<SQLStatement> WriteOtherwise(ClientContext &context, const string &sql) {
-	if (sql.empty()) {
-		return nullptr;
-	}
-	Parser parser(context);
-	parser.ParseQuery(sql);
-	if (parser.statements.size() != 1) {
-		return nullptr;
-	}
-	auto statement = std::move(parser.statements[0]);
-	auto query = QueryOf(*statement);
+	auto statement = ParseWritten(context, sql);
+	auto query = statement ? QueryOf(*statement) : nullptr;
 	// What a view or macro consists of is nobody's to change.
 	if (!query || IsOfView(*statement)) {
 		return nullptr;
@@ -59,8 +50,8 @@ static BoundStatement BindUnfolded(ClientContext &context, Binder &binder, const
 //! statement's parameters.
 static BoundStatement BindFailed(ClientContext &context, Binder &binder, OperatorExtensionInfo *,
                                  SQLStatement &failed) {
-	// The text is that of what is executed.
-	if (failed.type == StatementType::EXECUTE_STATEMENT ||
+	// The text may be that of what is prepared or executed, which is bound by itself.
+	if (failed.type == StatementType::EXECUTE_STATEMENT || failed.type == StatementType::PREPARE_STATEMENT ||
 	    DatabaseManager::Get(context).GetRemoteCatalogCount() == 0) {
 		return {};
 	}
@@ -93,7 +84,9 @@ static BoundStatement BindFailed(ClientContext &context, Binder &binder, Operato
 static void BindAgain(PlannerExtensionInput &input, BoundStatement &bound) {
 	auto &context = input.context;
 	auto state = ConnectionState::Get(context);
-	if (bound.plan->type == LogicalOperatorType::LOGICAL_EXECUTE || state->HasPushed() || DatabaseManager::Get(context).GetRemoteCatalogCount() == 0) {
+	if (bound.plan->type == LogicalOperatorType::LOGICAL_EXECUTE ||
+	    bound.plan->type == LogicalOperatorType::LOGICAL_PREPARE || state->HasPushed() ||
+	    DatabaseManager::Get(context).GetRemoteCatalogCount() == 0) {
 		return;
 	}
 	auto parameters = input.binder.GetParameters();

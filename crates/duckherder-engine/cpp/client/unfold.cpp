@@ -3,9 +3,13 @@
 #include "connection_state.hpp"
 #include "query_of.hpp"
 
+#include "duckdb/main/client_data.hpp"
+#include "duckdb/main/prepared_statement_data.hpp"
 #include "duckdb/parser/expression/subquery_expression.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/parser.hpp"
+#include "duckdb/parser/statement/execute_statement.hpp"
+#include "duckdb/parser/statement/prepare_statement.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
 
 #include <map>
@@ -122,6 +126,27 @@ static bool HasNamedConstants(QueryNode &node) {
 	return found;
 }
 
+unique_ptr<SQLStatement> ParseWritten(ClientContext &context, const string &sql) {
+	if (sql.empty()) {
+		return nullptr;
+	}
+	Parser parser(context);
+	parser.ParseQuery(sql);
+	if (parser.statements.size() != 1) {
+		return nullptr;
+	}
+	auto &statement = parser.statements[0];
+	if (statement->type == StatementType::PREPARE_STATEMENT) {
+		return std::move(statement->Cast<PrepareStatement>().statement);
+	}
+	if (statement->type == StatementType::EXECUTE_STATEMENT) {
+		auto &prepared = ClientData::Get(context).prepared_statements;
+		auto found = prepared.find(statement->Cast<ExecuteStatement>().name);
+		return found == prepared.end() ? nullptr : found->second->unbound_statement->Copy();
+	}
+	return std::move(statement);
+}
+
 bool MayBeFolded(QueryNode &written) {
 	FoldFinder finder;
 	ForEach(written, [&](unique_ptr<ParsedExpression> &expression) { finder.IsConstant(*expression); });
@@ -133,13 +158,11 @@ void Unfold(QueryNode &node, QueryNode &written) {
 }
 
 void UnfoldPart(ClientContext &context, QueryNode &node) {
-	auto sql = ConnectionState::Get(context)->BoundText(context);
-	if (sql.empty() || !HasNamedConstants(node)) {
+	if (!HasNamedConstants(node)) {
 		return;
 	}
-	Parser parser(context);
-	parser.ParseQuery(sql);
-	auto written = parser.statements.size() == 1 ? QueryOf(*parser.statements[0]) : nullptr;
+	auto statement = ParseWritten(context, ConnectionState::Get(context)->BoundText(context));
+	auto written = statement ? QueryOf(*statement) : nullptr;
 	if (written) {
 		Unfold(node, *written);
 	}

@@ -5,9 +5,12 @@
 
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/parser/query_node.hpp"
+#include "duckdb/parser/sql_statement.hpp"
 
 namespace duckherder {
 
+//! The one statement of a text, as it was written; what a PREPARE or EXECUTE is of. Null if there are several, or none.
+duckdb::unique_ptr<duckdb::SQLStatement> ParseWritten(duckdb::ClientContext &context, const duckdb::string &sql);
 //! Whether DuckDB would fold something in a query as it is written.
 bool MayBeFolded(duckdb::QueryNode &written);
 //! Puts back what was folded in `node`, which is, or was a part of, the query `written`.
