@@ -118,3 +118,24 @@ def test_statements(both):
         if got != expected:
             wrong.append(f"{call}\n  {got}\n  {expected}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_what_is_of_the_client_is_evaluated_there(both):
+    con, oracle = both
+    wrong = []
+    for each in both:
+        each.execute("SET VARIABLE threshold = 1 + 1")
+        each.execute("CREATE TYPE size AS ENUM ('small', 'large')")
+        each.create_function("twice", lambda x: 2 * x, ["INTEGER"], "INTEGER")
+        each.execute("CREATE SEQUENCE numbers")
+    for sql in [
+        "SELECT a + getvariable('threshold') FROM dh.t", "SELECT count(*) FROM dh.t WHERE a < getvariable('threshold') + (1-1)",
+        "SELECT current_schema(), a FROM dh.t", "SELECT a + twice(1+1) FROM dh.t", "SELECT a + twice(1+1) FROM dh.t, lo",
+        "SELECT ('sm' || 'all')::size, a FROM dh.t", "SELECT (1+1) + n AS m FROM range(nextval('numbers')) r(n)",
+        "SELECT t1.a FROM dh.t t1, lo WHERE twice(t1.a) = 2",
+        "SELECT 1+1, nextval('numbers')", "SELECT now() = now() + INTERVAL 0 DAY, a FROM dh.t",
+    ]:
+        got, expected = outcome(con, sql), outcome(oracle, sql)
+        if got != expected:
+            wrong.append(f"{sql}\n  {got}\n  {expected}")
+    assert not wrong, "\n".join(wrong)

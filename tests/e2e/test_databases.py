@@ -43,7 +43,8 @@ def test_all_is_there_again(data):
         con.execute("CREATE VIEW dh.v AS SELECT count(*) AS n FROM dh.s.t")
         con.execute("CREATE SEQUENCE dh.numbers START 5")
         con.execute("CREATE MACRO dh.twice(x) AS 2 * x")
-        assert con.execute("SELECT nextval('dh.numbers')").fetchone() == (5,)
+        # The last of the rows is there when what the query has changed is on the disk.
+        assert con.execute("SELECT nextval('dh.numbers')").fetchall() == [(5,)]
         driver.kill()
     with Driver(1, "--data", data) as driver, attached(driver) as con:
         assert con.execute("SELECT n, dh.twice(n) FROM dh.v").fetchone() == (1000, 2000)

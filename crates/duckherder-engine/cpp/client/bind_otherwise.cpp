@@ -31,7 +31,7 @@ unique_ptr<SQLStatement> WriteOtherwise(ClientContext &context, const string &sq
 	auto expanded = ExpandBuiltInMacros(context, *statement);
 	// Each attachment has a transaction of its own, which sees what it has written.
 	auto united = RemoteTransaction::StandsAlone(context) && UniteDatabases(context, *statement);
-	return expanded || united || MayBeFolded(*query) ? std::move(statement) : nullptr;
+	return expanded || united || MayBeFolded(context, *query) ? std::move(statement) : nullptr;
 }
 
 static BoundStatement BindUnfolded(ClientContext &context, Binder &binder, const SQLStatement &written) {
@@ -41,7 +41,7 @@ static BoundStatement BindUnfolded(ClientContext &context, Binder &binder, const
 	auto query = QueryOf(*statement);
 	if (query) {
 		auto original = written.Copy();
-		Unfold(*query, *QueryOf(*original));
+		Unfold(context, *query, *QueryOf(*original));
 	}
 	return fresh->Bind(*statement);
 }

@@ -2,6 +2,7 @@
 
 #include "connection_state.hpp"
 #include "transaction.hpp"
+#include "unfold.hpp"
 #include "wire_type.hpp"
 
 #include "duckdb/catalog/catalog_entry/scalar_function_catalog_entry.hpp"
@@ -48,20 +49,25 @@ bool ScanData::Equals(const FunctionData &other_p) const {
 	return true;
 }
 
-//! Whether the driver is sure to know everything that the condition uses: built-in functions, nothing volatile.
-static bool IsPortable(ClientContext &context, const Expression &expression) {
-	if (expression.IsVolatile() || expression.HasSubquery() || expression.HasParameter()) {
-		return false;
-	}
-	bool portable = true;
-	ExpressionIterator::VisitExpression<BoundFunctionExpression>(expression, [&](const BoundFunctionExpression &call) {
+//! Whether all functions in the condition came with DuckDB.
+static bool HasKnownFunctions(ClientContext &context, const Expression &expression) {
+	auto known = true;
+	if (expression.GetExpressionClass() == ExpressionClass::BOUND_FUNCTION) {
+		Identifier name(expression.Cast<BoundFunctionExpression>().Function().GetName());
 		auto entry = Catalog::GetSystemCatalog(context).GetEntry(context, CatalogType::SCALAR_FUNCTION_ENTRY,
-		                                                         Identifier::DefaultSchema(),
-		                                                         Identifier(call.Function().GetName()),
+		                                                         Identifier::DefaultSchema(), name,
 		                                                         OnEntryNotFound::RETURN_NULL);
-		portable = portable && entry && entry->internal;
-	});
-	return portable;
+		known = entry && IsDuckDBs(*entry);
+	}
+	ExpressionIterator::EnumerateChildren(
+	    expression, [&](const Expression &child) { known = known && HasKnownFunctions(context, child); });
+	return known;
+}
+
+//! Whether the driver is sure to know everything that the condition uses: nothing volatile, nothing of the client's.
+static bool IsPortable(ClientContext &context, const Expression &expression) {
+	return !expression.IsVolatile() && !expression.HasSubquery() && !expression.HasParameter() &&
+	       HasKnownFunctions(context, expression);
 }
 
 //! Whether the driver, reading the condition, might compare texts by a collation once more: the condition says already

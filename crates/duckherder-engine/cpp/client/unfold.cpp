@@ -3,14 +3,19 @@
 #include "connection_state.hpp"
 #include "query_of.hpp"
 
+#include "duckdb/catalog/catalog_entry/scalar_function_catalog_entry.hpp"
 #include "duckdb/main/client_data.hpp"
 #include "duckdb/main/prepared_statement_data.hpp"
+#include "duckdb/parser/expression/cast_expression.hpp"
+#include "duckdb/parser/expression/function_expression.hpp"
 #include "duckdb/parser/expression/subquery_expression.hpp"
+#include "duckdb/parser/expression/type_expression.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/parser.hpp"
 #include "duckdb/parser/statement/execute_statement.hpp"
 #include "duckdb/parser/statement/prepare_statement.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
+#include "duckdb/parser/tableref/table_function_ref.hpp"
 
 #include <map>
 
@@ -39,9 +44,85 @@ static void ForEachPart(ParsedExpression &expression,
 	ParsedExpressionIterator::EnumerateChildren(expression, visit);
 }
 
+//! Whether it is a literal of a type that its value keeps: DATE '2020-01-01'.
+static bool IsTypedLiteral(const ParsedExpression &expression) {
+	static const case_insensitive_set_t KEPT {"DATE", "TIME", "TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE",
+	                                          "INTERVAL", "DOUBLE", "FLOAT", "REAL", "UUID"};
+	if (expression.GetExpressionClass() != ExpressionClass::CAST) {
+		return false;
+	}
+	auto &cast = expression.Cast<CastExpression>();
+	return cast.Child().GetExpressionClass() == ExpressionClass::CONSTANT &&
+	       KEPT.count(cast.TargetType().GetTypeName().GetIdentifierName()) > 0;
+}
+
+//! The function that a call is of, or the macro; null if there is none, or several may be meant.
+static optional_ptr<CatalogEntry> FunctionOf(ClientContext &context, const ParsedExpression &call) {
+	EntryLookupInfo lookup(CatalogType::SCALAR_FUNCTION_ENTRY, call.Cast<FunctionExpression>().GetQualifiedName());
+	return Catalog::GetEntry(context, lookup, OnEntryNotFound::RETURN_NULL);
+}
+
+bool IsDuckDBs(const CatalogEntry &function) {
+	// What a program registers (Python's create_function) is internal, too, but comes by a transaction.
+	return function.internal && function.timestamp == SYSTEM_TRANSACTION_TIMESTAMP;
+}
+
+static bool HasStability(const CatalogEntry &entry, FunctionStability stability) {
+	auto &overloads = entry.Cast<ScalarFunctionCatalogEntry>().functions.functions;
+	return std::all_of(overloads.begin(), overloads.end(),
+	                   [&](const auto &overload) { return overload->GetStability() == stability; });
+}
+
 class FoldFinder {
 public:
+	explicit FoldFinder(ClientContext &context) : context(context) {
+	}
+
 	bool found = false;
+	//! Binding the query once more would do something twice: a table function's arguments are evaluated then.
+	bool acts = false;
+
+	void Look(QueryNode &node) {
+		unordered_set<const ParsedExpression *> table_functions;
+		ParsedExpressionIterator::EnumerateQueryNodeChildren(
+		    node, [](unique_ptr<ParsedExpression> &) {},
+		    [&](TableRef &ref) {
+			    if (ref.type == TableReferenceType::TABLE_FUNCTION) {
+				    table_functions.insert(ref.Cast<TableFunctionRef>().function.get());
+			    }
+		    });
+		ForEach(node, [&](unique_ptr<ParsedExpression> &expression) {
+			if (table_functions.count(expression.get()) == 0) {
+				IsConstant(*expression);
+			} else {
+				// Of it, only the arguments are.
+				ForEachPart(*expression, [&](unique_ptr<ParsedExpression> &part) {
+					IsConstant(*part);
+					acts = acts || IsVolatile(*part);
+				});
+			}
+		});
+	}
+
+private:
+	bool IsVolatile(ParsedExpression &expression) {
+		auto entry = expression.GetExpressionClass() == ExpressionClass::FUNCTION ? FunctionOf(context, expression) : nullptr;
+		auto result = entry && entry->type == CatalogType::SCALAR_FUNCTION_ENTRY &&
+		              HasStability(*entry, FunctionStability::VOLATILE);
+		ForEachPart(expression, [&](unique_ptr<ParsedExpression> &part) { result = result || IsVolatile(*part); });
+		return result;
+	}
+
+	//! Whether DuckDB may evaluate a call whose arguments are constants.
+	bool IsFoldable(const ParsedExpression &expression) {
+		if (expression.GetExpressionClass() != ExpressionClass::FUNCTION) {
+			return true;
+		}
+		auto entry = FunctionOf(context, expression);
+		return entry && (entry->type == CatalogType::MACRO_ENTRY ||
+		                 (entry->type == CatalogType::SCALAR_FUNCTION_ENTRY &&
+		                  !HasStability(*entry, FunctionStability::VOLATILE)));
+	}
 
 	//! Whether the expression has nothing but constants in it.
 	bool IsConstant(ParsedExpression &expression) {
@@ -57,23 +138,32 @@ public:
 		case ExpressionClass::CASE:
 		case ExpressionClass::TYPE:
 			break;
+		case ExpressionClass::SUBQUERY:
+			Look(*expression.Cast<SubqueryExpression>().SubqueryMutable()->node);
+			return false;
 		default:
-			ForEachPart(expression, [&](unique_ptr<ParsedExpression> &part) { IsConstant(*part); });
+			ParsedExpressionIterator::EnumerateChildren(
+			    expression, [&](unique_ptr<ParsedExpression> &part) { IsConstant(*part); });
 			return false;
 		}
-		auto constant = false, only_constants = true;
-		ForEachPart(expression, [&](unique_ptr<ParsedExpression> &part) {
-			constant = IsConstant(*part) || constant;
-			only_constants = only_constants && constant;
+		auto some = false, all = true;
+		ParsedExpressionIterator::EnumerateChildren(expression, [&](unique_ptr<ParsedExpression> &part) {
+			auto constant = IsConstant(*part);
+			some = some || constant;
+			all = all && constant;
 		});
-		found = found || (constant && only_constants && expression.GetExpressionClass() != ExpressionClass::TYPE);
-		return only_constants;
+		all = all && IsFoldable(expression);
+		found = found || (some && all && expression.GetExpressionClass() != ExpressionClass::TYPE &&
+		                  !IsTypedLiteral(expression));
+		return all;
 	}
+
+	ClientContext &context;
 };
 
 class Unfolder {
 public:
-	explicit Unfolder(QueryNode &written) {
+	Unfolder(ClientContext &context, QueryNode &written, bool for_driver) : context(context), for_driver(for_driver) {
 		ForEach(written, [&](unique_ptr<ParsedExpression> &expression) { Remember(*expression); });
 	}
 
@@ -103,13 +193,36 @@ private:
 		if (found == written.end() || expression->GetAlias().empty() || NameOf(found->second) != expression->GetAlias()) {
 			return;
 		}
-		expression = found->second.get().Copy();
+		auto original = found->second.get().Copy();
+		if (!for_driver || IsKnownToAll(*original)) {
+			expression = std::move(original);
+		}
+	}
+
+	//! Whether a driver has the same value for it: nothing in it is of this session, or was made in the client.
+	bool IsKnownToAll(ParsedExpression &expression) {
+		auto known = true;
+		if (expression.GetExpressionClass() == ExpressionClass::FUNCTION) {
+			auto entry = FunctionOf(context, expression);
+			known = entry && IsDuckDBs(*entry) && entry->type == CatalogType::SCALAR_FUNCTION_ENTRY &&
+			        HasStability(*entry, FunctionStability::CONSISTENT);
+		} else if (expression.GetExpressionClass() == ExpressionClass::TYPE) {
+			EntryLookupInfo lookup(CatalogType::TYPE_ENTRY, expression.Cast<TypeExpression>().GetQualifiedName());
+			auto entry = Catalog::GetEntry(context, lookup, OnEntryNotFound::RETURN_NULL);
+			known = entry && entry->internal;
+		} else if (expression.GetExpressionClass() == ExpressionClass::CAST) {
+			known = IsKnownToAll(expression.Cast<CastExpression>().TargetTypeMutable());
+		}
+		ForEachPart(expression, [&](unique_ptr<ParsedExpression> &part) { known = known && IsKnownToAll(*part); });
+		return known;
 	}
 
 	static Identifier NameOf(const ParsedExpression &expression) {
 		return expression.GetAlias().empty() ? Identifier(expression.ToString()) : expression.GetAlias();
 	}
 
+	ClientContext &context;
+	const bool for_driver;
 	std::map<Location, reference<ParsedExpression>> written;
 };
 
@@ -147,14 +260,14 @@ unique_ptr<SQLStatement> ParseWritten(ClientContext &context, const string &sql)
 	return std::move(statement);
 }
 
-bool MayBeFolded(QueryNode &written) {
-	FoldFinder finder;
-	ForEach(written, [&](unique_ptr<ParsedExpression> &expression) { finder.IsConstant(*expression); });
-	return finder.found;
+bool MayBeFolded(ClientContext &context, QueryNode &written) {
+	FoldFinder finder(context);
+	finder.Look(written);
+	return finder.found && !finder.acts;
 }
 
-void Unfold(QueryNode &node, QueryNode &written) {
-	Unfolder(written).Unfold(node);
+void Unfold(ClientContext &context, QueryNode &node, QueryNode &written) {
+	Unfolder(context, written, false).Unfold(node);
 }
 
 void UnfoldPart(ClientContext &context, QueryNode &node) {
@@ -164,7 +277,7 @@ void UnfoldPart(ClientContext &context, QueryNode &node) {
 	auto statement = ParseWritten(context, ConnectionState::Get(context)->BoundText(context));
 	auto written = statement ? QueryOf(*statement) : nullptr;
 	if (written) {
-		Unfold(node, *written);
+		Unfolder(context, *written, true).Unfold(node);
 	}
 }
 

@@ -3,19 +3,23 @@
 // error; a macro's argument becomes a named one. What was written is put back.
 #pragma once
 
+#include "duckdb/catalog/catalog_entry.hpp"
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/parser/query_node.hpp"
 #include "duckdb/parser/sql_statement.hpp"
 
 namespace duckherder {
 
+//! Whether a function came with DuckDB or an extension, so that a driver has it, too.
+bool IsDuckDBs(const duckdb::CatalogEntry &function);
 //! The one statement of a text, as it was written; what a PREPARE or EXECUTE is of. Null if there are several, or none.
 duckdb::unique_ptr<duckdb::SQLStatement> ParseWritten(duckdb::ClientContext &context, const duckdb::string &sql);
 //! Whether DuckDB would fold something in a query as it is written.
-bool MayBeFolded(duckdb::QueryNode &written);
+bool MayBeFolded(duckdb::ClientContext &context, duckdb::QueryNode &written);
 //! Puts back what was folded in `node`, which is, or was a part of, the query `written`.
-void Unfold(duckdb::QueryNode &node, duckdb::QueryNode &written);
-//! The same for a part of the statement that is being bound, if its text is known.
+void Unfold(duckdb::ClientContext &context, duckdb::QueryNode &node, duckdb::QueryNode &written);
+//! The same for a part of the statement that is being bound, if its text is known, which is to go to a driver: what is of
+//! the client's session (getvariable, current_schema) stays a value.
 void UnfoldPart(duckdb::ClientContext &context, duckdb::QueryNode &node);
 
 } // namespace duckherder
