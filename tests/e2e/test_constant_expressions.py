@@ -133,7 +133,7 @@ def test_what_is_of_the_client_is_evaluated_there(both):
         "SELECT current_schema(), a FROM dh.t", "SELECT a + twice(1+1) FROM dh.t", "SELECT a + twice(1+1) FROM dh.t, lo",
         "SELECT ('sm' || 'all')::size, a FROM dh.t", "SELECT (1+1) + n AS m FROM range(nextval('numbers')) r(n)",
         "SELECT t1.a FROM dh.t t1, lo WHERE twice(t1.a) = 2",
-        "SELECT 1+1, nextval('numbers')", "SELECT now() = now() + INTERVAL 0 DAY, a FROM dh.t",
+        "SELECT 1+1, nextval('numbers')", "SELECT json_serialize_plan('SELECT 42')", "SELECT json_serialize_plan('SELECT 42'), a FROM lo", "SELECT now() = now() + INTERVAL 0 DAY, a FROM dh.t",
     ]:
         got, expected = outcome(con, sql), outcome(oracle, sql)
         if got != expected:

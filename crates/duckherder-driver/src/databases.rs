@@ -279,6 +279,7 @@ impl Databases {
     /// # Errors
     /// It is.
     pub fn check_not_own(&self, file: &Path) -> Result<()> {
+        // What can't be found is no file that is open; whoever reads or writes it will say why.
         let place = |path: &Path| std::fs::canonicalize(path).ok();
         let own = |what: &str| Err(DriverError::Database(format!("{} is {what}: use another file", file.display())));
         let directory = self.directory.as_ref().map(Directory::path);
