@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import threading
 
@@ -146,3 +147,12 @@ def test_the_file_of_a_driver_is_no_target(tmp_path):
             assert "is a database that the driver has open" in run(driver, "backup", "one", target)
         assert run(driver, "backup", "one", tmp_path / "copy") == ""
         assert con.execute("SELECT i FROM dh.t").fetchall() == [(42,)]
+
+
+def test_somebody_who_never_answers(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        command = [str(BINARY), "backup", "sales", str(tmp_path / "b.duckdb"), "--driver", address]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert address in done.stderr and "no answer within 5 s" in done.stderr, done.stderr

@@ -13,10 +13,11 @@ use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::error::{DriverError, Result};
+use crate::server::{KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Has the driver at `host:port` do something, however long that takes; blocks.
+/// Has the driver at `host:port` do something, however long that takes while the driver is there; blocks.
 ///
 /// # Errors
 /// Nobody of our version answers there, or what the driver says.
@@ -28,11 +29,17 @@ pub fn tell<M: Command>(address: &str, message: &M) -> Result<()> {
             DriverError::Unreachable { address: address.to_string(), reason }
         };
         let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| silent(&error))?;
-        let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await.map_err(|error| silent(&error))?;
+        let endpoint = endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+        let channel = endpoint.connect().await.map_err(|error| silent(&error))?;
         let mut client = FlightServiceClient::new(channel);
         let own = Hello::from("client");
         let no_driver = |reason| DriverError::Unreachable { address: address.to_string(), reason };
-        let answer = act(&mut client, &own).await.map_err(|status| match status.code() {
+        let late = |_| no_driver(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()));
+        let answer = tokio::time::timeout(CONNECT_TIMEOUT, act(&mut client, &own)).await.map_err(late)?;
+        let answer = answer.map_err(|status| match status.code() {
             Code::Unimplemented | Code::InvalidArgument | Code::NotFound => no_driver(own.not_understood("driver")),
             _ => no_driver(status.message().to_string()),
         })?;
@@ -45,6 +52,7 @@ pub fn tell<M: Command>(address: &str, message: &M) -> Result<()> {
 
 async fn act<M: Command>(client: &mut FlightServiceClient<Channel>, message: &M) -> Result<Any, tonic::Status> {
     let action = Action { r#type: M::TYPE_URL.to_string(), body: message.pack() };
-    let answer = client.do_action(action).await?.into_inner().message().await?.unwrap_or_default();
+    let answer = client.do_action(action).await?.into_inner().message().await?;
+    let answer = answer.ok_or_else(|| tonic::Status::internal("the driver ended the call without an answer"))?;
     Any::decode(answer.body).map_err(|error| tonic::Status::internal(error.to_string()))
 }
