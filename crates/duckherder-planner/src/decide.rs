@@ -2,7 +2,7 @@
 
 use crate::cost::constants::{FEW_ROWS, FEW_ROWS_SLACK_US, MOVED_STAGE, SLACK_US, TASK, WORTH_MOVING};
 use crate::cost::{self, Capacity};
-use crate::place::Placer;
+use crate::place::{Placer, Taste};
 use crate::plan::{Distributed, Operator, Plan, PlanNode, Scan};
 use crate::split::{ROW_GROUP_ROWS, WORTH_A_TASK};
 use crate::stage::{Decision, Distribution};
@@ -74,9 +74,15 @@ fn slack_us(plan: &Plan, distribution: &Distribution) -> u64 {
     }
 }
 
-/// How often rows that move are counted where the ways of a join are weighed. What a join alone would gain by moving
-/// them, those above may lose: their rows come later to where they could be left out.
-const WEIGHTS: [f64; 3] = [1.0, 3.0, 10.0];
+/// The ways of its joins are chosen differently in each cut of a plan that is tried.
+const TASTES: [Taste; 6] = [
+    Taste { weight: 1.0, ..Taste::PLAIN },
+    Taste { weight: 3.0, ..Taste::PLAIN },
+    Taste { weight: 10.0, ..Taste::PLAIN },
+    Taste { weight: 1.0, groups_stay: true, ..Taste::PLAIN },
+    Taste { weight: 3.0, groups_stay: true, ..Taste::PLAIN },
+    Taste { weight: 1.0, driver_joins: true, ..Taste::PLAIN },
+];
 
 /// Of the ways to cut the plan with rows that move, the one that takes least.
 fn best_of(plan: &Plan, capacity: Capacity) -> Result<Distribution, String> {
@@ -86,9 +92,9 @@ fn best_of(plan: &Plan, capacity: Capacity) -> Result<Distribution, String> {
         let added = found.stages.iter().map(|stage| MOVED_STAGE + stage.tasks as f64 * TASK).sum::<f64>();
         found.estimate.distributed_us as f64 - spared * added / 1e3
     };
-    let weighed = |weight| placed(plan, Placer::new(plan, capacity.workers).shuffling().weighing(weight), capacity);
-    let [first, others @ ..] = WEIGHTS;
-    others.into_iter().filter_map(|weight| weighed(weight).ok()).fold(weighed(first), |best, other| match best {
+    let cut = |taste| placed(plan, Placer::new(plan, capacity.workers).shuffling().with(taste), capacity);
+    let [first, others @ ..] = TASTES;
+    others.into_iter().filter_map(|taste| cut(taste).ok()).fold(cut(first), |best, other| match best {
         Ok(best) if takes(&best) <= takes(&other) => Ok(best),
         _ => Ok(other),
     })

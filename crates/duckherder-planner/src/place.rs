@@ -65,6 +65,22 @@ impl Draft {
     }
 }
 
+/// What is preferred where a plan may be cut in several ways: a join alone does not show which is best for those above.
+#[derive(Clone, Copy, Debug)]
+pub struct Taste {
+    /// How often a row that moves is counted where a join's ways are weighed. What a join would gain by moving rows, those
+    /// above may lose: the rows come later to where they could be left out.
+    pub weight: f64,
+    /// Groups that a join reads stay in tasks.
+    pub groups_stay: bool,
+    /// A join whose rows the driver has on one side may be the driver's, although tasks could have one side whole.
+    pub driver_joins: bool,
+}
+
+impl Taste {
+    pub const PLAIN: Self = Self { weight: 1.0, groups_stay: false, driver_joins: false };
+}
+
 pub struct Placer<'a> {
     plan: &'a Plan,
     workers: Workers,
@@ -78,8 +94,7 @@ pub struct Placer<'a> {
     pub shared: SharedInputs,
     /// Sides of joins that were not broadcast after all.
     pub failed_broadcasts: usize,
-    /// How often a row that moves is counted where a join's ways are weighed.
-    pub weight: f64,
+    pub taste: Taste,
     /// What is being placed is read by a join.
     pub below_join: bool,
     /// Who reads what is being placed does not see in which order its rows come.
@@ -107,7 +122,7 @@ impl<'a> Placer<'a> {
             notes: Vec::new(),
             shared: SharedInputs::default(),
             failed_broadcasts: 0,
-            weight: 1.0,
+            taste: Taste::PLAIN,
             below_join: false,
             in_any_order: false,
         }
@@ -118,8 +133,10 @@ impl<'a> Placer<'a> {
         Self { shuffles: true, ..self }
     }
 
-    pub fn weighing(self, weight: f64) -> Self {
-        Self { weight, ..self }
+    pub fn with(mut self, taste: Taste) -> Self {
+        self.taste = taste;
+        self.shared.keeps_groups = taste.groups_stay;
+        self
     }
 
     /// Places the whole plan.

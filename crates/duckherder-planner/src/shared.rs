@@ -74,7 +74,8 @@ impl Placer<'_> {
         let exchange = Exchange::Forward { cte };
         let stage = self.stage(definition, &draft, Cut::Subtree, exchange, MergeStrategy::Concatenate);
         let with_cte = self.mark();
-        for keeps_groups in [false, true] {
+        let tried: &[bool] = if self.shared.keeps_groups { &[true] } else { &[false, true] };
+        for keeps_groups in tried.iter().copied() {
             if self.shared.failures == MOST_FAILURES {
                 return None;
             }
