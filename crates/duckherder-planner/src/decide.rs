@@ -2,7 +2,7 @@
 
 use crate::cost::constants::{FEW_ROWS, FEW_ROWS_SLACK_US, MOVED_STAGE, SLACK_US, TASK, WORTH_MOVING};
 use crate::cost::{self, Capacity};
-use crate::place::{Placer, Taste};
+use crate::place::{Placer, Preference};
 use crate::plan::{Distributed, Operator, Plan, PlanNode, Scan};
 use crate::split::{ROW_GROUP_ROWS, WORTH_A_TASK};
 use crate::stage::{Decision, Distribution};
@@ -75,13 +75,13 @@ fn slack_us(plan: &Plan, distribution: &Distribution) -> u64 {
 }
 
 /// The ways of its joins are chosen differently in each cut of a plan that is tried.
-const TASTES: [Taste; 6] = [
-    Taste { weight: 1.0, ..Taste::PLAIN },
-    Taste { weight: 3.0, ..Taste::PLAIN },
-    Taste { weight: 10.0, ..Taste::PLAIN },
-    Taste { weight: 1.0, groups_stay: true, ..Taste::PLAIN },
-    Taste { weight: 3.0, groups_stay: true, ..Taste::PLAIN },
-    Taste { weight: 1.0, driver_joins: true, ..Taste::PLAIN },
+const PREFERENCES: [Preference; 6] = [
+    Preference { weight: 1.0, ..Preference::NONE },
+    Preference { weight: 3.0, ..Preference::NONE },
+    Preference { weight: 10.0, ..Preference::NONE },
+    Preference { weight: 1.0, groups_stay: true, ..Preference::NONE },
+    Preference { weight: 3.0, groups_stay: true, ..Preference::NONE },
+    Preference { weight: 1.0, driver_joins: true, ..Preference::NONE },
 ];
 
 /// Of the ways to cut the plan with rows that move, the one that takes least.
@@ -92,9 +92,9 @@ fn best_of(plan: &Plan, capacity: Capacity) -> Result<Distribution, String> {
         let added = found.stages.iter().map(|stage| MOVED_STAGE + stage.tasks as f64 * TASK).sum::<f64>();
         found.estimate.distributed_us as f64 - spared * added / 1e3
     };
-    let cut = |taste| placed(plan, Placer::new(plan, capacity.workers).shuffling().with(taste), capacity);
-    let [first, others @ ..] = TASTES;
-    others.into_iter().filter_map(|taste| cut(taste).ok()).fold(cut(first), |best, other| match best {
+    let cut = |preference| placed(plan, Placer::new(plan, capacity.workers).shuffling().with(preference), capacity);
+    let [first, others @ ..] = PREFERENCES;
+    others.into_iter().filter_map(|preference| cut(preference).ok()).fold(cut(first), |best, other| match best {
         Ok(best) if takes(&best) <= takes(&other) => Ok(best),
         _ => Ok(other),
     })

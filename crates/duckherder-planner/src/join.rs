@@ -58,13 +58,13 @@ impl Placer<'_> {
         // What is divided should not come to the driver first; nor, where workers are to be used, be one task's.
         let in_tasks = sides.map(|side| self.tasks_of(side) == 1 || self.may_come_from_tasks(side));
         let all = self.tasks_of(node);
-        let costs = JoinCosts::new(self.plan(), node, self.workers(), all, self.taste.weight);
-        let elsewhere = |last: bool| u8::from(last && !self.taste.driver_joins);
+        let costs = JoinCosts::new(self.plan(), node, self.workers(), all, self.prefers.weight);
+        let driver_first = |comes_first: bool| u8::from(comes_first && !self.prefers.driver_joins);
         let mut ways = Vec::new();
         for (side, keeps_other) in [(1, keeps_left), (0, keeps_right && !asof)] {
             let tasks = self.tasks_of(sides[1 - side]);
             let idle = self.always() && tasks == 1 && all > 1;
-            let last = 2 * u8::from(idle) + elsewhere(!in_tasks[1 - side]);
+            let last = 2 * u8::from(idle) + driver_first(!in_tasks[1 - side]);
             if keeps_other && self.can_be_whole(sides[side]) {
                 ways.push((last, costs.whole(side, tasks), Way::Whole(side)));
             }
@@ -73,7 +73,7 @@ impl Placer<'_> {
             }
         }
         if has_keys(node) && kind != JoinKind::Mark && kind != JoinKind::Invalid && self.may_shuffle() {
-            ways.push((elsewhere(in_tasks != [true; 2]), costs.shuffled(), Way::Shuffled));
+            ways.push((driver_first(in_tasks != [true; 2]), costs.shuffled(), Way::Shuffled));
         }
         ways.sort_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)));
         ways.into_iter().map(|(_, _, way)| way).collect()

@@ -67,7 +67,7 @@ impl Draft {
 
 /// What is preferred where a plan may be cut in several ways: a join alone does not show which is best for those above.
 #[derive(Clone, Copy, Debug)]
-pub struct Taste {
+pub struct Preference {
     /// How often a row that moves is counted where a join's ways are weighed. What a join would gain by moving rows, those
     /// above may lose: the rows come later to where they could be left out.
     pub weight: f64,
@@ -77,8 +77,8 @@ pub struct Taste {
     pub driver_joins: bool,
 }
 
-impl Taste {
-    pub const PLAIN: Self = Self { weight: 1.0, groups_stay: false, driver_joins: false };
+impl Preference {
+    pub const NONE: Self = Self { weight: 1.0, groups_stay: false, driver_joins: false };
 }
 
 pub struct Placer<'a> {
@@ -94,7 +94,7 @@ pub struct Placer<'a> {
     pub shared: SharedInputs,
     /// Sides of joins that were not broadcast after all.
     pub failed_broadcasts: usize,
-    pub taste: Taste,
+    pub prefers: Preference,
     /// What is being placed is read by a join.
     pub below_join: bool,
     /// Who reads what is being placed does not see in which order its rows come.
@@ -122,7 +122,7 @@ impl<'a> Placer<'a> {
             notes: Vec::new(),
             shared: SharedInputs::default(),
             failed_broadcasts: 0,
-            taste: Taste::PLAIN,
+            prefers: Preference::NONE,
             below_join: false,
             in_any_order: false,
         }
@@ -133,9 +133,9 @@ impl<'a> Placer<'a> {
         Self { shuffles: true, ..self }
     }
 
-    pub fn with(mut self, taste: Taste) -> Self {
-        self.taste = taste;
-        self.shared.keeps_groups = taste.groups_stay;
+    pub fn with(mut self, preference: Preference) -> Self {
+        self.prefers = preference;
+        self.shared.keeps_groups = preference.groups_stay;
         self
     }
 

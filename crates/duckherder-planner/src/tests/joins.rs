@@ -112,3 +112,11 @@ fn a_join_of_few_rows_out_of_many_is_broadcast() {
     let last = split.stages.last().unwrap();
     assert_eq!((last.inputs.as_slice(), last.scans.len()), (&[sent.unwrap()][..], 1), "{split:?}");
 }
+
+/// Making the groups of a large table once in each task costs more than a join on the driver.
+#[test]
+fn a_side_of_many_rows_is_not_read_by_each_task_so_that_a_small_one_is_divided() {
+    let groups = format!("({} [orders 9000000])", many_groups(&[A], "g").replace("5000000", "100000"));
+    let split = always(&format!("({} [customer 150000] {groups})", join_by("LEFT", &[B], &[("g", true)])));
+    assert!(split.stages.iter().flat_map(|stage| &stage.scans).all(|scan| !scan.whole), "{split:?}");
+}
