@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use duckherder_proto::{DEFAULT_DRIVER_PORT, DEFAULT_WORKER_PORT};
+use duckherder_worker::DEFAULT_CACHE_BYTES;
 
 /// What the process is to be, and how it logs.
 pub struct Call {
@@ -75,6 +76,12 @@ pub struct Worker {
     /// The worker's name
     #[arg(long, default_value = "worker-1")]
     pub id: String,
+    /// How many bytes of the driver's tables it keeps in a file, as they are in memory; 0 keeps nothing
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_CACHE_BYTES)]
+    pub cache_bytes: u64,
+    /// Directory of that file [default: where temporary files go]
+    #[arg(long, value_name = "DIR")]
+    pub cache_directory: Option<PathBuf>,
     #[command(flatten)]
     pub resources: Resources,
 }
@@ -204,7 +211,9 @@ impl From<DistributedServer> for Call {
 impl From<DistributedWorker> for Call {
     fn from(call: DistributedWorker) -> Self {
         let listen = host_and_port(&call.host, call.port);
-        let role = Role::Worker(Worker { listen, id: call.id, resources: Resources::default() });
+        let (cache_bytes, cache_directory) = (DEFAULT_CACHE_BYTES, None);
+        let resources = Resources::default();
+        let role = Role::Worker(Worker { listen, id: call.id, cache_bytes, cache_directory, resources });
         Self { role, log_format: call.log_format }
     }
 }

@@ -37,6 +37,8 @@ pub fn run(role: Role) -> Result<()> {
                 listen: worker.listen,
                 id: worker.id,
                 settings: worker.resources.settings(),
+                cache_directory: worker.cache_directory,
+                cache_bytes: worker.cache_bytes,
             })?;
             announce(worker.address())?;
             signals.wait();

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use duckherder_engine::{Connection, Database, EngineError};
 use duckherder_planner::Graph;
-use duckherder_proto::task::ReadSplit;
+use duckherder_proto::task::{ReadSplit, ReadStored};
 use duckherder_worker::shuffle::ShuffleStore;
 
 use crate::cluster::Cluster;
@@ -25,6 +25,12 @@ pub trait Distributor: Send + Sync {
     /// # Errors
     /// There is no such query, stage, task or input.
     fn read_split(&self, split: &ReadSplit) -> Result<SplitRows, EngineError>;
+
+    /// The rows of row groups that a worker in another process wants to keep; called on a blocking thread.
+    ///
+    /// # Errors
+    /// They have changed.
+    fn read_stored(&self, stored: &ReadStored) -> Result<SplitRows, EngineError>;
 
     /// Rows of tasks in this process that workers in others fetch.
     fn shuffle_store(&self) -> Arc<ShuffleStore>;

@@ -7,7 +7,7 @@ use arrow_flight::sql::server::PeekableFlightDataStream;
 use arrow_flight::{FlightDescriptor, FlightInfo, PutResult};
 use duckherder_proto::any::Command;
 use duckherder_proto::statement::{ExecuteStatement, IngestRows, PrepareStatement, PreparedStatement, RunStatement};
-use duckherder_proto::task::{ReadPartition, ReadSplit};
+use duckherder_proto::task::{ReadPartition, ReadSplit, ReadStored};
 use futures::StreamExt;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
@@ -94,6 +94,9 @@ pub async fn rows(driver: &Shared, metadata: &MetadataMap, ticket: &Any) -> Resu
     }
     if let Some(split) = decode::<ReadSplit>(ticket)? {
         return Ok(split::rows(driver, split).await?.boxed());
+    }
+    if let Some(stored) = decode::<ReadStored>(ticket)? {
+        return Ok(split::stored(driver, stored).await?.boxed());
     }
     if let Some(wanted) = decode::<ReadPartition>(ticket)? {
         let distributor = split::distributor(driver)?;

@@ -1,14 +1,14 @@
-//! Serving the rows of a split to a worker in another process.
+//! Serving rows of tables to workers in other processes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_flight::FlightData;
 use duckherder_engine::EngineError;
-use duckherder_proto::task::ReadSplit;
+use duckherder_proto::task::{ReadSplit, ReadStored};
 use tonic::Status;
 
-use crate::distribute::Distributor;
+use crate::distribute::{Distributor, SplitRows};
 use crate::encode::BatchEncoder;
 use crate::error::{DriverError, Result};
 use crate::outlet::{Outlet, OutletStream, Sent};
@@ -19,10 +19,25 @@ use crate::service::Shared;
 /// # Errors
 /// This driver distributes nothing, or knows no such split.
 pub async fn rows(driver: &Shared, split: ReadSplit) -> Result<OutletStream, Status> {
+    stream(driver, move |distributor| distributor.read_split(&split)).await
+}
+
+/// Starts to stream row groups to a worker that keeps them.
+///
+/// # Errors
+/// This driver distributes nothing, or the rows have changed.
+pub async fn stored(driver: &Shared, stored: ReadStored) -> Result<OutletStream, Status> {
+    stream(driver, move |distributor| distributor.read_stored(&stored)).await
+}
+
+async fn stream(
+    driver: &Shared,
+    open: impl FnOnce(&dyn Distributor) -> Result<SplitRows, EngineError> + Send + 'static,
+) -> Result<OutletStream, Status> {
     let distributor = distributor(driver)?;
     let (outlet, stream) = Outlet::new(None);
     tokio::task::spawn_blocking(move || {
-        let read = || distributor.read_split(&split).map_err(DriverError::from).and_then(|rows| pump(&outlet, rows));
+        let read = || open(distributor.as_ref()).map_err(DriverError::from).and_then(|rows| pump(&outlet, rows));
         // As in `execute::start`.
         let result =
             catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(DriverError::Task("it panicked".to_string())));
@@ -41,7 +56,7 @@ pub fn distributor(driver: &Shared) -> Result<Arc<dyn Distributor>> {
 }
 
 /// Sends all but the last messages.
-fn pump(outlet: &Arc<Outlet>, rows: crate::distribute::SplitRows) -> Result<Vec<FlightData>> {
+fn pump(outlet: &Arc<Outlet>, rows: SplitRows) -> Result<Vec<FlightData>> {
     let (mut encoder, schema) = BatchEncoder::new(rows.schema);
     let mut messages = vec![schema];
     let mut batches = rows.batches;

@@ -14,6 +14,8 @@
 #include "duckdb/main/extension/extension_loader.hpp"
 #include "duckdb/parser/expression/constant_expression.hpp"
 #include "duckdb/parser/expression/function_expression.hpp"
+#include "duckdb/parser/statement/select_statement.hpp"
+#include "duckdb/parser/tableref/subqueryref.hpp"
 #include "duckdb/parser/tableref/table_function_ref.hpp"
 
 #include <atomic>
@@ -28,11 +30,23 @@ static const char *const INPUTS_STATE = "duckherder_inputs";
 struct ExchangeInputs : public ClientContextState {
 	std::mutex lock;
 	unordered_map<string, shared_ptr<ArrowSource>> sources;
+	//! Rows that this database has itself.
+	unordered_map<string, unique_ptr<SelectStatement>> queries;
 
 	shared_ptr<ArrowSource> Find(const string &name) {
 		std::lock_guard<std::mutex> guard(lock);
 		auto found = sources.find(name);
 		return found == sources.end() ? nullptr : found->second;
+	}
+
+	unique_ptr<TableRef> FindQuery(const string &name) {
+		std::lock_guard<std::mutex> guard(lock);
+		auto found = queries.find(name);
+		if (found == queries.end()) {
+			return nullptr;
+		}
+		return make_uniq<SubqueryRef>(unique_ptr_cast<SQLStatement, SelectStatement>(found->second->Copy()),
+		                              Identifier(name));
 	}
 };
 
@@ -209,7 +223,14 @@ static TableFunction ExchangeScanFunction() {
 
 static unique_ptr<TableRef> ReplaceInput(ClientContext &context, ReplacementScanInput &input,
                                          optional_ptr<ReplacementScanData>) {
-	if (!input.schema_name.empty() || !FindInput(context, input.table_name)) {
+	auto inputs = context.registered_state->Get<ExchangeInputs>(INPUTS_STATE);
+	if (!input.schema_name.empty() || !inputs) {
+		return nullptr;
+	}
+	if (auto query = inputs->FindQuery(input.table_name)) {
+		return query;
+	}
+	if (!inputs->Find(input.table_name)) {
 		return nullptr;
 	}
 	vector<unique_ptr<ParsedExpression>> arguments;
@@ -245,6 +266,22 @@ bool dh_connection_register_input(DhConnection *connection, DhText name, DhSourc
 	});
 }
 
+//! Makes the rows of a query the relation `name` of the connection.
+bool dh_connection_register_query(DhConnection *connection, DhText name, DhText sql, DhError *error) {
+	return duckherder::Guard(error, false, [&]() {
+		auto statements = connection->ExtractStatements(duckherder::ToString(sql));
+		if (statements.size() != 1 || statements[0]->type != StatementType::SELECT_STATEMENT) {
+			throw InvalidInputException("the rows of an input are those of one query");
+		}
+		auto inputs = connection->context->registered_state->GetOrCreate<duckherder::ExchangeInputs>(
+		    duckherder::INPUTS_STATE);
+		std::lock_guard<std::mutex> guard(inputs->lock);
+		inputs->queries[duckherder::ToString(name)] =
+		    unique_ptr_cast<SQLStatement, SelectStatement>(std::move(statements[0]));
+		return true;
+	});
+}
+
 bool dh_connection_unregister_input(DhConnection *connection, DhText name, DhError *error) {
 	return duckherder::Guard(error, false, [&]() {
 		auto inputs =
@@ -252,6 +289,7 @@ bool dh_connection_unregister_input(DhConnection *connection, DhText name, DhErr
 		if (inputs) {
 			std::lock_guard<std::mutex> guard(inputs->lock);
 			inputs->sources.erase(duckherder::ToString(name));
+			inputs->queries.erase(duckherder::ToString(name));
 		}
 		return true;
 	});

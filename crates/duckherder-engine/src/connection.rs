@@ -268,6 +268,18 @@ impl Connection {
         error.into_result(())
     }
 
+    /// Makes the rows of the query `sql` the relation `name` in this connection's SQL, until
+    /// [`unregister_input`](Self::unregister_input). A table or view of that name hides it.
+    ///
+    /// # Errors
+    /// The text is not one query.
+    pub fn register_query(&self, name: &str, sql: &str) -> Result<()> {
+        let mut error = DhError::none();
+        // SAFETY: the handle is alive.
+        unsafe { ffi::dh_connection_register_query(self.handle, name.into(), sql.into(), &mut error) };
+        error.into_result(())
+    }
+
     /// Forgets a relation; a statement that reads it keeps it until it ends.
     ///
     /// # Errors

@@ -124,6 +124,12 @@ unsafe extern "C" {
         source: *mut c_void,
         error: *mut DhError,
     ) -> bool;
+    pub fn dh_connection_register_query(
+        connection: *mut DhConnection,
+        name: DhText,
+        sql: DhText,
+        error: *mut DhError,
+    ) -> bool;
     pub fn dh_connection_unregister_input(connection: *mut DhConnection, name: DhText, error: *mut DhError) -> bool;
 
     pub fn dh_connection_watch(connection: *mut DhConnection, watched: bool);

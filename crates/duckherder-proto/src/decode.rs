@@ -74,6 +74,11 @@ impl BatchStream {
         self.end.as_ref()?.cpu_ns.map(Duration::from_nanos)
     }
 
+    /// How many of a task's inputs came out of its cache, once all rows are there.
+    pub fn cached(&self) -> u32 {
+        self.end.as_ref().map_or(0, |end| end.cached)
+    }
+
     fn failed(&self, error: FlightError) -> ErrorDetail {
         match error {
             FlightError::Tonic(status) => ErrorDetail::from_status(&status),

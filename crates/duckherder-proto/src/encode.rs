@@ -77,17 +77,17 @@ impl BatchEncoder {
         self.finish_after(self.rows)
     }
 
-    /// The same for a task, which took so much CPU time if it was measured.
+    /// The same for a task, which took so much CPU time if it was measured, and read so many inputs out of its cache.
     ///
     /// # Errors
     /// As for [`finish`](Self::finish).
-    pub fn finish_task(&mut self, cpu: Option<Duration>) -> Result<FlightData, ArrowError> {
-        self.finish_with(EndOfPartition { rows: self.rows, cpu_ns: cpu.map(nanoseconds) })
+    pub fn finish_task(&mut self, cpu: Option<Duration>, cached: u32) -> Result<FlightData, ArrowError> {
+        self.finish_with(EndOfPartition { rows: self.rows, cpu_ns: cpu.map(nanoseconds), cached })
     }
 
     /// [`finish`](Self::finish) of a stream of `rows` rows, wherever they were encoded.
     pub(crate) fn finish_after(&mut self, rows: u64) -> Result<FlightData, ArrowError> {
-        self.finish_with(EndOfPartition { rows, cpu_ns: None })
+        self.finish_with(EndOfPartition { rows, cpu_ns: None, cached: 0 })
     }
 
     fn finish_with(&mut self, end: EndOfPartition) -> Result<FlightData, ArrowError> {

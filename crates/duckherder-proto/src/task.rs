@@ -93,6 +93,55 @@ pub struct TaskInput {
     /// How many rows are expected: no promise, the task is planned with it.
     #[prost(uint64, optional, tag = "4")]
     pub rows: Option<u64>,
+    /// The stored rows that these are: who has them need not ask.
+    #[prost(message, optional, tag = "5")]
+    pub stored: Option<StoredRows>,
+}
+
+/// Rows of the driver's tables that a worker may keep.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct StoredRows {
+    /// Unique in the lives of all drivers that share a worker, but for chance; a driver that is started again is another.
+    #[prost(fixed64, tag = "1")]
+    pub driver: u64,
+    /// Its qualified name, as SQL.
+    #[prost(string, tag = "2")]
+    pub table: String,
+    #[prost(message, repeated, tag = "3")]
+    pub columns: Vec<StoredColumn>,
+    /// All row groups that have some of the rows, in order.
+    #[prost(message, repeated, tag = "4")]
+    pub groups: Vec<StoredGroup>,
+    /// The first and the last row id, where they divide a row group.
+    #[prost(uint64, optional, tag = "5")]
+    pub first: Option<u64>,
+    #[prost(uint64, optional, tag = "6")]
+    pub last: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct StoredColumn {
+    /// Its place in the table's storage.
+    #[prost(uint32, tag = "1")]
+    pub number: u32,
+    #[prost(string, tag = "2")]
+    pub name: String,
+}
+
+/// A row group as a snapshot sees it: two of one driver that are equal have the same rows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, prost::Message)]
+pub struct StoredGroup {
+    /// Its first row id.
+    #[prost(uint64, tag = "1")]
+    pub first: u64,
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+    /// Rows that were ever put into it.
+    #[prost(uint64, tag = "3")]
+    pub inserted: u64,
+    /// Those that are left.
+    #[prost(uint64, tag = "4")]
+    pub visible: u64,
 }
 
 /// One stream of rows of an input.
@@ -132,6 +181,20 @@ pub struct ReadSplit {
     pub input: u32,
 }
 
+/// `DoGet` ticket at the driver: row groups of a table that follow each other, if they are still as they are described:
+/// their row ids, and these columns.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ReadStored {
+    /// Its qualified name, as SQL.
+    #[prost(string, tag = "1")]
+    pub table: String,
+    /// By their places in the table's storage.
+    #[prost(uint32, repeated, tag = "2")]
+    pub columns: Vec<u32>,
+    #[prost(message, repeated, tag = "3")]
+    pub groups: Vec<StoredGroup>,
+}
+
 /// `app_metadata` of the last message of every task's or split's stream: the rows it must have had.
 /// A stream that ends without it was cut.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -141,6 +204,9 @@ pub struct EndOfPartition {
     /// Of a task that is analyzed.
     #[prost(uint64, optional, tag = "2")]
     pub cpu_ns: Option<u64>,
+    /// How many of a task's inputs came out of its worker's cache.
+    #[prost(uint32, tag = "3")]
+    pub cached: u32,
 }
 
 /// `app_metadata` of a message of the answer to a [`RunTask`] that collects keys: all rows are made, though not all
@@ -176,6 +242,9 @@ pub struct TaskMoved {
     /// Rows that were left out.
     #[prost(uint64, tag = "5")]
     pub filtered_rows: u64,
+    /// How many of the task's inputs came out of its worker's cache.
+    #[prost(uint32, tag = "6")]
+    pub cached: u32,
 }
 
-command!(RunTask, ReadSplit, ReadPartition, EndOfPartition, TaskMade, TaskMoved, TaskProgress);
+command!(RunTask, ReadSplit, ReadStored, ReadPartition, EndOfPartition, TaskMade, TaskMoved, TaskProgress);

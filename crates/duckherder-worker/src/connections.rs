@@ -34,18 +34,20 @@ pub struct TaskConnection {
     generation: u64,
 }
 
-/// All that a plan depends on. (The tables of a worker are its inputs.)
+/// All that a plan depends on. (The tables of a worker are its inputs, and those of its cache, which never change.)
 #[derive(PartialEq)]
 struct PlanKey {
     fragment: String,
-    /// Names and schemas.
-    inputs: Vec<(String, Vec<u8>)>,
+    /// Names and schemas, and what is read of the cache.
+    inputs: Vec<(String, Vec<u8>, Option<String>)>,
     settings: Vec<Setting>,
 }
 
 impl PlanKey {
-    fn of(task: &RunTask) -> Self {
-        let inputs = task.inputs.iter().map(|input| (input.name.clone(), input.schema.clone())).collect();
+    fn of(task: &RunTask, kept: &[Option<&str>]) -> Self {
+        let inputs = task.inputs.iter().zip(kept);
+        let inputs = inputs.map(|(input, kept)| (input.name.clone(), input.schema.clone(), kept.map(str::to_string)));
+        let inputs = inputs.collect();
         Self { fragment: task.fragment.clone(), inputs, settings: task.settings.clone() }
     }
 }
@@ -55,12 +57,12 @@ impl TaskConnections {
         Self { database, idle: Mutex::default(), generation: AtomicU64::new(0) }
     }
 
-    /// A connection for the task, one with its plan if there is one.
+    /// A connection for the task, one with its plan if there is one. `kept`: by input, the query that is read in its place.
     ///
     /// # Errors
     /// DuckDB refuses a connection, or one of the settings.
-    pub fn open(&self, task: &RunTask) -> Result<TaskConnection> {
-        let key = task.repeated.then(|| PlanKey::of(task));
+    pub fn open(&self, task: &RunTask, kept: &[Option<&str>]) -> Result<TaskConnection> {
+        let key = task.repeated.then(|| PlanKey::of(task, kept));
         if key.is_some() {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(found) = idle.iter().position(|kept| kept.key == key).and_then(|place| idle.remove(place)) {

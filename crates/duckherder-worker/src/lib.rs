@@ -3,7 +3,7 @@
 //! ```text
 //!  driver --DoGet(RunTask)--> service --> task      fragment over registered inputs, rows back to the driver, or
 //!                                         ^  |
-//!  driver <--DoGet(ReadSplit)-- input ----'  v      kept in
+//!  driver <--DoGet(ReadSplit)-- input ----'  v      kept in   (or out of the cache, which fills itself: ReadStored)
 //!  worker <--DoGet(ReadPartition)-'       shuffle   until the next stage's tasks have fetched them
 //! ```
 //!
@@ -12,6 +12,7 @@
 // tonic's `Status` is what its service traits return; boxing it would only move the cost.
 #![allow(clippy::result_large_err)]
 
+mod cache;
 mod connections;
 mod error;
 pub mod fan_in;
@@ -25,5 +26,6 @@ pub mod shuffle;
 mod task;
 pub mod temporary;
 
+pub use cache::DEFAULT_CACHE_BYTES;
 pub use error::{Result, WorkerError};
 pub use server::{Worker, WorkerOptions};

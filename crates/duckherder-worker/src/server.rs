@@ -1,7 +1,8 @@
 //! Starting and stopping a worker.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
@@ -12,6 +13,7 @@ use tokio::sync::oneshot;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
+use crate::cache::{DEFAULT_CACHE_BYTES, SplitCache};
 use crate::error::{Result, WorkerError};
 use crate::service::WorkerService;
 
@@ -33,6 +35,10 @@ pub struct WorkerOptions {
     pub id: String,
     /// DuckDB settings of the worker's database, for example `("threads", "4")`.
     pub settings: Vec<(String, String)>,
+    /// Where it keeps what it has read of the driver's tables; `None`: where temporary files go.
+    pub cache_directory: Option<PathBuf>,
+    /// How much of that it keeps, in bytes as rows have in memory; 0: nothing.
+    pub cache_bytes: u64,
 }
 
 impl Default for WorkerOptions {
@@ -41,6 +47,8 @@ impl Default for WorkerOptions {
             listen: format!("0.0.0.0:{}", duckherder_proto::DEFAULT_WORKER_PORT),
             id: "worker-1".to_string(),
             settings: Vec::new(),
+            cache_directory: None,
+            cache_bytes: DEFAULT_CACHE_BYTES,
         }
     }
 }
@@ -53,6 +61,7 @@ pub struct Worker {
 
 struct Running {
     runtime: Runtime,
+    cache: Option<Arc<SplitCache>>,
     stop: oneshot::Sender<()>,
     stopped: mpsc::Receiver<()>,
 }
@@ -70,6 +79,15 @@ impl Worker {
         let settings: Vec<(&str, &str)> =
             options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let database = Database::open(":memory:", &settings)?;
+        let directory = match options.cache_directory {
+            Some(directory) => directory,
+            None => {
+                let given = database.connect()?.given_setting("temp_directory")?;
+                given.map_or_else(std::env::temp_dir, PathBuf::from)
+            }
+        };
+        let service = WorkerService::new(database, &directory, options.cache_bytes)?;
+        let cache = service.cache();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("duckherder-worker")
@@ -83,7 +101,7 @@ impl Worker {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(WorkerError::Runtime)?;
             TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEP_ALIVE_INTERVAL))
         };
-        let service = FlightServiceServer::new(WorkerService::new(database))
+        let service = FlightServiceServer::new(service)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         runtime.spawn(async move {
@@ -106,7 +124,7 @@ impl Worker {
             let _ = tell_stopped.send(());
         });
         tracing::info!(%address, id = options.id, "worker listens");
-        Ok(Self { address, running: Mutex::new(Some(Running { runtime, stop, stopped })) })
+        Ok(Self { address, running: Mutex::new(Some(Running { runtime, cache, stop, stopped })) })
     }
 
     /// Where the worker listens.
@@ -118,6 +136,9 @@ impl Worker {
     pub fn stop(&self) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(running) = running else { return };
+        if let Some(cache) = &running.cache {
+            cache.close();
+        }
         // If the receiver is gone, the server has ended by itself.
         let _ = running.stop.send(());
         // Whatever does not end is left behind; its streams are cut, which the driver notices.

@@ -1,5 +1,6 @@
 //! The calls that a worker answers.
 
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use futures::{Stream, StreamExt, stream};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::cache::SplitCache;
 use crate::connections::TaskConnections;
 use crate::error::{Result, WorkerError};
 use crate::peers::Peers;
@@ -32,12 +34,24 @@ pub struct WorkerService {
     connections: Arc<TaskConnections>,
     peers: Arc<Peers>,
     store: Arc<ShuffleStore>,
+    cache: Option<Arc<SplitCache>>,
 }
 
 impl WorkerService {
-    pub fn new(database: Database) -> Self {
+    /// `cache_directory`: where the cache's file is made; `cache_bytes`: how much it may keep.
+    ///
+    /// # Errors
+    /// The file can't be made.
+    pub fn new(database: Database, cache_directory: &Path, cache_bytes: u64) -> Result<Self> {
         let connections = Arc::new(TaskConnections::new(database.clone()));
-        Self { database, connections, peers: Arc::default(), store: Arc::default() }
+        let peers = Arc::default();
+        let cache = SplitCache::open(&database, &connections, &peers, cache_directory, cache_bytes)?;
+        Ok(Self { database, connections, peers, store: Arc::default(), cache })
+    }
+
+    /// What it keeps of the driver's tables.
+    pub fn cache(&self) -> Option<Arc<SplitCache>> {
+        self.cache.clone()
     }
 
     /// Threads of its DuckDB.
@@ -84,6 +98,7 @@ impl FlightService for WorkerService {
             connections: Arc::clone(&self.connections),
             peers: Arc::clone(&self.peers),
             store: Arc::clone(&self.store),
+            cache: self.cache.clone(),
         };
         Ok(Response::new(task::run(place, run).boxed()))
     }

@@ -9,13 +9,14 @@ use arrow_flight::FlightData;
 use duckherder_engine::{Connection, CpuMeter, EngineError, Interrupter, ResultStream};
 use duckherder_proto::any::Command;
 use duckherder_proto::encode::{BatchEncoder, nanoseconds};
-use duckherder_proto::task::{RunTask, TaskMade, TaskMoved, TaskProgress};
+use duckherder_proto::task::{RunTask, TaskInput, TaskMade, TaskMoved, TaskProgress};
 use futures::{Stream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use crate::cache::{Found, SplitCache};
 use crate::connections::{TaskConnection, TaskConnections};
 use crate::error::Result;
 use crate::files;
@@ -38,6 +39,7 @@ pub struct Place {
     pub connections: Arc<TaskConnections>,
     pub peers: Arc<Peers>,
     pub store: Arc<ShuffleStore>,
+    pub cache: Option<Arc<SplitCache>>,
 }
 
 /// Runs a task; dropping the stream stops it. To be called inside the runtime.
@@ -50,9 +52,10 @@ pub fn run(place: Place, task: RunTask) -> impl Stream<Item = Result<FlightData,
         tokio::spawn(tell_progress(Arc::clone(&cancel), sender.downgrade()));
     }
     tokio::task::spawn_blocking(move || {
-        let running = Running { place: &place, task: &task, cancel: &cancel, runtime: &runtime };
+        let kept = Kept::of(&place, &task, &runtime);
+        let running = Running { place: &place, task: &task, kept: &kept, cancel: &cancel, runtime: &runtime };
         let run = || -> Result<TaskConnection> {
-            let mut connection = place.connections.open(&task)?;
+            let mut connection = place.connections.open(&task, &kept.queries())?;
             match task.partitions {
                 0 => running.send_rows(&mut connection, &sender)?,
                 _ => running.keep_rows(&mut connection, &sender)?,
@@ -96,10 +99,39 @@ async fn tell_progress(task: Arc<Cancel>, sender: mpsc::WeakSender<Result<Flight
     }
 }
 
+/// Of each input of a task, its rows if they are in the cache, for as long as the task runs.
+struct Kept(Vec<Option<Found>>);
+
+impl Kept {
+    /// What is not there will be the next time.
+    fn of(place: &Place, task: &RunTask, runtime: &Handle) -> Self {
+        let _inside = runtime.enter();
+        let find = |input: &TaskInput| {
+            let (cache, stored) = (place.cache.as_ref()?, input.stored.as_ref()?);
+            let found = cache.find(stored);
+            if let (None, Some(source)) = (&found, input.sources.first()) {
+                cache.want(stored, &source.location);
+            }
+            found
+        };
+        Self(task.inputs.iter().map(find).collect())
+    }
+
+    /// What is read in the place of each input that is here.
+    fn queries(&self) -> Vec<Option<&str>> {
+        self.0.iter().map(|found| found.as_ref().map(|found| found.sql.as_str())).collect()
+    }
+
+    fn count(&self) -> u32 {
+        self.0.iter().flatten().count() as u32
+    }
+}
+
 /// A task and what it works with.
 struct Running<'a> {
     place: &'a Place,
     task: &'a RunTask,
+    kept: &'a Kept,
     cancel: &'a Cancel,
     runtime: &'a Handle,
 }
@@ -109,8 +141,14 @@ impl Running<'_> {
     fn start(&self, connection: &mut TaskConnection) -> Result<ResultStream> {
         files::check(&self.task.files)?;
         connection.connection.watch(self.task.watched);
-        for input in &self.task.inputs {
-            connection.connection.register_input(&input.name, Input::open(input, self.place, self.runtime)?)?;
+        for (input, kept) in self.task.inputs.iter().zip(self.kept.queries()) {
+            match kept {
+                Some(query) => connection.connection.register_query(&input.name, query)?,
+                None => {
+                    let rows = Input::open(input, self.place, self.runtime)?;
+                    connection.connection.register_input(&input.name, rows)?;
+                }
+            }
         }
         let rows = connection.start(&self.task.fragment)?;
         // DuckDB forgets an interrupt that comes before the statement starts.
@@ -149,7 +187,8 @@ impl Running<'_> {
             send(&mut messages)?;
         }
         files::check(&self.task.files)?;
-        messages.push(encoder.finish_task(meter.map(|meter| meter.total()).transpose()?)?);
+        let cpu = meter.map(|meter| meter.total()).transpose()?;
+        messages.push(encoder.finish_task(cpu, self.kept.count())?);
         send(&mut messages)
     }
 
@@ -186,6 +225,7 @@ impl Running<'_> {
             spilled_bytes: sent.spilled_bytes,
             filtered_rows: sent.filtered_rows,
             cpu_ns: cpu.map(nanoseconds),
+            cached: self.kept.count(),
         };
         for message in [schema, encoder.finish()?.with_app_metadata(moved.pack())] {
             // The driver has gone if this fails.

@@ -183,7 +183,7 @@ impl Run {
             }))
             .unwrap_or_else(|_| Err(EngineError::internal(format!("task {} panicked", id.task))));
             match done {
-                Ok(TaskRows { rows, bytes, filtered_rows, spilled_bytes, cpu }) => {
+                Ok(TaskRows { rows, bytes, filtered_rows, spilled_bytes, cpu, cached }) => {
                     let stage = &self.stages[id.stage];
                     // Nobody is to wait for keys that do not come.
                     self.filters.made(stage, id.task, None);
@@ -197,6 +197,7 @@ impl Run {
                         filtered_rows,
                         spilled_bytes,
                         cpu,
+                        cached,
                         elapsed: started.elapsed(),
                     });
                     if self.is_last(id) {
@@ -289,6 +290,8 @@ pub struct TaskRows {
     pub spilled_bytes: u64,
     /// If the query is analyzed.
     pub cpu: Option<Duration>,
+    /// Inputs that came out of the worker's cache.
+    pub cached: u32,
 }
 
 impl Exchange for TaskExchange {

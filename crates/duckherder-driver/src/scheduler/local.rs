@@ -56,6 +56,10 @@ impl ConnectionPool {
         Self { database, idle: Mutex::default() }
     }
 
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// A connection that reads `snapshot` until it is dropped.
     ///
     /// # Errors
@@ -226,7 +230,7 @@ fn run_fragment(
         bytes: moved.bytes,
         filtered_rows: moved.filtered_rows,
         spilled_bytes: moved.spilled_bytes,
-        cpu: None,
+        ..TaskRows::default()
     })
 }
 

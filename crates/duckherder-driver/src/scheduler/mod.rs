@@ -35,7 +35,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use duckherder_engine::{Connection, Database, EngineError};
-use duckherder_proto::task::ReadSplit;
+use duckherder_proto::task::{ReadSplit, ReadStored};
 use duckherder_worker::peers::Peers;
 use duckherder_worker::shuffle::ShuffleStore;
 
@@ -155,6 +155,10 @@ impl Distributor for Scheduler {
 
     fn read_split(&self, split: &ReadSplit) -> Result<SplitRows, EngineError> {
         self.shared.splits.read(split)
+    }
+
+    fn read_stored(&self, stored: &ReadStored) -> Result<SplitRows, EngineError> {
+        self.shared.splits.read_stored(stored)
     }
 
     fn shuffle_store(&self) -> Arc<ShuffleStore> {

@@ -103,7 +103,10 @@ impl ScheduledQuery {
             true if cluster.local_workers() > 0 => local.collect(),
             _ => local.chain(remote).collect(),
         };
-        if !workers.is_empty() {
+        // Workers elsewhere keep what they read, and get it again.
+        if !workers.is_empty()
+            && (cluster.local_workers() > 0 || needed(&self.planned.distribution.stages, top).iter().all(single))
+        {
             let first = self.shared.first_worker(workers.len());
             workers.rotate_left(first);
         }

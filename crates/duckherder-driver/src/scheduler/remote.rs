@@ -123,14 +123,19 @@ impl RemoteRun {
     fn ticket(&self, run: &Run, id: TaskId, driver: &str, division: HashDivision) -> Ticket {
         let (stage, remote) = (&run.stages[id.stage], &self.stages[id.stage]);
         let inputs = stage.inputs.iter().zip(&remote.schemas).enumerate().filter_map(|(number, (input, schema))| {
-            let (sources, rows) = match input {
-                FragmentInput::Split { .. } => {
-                    (vec![self.split_source(stage, id, number, driver)], stage.rows_of_split(id.task, number))
+            let (sources, rows, stored) = match input {
+                FragmentInput::Split { .. } => (
+                    vec![self.split_source(stage, id, number, driver)],
+                    stage.rows_of_split(id.task, number),
+                    stage.stored_rows(id.task, number, self.splits.driver()),
+                ),
+                FragmentInput::Exchange { stage } => {
+                    let (sources, rows) = self.exchange_sources(run, id, *stage, driver);
+                    (sources, rows, None)
                 }
-                FragmentInput::Exchange { stage } => self.exchange_sources(run, id, *stage, driver),
                 FragmentInput::Files { .. } => return None,
             };
-            Some(TaskInput { name: input.name(), sources, schema: schema.clone(), rows })
+            Some(TaskInput { name: input.name(), sources, schema: schema.clone(), rows, stored })
         });
         let mut settings = self.settings.clone();
         if stage.reads_exchanges() {
@@ -255,8 +260,8 @@ async fn wait_for_others(
         }
     }
     match moved {
-        Some(TaskMoved { rows, bytes, filtered_rows, spilled_bytes, cpu_ns }) => {
-            Ok(TaskRows { rows, bytes, filtered_rows, spilled_bytes, cpu: cpu_ns.map(Duration::from_nanos) })
+        Some(TaskMoved { rows, bytes, filtered_rows, spilled_bytes, cpu_ns, cached }) => {
+            Ok(TaskRows { rows, bytes, filtered_rows, spilled_bytes, cpu: cpu_ns.map(Duration::from_nanos), cached })
         }
         None => {
             let cut = ErrorDetail::new("IO", "its answer was cut before the task had ended");
@@ -320,6 +325,7 @@ async fn receive(
         }
     }
     sent.cpu = stream.cpu();
+    sent.cached = stream.cached();
     Ok(sent)
 }
 

@@ -25,6 +25,8 @@ pub struct TaskReport {
     pub spilled_bytes: u64,
     /// See [`CpuMeter`](duckherder_engine::CpuMeter); of a query that is analyzed.
     pub cpu: Option<Duration>,
+    /// Inputs that came out of the worker's cache.
+    pub cached: u32,
     /// From its start until its rows had gone where they go.
     pub elapsed: Duration,
 }
@@ -181,9 +183,14 @@ impl TaskReport {
             0 => String::new(),
             rows => format!(" ({rows} left out by the filter)"),
         };
+        let cached = match self.cached {
+            0 => String::new(),
+            1 => ", 1 input cached".to_string(),
+            inputs => format!(", {inputs} inputs cached"),
+        };
         let cpu = self.cpu.map_or_else(String::new, |cpu| format!(", {} CPU", shown(cpu)));
         format!(
-            "{} of {part}: {} rows{filtered}, {} bytes, {} bytes spilled{cpu}, {} wall",
+            "{} of {part}: {} rows{filtered}, {} bytes, {} bytes spilled{cached}{cpu}, {} wall",
             self.worker,
             self.rows,
             self.bytes,

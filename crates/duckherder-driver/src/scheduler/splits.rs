@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatch;
-use duckherder_engine::distribute::Snapshot;
-use duckherder_engine::{EngineError, ResultStream};
-use duckherder_proto::task::ReadSplit;
+use duckherder_engine::distribute::{Snapshot, StoredGroup, read_stored};
+use duckherder_engine::{Connection, EngineError, ResultStream};
+use duckherder_proto::task::{ReadSplit, ReadStored};
 
 use super::local::{ConnectionPool, SnapshotConnection};
 use crate::distribute::SplitRows;
@@ -18,6 +18,8 @@ use crate::sync::lock;
 /// What can be asked for, by query.
 pub struct RunningSplits {
     connections: Arc<ConnectionPool>,
+    /// What tells this driver from all others, but for chance.
+    driver: u64,
     next_query: AtomicU64,
     queries: Mutex<HashMap<u64, QuerySplits>>,
 }
@@ -35,7 +37,13 @@ impl RunningSplits {
     pub fn new(connections: Arc<ConnectionPool>) -> Self {
         // Drivers that share a worker must not meet there; the low bits count.
         let first = (u64::from(RandomState::new().hash_one(0_u64) as u32) << 32) | 1;
-        Self { connections, next_query: AtomicU64::new(first), queries: Mutex::default() }
+        let driver = RandomState::new().hash_one(1_u64);
+        Self { connections, driver, next_query: AtomicU64::new(first), queries: Mutex::default() }
+    }
+
+    /// What tells this driver's rows from those of others.
+    pub fn driver(&self) -> u64 {
+        self.driver
     }
 
     /// A number for a new query.
@@ -64,6 +72,44 @@ impl RunningSplits {
         let stream = connection.get()?.read(sql)?;
         let schema = stream.schema();
         Ok(SplitRows { schema, batches: Box::new(SplitBatches { stream, _connection: connection }) })
+    }
+
+    /// The rows of row groups, for a worker that keeps them.
+    ///
+    /// # Errors
+    /// They have changed, or the table is gone.
+    pub fn read_stored(&self, stored: &ReadStored) -> Result<SplitRows, EngineError> {
+        let connection = self.connections.database().connect()?;
+        connection.run_tasks()?;
+        connection.execute("BEGIN TRANSACTION READ ONLY")?;
+        let columns: Vec<u64> = stored.columns.iter().copied().map(u64::from).collect();
+        let groups: Vec<StoredGroup> = stored.groups.iter().map(stored_group).collect();
+        let (snapshot, sql) = read_stored(&connection, &stored.table, &columns, &groups)?;
+        let stream = connection.read(&sql)?;
+        let schema = stream.schema();
+        let batches = StoredBatches { stream, _snapshot: snapshot, _connection: connection };
+        Ok(SplitRows { schema, batches: Box::new(batches) })
+    }
+}
+
+fn stored_group(group: &duckherder_proto::task::StoredGroup) -> StoredGroup {
+    let duckherder_proto::task::StoredGroup { first, number, inserted, visible } = *group;
+    StoredGroup { first, number, inserted, visible }
+}
+
+/// The rows of row groups, with the transaction that reads them and what keeps their row ids. (Fields are dropped in this
+/// order.)
+struct StoredBatches {
+    stream: ResultStream,
+    _snapshot: Snapshot,
+    _connection: Connection,
+}
+
+impl Iterator for StoredBatches {
+    type Item = Result<RecordBatch, EngineError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.stream.next()
     }
 }
 

@@ -5,12 +5,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use duckherder_engine::distribute::{Fragment, FragmentInput, QueryRun, Snapshot};
+use duckherder_engine::distribute::{Fragment, FragmentInput, QueryRun, Snapshot, StoredGroup, StoredTable};
 use duckherder_engine::{Connection, EngineError};
 use duckherder_planner::{
     Distribution, Exchange, MergeStrategy, RowGroup, RuntimeFilter, Split, Stage, split, split_files,
 };
-use duckherder_proto::task::FileStamp;
+use duckherder_proto::task::{FileStamp, StoredColumn, StoredRows};
 
 use super::Shared;
 use super::files::{FilesOfScans, KnownFiles};
@@ -27,6 +27,8 @@ pub struct RunningStage {
     pub files: Vec<Option<Arc<KnownFiles>>>,
     /// By task: a split for each split input of the fragment.
     pub splits: Vec<Vec<Split>>,
+    /// By split input: what of a table workers may keep.
+    pub stored: Vec<Option<StoredInput>>,
     /// In the order in which they get tasks.
     pub workers: Vec<Worker>,
     /// Tasks of the stage that the rows are shuffled to, or stages that they are forwarded to; 0 if the driver reads them.
@@ -47,6 +49,50 @@ pub struct RunningStage {
     pub side: Option<JoinSide>,
     /// Those that it leaves out.
     pub filter: Option<RuntimeFilter>,
+}
+
+/// A table, as the query's snapshot has it.
+pub struct StoredInput {
+    table: StoredTable,
+    groups: Vec<StoredGroup>,
+}
+
+impl StoredInput {
+    /// The rows of a split, if workers may keep them.
+    pub fn rows(&self, driver: u64, split: Split) -> Option<StoredRows> {
+        let Split::Range { first, last } = split else { return None };
+        let after = |group: usize| self.groups.get(group + 1).map_or(u64::MAX, |next| next.first);
+        let read = |group: &usize| {
+            let of = &self.groups[*group];
+            (of.number == 0 || of.inserted > 0)
+                && last.is_none_or(|last| of.first <= last)
+                && first.is_none_or(|first| after(*group) > first)
+        };
+        let groups: Vec<usize> = (0..self.groups.len()).filter(read).collect();
+        if groups.is_empty() || groups.iter().any(|group| self.groups[*group].number == 0) {
+            return None;
+        }
+        // Where whole row groups are read, nothing divides them.
+        let begins = groups.first().map(|group| self.groups[*group].first);
+        let ends = groups.last().map(|group| after(*group));
+        let proto = |group: &usize| {
+            let StoredGroup { first, number, inserted, visible } = self.groups[*group];
+            duckherder_proto::task::StoredGroup { first, number, inserted, visible }
+        };
+        let columns = self
+            .table
+            .columns
+            .iter()
+            .map(|(number, name)| Some(StoredColumn { number: u32::try_from(*number).ok()?, name: name.clone() }));
+        Some(StoredRows {
+            driver,
+            table: self.table.name.clone(),
+            columns: columns.collect::<Option<_>>()?,
+            groups: groups.iter().map(proto).collect(),
+            first: first.filter(|first| begins.is_some_and(|begins| *first > begins)),
+            last: last.filter(|last| ends.is_some_and(|ends| *last < ends - 1)),
+        })
+    }
 }
 
 impl RunningStage {
@@ -112,6 +158,11 @@ impl RunningStage {
         })
     }
 
+    /// What a task reads of a split input, if its worker may keep that.
+    pub fn stored_rows(&self, task: usize, input: usize, driver: u64) -> Option<StoredRows> {
+        self.stored.get(input)?.as_ref()?.rows(driver, self.splits[task][input])
+    }
+
     pub fn reads_files(&self) -> bool {
         self.files.iter().any(Option::is_some)
     }
@@ -154,7 +205,8 @@ pub fn prepare(
     run: QueryRun,
     workers: &[Worker],
 ) -> Result<(Vec<RunningStage>, Snapshot), EngineError> {
-    let QueryRun { fragments, snapshot, row_groups, .. } = run;
+    let QueryRun { fragments, snapshot, row_groups, stored, .. } = run;
+    let elsewhere = workers.iter().any(|worker| matches!(worker, Worker::Remote(_)));
     let numbers = needed(&distribution.stages, top);
     let mut prepared: Vec<RunningStage> = Vec::new();
     for (number, fragment) in fragments.into_iter().enumerate().filter(|(number, _)| numbers.contains(number)) {
@@ -167,6 +219,7 @@ pub fn prepare(
         let workers = workers.to_vec();
         let files = files_of(&inputs, files)?;
         let table_rows = table_rows(&inputs, &row_groups);
+        let stored = if elsewhere { stored_inputs(&fragment, &inputs, &stored)? } else { Vec::new() };
         let sorted = stage.merge == MergeStrategy::SortMerge;
         let side = JoinSide::of(stage, &inputs, &row_groups);
         prepared.push(RunningStage {
@@ -175,6 +228,7 @@ pub fn prepare(
             inputs,
             files,
             splits,
+            stored,
             workers,
             partitions: 0,
             readers: readers_of(&distribution.stages, number),
@@ -216,6 +270,22 @@ fn shuffle(stages: &[Stage], prepared: &mut [RunningStage]) {
             readers => readers,
         };
     }
+}
+
+/// What of each split input workers may keep.
+fn stored_inputs(
+    fragment: &Fragment,
+    inputs: &[FragmentInput],
+    stored: &[Vec<StoredGroup>],
+) -> Result<Vec<Option<StoredInput>>, EngineError> {
+    let of_input = |(number, input): (usize, &FragmentInput)| match input {
+        FragmentInput::Split { scan } => Ok(fragment.stored(number)?.map(|table| {
+            let groups = stored.get(*scan).cloned().unwrap_or_default();
+            StoredInput { table, groups }
+        })),
+        FragmentInput::Files { .. } | FragmentInput::Exchange { .. } => Ok(None),
+    };
+    inputs.iter().enumerate().map(of_input).collect()
 }
 
 /// Of each split input, if it is a table's.

@@ -45,6 +45,10 @@ struct DhRowGroup {
 	uint64_t scan;
 	uint64_t start;
 	uint64_t rows;
+	//! See RowGroupState.
+	uint64_t number;
+	uint64_t inserted;
+	uint64_t visible;
 };
 
 //! What one run works on; fragments and snapshot become Rust's.

@@ -36,15 +36,15 @@ idx_t DistributedQuery::AddStage(unique_ptr<Fragment> fragment, vector<LogicalTy
 	return LastStage();
 }
 
-bool DistributedQuery::Reads(idx_t scan) const {
+optional_ptr<const SplitInput> DistributedQuery::FindSplit(idx_t scan) const {
 	for (auto &stage : stages) {
 		for (auto &split : stage.fragment->Splits()) {
 			if (split.scan == scan) {
-				return true;
+				return &split;
 			}
 		}
 	}
-	return false;
+	return nullptr;
 }
 
 static const string EXCHANGE_IDENTIFIER = "duckherder.exchange";

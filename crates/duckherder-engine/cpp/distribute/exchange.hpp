@@ -33,8 +33,8 @@ struct DistributedQuery {
 
 	//! What EXPLAIN shows of a stage.
 	duckdb::InsertionOrderPreservingMap<duckdb::string> Describe(duckdb::idx_t stage) const;
-	//! Whether a stage reads this scan.
-	bool Reads(duckdb::idx_t scan) const;
+	//! What a stage reads of this scan; null if none does.
+	duckdb::optional_ptr<const SplitInput> FindSplit(duckdb::idx_t scan) const;
 
 	DhDistributorTable functions;
 	void *query;

@@ -141,11 +141,24 @@ static LogicalPlanSQLExportRelation ExportFiles(ClientContext &context, LogicalG
 	return Export(context, scan);
 }
 
+//! The places of the columns in the table's storage; empty if one of them is not a plain column.
+static vector<idx_t> StoredColumns(const TableCatalogEntry &table, const set<idx_t> &columns) {
+	vector<idx_t> places;
+	for (auto index : columns) {
+		auto &column = table.GetColumn(LogicalIndex(index));
+		if (column.Generated() || column.Type().IsNested() || column.Type().id() == LogicalTypeId::VARIANT) {
+			return {};
+		}
+		places.push_back(column.StorageOid());
+	}
+	return places;
+}
+
 //! What the scan reads under its name as an input, with the columns that are needed.
 static SplitInput RenameTable(QueryNode &query, const PlanScan &plan_scan, idx_t number) {
 	auto &scan = plan_scan.get.get();
 	auto entry = scan.GetTable();
-	SplitInput input {number, QualifiedName(Identifier(), Identifier(), Identifier(FILES_NAME)), {}, nullptr, {}};
+	SplitInput input {number, QualifiedName(Identifier(), Identifier(), Identifier(FILES_NAME)), {}, {}, nullptr, {}};
 	set<idx_t> needed;
 	set<column_t> needed_virtual;
 	for (auto &index : scan.GetColumnIds()) {
@@ -160,6 +173,7 @@ static SplitInput RenameTable(QueryNode &query, const PlanScan &plan_scan, idx_t
 		for (auto index : needed) {
 			input.columns.push_back(scan.names[index]);
 		}
+		input.stored_columns = StoredColumns(*entry, needed);
 	} else {
 		input.files = plan_scan.files.scan;
 		input.file_columns.assign(needed.begin(), needed.end());

@@ -44,6 +44,8 @@ struct SplitInput {
 	duckdb::QualifiedName table;
 	//! Those of the table that are needed.
 	duckdb::vector<duckdb::Identifier> columns;
+	//! Their places in the table's storage; empty if one of them is made of others, or has parts.
+	duckdb::vector<duckdb::idx_t> stored_columns;
 	//! In the place of a table.
 	duckdb::shared_ptr<const FileScan> files;
 	//! Those of the files that are needed.

@@ -7,6 +7,7 @@
 #include "duckdb/parallel/thread_context.hpp"
 #include "duckdb/storage/data_table.hpp"
 #include "snapshot.hpp"
+#include "stored_rows.hpp"
 
 using namespace duckdb; // NOLINT
 
@@ -42,12 +43,22 @@ void RunningExchange::Start(ClientContext &context) {
 			continue;
 		}
 		auto &storage = table->Cast<DuckTableEntry>().GetStorage();
-		if (query->Reads(scan)) {
+		auto split = query->FindSplit(scan);
+		if (split) {
 			snapshot->Add(context, storage.GetAttached());
 		}
-		for (auto &partition : storage.GetPartitionStats(context)) {
+		auto partitions = storage.GetPartitionStats(context);
+		std::map<idx_t, RowGroupState> states;
+		if (split && !split->stored_columns.empty()) {
+			auto &transaction = DuckTransaction::Get(context, storage.GetAttached());
+			states = RowGroupStates(storage, transaction, split->stored_columns);
+		}
+		for (auto &partition : partitions) {
 			if (partition.row_start.IsValid()) {
-				row_groups.push_back(DhRowGroup {scan, partition.row_start.GetIndex(), partition.count});
+				auto start = partition.row_start.GetIndex();
+				auto &state = states[start];
+				row_groups.push_back(
+				    DhRowGroup {scan, start, partition.count, state.number, state.inserted, state.visible});
 			}
 		}
 	}

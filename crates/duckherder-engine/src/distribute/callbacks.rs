@@ -10,7 +10,7 @@ use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use duckherder_planner::{self as planner, Cut, Plan, RowGroup, Stage};
 
 use super::ffi::{DhCut, DhCutSink, DhDistributorTable, DhRun};
-use super::{DistributedQuery, Distributor, Exchange, Fragment, QueryRun, Snapshot, TaskOutput};
+use super::{DistributedQuery, Distributor, Exchange, Fragment, QueryRun, Snapshot, StoredGroup, TaskOutput};
 use crate::error::{EngineError, Result};
 use crate::ffi::{DhError, DhText, DhTextSink, dh_error_set};
 use crate::source::waker_from_raw;
@@ -164,15 +164,23 @@ unsafe extern "C" fn start(query: *mut c_void, top: u64, run: DhRun, error: *mut
         )
     };
     let mut row_groups: Vec<Vec<RowGroup>> = Vec::new();
+    let mut stored: Vec<Vec<StoredGroup>> = Vec::new();
     for group in groups {
         let scan = group.scan as usize;
         if row_groups.len() <= scan {
             row_groups.resize(scan + 1, Vec::new());
+            stored.resize(scan + 1, Vec::new());
         }
         row_groups[scan].push(RowGroup { start: group.start, rows: group.rows });
+        stored[scan].push(StoredGroup {
+            first: group.start,
+            number: group.number,
+            inserted: group.inserted,
+            visible: group.visible,
+        });
     }
     let (analyzed, watched) = (run.analyzed, run.watched);
-    match guard(|| query.start(top as usize, QueryRun { fragments, snapshot, row_groups, analyzed, watched })) {
+    match guard(|| query.start(top as usize, QueryRun { fragments, snapshot, row_groups, stored, analyzed, watched })) {
         Ok(exchange) => Box::into_raw(Box::new(exchange)).cast(),
         Err(problem) => {
             // SAFETY: C++ gave an empty error.

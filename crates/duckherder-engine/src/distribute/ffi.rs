@@ -29,6 +29,18 @@ pub struct DhRowGroup {
     pub scan: u64,
     pub start: u64,
     pub rows: u64,
+    pub number: u64,
+    pub inserted: u64,
+    pub visible: u64,
+}
+
+/// `DhStoredGroup` in cpp/distribute/stored_rows.cpp.
+#[repr(C)]
+pub struct DhStoredGroup {
+    pub first: u64,
+    pub number: u64,
+    pub inserted: u64,
+    pub visible: u64,
 }
 
 /// `DhRun` in cpp/distribute/distributor.hpp.
@@ -122,6 +134,25 @@ unsafe extern "C" {
         connection: *mut DhConnection,
         error: *mut DhError,
     ) -> *mut DhDescription;
+
+    pub fn dh_fragment_stored(
+        fragment: *const DhFragment,
+        input: u64,
+        sink: DhTextSink,
+        target: *mut c_void,
+        error: *mut DhError,
+    );
+    pub fn dh_stored_rows(
+        connection: *mut DhConnection,
+        table: DhText,
+        columns: *const u64,
+        column_count: u64,
+        groups: *const DhStoredGroup,
+        group_count: u64,
+        sink: DhTextSink,
+        target: *mut c_void,
+        error: *mut DhError,
+    ) -> *mut DhSnapshot;
 
     pub fn dh_snapshot_free(snapshot: *mut DhSnapshot);
     pub fn dh_snapshot_enter(snapshot: *const DhSnapshot, connection: *mut DhConnection, error: *mut DhError) -> bool;

@@ -11,6 +11,7 @@
 mod callbacks;
 mod ffi;
 mod fragment;
+mod stored;
 mod task;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use arrow::datatypes::SchemaRef;
 use duckherder_planner::{Distribution, Plan, RowGroup};
 
 pub use fragment::{Fragment, FragmentInput, Snapshot};
+pub use stored::{StoredGroup, StoredTable, read_stored};
 pub use task::{Chunk, ChunkStream, TaskPlan};
 
 use crate::connection::Connection;
@@ -60,6 +62,8 @@ pub struct QueryRun {
     pub snapshot: Snapshot,
     /// Of each scan's table, in order, at the snapshot.
     pub row_groups: Vec<Vec<RowGroup>>,
+    /// The same row groups, by what tells their rows from others.
+    pub stored: Vec<Vec<StoredGroup>>,
     /// For EXPLAIN ANALYZE: what costs something to measure is measured.
     pub analyzed: bool,
     /// Somebody asks how far it is.

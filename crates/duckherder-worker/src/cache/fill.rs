@@ -1,0 +1,156 @@
+//! Fetching what is missing, one piece after the other, no faster than leaves room for queries.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::SchemaRef;
+use arrow_flight::Ticket;
+use arrow_flight::flight_service_client::FlightServiceClient;
+use duckherder_engine::EngineError;
+use duckherder_proto::MAX_MESSAGE_BYTES;
+use duckherder_proto::any::Command;
+use duckherder_proto::decode::{BatchStream, Received};
+use duckherder_proto::error::ErrorDetail;
+use duckherder_proto::task::{ReadStored, StoredGroup, StoredRows};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::pieces::Piece;
+use super::{SplitCache, qualified};
+use crate::error::Result;
+use crate::input::{Input, Item, Source};
+
+/// At most so much comes in a second.
+const BYTES_A_SECOND: u64 = 256 << 20;
+/// Batches that may wait to be written.
+const QUEUE_BATCHES: usize = 2;
+/// The rows that come, while they are written.
+const ARRIVING: &str = "duckherder_cache_arriving";
+
+/// The columns that arrive, then those rows, and how many bytes these had.
+type Arriving = (SchemaRef, mpsc::Receiver<Item>, Arc<AtomicU64>);
+
+impl SplitCache {
+    /// Fetches all that waits.
+    pub(super) fn fill_all(self: &Arc<Self>, runtime: &Handle) {
+        loop {
+            let (wanted, location, missing) = {
+                let mut state = self.lock();
+                let Some((wanted, location)) = state.waiting.pop_front().filter(|_| !state.closed) else {
+                    state.filling = false;
+                    return;
+                };
+                let missing = state.pieces.missing(&wanted);
+                (wanted, location, missing)
+            };
+            for (groups, columns) in missing {
+                if let Err(error) = self.fill(&wanted, &location, &groups, &columns, runtime) {
+                    // The rows have changed, the driver is gone, the disk is full: nobody needs it.
+                    tracing::debug!(table = wanted.table, %error, "rows were not kept");
+                }
+            }
+        }
+    }
+
+    fn fill(
+        &self,
+        wanted: &StoredRows,
+        location: &str,
+        groups: &[StoredGroup],
+        columns: &BTreeSet<u32>,
+        runtime: &Handle,
+    ) -> Result<()> {
+        let (table, columns_read) = (wanted.table.clone(), columns.iter().copied().collect());
+        let read = ReadStored { table, columns: columns_read, groups: groups.to_vec() };
+        let (schema, arriving, bytes) = runtime.block_on(self.ask(location, &read))?;
+        let table = format!("piece_{}", uuid::Uuid::new_v4().simple());
+        match self.write(&table, &schema, arriving, columns) {
+            Ok(()) => {
+                let (driver, groups, columns) = (wanted.driver, groups.to_vec(), columns.clone());
+                let bytes = bytes.load(Ordering::Relaxed);
+                self.keep(Piece { table, driver, columns, groups, bytes })
+            }
+            Err(error) => {
+                self.drop_tables(&[table])?;
+                Err(error)
+            }
+        }
+    }
+
+    fn write(
+        &self,
+        table: &str,
+        schema: &SchemaRef,
+        arriving: mpsc::Receiver<Item>,
+        columns: &BTreeSet<u32>,
+    ) -> Result<()> {
+        let connection = self.database.connect()?;
+        // Types are those that a task's inputs would have.
+        connection.run_tasks()?;
+        {
+            let mut state = self.lock();
+            if state.closed {
+                return Err(EngineError::interrupted().into());
+            }
+            state.interrupter = Some(connection.interrupter());
+        }
+        let input = Input::new(Arc::clone(schema), None, vec![Source::Remote(arriving)]);
+        connection.register_input(ARRIVING, input)?;
+        let names: Vec<String> = columns.iter().map(|column| format!("c{column}")).collect();
+        let (names, table) = (names.join(", "), qualified(table));
+        let written = connection
+            .execute(&format!("CREATE TABLE {table} AS SELECT * FROM {ARRIVING} AS arriving(row_id, {names})"));
+        self.lock().interrupter = None;
+        connection.unregister_input(ARRIVING)?;
+        written?;
+        // A type that a table can't have as it came would change the answer.
+        let kept = connection.prepare(&format!("SELECT * FROM {table}"), None)?.schema();
+        let types =
+            |schema: &SchemaRef| -> Vec<_> { schema.fields().iter().map(|field| field.data_type().clone()).collect() };
+        match types(&kept) == types(schema) {
+            true => Ok(()),
+            false => Err(EngineError::internal(format!("{} is kept with other types", table)).into()),
+        }
+    }
+
+    /// Asks the driver for rows; they come as fast as they may.
+    async fn ask(&self, location: &str, read: &ReadStored) -> Result<Arriving> {
+        let channel = self.peers.channel(location)?;
+        let mut client = FlightServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let failed = |detail: ErrorDetail| EngineError::from(detail);
+        let answer = client
+            .do_get(Ticket::new(read.pack()))
+            .await
+            .map_err(|status| failed(ErrorDetail::from_status(&status)))?;
+        let mut stream = BatchStream::new(answer.into_inner());
+        let Some(Received::Schema(schema)) = stream.next().await.map_err(failed)? else {
+            return Err(EngineError::new("IO", "the driver sends rows without columns").into());
+        };
+        let (sender, receiver) = mpsc::channel(QUEUE_BATCHES);
+        let bytes = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&bytes);
+        tokio::spawn(async move {
+            let begun = Instant::now();
+            let last = loop {
+                let batch = match stream.next().await {
+                    Ok(Some(Received::Batch(batch))) => batch,
+                    Ok(Some(Received::Schema(_))) => continue,
+                    Ok(None) => break Item::End,
+                    Err(detail) => break Item::Failed(EngineError::from(detail)),
+                };
+                let size = batch.get_array_memory_size() as u64;
+                let so_far = counted.fetch_add(size, Ordering::Relaxed) + size;
+                let due = begun + Duration::from_secs_f64(so_far as f64 / BYTES_A_SECOND as f64);
+                if sender.send(Item::Batch(batch)).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep_until(due.into()).await;
+            };
+            // Nobody writes any more if this fails.
+            let _ = sender.send(last).await;
+        });
+        Ok((schema, receiver, bytes))
+    }
+}

@@ -1,0 +1,165 @@
+//! Rows of the driver's tables that this worker keeps, in a DuckDB file of its own.
+//!
+//! ```text
+//!   a task's input  --find-->  pieces   row groups as a snapshot sees them: read here, nothing is asked of the driver
+//!                   --want-->  fill     what is missing: the task gets it from the driver this time, and it is fetched
+//!                                       once more, in the background, for the next
+//! ```
+//!
+//! What is kept is told by row groups ([`StoredGroup`]), not by names or times: rows that have changed since are asked for
+//! as others, those that were appended since are the only ones that are missing.
+
+mod fill;
+mod pieces;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use duckherder_engine::{Database, EngineError, Interrupter};
+use duckherder_proto::task::StoredRows;
+
+use crate::connections::TaskConnections;
+use crate::error::Result;
+use crate::peers::Peers;
+pub use pieces::Used;
+use pieces::{Piece, Pieces};
+
+/// How many bytes a worker keeps if nobody says otherwise.
+pub const DEFAULT_CACHE_BYTES: u64 = 8 << 30;
+/// The name of the file in the worker's DuckDB.
+const CATALOG: &str = "duckherder_cache";
+/// Of a value: what has more than the limit even so is never fetched.
+const LEAST_BYTES: u64 = 4;
+/// Inputs that wait to be fetched; more are forgotten until a task asks for them again.
+const MOST_WAITING: usize = 256;
+
+/// What a worker keeps.
+pub struct SplitCache {
+    database: Database,
+    /// Those that are idle may have plans that read what is dropped.
+    connections: Arc<TaskConnections>,
+    peers: Arc<Peers>,
+    /// As Arrow has them in memory: DuckDB's file is smaller.
+    limit: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    pieces: Pieces,
+    /// Inputs that are missing, and where to ask for them.
+    waiting: VecDeque<(StoredRows, String)>,
+    /// A thread fetches what waits.
+    filling: bool,
+    /// Ends what it runs.
+    interrupter: Option<Interrupter>,
+    closed: bool,
+}
+
+/// An input that is here.
+pub struct Found {
+    /// A query of its rows, with the columns in order.
+    pub sql: String,
+    /// As long as this lives, so do the rows.
+    #[allow(dead_code, reason = "it lives as long as the task")]
+    pub used: Used,
+}
+
+impl SplitCache {
+    /// A cache in a new file of `directory`, which is made if it is missing; nothing if `limit` is 0.
+    ///
+    /// # Errors
+    /// The file can't be made.
+    pub fn open(
+        database: &Database,
+        connections: &Arc<TaskConnections>,
+        peers: &Arc<Peers>,
+        directory: &std::path::Path,
+        limit: u64,
+    ) -> Result<Option<Arc<Self>>> {
+        if limit == 0 {
+            return Ok(None);
+        }
+        let failed = |error: std::io::Error| {
+            EngineError::new("IO", format!("cannot make a cache in {}: {error}", directory.display()))
+        };
+        std::fs::create_dir_all(directory).map_err(failed)?;
+        let file = directory.join(format!("duckherder-cache-{}.duckdb", uuid::Uuid::new_v4()));
+        let path = file.display().to_string().replace('\'', "''");
+        // Nothing of it is wanted after this process: there is no log, and the file goes when it is closed, whatever happens.
+        database.connect()?.execute(&format!("ATTACH '{path}' AS {CATALOG} (RECOVERY_MODE no_wal_writes)"))?;
+        std::fs::remove_file(&file).map_err(failed)?;
+        Ok(Some(Arc::new(Self {
+            database: database.clone(),
+            connections: Arc::clone(connections),
+            peers: Arc::clone(peers),
+            limit,
+            state: Mutex::default(),
+        })))
+    }
+
+    /// The rows, if all of them are here.
+    pub fn find(&self, wanted: &StoredRows) -> Option<Found> {
+        self.lock().pieces.find(wanted)
+    }
+
+    /// Fetches the rows from the driver at `location` once there is time. To be called inside the runtime.
+    pub fn want(self: &Arc<Self>, wanted: &StoredRows, location: &str) {
+        let rows: u64 = wanted.groups.iter().map(|group| group.visible).sum();
+        if rows.saturating_mul(wanted.columns.len() as u64 * LEAST_BYTES) > self.limit {
+            return;
+        }
+        let mut state = self.lock();
+        let known = state.waiting.iter().any(|(waiting, _)| waiting == wanted);
+        if state.closed || known || state.waiting.len() == MOST_WAITING {
+            return;
+        }
+        state.waiting.push_back((wanted.clone(), location.to_string()));
+        if !std::mem::replace(&mut state.filling, true) {
+            let (cache, runtime) = (Arc::clone(self), tokio::runtime::Handle::current());
+            tokio::task::spawn_blocking(move || cache.fill_all(&runtime));
+        }
+    }
+
+    /// Bytes that are kept.
+    pub fn bytes(&self) -> u64 {
+        self.lock().pieces.bytes()
+    }
+
+    /// Fetches nothing any more, and forgets what waits.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.waiting.clear();
+        if let Some(interrupter) = &state.interrupter {
+            interrupter.interrupt();
+        }
+    }
+
+    /// Takes in a piece that was fetched, and lets go of what it replaces and of the oldest that are too many.
+    fn keep(&self, piece: Piece) -> Result<()> {
+        let dropped = self.lock().pieces.add(piece, self.limit);
+        self.drop_tables(&dropped)
+    }
+
+    fn drop_tables(&self, tables: &[String]) -> Result<()> {
+        if tables.is_empty() {
+            return Ok(());
+        }
+        // Plans that were kept read the tables as they were.
+        self.connections.forget();
+        let connection = self.database.connect()?;
+        for table in tables {
+            connection.execute(&format!("DROP TABLE IF EXISTS {}", qualified(table)))?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn qualified(table: &str) -> String {
+    format!("{CATALOG}.main.{table}")
+}

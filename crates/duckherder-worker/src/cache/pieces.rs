@@ -1,0 +1,230 @@
+//! What is kept: which row groups, with which columns, in which table.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use duckherder_proto::task::{StoredGroup, StoredRows};
+
+use super::{Found, qualified};
+
+/// A table of the cache: some columns of row groups that follow each other, and the row ids, as `row_id`.
+pub struct Piece {
+    pub table: String,
+    pub driver: u64,
+    /// By their places in the storage of the table that they are of; named c and this.
+    pub columns: BTreeSet<u32>,
+    pub groups: Vec<StoredGroup>,
+    /// As Arrow has them in memory.
+    pub bytes: u64,
+}
+
+/// Keeps the pieces from being dropped that a task reads.
+#[derive(Clone)]
+pub struct Used(#[allow(dead_code, reason = "it is counted")] Vec<Arc<()>>);
+
+#[derive(Default)]
+pub struct Pieces {
+    kept: Vec<Kept>,
+    /// Where each row group is, of each driver.
+    places: HashMap<(u64, StoredGroup), Vec<usize>>,
+    clock: u64,
+}
+
+struct Kept {
+    piece: Piece,
+    last_used: u64,
+    /// Shared with who reads it.
+    used: Arc<()>,
+}
+
+impl Pieces {
+    pub fn bytes(&self) -> u64 {
+        self.kept.iter().map(|kept| kept.piece.bytes).sum()
+    }
+
+    /// The rows, if all of them are here.
+    pub fn find(&mut self, wanted: &StoredRows) -> Option<Found> {
+        let columns: BTreeSet<u32> = wanted.columns.iter().map(|column| column.number).collect();
+        let mut parts: Vec<(usize, Vec<StoredGroup>)> = Vec::new();
+        for group in &wanted.groups {
+            let places = self.places.get(&(wanted.driver, *group))?;
+            let mut places = places.iter().filter(|place| columns.is_subset(&self.kept[**place].piece.columns));
+            match parts.last_mut() {
+                Some((place, groups)) if places.clone().any(|other| other == place) => groups.push(*group),
+                _ => parts.push((*places.next()?, vec![*group])),
+            }
+        }
+        self.clock += 1;
+        let mut queries = Vec::new();
+        let mut used = Vec::new();
+        for (place, groups) in &parts {
+            let kept = &mut self.kept[*place];
+            kept.last_used = self.clock;
+            used.push(Arc::clone(&kept.used));
+            queries.push(query(wanted, &kept.piece, groups));
+        }
+        (!queries.is_empty()).then(|| Found { sql: queries.join(" UNION ALL "), used: Used(used) })
+    }
+
+    /// The row groups of an input that are missing, in runs that follow each other, and the columns that are to be fetched
+    /// of each: those that are wanted, and those that are here in part.
+    pub fn missing(&self, wanted: &StoredRows) -> Vec<(Vec<StoredGroup>, BTreeSet<u32>)> {
+        let columns: BTreeSet<u32> = wanted.columns.iter().map(|column| column.number).collect();
+        let mut runs: Vec<(Vec<StoredGroup>, BTreeSet<u32>)> = Vec::new();
+        let mut follows = false;
+        for group in &wanted.groups {
+            let places = self.places.get(&(wanted.driver, *group)).map_or(&[][..], Vec::as_slice);
+            let here = places.iter().map(|place| &self.kept[*place].piece.columns);
+            if here.clone().any(|here| columns.is_subset(here)) {
+                follows = false;
+                continue;
+            }
+            let all: BTreeSet<u32> = here.flatten().chain(&columns).copied().collect();
+            match runs.last_mut() {
+                Some((groups, run)) if follows && *run == all => groups.push(*group),
+                _ => runs.push((vec![*group], all)),
+            }
+            follows = true;
+        }
+        runs
+    }
+
+    /// Takes in a piece; the tables that are to be dropped for it: what it replaces, and, beyond the limit, what nobody
+    /// has read for longest.
+    pub fn add(&mut self, piece: Piece, limit: u64) -> Vec<String> {
+        self.clock += 1;
+        let groups: BTreeSet<_> = piece.groups.iter().map(|group| group.number).collect();
+        let replaces = |old: &Piece| {
+            old.driver == piece.driver
+                && old.columns.is_subset(&piece.columns)
+                && old.groups.iter().all(|group| groups.contains(&group.number))
+        };
+        let mut dropped = Vec::new();
+        // Whoever reads a piece still has its name; it goes the next time.
+        self.kept.retain(|kept| {
+            let goes = replaces(&kept.piece) && Arc::strong_count(&kept.used) == 1;
+            if goes {
+                dropped.push(kept.piece.table.clone());
+            }
+            !goes
+        });
+        self.kept.push(Kept { piece, last_used: self.clock, used: Arc::default() });
+        while self.bytes() > limit {
+            let idle = self.kept.iter().enumerate().filter(|(_, kept)| Arc::strong_count(&kept.used) == 1);
+            let Some((oldest, _)) = idle.min_by_key(|(_, kept)| kept.last_used) else { break };
+            dropped.push(self.kept.remove(oldest).piece.table);
+        }
+        self.places.clear();
+        for (place, kept) in self.kept.iter().enumerate() {
+            for group in &kept.piece.groups {
+                self.places.entry((kept.piece.driver, *group)).or_default().push(place);
+            }
+        }
+        dropped
+    }
+}
+
+/// The wanted rows of some row groups of a piece, under the names that they have at the driver.
+fn query(wanted: &StoredRows, piece: &Piece, groups: &[StoredGroup]) -> String {
+    let columns = wanted.columns.iter().map(|column| {
+        let name = column.name.replace('"', "\"\"");
+        format!("c{} AS \"{name}\"", column.number)
+    });
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    // Beside what the input asks for, row groups that only the piece has.
+    let end = groups.last().and_then(|last| {
+        let place = piece.groups.iter().position(|group| group == last)?;
+        piece.groups.get(place + 1).map(|next| next.first)
+    });
+    let begin = groups.first().filter(|first| piece.groups.first() != Some(*first)).map(|first| first.first);
+    let conditions = [
+        begin.map(|row| format!("row_id >= {row}")),
+        end.map(|row| format!("row_id < {row}")),
+        wanted.first.map(|row| format!("row_id >= {row}")),
+        wanted.last.map(|row| format!("row_id <= {row}")),
+    ];
+    let conditions: Vec<String> = conditions.into_iter().flatten().collect();
+    let filter = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+    format!("SELECT {columns} FROM {}{filter}", qualified(&piece.table))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use duckherder_proto::task::StoredColumn;
+
+    fn group(number: u64) -> StoredGroup {
+        StoredGroup { first: number * 100, number, inserted: 100, visible: 90 }
+    }
+
+    fn piece(table: &str, groups: &[u64], columns: &[u32]) -> Piece {
+        Piece {
+            table: table.to_string(),
+            driver: 1,
+            columns: columns.iter().copied().collect(),
+            groups: groups.iter().copied().map(group).collect(),
+            bytes: 10,
+        }
+    }
+
+    fn wanted(groups: &[u64], columns: &[u32]) -> StoredRows {
+        let column = |number: &u32| StoredColumn { number: *number, name: format!("n{number}") };
+        StoredRows {
+            driver: 1,
+            table: "t".to_string(),
+            columns: columns.iter().map(column).collect(),
+            groups: groups.iter().copied().map(group).collect(),
+            first: None,
+            last: None,
+        }
+    }
+
+    #[test]
+    fn rows_are_found_in_several_pieces_or_not_at_all() {
+        let mut pieces = Pieces::default();
+        pieces.add(piece("a", &[1, 2, 3], &[0, 4]), 100);
+        pieces.add(piece("b", &[4, 5], &[0, 4, 5]), 100);
+        let sql = |pieces: &mut Pieces, wanted: &StoredRows| pieces.find(wanted).map(|found| found.sql);
+        let both = "SELECT c4 AS \"n4\" FROM duckherder_cache.main.a WHERE row_id >= 200 UNION ALL \
+                    SELECT c4 AS \"n4\" FROM duckherder_cache.main.b WHERE row_id < 500";
+        assert_eq!(sql(&mut pieces, &wanted(&[2, 3, 4], &[4])).as_deref(), Some(both));
+        assert_eq!(sql(&mut pieces, &wanted(&[3, 4], &[5])), None);
+        assert_eq!(sql(&mut pieces, &wanted(&[5, 6], &[4])), None);
+        assert_eq!(sql(&mut pieces, &StoredRows { driver: 2, ..wanted(&[1], &[0]) }), None);
+        let mut deleted = wanted(&[1], &[0]);
+        deleted.groups[0].visible = 89;
+        assert_eq!(sql(&mut pieces, &deleted), None);
+        let part = StoredRows { first: Some(110), last: Some(150), ..wanted(&[1], &[0]) };
+        let rows =
+            "SELECT c0 AS \"n0\" FROM duckherder_cache.main.a WHERE row_id < 200 AND row_id >= 110 AND row_id <= 150";
+        assert_eq!(sql(&mut pieces, &part).as_deref(), Some(rows));
+    }
+
+    #[test]
+    fn what_is_missing_is_fetched_with_the_columns_that_are_here() {
+        let mut pieces = Pieces::default();
+        pieces.add(piece("a", &[1, 2], &[0, 4]), 100);
+        let all = |columns: &[u32]| columns.iter().copied().collect::<BTreeSet<_>>();
+        let missing = pieces.missing(&wanted(&[1, 2, 3, 4], &[5]));
+        assert_eq!(missing, [(vec![group(1), group(2)], all(&[0, 4, 5])), (vec![group(3), group(4)], all(&[5]))]);
+        assert_eq!(pieces.missing(&wanted(&[2, 3], &[4])), [(vec![group(3)], all(&[4]))]);
+        assert_eq!(pieces.missing(&wanted(&[2], &[4])), []);
+        assert_eq!(pieces.add(piece("b", &[1, 2], &[0, 4, 5]), 100), ["a"]);
+    }
+
+    #[test]
+    fn what_nobody_has_read_for_longest_goes_first_and_what_is_read_stays() {
+        let mut pieces = Pieces::default();
+        pieces.add(piece("a", &[1], &[0]), 25);
+        pieces.add(piece("b", &[2], &[0]), 25);
+        pieces.find(&wanted(&[1], &[0])).unwrap();
+        let read = pieces.find(&wanted(&[2], &[0])).unwrap();
+        pieces.find(&wanted(&[1], &[0])).unwrap();
+        assert_eq!(pieces.add(piece("c", &[3], &[0]), 25), ["a"]);
+        drop(read);
+        assert_eq!(pieces.add(piece("d", &[4], &[0]), 25), ["b"]);
+        assert_eq!(pieces.bytes(), 20);
+    }
+}
