@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use arrow_flight::Ticket;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use duckherder_engine::EngineError;
@@ -66,7 +68,11 @@ impl SplitCache {
         let read = ReadStored { table, columns: columns_read, groups: groups.to_vec() };
         let (schema, arriving, bytes) = runtime.block_on(self.ask(location, &read))?;
         let table = format!("piece_{}", uuid::Uuid::new_v4().simple());
-        match self.write(&table, &schema, arriving, columns) {
+        let written = self.write(&table, &schema, arriving, columns);
+        if bytes.load(Ordering::Relaxed) > self.limit {
+            self.refuse(&wanted.groups);
+        }
+        match written {
             Ok(()) => {
                 let (driver, groups, columns) = (wanted.driver, groups.to_vec(), columns.clone());
                 let bytes = bytes.load(Ordering::Relaxed);
@@ -129,6 +135,7 @@ impl SplitCache {
             return Err(EngineError::new("IO", "the driver sends rows without columns").into());
         };
         let (sender, receiver) = mpsc::channel(QUEUE_BATCHES);
+        let limit = self.limit;
         let bytes = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&bytes);
         tokio::spawn(async move {
@@ -140,8 +147,11 @@ impl SplitCache {
                     Ok(None) => break Item::End,
                     Err(detail) => break Item::Failed(EngineError::from(detail)),
                 };
-                let size = batch.get_array_memory_size() as u64;
+                let size = bytes_of(&batch);
                 let so_far = counted.fetch_add(size, Ordering::Relaxed) + size;
+                if so_far > limit {
+                    break Item::Failed(EngineError::new("Out of Memory", "the rows are more than the cache may keep"));
+                }
                 let due = begun + Duration::from_secs_f64(so_far as f64 / BYTES_A_SECOND as f64);
                 if sender.send(Item::Batch(batch)).await.is_err() {
                     return;
@@ -153,4 +163,10 @@ impl SplitCache {
         });
         Ok((schema, receiver, bytes))
     }
+}
+
+/// What the batch has of its buffers, which it may share.
+fn bytes_of(batch: &RecordBatch) -> u64 {
+    let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size());
+    batch.columns().iter().map(|column| bytes(column) as u64).sum()
 }

@@ -12,11 +12,11 @@
 mod fill;
 mod pieces;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use duckherder_engine::{Database, EngineError, Interrupter};
-use duckherder_proto::task::StoredRows;
+use duckherder_proto::task::{StoredGroup, StoredRows};
 
 use crate::connections::TaskConnections;
 use crate::error::Result;
@@ -49,6 +49,8 @@ struct State {
     pieces: Pieces,
     /// Inputs that are missing, and where to ask for them.
     waiting: VecDeque<(StoredRows, String)>,
+    /// Rows that turned out to be more than may be kept.
+    too_large: HashSet<Vec<StoredGroup>>,
     /// A thread fetches what waits.
     filling: bool,
     /// Ends what it runs.
@@ -111,7 +113,7 @@ impl SplitCache {
         }
         let mut state = self.lock();
         let known = state.waiting.iter().any(|(waiting, _)| waiting == wanted);
-        if state.closed || known || state.waiting.len() == MOST_WAITING {
+        if state.closed || known || state.too_large.contains(&wanted.groups) || state.waiting.len() == MOST_WAITING {
             return;
         }
         state.waiting.push_back((wanted.clone(), location.to_string()));
@@ -134,6 +136,15 @@ impl SplitCache {
         if let Some(interrupter) = &state.interrupter {
             interrupter.interrupt();
         }
+    }
+
+    /// What has these row groups is not fetched again.
+    fn refuse(&self, groups: &[StoredGroup]) {
+        let mut state = self.lock();
+        if state.too_large.len() == MOST_WAITING {
+            state.too_large.clear();
+        }
+        state.too_large.insert(groups.to_vec());
     }
 
     /// Takes in a piece that was fetched, and lets go of what it replaces and of the oldest that are too many.
