@@ -90,6 +90,9 @@ pub struct PlanNode {
     pub text_operations: u64,
     #[serde(default)]
     pub join: Option<Join>,
+    /// Of a CTE: the optimizer has made it, of the rows that several grouping sets are of.
+    #[serde(default)]
+    pub grouping_sets: bool,
     /// UNION ALL rather than UNION, and so on.
     #[serde(default)]
     pub all: bool,
@@ -346,6 +349,36 @@ pub struct AggregateCall {
     /// Its value depends on the order of the rows (`first`, `list`).
     #[serde(default)]
     pub order_dependent: bool,
+}
+
+/// Aggregates of which the order of the rows changes how they are rounded, and nothing else: no thread of DuckDB's has an
+/// order for these.
+const ROUNDED: [&str; 18] = [
+    "avg",
+    "corr",
+    "covar_pop",
+    "covar_samp",
+    "favg",
+    "fsum",
+    "kahan_sum",
+    "mean",
+    "product",
+    "sem",
+    "stddev",
+    "stddev_pop",
+    "stddev_samp",
+    "sum",
+    "sumkahan",
+    "var_pop",
+    "var_samp",
+    "variance",
+];
+
+impl AggregateCall {
+    /// Whether its value tells in which order the rows came.
+    pub fn sees_order(&self) -> bool {
+        self.order_dependent && !ROUNDED.contains(&self.name.as_str())
+    }
 }
 
 /// LIMIT and OFFSET, or a TOP N's.

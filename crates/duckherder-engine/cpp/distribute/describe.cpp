@@ -372,6 +372,12 @@ static string DescribeRenames(LogicalOperator &op) {
 	return List(renames);
 }
 
+//! Whether the optimizer has made it of GROUPING SETS with DISTINCT aggregates (`TryExpandGroupingSets`, DuckDB 2.0.0):
+//! the UNION ALL above is of groups, which have no order.
+static bool IsOfGroupingSets(const LogicalMaterializedCTE &cte) {
+	return StringUtil::StartsWith(cte.ctename.GetIdentifierName(), "__grouping_sets_input_cte_");
+}
+
 static string DescribeOperator(ClientContext &context, LogicalOperator &op, const Scans &scans, Numbers &numbers) {
 	JsonObject node;
 	node.Number("id", numbers.node++);
@@ -419,6 +425,7 @@ static string DescribeOperator(ClientContext &context, LogicalOperator &op, cons
 		break;
 	case LogicalOperatorType::LOGICAL_MATERIALIZED_CTE:
 		node.Number("cte", op.Cast<LogicalMaterializedCTE>().table_index.index);
+		node.Bool("grouping_sets", IsOfGroupingSets(op.Cast<LogicalMaterializedCTE>()));
 		node.Raw("columns", DescribeColumns(*op.children[0]));
 		break;
 	case LogicalOperatorType::LOGICAL_CTE_REF:

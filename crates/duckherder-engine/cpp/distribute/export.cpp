@@ -488,7 +488,7 @@ ExportedPlan ExportPartialAggregate(ClientContext &context, LogicalAggregate &ag
 	return MakeFragment(std::move(exported), std::move(node), aggregate.GetColumnBindings());
 }
 
-unique_ptr<Fragment> ShuffledStates(ClientContext &context, const Fragment &states, idx_t groups) {
+unique_ptr<Fragment> PlainStates(ClientContext &context, const Fragment &states, idx_t groups) {
 	LogicalPlanSQLExportRelation relation;
 	relation.query = states.CopyQuery();
 	// Its columns are those of no operator: any table number serves.
@@ -502,7 +502,9 @@ unique_ptr<Fragment> ShuffledStates(ClientContext &context, const Fragment &stat
 		}
 	}
 	TakeNamesOffStates(relation);
-	AddHash(context, relation, keys);
+	if (!keys.empty()) {
+		AddHash(context, relation, keys);
+	}
 	return make_uniq<Fragment>(std::move(relation.query), states.Splits(), states.Exchanges());
 }
 

@@ -55,7 +55,7 @@ ExportedPlan ExportSort(duckdb::ClientContext &context, duckdb::LogicalOrder &or
 ExportedPlan ExportPartialAggregate(duckdb::ClientContext &context, duckdb::LogicalAggregate &aggregate,
                                     const Scans &scans, Undo &undo);
 //! A fragment that exports states, for other tasks: the states as plain values, and the hash of its first `groups`
-//! columns as another last column.
-duckdb::unique_ptr<Fragment> ShuffledStates(duckdb::ClientContext &context, const Fragment &states, duckdb::idx_t groups);
+//! columns, if there are any, as another last column.
+duckdb::unique_ptr<Fragment> PlainStates(duckdb::ClientContext &context, const Fragment &states, duckdb::idx_t groups);
 
 } // namespace duckherder
