@@ -277,12 +277,23 @@ pub struct Scan {
     pub sampled: bool,
     /// A filter that an index of the table answers.
     pub index_lookup: bool,
+    /// Those of the columns by whose range its rows can be asked for.
+    #[serde(default)]
+    pub ranges: Vec<RangeColumn>,
     /// In the place of a table: files that workers may be able to read.
     #[serde(default)]
     pub files: Option<Files>,
     /// Why only the driver can read it; empty if nothing is known against that.
     #[serde(default)]
     pub kept: String,
+}
+
+/// A column that a scan reads as the table, or the files, have it, of whole numbers, dates or timestamps.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RangeColumn {
+    pub column: Column,
+    /// In the table, or among the files' columns.
+    pub number: u64,
 }
 
 /// Files, and the units that tasks divide among them: row groups, or whole files.

@@ -33,6 +33,8 @@ struct PlanScan {
 	duckdb::reference<duckdb::LogicalGet> get;
 	FoundFiles files;
 };
+//! Whether the scan can be asked for rows by a range of the column: it is read as the table, or the files, have it.
+bool HasRange(const PlanScan &scan, const duckdb::ColumnIndex &index);
 //! All scans of a plan, by number: in preorder.
 using Scans = duckdb::vector<PlanScan>;
 Scans FindScans(duckdb::ClientContext &context, duckdb::LogicalOperator &root);

@@ -20,7 +20,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use duckherder_planner::{Distribution, Plan, RowGroup};
 
-pub use fragment::{Fragment, FragmentInput, Snapshot};
+pub use fragment::{Fragment, FragmentInput, ScanRange, Snapshot};
 pub use task::{Chunk, ChunkStream, TaskPlan};
 
 use crate::connection::Connection;
