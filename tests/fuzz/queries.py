@@ -231,14 +231,18 @@ class Generator:
         # keys from columns: DuckDB needs the same expressions in GROUP BY
         a, b = (column.name for column in self.dice.sample([c for c in self.table.columns if c.name != "id"], 2))
         keys = self.dice.choice([f"ROLLUP ({a}, {b})", f"CUBE ({a}, {b})", f"GROUPING SETS (({a}), ({b}), ())", f"GROUPING SETS (({a}, {b}), ({a}))"])
-        sql = f"SELECT {a}, {b}, grouping({a}), {self._aggregate(exact=True)} {self._from()} GROUP BY {keys}"
+        calls = [self._aggregate(exact=True)]
+        if self.dice.random() < 0.4:
+            calls += [f"count(DISTINCT {self._pick().name})", f"sum(DISTINCT {self._pick('integer').name})"][: self.dice.randint(1, 2)]
+        sql = f"SELECT {a}, {b}, grouping({a}), {', '.join(calls)} {self._from()} GROUP BY {keys}"
         return Query(f"SELECT count(*), min(hash(x)), max(hash(x)) FROM ({sql}) x" if self.table.rows > 20_000 else sql, False, "sets")
 
     def make_distinct_aggregate(self) -> Query:
         dice = self.dice
         integer = self._pick("integer").name
-        calls = [dice.choice([f"count(DISTINCT {self._pick().name})", f"sum(DISTINCT {integer})", f"list_sort(list(DISTINCT {integer} % 10))", f"count(DISTINCT {integer} % 10)"]) for _ in range(dice.randint(1, 2))]
-        calls.append(self._aggregate(exact=True))
+        calls = [dice.choice([f"count(DISTINCT {self._pick().name})", f"sum(DISTINCT {integer})", f"list_sort(list(DISTINCT {integer} % 10))", f"count(DISTINCT {integer} % 10)"]) for _ in range(dice.randint(1, 3))]
+        if dice.random() < 0.7:
+            calls.append(self._aggregate(exact=True))
         if dice.random() < 0.5:
             return Query(self._aggregate_query(calls), False, "distinct_aggregate")
         return Query(f"SELECT {self._small_key()}, {', '.join(calls)} {self._from()} GROUP BY 1", False, "distinct_aggregate")

@@ -6,6 +6,7 @@
 //! | few | partial states, or distinct rows | on the driver |
 //! | many | the same, or rows where nearly all differ | in the tasks that they are shuffled to |
 //! | of aggregates without a state | rows | in the tasks that they are shuffled to, else on the driver |
+//! | the one of all rows, which tasks read | a partial state, or rows without one | in one task |
 
 use crate::place::{Placer, Site, has_keys};
 use crate::plan::{Aggregate, PlanNode};
@@ -48,6 +49,12 @@ impl Placer<'_> {
                 self.shuffled_again(node, &draft, Cut::PartialAggregate, merge)
             }
             _ if shuffled => self.shuffled(node, &[(child, draft)]),
+            Ok(merge) if self.ends_in_one_task(aggregate) => {
+                self.in_one_task(node, &draft, Cut::PartialAggregate, merge)
+            }
+            Err(_) if self.ends_in_one_task(aggregate) => {
+                self.in_one_task(child, &draft, Cut::Subtree, MergeStrategy::Concatenate)
+            }
             Ok(merge) => {
                 self.gather(node, draft, Cut::PartialAggregate, merge);
                 Site::Driver
@@ -68,7 +75,12 @@ impl Placer<'_> {
     }
 
     pub fn keeps_groups(&self) -> bool {
-        self.shared.keeps_groups && self.below_join
+        self.shared.keeps_groups && self.put_together
+    }
+
+    /// Whether a task has the one row of an aggregate without groups, since other tasks are to read it.
+    pub fn ends_in_one_task(&self, aggregate: &Aggregate) -> bool {
+        self.may_shuffle() && self.keeps_groups() && aggregate.groups == 0 && !aggregate.grouping_sets
     }
 
     /// Whether partial aggregates would hardly be fewer than the rows, and the driver is not where the rows are anyway.

@@ -8,9 +8,12 @@
 //! ```
 //!
 //! DuckDB's own equality decides, since the filter is one of the very hashes that divide the rows.
+//!
+//! Where a key is a column of the scan, its tasks read no rows beyond the least and the greatest of the keys: DuckDB then
+//! leaves out whole row groups.
 
-use crate::plan::{JoinKind, Operator, Plan, PlanNode};
-use crate::stage::{Exchange, RuntimeFilter, Stage};
+use crate::plan::{Column, JoinKind, Operator, Plan, PlanNode, ShuffleKey};
+use crate::stage::{Exchange, KeyOfScan, RuntimeFilter, Stage};
 
 /// Bits that a key is worth: about two of a hundred other keys then pass.
 const BITS_A_KEY: u64 = 10;
@@ -33,6 +36,7 @@ impl JoinKind {
 /// not filtered: it would hold those up.
 pub fn filter_by_keys(plan: &Plan, stages: &mut [Stage]) {
     let nodes = plan.root.walk();
+    let scans: Vec<u64> = plan.root.preorder_scans().into_iter().map(|(node, _)| node).collect();
     let node = |id: u64| nodes.iter().find(|node| node.id == id);
     let join_of = |stage: &Stage| match stage.exchange {
         Exchange::Hash { consumer, side } => Some((*node(consumer)?, side as usize)),
@@ -45,8 +49,52 @@ pub fn filter_by_keys(plan: &Plan, stages: &mut [Stage]) {
         let (Some(large), Some(small)) = (node(stages[number].node), node(stages[other].node)) else { continue };
         if stages[number].inputs.is_empty() && filters(join, side, large, small, plan.min_split_rows) {
             let bits = rows(small).saturating_mul(BITS_A_KEY).clamp(LEAST_BITS, MOST_BITS).next_power_of_two();
-            stages[number].filter = Some(RuntimeFilter { stage: other, bits });
+            let ranges = keys_of_scans(large, &hashed_keys(join, side, &stages[number]), &scans);
+            stages[number].filter = Some(RuntimeFilter { stage: other, bits, ranges });
         }
+    }
+}
+
+/// The keys by which the stage's rows are hashed for the join, in that order.
+fn hashed_keys<'a>(join: &'a PlanNode, side: usize, stage: &Stage) -> Vec<&'a ShuffleKey> {
+    let all = join.keys.get(side).map_or(&[][..], Vec::as_slice);
+    match stage.hash_keys.as_slice() {
+        [] => all.iter().collect(),
+        some => some.iter().filter_map(|number| all.get(*number as usize)).collect(),
+    }
+}
+
+/// Those of the keys that are columns of scans below `node`, of which NULL meets none. `scans`: by their numbers.
+fn keys_of_scans(node: &PlanNode, keys: &[&ShuffleKey], scans: &[u64]) -> Vec<KeyOfScan> {
+    let of_scan = |(key, shuffled): (usize, &&ShuffleKey)| {
+        let column = shuffled.column.as_ref().filter(|_| shuffled.null_meets_none)?;
+        let (id, column) = column_of_scan(node, column)?;
+        Some(KeyOfScan { key, scan: scans.iter().position(|scan| *scan == id)?, column })
+    };
+    keys.iter().enumerate().filter_map(of_scan).collect()
+}
+
+/// The scan, and its column, that the column of `node` is; if the rows that it has without some of the scan's are those
+/// that it has with all of them, without the same.
+fn column_of_scan(node: &PlanNode, column: &Column) -> Option<(u64, u64)> {
+    match (&node.operator, node.children.as_slice()) {
+        (Operator::Scan, _) => {
+            let found = node.scan.as_ref()?.ranges.iter().find(|range| range.column == *column)?;
+            Some((node.id, found.number))
+        }
+        (Operator::Filter, [child]) => column_of_scan(child, column),
+        (Operator::Projection, [child]) => {
+            let renamed = node.renames.iter().find(|rename| rename.now == *column && !rename.cast)?;
+            column_of_scan(child, &renamed.was)
+        }
+        (Operator::Join, [left, right]) => {
+            let join = node.join.as_ref();
+            let [divides_left, divides_right] = join.map_or([true; 2], |join| join.kind.divisible());
+            let nearest = join.is_some_and(|join| join.asof);
+            let left = Some(left).filter(|_| divides_left).and_then(|left| column_of_scan(left, column));
+            left.or_else(|| column_of_scan(right, column).filter(|_| divides_right && !nearest))
+        }
+        _ => None,
     }
 }
 

@@ -8,7 +8,7 @@
 //! | on the driver | the rows of both | what is left |
 
 use crate::cost::JoinCosts;
-use crate::place::{Placer, Site, has_keys};
+use crate::place::{Draft, Placer, Site, has_keys};
 use crate::plan::{AggregateCall, JoinKind, Operator, PlanNode};
 use crate::split::strategy_of;
 use crate::stage::{Cut, MergeStrategy};
@@ -29,9 +29,9 @@ enum Way {
 impl Placer<'_> {
     pub fn join(&mut self, node: &PlanNode) -> Site {
         let [left, right] = node.children.as_slice() else { return self.on_driver(node) };
-        let above = std::mem::replace(&mut self.below_join, true);
+        let above = std::mem::replace(&mut self.put_together, true);
         let site = self.join_sides(node, [left, right]);
-        self.below_join = above;
+        self.put_together = above;
         site
     }
 
@@ -87,7 +87,8 @@ impl Placer<'_> {
         match (&node.operator, node.children.as_slice()) {
             _ if self.stays(node) => false,
             (Operator::Aggregate | Operator::Distinct, [child]) if self.shared.keeps_groups => {
-                has_keys(node) && self.may_come_from_tasks(child)
+                let one = node.aggregate.as_ref().is_some_and(|aggregate| self.ends_in_one_task(aggregate));
+                (one || has_keys(node)) && self.may_come_from_tasks(child)
             }
             (Operator::Filter | Operator::Projection | Operator::Unnest, [child]) => self.may_come_from_tasks(child),
             (Operator::Join, [left, right]) => {
@@ -148,6 +149,9 @@ impl Placer<'_> {
             self.reset(before);
             return None;
         };
+        if draft.is_one_of_moved_rows() {
+            return Some(self.beside_one_task(node, divided, (whole, draft)));
+        }
         let sent = self.broadcast(whole, draft);
         let Site::Workers(mut draft) = self.place(divided) else {
             self.gather_instead(sent);
@@ -156,6 +160,22 @@ impl Placer<'_> {
         draft.inputs.push(sent);
         draft.join_whole(node);
         Some(Site::Workers(draft))
+    }
+
+    /// One task has the rows of `whole`: if one has those of `divided`, too, it is the same.
+    fn beside_one_task(&mut self, node: &PlanNode, divided: &PlanNode, (whole, other): (&PlanNode, Draft)) -> Site {
+        let Site::Workers(mut draft) = self.place(divided) else {
+            self.gather(whole, other, Cut::Subtree, MergeStrategy::Concatenate);
+            return Site::Driver;
+        };
+        if draft.is_one_of_moved_rows() {
+            draft.inputs.extend(other.inputs);
+        } else {
+            let sent = self.broadcast(whole, other);
+            draft.inputs.push(sent);
+            draft.join_whole(node);
+        }
+        Site::Workers(draft)
     }
 
     fn with_whole(&mut self, node: &PlanNode, divided: &PlanNode, whole: &PlanNode) -> Site {

@@ -35,4 +35,4 @@ pub use decide::decide;
 pub use graph::Graph;
 pub use plan::{Aggregate, AggregateCall, Files, Limit, Operator, Plan, PlanNode, Scan};
 pub use split::{Mode, RowGroup, Split, Workers, split, split_files};
-pub use stage::{Cut, Decision, Distribution, Exchange, MergeStrategy, RuntimeFilter, ScanUse, Stage};
+pub use stage::{Cut, Decision, Distribution, Exchange, KeyOfScan, MergeStrategy, RuntimeFilter, ScanUse, Stage};

@@ -17,7 +17,7 @@ use crate::cost::Estimate;
 use crate::decide::readable;
 use crate::filter::filter_by_keys;
 use crate::partition::Partitioning;
-use crate::plan::{Distributed, Operator, Plan, PlanNode};
+use crate::plan::{AggregateCall, Distributed, Operator, Plan, PlanNode};
 use crate::shared::SharedInputs;
 use crate::split::{Mode, Workers, strategy_of};
 use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, ScanUse, Stage};
@@ -45,6 +45,11 @@ impl Draft {
     /// One task has all rows: whatever operator comes next, it can run there.
     pub fn is_single(&self) -> bool {
         self.tasks == 1
+    }
+
+    /// One task that reads nothing but rows of other stages.
+    pub fn is_one_of_moved_rows(&self) -> bool {
+        self.is_single() && self.scans.is_empty()
     }
 
     /// After a join of its rows with others that are whole in every task.
@@ -95,8 +100,8 @@ pub struct Placer<'a> {
     /// Sides of joins that were not broadcast after all.
     pub failed_broadcasts: usize,
     pub prefers: Preference,
-    /// What is being placed is read by a join.
-    pub below_join: bool,
+    /// What is being placed is read by a join, or a UNION ALL, with other rows.
+    pub put_together: bool,
     /// Who reads what is being placed does not see in which order its rows come.
     pub in_any_order: bool,
 }
@@ -123,7 +128,7 @@ impl<'a> Placer<'a> {
             shared: SharedInputs::default(),
             failed_broadcasts: 0,
             prefers: Preference::NONE,
-            below_join: false,
+            put_together: false,
             in_any_order: false,
         }
     }
@@ -329,7 +334,10 @@ impl<'a> Placer<'a> {
             Operator::CteScan => self.is_shared(node),
             Operator::Filter | Operator::Projection | Operator::Unnest => child_does(node),
             Operator::Aggregate => match (node.children.as_slice(), &node.aggregate) {
-                ([child], Some(aggregate)) => self.groups_are_shuffled(node, child, aggregate) && child_does(node),
+                ([child], Some(aggregate)) => {
+                    let stays = self.groups_are_shuffled(node, child, aggregate) || self.ends_in_one_task(aggregate);
+                    stays && child_does(node)
+                }
                 _ => false,
             },
             _ => false,
@@ -418,11 +426,12 @@ impl<'a> Placer<'a> {
 /// order as those.
 fn hides_order(node: &PlanNode) -> Option<bool> {
     match node.operator {
+        Operator::Cte if node.grouping_sets => Some(true),
         Operator::Filter | Operator::Projection | Operator::Unnest | Operator::Cte => None,
         Operator::Union if node.all => None,
         Operator::Aggregate => {
             let calls = node.aggregate.as_ref().map_or(&[][..], |aggregate| aggregate.calls.as_slice());
-            Some(calls.iter().all(|call| !call.order_dependent))
+            Some(!calls.iter().any(AggregateCall::sees_order))
         }
         Operator::Join | Operator::OrderBy | Operator::Union | Operator::SetOperation => Some(true),
         Operator::Distinct => Some(!node.distinct_on),

@@ -90,6 +90,9 @@ pub struct PlanNode {
     pub text_operations: u64,
     #[serde(default)]
     pub join: Option<Join>,
+    /// Of a CTE: the optimizer has made it, of the rows that several grouping sets are of.
+    #[serde(default)]
+    pub grouping_sets: bool,
     /// UNION ALL rather than UNION, and so on.
     #[serde(default)]
     pub all: bool,
@@ -274,12 +277,23 @@ pub struct Scan {
     pub sampled: bool,
     /// A filter that an index of the table answers.
     pub index_lookup: bool,
+    /// Those of the columns by whose range its rows can be asked for.
+    #[serde(default)]
+    pub ranges: Vec<RangeColumn>,
     /// In the place of a table: files that workers may be able to read.
     #[serde(default)]
     pub files: Option<Files>,
     /// Why only the driver can read it; empty if nothing is known against that.
     #[serde(default)]
     pub kept: String,
+}
+
+/// A column that a scan reads as the table, or the files, have it, of whole numbers, dates or timestamps.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RangeColumn {
+    pub column: Column,
+    /// In the table, or among the files' columns.
+    pub number: u64,
 }
 
 /// Files, and the units that tasks divide among them: row groups, or whole files.
@@ -346,6 +360,36 @@ pub struct AggregateCall {
     /// Its value depends on the order of the rows (`first`, `list`).
     #[serde(default)]
     pub order_dependent: bool,
+}
+
+/// Aggregates of which the order of the rows changes how they are rounded, and nothing else: no thread of DuckDB's has an
+/// order for these.
+const ROUNDED: [&str; 18] = [
+    "avg",
+    "corr",
+    "covar_pop",
+    "covar_samp",
+    "favg",
+    "fsum",
+    "kahan_sum",
+    "mean",
+    "product",
+    "sem",
+    "stddev",
+    "stddev_pop",
+    "stddev_samp",
+    "sum",
+    "sumkahan",
+    "var_pop",
+    "var_samp",
+    "variance",
+];
+
+impl AggregateCall {
+    /// Whether its value tells in which order the rows came.
+    pub fn sees_order(&self) -> bool {
+        self.order_dependent && !ROUNDED.contains(&self.name.as_str())
+    }
 }
 
 /// LIMIT and OFFSET, or a TOP N's.

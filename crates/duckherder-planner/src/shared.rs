@@ -26,7 +26,8 @@ const MOST_FAILURES: usize = 8;
 pub struct SharedInputs {
     ctes: HashMap<u64, SharedInput>,
     failures: usize,
-    /// Groups that a join reads are made by tasks, even if they are few: on the driver, the join would be there, too.
+    /// Groups that a join reads are made by tasks, even if they are few: on the driver, the join would be there, too. So
+    /// are those of a UNION ALL.
     pub keeps_groups: bool,
 }
 

@@ -59,7 +59,13 @@ impl Placer<'_> {
         Site::Workers(Draft { mode, tasks, scans: Vec::new(), partitioning: Partitioning::of(node, &inputs), inputs })
     }
 
-    fn shuffle(&mut self, node: &PlanNode, side: usize, child: &PlanNode, draft: &Draft) -> usize {
+    /// The rows of the draft, cut at `node`, go to the one task of a new one.
+    pub fn in_one_task(&mut self, node: &PlanNode, draft: &Draft, cut: Cut, merge: MergeStrategy) -> Site {
+        let inputs = vec![self.stage(node, draft, cut, Exchange::Broadcast, merge)];
+        Site::Workers(Draft { mode: Mode::HashPartition, tasks: 1, scans: Vec::new(), inputs, partitioning: None })
+    }
+
+    pub fn shuffle(&mut self, node: &PlanNode, side: usize, child: &PlanNode, draft: &Draft) -> usize {
         let exchange = Exchange::Hash { consumer: node.id, side: side as u64 };
         self.stage(child, draft, Cut::Subtree, exchange, MergeStrategy::Concatenate)
     }

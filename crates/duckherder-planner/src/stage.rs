@@ -55,12 +55,25 @@ pub struct Stage {
 }
 
 /// A Bloom filter of the keys by which another stage's rows are shuffled to the same join.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeFilter {
     /// Whose keys; its tasks collect them.
     pub stage: usize,
     /// Its size.
     pub bits: u64,
+    /// Scans that need no rows beyond the least and the greatest key.
+    pub ranges: Vec<KeyOfScan>,
+}
+
+/// A key that is a column of a scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyOfScan {
+    /// Its place among those that are hashed.
+    pub key: usize,
+    /// The number of the scan, in preorder among all scans of the plan.
+    pub scan: usize,
+    /// Its number in the table, or among the files' columns.
+    pub column: u64,
 }
 
 /// How the operator at the cut is divided between the tasks and whoever reads their rows.

@@ -6,31 +6,40 @@
 //!   SCAN t    SCAN u
 //! ```
 //!
+//! An input that is in fewer tasks, and can't be in as many, is shuffled to those of the others.
+//!
 //! Only where nobody sees the order of the rows: DuckDB gives those of the first input first.
 
-use crate::place::{Draft, Placer, Site};
+use crate::place::{Draft, Placer, Site, has_keys};
 use crate::plan::{Operator, PlanNode};
 use crate::split::Mode;
 use crate::stage::{Cut, MergeStrategy};
 
 impl Placer<'_> {
     pub fn union_all(&mut self, node: &PlanNode) -> Site {
+        let above = std::mem::replace(&mut self.put_together, true);
         let sites: Vec<Site> = node.children.iter().map(|child| self.place(child)).collect();
+        self.put_together = above;
         let most = sites.iter().map(|site| if let Site::Workers(draft) = site { draft.tasks } else { 0 }).max();
+        let fits = |child, draft: &Draft| Some(draft.tasks) == most || may_have_idle_tasks(child, draft);
+        let moves = self.may_shuffle() && has_keys(node);
         let together = self.in_any_order
             && node.children.iter().zip(&sites).all(|(child, site)| match site {
-                Site::Workers(draft) => Some(draft.tasks) == most || may_have_idle_tasks(child, draft),
+                Site::Workers(draft) => moves || fits(child, draft),
                 Site::Everywhere | Site::Driver => false,
             });
-        let mut drafts = Vec::new();
-        for (child, site) in node.children.iter().zip(sites) {
+        let (mut drafts, mut moved) = (Vec::new(), Vec::new());
+        for (side, (child, site)) in node.children.iter().zip(sites).enumerate() {
             match site {
-                Site::Workers(draft) if together => drafts.push(draft),
+                Site::Workers(draft) if together && fits(child, &draft) => drafts.push(draft),
+                Site::Workers(draft) if together => moved.push(self.shuffle(node, side, child, &draft)),
                 Site::Workers(draft) => self.gather(child, draft, Cut::Subtree, MergeStrategy::Concatenate),
                 Site::Everywhere | Site::Driver => {}
             }
         }
-        drafts.into_iter().reduce(joined).map_or(Site::Driver, Site::Workers)
+        let Some(mut draft) = drafts.into_iter().reduce(joined) else { return Site::Driver };
+        draft.inputs.extend(moved);
+        Site::Workers(draft)
     }
 }
 

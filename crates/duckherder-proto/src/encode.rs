@@ -116,6 +116,10 @@ fn message(data: EncodedData) -> FlightData {
     FlightData::new().with_data_header(data.ipc_message).with_data_body(data.arrow_data)
 }
 
-pub(crate) fn slice_bytes(batch: &RecordBatch) -> Result<usize, ArrowError> {
+/// What the rows have of buffers that they may share.
+///
+/// # Errors
+/// Never of types that DuckDB sends.
+pub fn slice_bytes(batch: &RecordBatch) -> Result<usize, ArrowError> {
     batch.columns().iter().map(|column| column.to_data().get_slice_memory_size()).sum()
 }

@@ -54,6 +54,19 @@ pub struct RunTask {
     /// Say now and then how far the task is ([`TaskProgress`]).
     #[prost(bool, tag = "16")]
     pub watched: bool,
+    /// Say in [`TaskMade`] from where to where the values of these columns go: whole numbers, dates or timestamps.
+    #[prost(uint32, repeated, tag = "17")]
+    pub collect_ranges: Vec<u32>,
+}
+
+/// The least and the greatest value of a column, as a number: of a date the days, of a timestamp the microseconds, since
+/// 1970-01-01. If there is no value, `least` is the greater one.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct KeyRange {
+    #[prost(sint64, tag = "1")]
+    pub least: i64,
+    #[prost(sint64, tag = "2")]
+    pub greatest: i64,
 }
 
 /// A key that has so many rows that they are spread over all partitions, where each meets all of the other side's.
@@ -216,6 +229,9 @@ pub struct TaskMade {
     /// The Bloom filter, in words of 64 bits, little-endian; empty if it would hold nothing back.
     #[prost(bytes = "vec", tag = "1")]
     pub keys: Vec<u8>,
+    /// The ranges that were asked for, in that order; none if they are not known.
+    #[prost(message, repeated, tag = "2")]
+    pub ranges: Vec<KeyRange>,
 }
 
 /// `app_metadata` of a message, with nothing else in it, of the answer to a [`RunTask`] that is watched.

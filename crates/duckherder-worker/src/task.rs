@@ -23,7 +23,7 @@ use crate::files;
 use crate::input::Input;
 use crate::peers::Peers;
 use crate::shuffle::{
-    self, DivideBy, Division, HashDivision, KeyFilter, Notices, Partitions, Room, ShuffleStore, TaskKey,
+    self, CollectedKeys, DivideBy, Division, HashDivision, KeyFilter, Notices, Partitions, Room, ShuffleStore, TaskKey,
 };
 
 /// Messages that may wait to be sent.
@@ -208,9 +208,12 @@ impl Running<'_> {
         let check = || files::check(&self.task.files);
         // No rows, but how many there were: that the driver knows that all is well, and what was moved.
         let (mut encoder, schema) = BatchEncoder::new(Arc::new(Schema::empty()));
-        let made = |keys: Option<KeyFilter>| {
+        let made = |keys: CollectedKeys| {
             if self.task.collect_bits > 0 {
-                let made = TaskMade { keys: keys.map_or_else(Vec::new, |keys| keys.to_bytes()) };
+                let made = TaskMade {
+                    keys: keys.filter.map_or_else(Vec::new, |filter| filter.to_bytes()),
+                    ranges: keys.ranges.unwrap_or_default(),
+                };
                 let message = FlightData::new().with_app_metadata(made.pack());
                 // The driver has gone if this fails.
                 let _ = sender.blocking_send(Ok(message));
@@ -236,12 +239,17 @@ impl Running<'_> {
 
     /// How the rows are divided by hash.
     fn division(&self) -> Result<HashDivision, EngineError> {
-        let RunTask { heavy, filter, collect_bits, .. } = self.task;
+        let RunTask { heavy, filter, collect_bits, collect_ranges, .. } = self.task;
         let filter = match filter.as_slice() {
             [] => None,
             bytes => Some(KeyFilter::from_bytes(bytes).ok_or_else(|| EngineError::internal("a filter is cut"))?),
         };
-        Ok(HashDivision { heavy: heavy.clone(), filter: filter.map(Arc::new), collect_bits: *collect_bits })
+        Ok(HashDivision {
+            heavy: heavy.clone(),
+            filter: filter.map(Arc::new),
+            collect_bits: *collect_bits,
+            collect_ranges: collect_ranges.clone(),
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use arrow::datatypes::SchemaRef;
 use duckherder_engine::distribute::{Exchange, Snapshot, TaskOutput};
 use duckherder_engine::{EngineError, Interrupter};
-use duckherder_worker::shuffle::Partitions;
+use duckherder_worker::shuffle::{CollectedKeys, Partitions};
 
 use super::Shared;
 use super::filter::Filters;
@@ -186,7 +186,7 @@ impl Run {
                 Ok(TaskRows { rows, bytes, filtered_rows, spilled_bytes, cpu, cached }) => {
                     let stage = &self.stages[id.stage];
                     // Nobody is to wait for keys that do not come.
-                    self.filters.made(stage, id.task, None);
+                    self.filters.made(stage, id.task, CollectedKeys::default());
                     self.report.finished(TaskReport {
                         stage: stage.number,
                         task: id.task,

@@ -13,7 +13,7 @@ use duckherder_worker::input::{Input, Source};
 use duckherder_worker::shuffle::{self, DivideBy, Division, HashDivision, Notices, Partitions, Room, TaskKey};
 
 use super::exchange::{Run, Stop, TaskId, TaskRows};
-use super::filter::filter_of;
+use super::filter::{Wanted, wanted_of};
 use super::query::Worker;
 use super::skew::heavy_keys_of;
 use super::stages::{RunningStage, exchange_schema};
@@ -200,18 +200,21 @@ fn run_fragment(
         files::check(&stamps)?;
         return Ok(sent);
     }
+    let wanted = if stage.broadcast { Wanted::default() } else { wanted_of(run, id)? };
+    let narrowed = wanted.narrow(&stage.fragment)?;
     let by = match stage.broadcast {
         true => DivideBy::Everywhere,
         false => DivideBy::Hash(HashDivision {
             heavy: heavy_keys_of(run, id)?,
-            filter: filter_of(run, id)?,
+            filter: wanted.filter,
             collect_bits: run.filters.bits(stage),
+            collect_ranges: run.filters.columns(stage),
         }),
     };
     let division = Division { partitions: stage.partitions, by };
     let rows = match plan {
         Some(plan) => plan.read(connection)?,
-        None => connection.read(&stage.fragment.task_sql(splits)?)?,
+        None => connection.read(&narrowed.as_ref().unwrap_or(&stage.fragment).task_sql(splits)?)?,
     };
     may_run(run, id, Stop::Statement(connection.interrupter()))?;
     check_columns(stage, &rows.schema())?;

@@ -130,7 +130,12 @@ impl DistributedQuery for ScheduledQuery {
                 Exchange::Forward { .. } => ", rows forwarded to each stage that reads them",
             };
             let heavy = self.planned.report.heavy_line(*number).map(|line| format!(", {line}")).unwrap_or_default();
-            let filter = stage.filter.map(|filter| format!(", those without a key of stage {} left out", filter.stage));
+            let filter = stage.filter.as_ref().map(|filter| match filter.ranges.is_empty() {
+                true => format!(", those without a key of stage {} left out", filter.stage),
+                false => {
+                    format!(", those without a key of stage {} left out, those beyond its keys not read", filter.stage)
+                }
+            });
             let filter = filter.unwrap_or_default();
             let expected = estimate.stages.get(*number).map(|stage| self.planned.report.beside(*number, stage));
             let text = format!("up to {} tasks on workers{shuffled}{heavy}{filter}", stage.tasks);

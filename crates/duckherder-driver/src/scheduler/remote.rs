@@ -9,7 +9,7 @@ use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::Any;
 use arrow_flight::{FlightData, Ticket};
 use duckherder_engine::EngineError;
-use duckherder_engine::distribute::{FragmentInput, Snapshot, TaskOutput};
+use duckherder_engine::distribute::{Fragment, FragmentInput, Snapshot, TaskOutput};
 use duckherder_planner::Split;
 use duckherder_proto::MAX_MESSAGE_BYTES;
 use duckherder_proto::any::Command;
@@ -21,14 +21,14 @@ use duckherder_proto::statement::Setting;
 use duckherder_proto::task::{
     InputSource, ReadPartition, ReadSplit, RunTask, TaskInput, TaskMade, TaskMoved, TaskProgress,
 };
-use duckherder_worker::shuffle::{HashDivision, KeyFilter};
+use duckherder_worker::shuffle::{CollectedKeys, HashDivision, KeyFilter};
 use futures::StreamExt;
 use prost::Message;
 use tokio::sync::watch;
 
 use super::Shared;
 use super::exchange::{Run, TaskId, TaskRows};
-use super::filter::filter_of;
+use super::filter::wanted_of;
 use super::query::Worker;
 use super::skew::heavy_keys_of;
 use super::splits::{RunningSplits, SplitSql};
@@ -119,8 +119,18 @@ impl RemoteRun {
         self.splits.remove(self.query_id);
     }
 
+    /// The rows of the task's splits are from now on those of the narrowed `fragment`; its SQL.
+    fn narrow(&self, stage: &RunningStage, task: usize, fragment: &Fragment) -> Result<String, EngineError> {
+        let splits = &stage.splits[task];
+        for (input, split) in splits.iter().enumerate().filter(|(input, _)| stage.files[*input].is_none()) {
+            let key = (stage.number as u32, task as u32, input as u32);
+            self.splits.replace(self.query_id, key, fragment.split_sql(input, *split)?);
+        }
+        fragment.remote_sql(splits)
+    }
+
     /// `driver`: where the worker finds the driver.
-    fn ticket(&self, run: &Run, id: TaskId, driver: &str, division: HashDivision) -> Ticket {
+    fn task(&self, run: &Run, id: TaskId, driver: &str, division: HashDivision) -> RunTask {
         let (stage, remote) = (&run.stages[id.stage], &self.stages[id.stage]);
         let inputs = stage.inputs.iter().zip(&remote.schemas).enumerate().filter_map(|(number, (input, schema))| {
             let (sources, rows, stored) = match input {
@@ -143,7 +153,7 @@ impl RemoteRun {
             settings.retain(|setting| setting.name != "preserve_insertion_order");
             settings.push(Setting { name: "preserve_insertion_order".into(), value: Some("false".into()) });
         }
-        let task = RunTask {
+        RunTask {
             query_id: self.query_id,
             stage: stage.number as u32,
             task: id.task as u32,
@@ -157,11 +167,11 @@ impl RemoteRun {
             broadcast: stage.broadcast,
             analyzed: run.measures.cpu,
             collect_bits: division.collect_bits,
+            collect_ranges: division.collect_ranges,
             filter: division.filter.map_or_else(Vec::new, |filter| filter.to_bytes()),
             repeated: run.plan.is_some() && stage.may_keep_plans(),
             watched: run.measures.progress,
-        };
-        Ticket::new(task.pack())
+        }
     }
 
     fn split_source(&self, stage: &RunningStage, id: TaskId, input: usize, driver: &str) -> InputSource {
@@ -213,12 +223,18 @@ pub fn run_task(run: &Arc<Run>, id: TaskId, worker: &RemoteWorker) -> Result<Tas
     let shared = run.shared();
     let remote = run.remote.as_ref().ok_or_else(|| EngineError::internal("the splits are not served"))?;
     let stage = &run.stages[id.stage];
+    let wanted = wanted_of(run, id)?;
+    let narrowed =
+        wanted.narrow(&stage.fragment)?.map(|fragment| remote.narrow(stage, id.task, &fragment)).transpose()?;
     let division = HashDivision {
         heavy: heavy_keys_of(run, id)?,
-        filter: filter_of(run, id)?,
+        filter: wanted.filter,
         collect_bits: run.filters.bits(stage),
+        collect_ranges: run.filters.columns(stage),
     };
-    let ticket = remote.ticket(run, id, &driver_location(worker, shared.port)?, division);
+    let mut task = remote.task(run, id, &driver_location(worker, shared.port)?, division);
+    task.fragment = narrowed.unwrap_or(task.fragment);
+    let ticket = Ticket::new(task.pack());
     let keeps = stage.partitions > 0;
     shared.runtime()?.block_on(async {
         let mut stopped = remote.stop.subscribe();
@@ -253,8 +269,9 @@ async fn wait_for_others(
                 continue;
             }
             let any = Any::decode(message.app_metadata).map_err(broken)?;
-            if let Some(TaskMade { keys }) = TaskMade::from_any(&any).map_err(broken)? {
-                run.filters.made(&run.stages[id.stage], id.task, KeyFilter::from_bytes(&keys));
+            if let Some(TaskMade { keys, ranges }) = TaskMade::from_any(&any).map_err(broken)? {
+                let made = CollectedKeys { filter: KeyFilter::from_bytes(&keys), ranges: Some(ranges) };
+                run.filters.made(&run.stages[id.stage], id.task, made);
             }
             moved = TaskMoved::from_any(&any).map_err(broken)?.or(moved);
         }

@@ -56,6 +56,13 @@ impl RunningSplits {
         lock(&self.queries).insert(query, QuerySplits { snapshot, sql: Arc::new(sql) });
     }
 
+    /// Offers other rows in the place of a split's, to who asks for it from now on.
+    pub fn replace(&self, query: u64, split: (u32, u32, u32), sql: String) {
+        if let Some(offered) = lock(&self.queries).get_mut(&query) {
+            Arc::make_mut(&mut offered.sql).insert(split, sql);
+        }
+    }
+
     pub fn remove(&self, query: u64) {
         lock(&self.queries).remove(&query);
     }

@@ -170,7 +170,12 @@ impl RunningStage {
     /// Whether its tasks may run with the plan of the last time. (Files may be others then; and DuckDB 2.0.0 does not see
     /// that rows below a plan that runs again have an order that was asked for.)
     pub fn may_keep_plans(&self) -> bool {
-        !self.sorted && !self.reads_files()
+        !self.sorted && !self.reads_files() && !self.is_narrowed()
+    }
+
+    /// Whether its scans read what the keys of another stage have to do with: something else each time.
+    fn is_narrowed(&self) -> bool {
+        self.filter.as_ref().is_some_and(|filter| !filter.ranges.is_empty())
     }
 
     pub fn reads_exchanges(&self) -> bool {
@@ -238,7 +243,7 @@ pub fn prepare(
             table_rows,
             schema: None,
             side,
-            filter: stage.filter,
+            filter: stage.filter.clone(),
         });
     }
     shuffle(&distribution.stages, &mut prepared);

@@ -245,13 +245,14 @@ void PlanCutter::CutAggregate(shared_ptr<DistributedQuery> query, const DhCut &c
 			throw NotImplementedException("its SQL gives a column the type %s", types[i].ToString());
 		}
 	}
-	if (cut.exchange == DH_EXCHANGE_HASH) {
+	if (cut.exchange != DH_EXCHANGE_GATHER) {
 		if (!std::all_of(types.begin(), types.end(), CanReachTasks)) {
 			throw NotImplementedException("other tasks can't read the states of its aggregates");
 		}
-		auto shuffled = ShuffledStates(optimizer.context, *exported.fragment, groups);
-		auto plain = shuffled->BindTypes(optimizer.context);
-		query->AddStage(std::move(shuffled), std::move(plain));
+		auto keys = cut.exchange == DH_EXCHANGE_HASH ? groups : 0;
+		auto plain = PlainStates(optimizer.context, *exported.fragment, keys);
+		auto plain_types = plain->BindTypes(optimizer.context);
+		query->AddStage(std::move(plain), std::move(plain_types));
 	} else {
 		query->AddStage(std::move(exported.fragment), types);
 	}

@@ -142,6 +142,25 @@ static string WhyKept(const PlanScan &plan_scan) {
 	return plan_scan.files.kept;
 }
 
+static string ColumnId(const ColumnBinding &binding) {
+	return Quoted(to_string(binding.table_index.index) + "." + to_string(binding.column_index.GetIndex()));
+}
+
+//! The columns of which a range can be read, with their numbers in the table.
+static string DescribeRanges(const PlanScan &scan) {
+	vector<string> columns;
+	auto &get = scan.get.get();
+	auto &read = get.GetColumnIds();
+	for (idx_t i = 0; i < read.size(); i++) {
+		if (HasRange(scan, read[i])) {
+			JsonObject column;
+			column.Raw("column", ColumnId(ColumnBinding(get.table_index, ProjectionIndex(i))));
+			columns.push_back(column.Number("number", read[i].GetPrimaryIndex()).End());
+		}
+	}
+	return List(columns);
+}
+
 static string DescribeScan(ClientContext &context, const PlanScan &plan_scan) {
 	auto &get = plan_scan.get.get();
 	JsonObject scan;
@@ -168,7 +187,7 @@ static string DescribeScan(ClientContext &context, const PlanScan &plan_scan) {
 		rows = get.EstimateSourceCardinality(context);
 		virtual_columns = false;
 	}
-	scan.Text("kept", WhyKept(plan_scan));
+	scan.Text("kept", WhyKept(plan_scan)).Raw("ranges", DescribeRanges(plan_scan));
 	return scan.Bool("shared_table", shared)
 	    .Number("rows", rows)
 	    .Number("row_bytes", ReadBytes(get))
@@ -278,10 +297,6 @@ struct Numbers {
 	bool explained = false;
 };
 
-static string ColumnId(const ColumnBinding &binding) {
-	return Quoted(to_string(binding.table_index.index) + "." + to_string(binding.column_index.GetIndex()));
-}
-
 //! The column that an expression gives as it is, or narrowed, or `cast` to another type of integers.
 static optional_ptr<const BoundColumnRefExpression> ColumnOf(const Expression &expression, bool &cast) {
 	if (auto wrapped = CMUtils::GetWrappedInput(expression)) {
@@ -372,6 +387,12 @@ static string DescribeRenames(LogicalOperator &op) {
 	return List(renames);
 }
 
+//! Whether the optimizer has made it of GROUPING SETS with DISTINCT aggregates (`TryExpandGroupingSets`, DuckDB 2.0.0):
+//! the UNION ALL above is of groups, which have no order.
+static bool IsOfGroupingSets(const LogicalMaterializedCTE &cte) {
+	return StringUtil::StartsWith(cte.ctename.GetIdentifierName(), "__grouping_sets_input_cte_");
+}
+
 static string DescribeOperator(ClientContext &context, LogicalOperator &op, const Scans &scans, Numbers &numbers) {
 	JsonObject node;
 	node.Number("id", numbers.node++);
@@ -419,6 +440,7 @@ static string DescribeOperator(ClientContext &context, LogicalOperator &op, cons
 		break;
 	case LogicalOperatorType::LOGICAL_MATERIALIZED_CTE:
 		node.Number("cte", op.Cast<LogicalMaterializedCTE>().table_index.index);
+		node.Bool("grouping_sets", IsOfGroupingSets(op.Cast<LogicalMaterializedCTE>()));
 		node.Raw("columns", DescribeColumns(*op.children[0]));
 		break;
 	case LogicalOperatorType::LOGICAL_CTE_REF:

@@ -73,6 +73,16 @@ Scans FindScans(ClientContext &context, LogicalOperator &root) {
 	return scans;
 }
 
+bool HasRange(const PlanScan &scan, const ColumnIndex &index) {
+	if (index.IsVirtualColumn() || index.HasChildren()) {
+		return false;
+	}
+	auto &get = scan.get.get();
+	auto &types = scan.files.scan ? scan.files.scan->bound.types : get.returned_types;
+	auto &type = get.GetColumnType(index);
+	return HasRange(type) && type == types.at(index.GetPrimaryIndex());
+}
+
 static void NarrowConstants(ParsedExpression &expression);
 
 static void NarrowConstants(QueryNode &node) {
@@ -158,26 +168,29 @@ static vector<idx_t> StoredColumns(const TableCatalogEntry &table, const set<idx
 static SplitInput RenameTable(QueryNode &query, const PlanScan &plan_scan, idx_t number) {
 	auto &scan = plan_scan.get.get();
 	auto entry = scan.GetTable();
-	SplitInput input {number, QualifiedName(Identifier(), Identifier(), Identifier(FILES_NAME)), {}, {}, nullptr, {}};
+	SplitInput input {number, QualifiedName(Identifier(), Identifier(), Identifier(FILES_NAME)), nullptr, {}, {}, {}, {}, {}};
 	set<idx_t> needed;
 	set<column_t> needed_virtual;
 	for (auto &index : scan.GetColumnIds()) {
 		if (!index.IsVirtualColumn()) {
 			needed.insert(index.GetPrimaryIndex());
+			if (HasRange(plan_scan, index)) {
+				input.types[index.GetPrimaryIndex()] = scan.GetColumnType(index);
+			}
 		} else if (!index.IsEmptyColumn()) {
 			needed_virtual.insert(index.GetPrimaryIndex());
 		}
 	}
+	input.columns.assign(needed.begin(), needed.end());
 	if (entry) {
 		input.table = entry->schema.GetQualifiedName(entry->name);
 		for (auto index : needed) {
-			input.columns.push_back(scan.names[index]);
+			input.names.push_back(scan.names[index]);
 		}
 		input.stored_columns = StoredColumns(*entry, needed);
 	} else {
 		input.files = plan_scan.files.scan;
-		input.file_columns.assign(needed.begin(), needed.end());
-		input.file_columns.insert(input.file_columns.end(), needed_virtual.begin(), needed_virtual.end());
+		input.columns.insert(input.columns.end(), needed_virtual.begin(), needed_virtual.end());
 	}
 	idx_t renamed = 0;
 	auto rename = [&](TableRef &ref) {
@@ -375,6 +388,22 @@ static void TakeNamesOffStates(LogicalPlanSQLExportRelation &relation) {
 	}
 }
 
+//! Which of the columns the keys are, where they have a range.
+static vector<int64_t> KeyColumns(const vector<LogicalPlanSQLExportField> &fields, const ShuffleKeys &keys) {
+	vector<int64_t> columns;
+	for (auto &key : keys) {
+		int64_t found = -1;
+		if (IsColumn(*key.value) && HasRange(key.value->GetReturnType())) {
+			auto &binding = key.value->Cast<BoundColumnRefExpression>().Binding();
+			auto is_key = [&](const LogicalPlanSQLExportField &field) { return field.source_binding == binding; };
+			auto place = std::find_if(fields.begin(), fields.end(), is_key);
+			found = place == fields.end() ? -1 : place - fields.begin();
+		}
+		columns.push_back(found);
+	}
+	return columns;
+}
+
 static ExportedPlan MakeFragment(Exported exported, unique_ptr<QueryNode> query, vector<ColumnBinding> bindings) {
 	NarrowConstants(*query);
 	ExportedPlan result;
@@ -399,8 +428,11 @@ ExportedPlan ExportSubtree(ClientContext &context, unique_ptr<LogicalOperator> &
 	if (!keys.empty()) {
 		AddHash(context, exported.relation, keys);
 	}
+	auto columns = KeyColumns(exported.relation.fields, keys);
 	auto query = std::move(exported.relation.query);
-	return MakeFragment(std::move(exported), std::move(query), std::move(bindings));
+	auto result = MakeFragment(std::move(exported), std::move(query), std::move(bindings));
+	result.fragment->keys = std::move(columns);
+	return result;
 }
 
 //! Whether DuckDB, reading `ORDER BY value` again, sorts as it did: not if it may apply a collation once more, or take
@@ -502,7 +534,7 @@ ExportedPlan ExportPartialAggregate(ClientContext &context, LogicalAggregate &ag
 	return MakeFragment(std::move(exported), std::move(node), aggregate.GetColumnBindings());
 }
 
-unique_ptr<Fragment> ShuffledStates(ClientContext &context, const Fragment &states, idx_t groups) {
+unique_ptr<Fragment> PlainStates(ClientContext &context, const Fragment &states, idx_t groups) {
 	LogicalPlanSQLExportRelation relation;
 	relation.query = states.CopyQuery();
 	// Its columns are those of no operator: any table number serves.
@@ -516,8 +548,12 @@ unique_ptr<Fragment> ShuffledStates(ClientContext &context, const Fragment &stat
 		}
 	}
 	TakeNamesOffStates(relation);
-	AddHash(context, relation, keys);
-	return make_uniq<Fragment>(std::move(relation.query), states.Splits(), states.Exchanges());
+	if (!keys.empty()) {
+		AddHash(context, relation, keys);
+	}
+	auto plain = make_uniq<Fragment>(std::move(relation.query), states.Splits(), states.Exchanges());
+	plain->keys = KeyColumns(relation.fields, keys);
+	return plain;
 }
 
 } // namespace duckherder

@@ -33,6 +33,8 @@ struct PlanScan {
 	duckdb::reference<duckdb::LogicalGet> get;
 	FoundFiles files;
 };
+//! Whether the scan can be asked for rows by a range of the column: it is read as the table, or the files, have it.
+bool HasRange(const PlanScan &scan, const duckdb::ColumnIndex &index);
 //! All scans of a plan, by number: in preorder.
 using Scans = duckdb::vector<PlanScan>;
 Scans FindScans(duckdb::ClientContext &context, duckdb::LogicalOperator &root);
@@ -55,7 +57,7 @@ ExportedPlan ExportSort(duckdb::ClientContext &context, duckdb::LogicalOrder &or
 ExportedPlan ExportPartialAggregate(duckdb::ClientContext &context, duckdb::LogicalAggregate &aggregate,
                                     const Scans &scans, Undo &undo);
 //! A fragment that exports states, for other tasks: the states as plain values, and the hash of its first `groups`
-//! columns as another last column.
-duckdb::unique_ptr<Fragment> ShuffledStates(duckdb::ClientContext &context, const Fragment &states, duckdb::idx_t groups);
+//! columns, if there are any, as another last column.
+duckdb::unique_ptr<Fragment> PlainStates(duckdb::ClientContext &context, const Fragment &states, duckdb::idx_t groups);
 
 } // namespace duckherder

@@ -46,7 +46,21 @@ Fragment::Fragment(unique_ptr<QueryNode> query_p, vector<SplitInput> splits_p, v
 unique_ptr<Fragment> Fragment::Copy() const {
 	auto copy = make_uniq<Fragment>(query->Copy(), splits, exchanges);
 	copy->types = types;
+	copy->keys = keys;
 	return copy;
+}
+
+unique_ptr<Fragment> Fragment::Narrowed(const vector<DhScanRange> &ranges) const {
+	auto narrowed = Copy();
+	for (auto &range : ranges) {
+		auto of_scan = [&](const SplitInput &split) { return split.scan == range.scan && split.types.count(range.column); };
+		auto found = std::find_if(narrowed->splits.begin(), narrowed->splits.end(), of_scan);
+		if (found == narrowed->splits.end()) {
+			throw InternalException("the fragment reads no column %d of scan %d", range.column, range.scan);
+		}
+		found->ranges.push_back(range);
+	}
+	return narrowed;
 }
 
 string Fragment::ToString() const {
@@ -61,16 +75,66 @@ static unique_ptr<ParsedExpression> Compare(ExpressionType type, unique_ptr<Pars
 	return make_uniq<ComparisonExpression>(type, std::move(left), ConstantExpression::FromValue(Value::BIGINT(right)));
 }
 
+using Conditions = vector<unique_ptr<ParsedExpression>>;
+
+static void Where(SelectNode &node, Conditions conditions) {
+	if (conditions.size() == 1) {
+		node.where_clause = std::move(conditions[0]);
+	} else if (!conditions.empty()) {
+		node.where_clause = make_uniq<ConjunctionExpression>(ExpressionType::CONJUNCTION_AND, std::move(conditions));
+	}
+}
+
+//! `names` are those of the input's columns in their order.
+static void AddRanges(Conditions &conditions, const SplitInput &input, const vector<Identifier> &names) {
+	for (auto &range : input.ranges) {
+		if (range.least > range.greatest) {
+			conditions.push_back(ConstantExpression::FromValue(Value::BOOLEAN(false)));
+			continue;
+		}
+		auto place = std::find(input.columns.begin(), input.columns.end(), range.column) - input.columns.begin();
+		auto &type = input.types.at(range.column);
+		auto compare = [&](ExpressionType comparison, int64_t value) {
+			conditions.push_back(make_uniq<ComparisonExpression>(
+			    comparison, make_uniq<ColumnRefExpression>(names.at(NumericCast<idx_t>(place))),
+			    WriteValue(Value::Numeric(type, value))));
+		};
+		compare(ExpressionType::COMPARE_GREATERTHANOREQUALTO, range.least);
+		compare(ExpressionType::COMPARE_LESSTHANOREQUALTO, range.greatest);
+	}
+}
+
+//! What a task reads of its files.
+static unique_ptr<QueryNode> FilesQuery(const SplitInput &input, const DhSplit &split) {
+	auto part = input.files->PartQuery(input.columns, split.first, split.last);
+	if (input.ranges.empty()) {
+		return part;
+	}
+	auto statement = make_uniq<SelectStatement>();
+	statement->node = std::move(part);
+	auto rows = make_uniq<SubqueryRef>(std::move(statement), Identifier("part"));
+	for (idx_t i = 0; i < input.columns.size(); i++) {
+		rows->column_name_alias.push_back(ColumnName(i));
+	}
+	Conditions conditions;
+	AddRanges(conditions, input, rows->column_name_alias);
+	auto node = make_uniq<SelectNode>();
+	node->select_list.push_back(make_uniq<StarExpression>());
+	node->from_table = std::move(rows);
+	Where(*node, std::move(conditions));
+	return std::move(node);
+}
+
 unique_ptr<QueryNode> Fragment::SplitQuery(idx_t number, const DhSplit &split) const {
 	auto &input = splits.at(number);
 	if (input.files) {
-		return input.files->PartQuery(input.file_columns, split.first, split.last);
+		return FilesQuery(input, split);
 	}
 	auto node = make_uniq<SelectNode>();
-	for (auto &column : input.columns) {
+	for (auto &column : input.names) {
 		node->select_list.push_back(make_uniq<ColumnRefExpression>(column));
 	}
-	if (input.columns.empty()) {
+	if (input.names.empty()) {
 		auto nothing = ConstantExpression::FromValue(Value::BOOLEAN(true));
 		nothing->SetAlias(Identifier(EMPTY_COLUMN));
 		node->select_list.push_back(std::move(nothing));
@@ -78,7 +142,7 @@ unique_ptr<QueryNode> Fragment::SplitQuery(idx_t number, const DhSplit &split) c
 	auto reference = make_uniq<BaseTableRef>();
 	reference->SetQualifiedName(input.table);
 	node->from_table = std::move(reference);
-	vector<unique_ptr<ParsedExpression>> conditions;
+	Conditions conditions;
 	if (split.divisor > 0) {
 		vector<unique_ptr<ParsedExpression>> arguments;
 		arguments.push_back(RowId());
@@ -93,11 +157,8 @@ unique_ptr<QueryNode> Fragment::SplitQuery(idx_t number, const DhSplit &split) c
 	if (split.last >= 0) {
 		conditions.push_back(Compare(ExpressionType::COMPARE_LESSTHANOREQUALTO, RowId(), split.last));
 	}
-	if (conditions.size() == 1) {
-		node->where_clause = std::move(conditions[0]);
-	} else if (!conditions.empty()) {
-		node->where_clause = make_uniq<ConjunctionExpression>(ExpressionType::CONJUNCTION_AND, std::move(conditions));
-	}
+	AddRanges(conditions, input, input.names);
+	Where(*node, std::move(conditions));
 	return std::move(node);
 }
 
@@ -242,6 +303,20 @@ void dh_fragment_inputs(const Fragment *fragment, DhInputSink sink, void *target
 	for (auto &exchange : fragment->Exchanges()) {
 		sink(target, DH_INPUT_EXCHANGE, exchange.stage);
 	}
+}
+
+//! What the fragment's hash is of, in order; nothing if it has none.
+void dh_fragment_keys(const Fragment *fragment, DhKeySink sink, void *target) {
+	for (auto column : fragment->keys) {
+		sink(target, column);
+	}
+}
+
+//! The same fragment without rows of its scans that are outside of these ranges.
+Fragment *dh_fragment_narrowed(const Fragment *fragment, const DhScanRange *ranges, uint64_t count, DhError *error) {
+	return duckherder::Guard<Fragment *>(error, nullptr, [&]() {
+		return fragment->Narrowed(vector<DhScanRange>(ranges, ranges + count)).release();
+	});
 }
 
 //! The SQL of one task; a split an input.

@@ -26,6 +26,16 @@ struct DhSplit {
 	int64_t remainder;
 };
 
+//! Rows of a scan that have other values in the column can meet none in a join.
+struct DhScanRange {
+	uint64_t scan;
+	//! Its number in the table, or among the files' columns.
+	uint64_t column;
+	//! If there is no such value, the greater one.
+	int64_t least;
+	int64_t greatest;
+};
+
 //! A task's SQL: on the instance that has the tables; elsewhere, over the names of its inputs but files; and of the last
 //! column alone of the rows that the first gives.
 enum DhFragmentForm : int { DH_FRAGMENT_HERE = 0, DH_FRAGMENT_ELSEWHERE = 1, DH_FRAGMENT_LAST_COLUMN = 2 };
@@ -34,6 +44,8 @@ enum DhInputKind : int { DH_INPUT_SPLIT = 0, DH_INPUT_EXCHANGE = 1, DH_INPUT_FIL
 //! Called for each input, in order: a split of a table or of files and the number of its scan, or an exchange and the
 //! stage that it comes from.
 typedef void (*DhInputSink)(void *target, int kind, uint64_t number);
+//! Called for each key of the hash, in order: the number of the column that it is, if its range may be asked for, or -1.
+typedef void (*DhKeySink)(void *target, int64_t column);
 }
 
 namespace duckherder {
@@ -42,14 +54,18 @@ namespace duckherder {
 struct SplitInput {
 	duckdb::idx_t scan;
 	duckdb::QualifiedName table;
-	//! Those of the table that are needed.
-	duckdb::vector<duckdb::Identifier> columns;
-	//! Their places in the table's storage; empty if one of them is made of others, or has parts.
-	duckdb::vector<duckdb::idx_t> stored_columns;
 	//! In the place of a table.
 	duckdb::shared_ptr<const FileScan> files;
-	//! Those of the files that are needed.
-	duckdb::vector<duckdb::column_t> file_columns;
+	//! The numbers of the columns that are needed.
+	duckdb::vector<duckdb::column_t> columns;
+	//! Of a table's: their names.
+	duckdb::vector<duckdb::Identifier> names;
+	//! Of those that have a range: their types.
+	duckdb::map<duckdb::column_t, duckdb::LogicalType> types;
+	//! Other rows are not needed.
+	duckdb::vector<DhScanRange> ranges;
+	//! Of a table's: their places in its storage; empty if one of them is made of others, or has parts.
+	duckdb::vector<duckdb::idx_t> stored_columns;
 };
 
 //! Rows of another stage, under the name `exchange_<stage>`, with columns c0, c1 ...
@@ -91,6 +107,11 @@ public:
 	const duckdb::vector<duckdb::LogicalType> &Types() const {
 		return types;
 	}
+
+	//! The columns, by number, that the keys of its hash are: -1 where a key is another expression, or has no range.
+	duckdb::vector<int64_t> keys;
+	//! The same without rows of its scans that are outside of these ranges.
+	duckdb::unique_ptr<Fragment> Narrowed(const duckdb::vector<DhScanRange> &ranges) const;
 
 	const duckdb::vector<SplitInput> &Splits() const {
 		return splits;

@@ -40,6 +40,23 @@ static void AddWindowKeys(ShuffleKeys &keys, LogicalWindow &window) {
 	AddKeys(keys, first.Partitions());
 }
 
+bool HasRange(const LogicalType &type) {
+	switch (type.id()) {
+	case LogicalTypeId::TINYINT:
+	case LogicalTypeId::SMALLINT:
+	case LogicalTypeId::INTEGER:
+	case LogicalTypeId::BIGINT:
+	case LogicalTypeId::UTINYINT:
+	case LogicalTypeId::USMALLINT:
+	case LogicalTypeId::UINTEGER:
+	case LogicalTypeId::DATE:
+	case LogicalTypeId::TIMESTAMP:
+		return true;
+	default:
+		return false;
+	}
+}
+
 ShuffleKeys KeysOf(LogicalOperator &consumer, idx_t side) {
 	ShuffleKeys keys;
 	switch (consumer.type) {

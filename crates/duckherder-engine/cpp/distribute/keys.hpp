@@ -13,6 +13,9 @@ struct ShuffleKey {
 };
 using ShuffleKeys = duckdb::vector<ShuffleKey>;
 
+//! Whether the least and the greatest value of a key say which rows of a scan can have it: what is compared as numbers are,
+//! and is the same if it is equal.
+bool HasRange(const duckdb::LogicalType &type);
 //! The keys by which rows of the operator's child `side` must meet; none if there are no such.
 ShuffleKeys KeysOf(duckdb::LogicalOperator &consumer, duckdb::idx_t side);
 

@@ -165,9 +165,9 @@ void dh_fragment_stored(const Fragment *fragment, uint64_t input, DhTextSink sin
 			return true;
 		}
 		sink(target, duckherder::ToText(split.table.ToString()));
-		for (idx_t i = 0; i < split.columns.size(); i++) {
+		for (idx_t i = 0; i < split.names.size(); i++) {
 			sink(target, duckherder::ToText(to_string(split.stored_columns[i])));
-			sink(target, duckherder::ToText(split.columns[i].GetIdentifierName()));
+			sink(target, duckherder::ToText(split.names[i].GetIdentifierName()));
 		}
 		return true;
 	});

@@ -73,8 +73,20 @@ pub struct DhSplit {
     pub remainder: i64,
 }
 
+/// `DhScanRange` in cpp/distribute/fragment.hpp.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct DhScanRange {
+    pub scan: u64,
+    pub column: u64,
+    pub least: i64,
+    pub greatest: i64,
+}
+
 /// `DhInputSink` in cpp/distribute/fragment.hpp: 0 is a split of a table, 1 the exchange of a stage, 2 a split of files.
 pub type DhInputSink = unsafe extern "C" fn(*mut c_void, c_int, u64);
+/// `DhKeySink` in cpp/distribute/fragment.hpp: a column, or -1.
+pub type DhKeySink = unsafe extern "C" fn(*mut c_void, i64);
 
 /// `DhDistributorTable` in cpp/distribute/distributor.hpp.
 #[repr(C)]
@@ -111,6 +123,13 @@ unsafe extern "C" {
 
     pub fn dh_fragment_free(fragment: *mut DhFragment);
     pub fn dh_fragment_inputs(fragment: *const DhFragment, sink: DhInputSink, target: *mut c_void);
+    pub fn dh_fragment_keys(fragment: *const DhFragment, sink: DhKeySink, target: *mut c_void);
+    pub fn dh_fragment_narrowed(
+        fragment: *const DhFragment,
+        ranges: *const DhScanRange,
+        count: u64,
+        error: *mut DhError,
+    ) -> *mut DhFragment;
     pub fn dh_fragment_sql(
         fragment: *const DhFragment,
         form: c_int,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use duckherder_planner::Split;
 
-use super::ffi::{self, DhFragment, DhSnapshot, DhSplit, FragmentForm};
+use super::ffi::{self, DhFragment, DhScanRange, DhSnapshot, DhSplit, FragmentForm};
 use crate::connection::Connection;
 use crate::error::Result;
 use crate::ffi::{DhError, DhTextSink, dh_description_free, push_text};
@@ -48,6 +48,23 @@ impl FragmentInput {
     }
 }
 
+/// Rows of a scan that can meet others in a join: those with a value from `least` to `greatest` in a column, as a number;
+/// none, if `least` is the greater one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanRange {
+    pub scan: usize,
+    /// Its number in the table, or among the files' columns.
+    pub column: u64,
+    pub least: i64,
+    pub greatest: i64,
+}
+
+unsafe extern "C" fn push_key(target: *mut c_void, column: i64) {
+    // SAFETY: `key_columns` gave its list.
+    let keys = unsafe { &mut *target.cast::<Vec<Option<u32>>>() };
+    keys.push(u32::try_from(column).ok());
+}
+
 unsafe extern "C" fn push_input(target: *mut c_void, kind: c_int, number: u64) {
     // SAFETY: `inputs` gave its list.
     let inputs = unsafe { &mut *target.cast::<Vec<FragmentInput>>() };
@@ -83,6 +100,33 @@ impl Fragment {
         // SAFETY: the fragment is alive; the sink gets the list it expects.
         unsafe { ffi::dh_fragment_inputs(self.0, push_input, std::ptr::from_mut(&mut inputs).cast()) };
         inputs
+    }
+
+    /// The columns of its rows that the keys of its hash are, in order: of those of which the least and the greatest
+    /// value, as a number, say which rows of a scan can have them.
+    pub fn key_columns(&self) -> Vec<Option<u32>> {
+        let mut keys = Vec::new();
+        // SAFETY: the fragment is alive; the sink gets the list it expects.
+        unsafe { ffi::dh_fragment_keys(self.0, push_key, std::ptr::from_mut(&mut keys).cast()) };
+        keys
+    }
+
+    /// The same fragment, reading no rows of its scans that are outside of the ranges.
+    ///
+    /// # Errors
+    /// It does not read such a column, or that has no range.
+    pub fn narrowed(&self, ranges: &[ScanRange]) -> Result<Self> {
+        let to_ffi = |range: &ScanRange| {
+            let ScanRange { scan, column, least, greatest } = *range;
+            DhScanRange { scan: scan as u64, column, least, greatest }
+        };
+        let ranges: Vec<DhScanRange> = ranges.iter().map(to_ffi).collect();
+        let mut error = DhError::none();
+        // SAFETY: the fragment is alive, and the ranges outlive the call.
+        let narrowed = unsafe { ffi::dh_fragment_narrowed(self.0, ranges.as_ptr(), ranges.len() as u64, &mut error) };
+        error.into_result(())?;
+        // SAFETY: it is new.
+        Ok(unsafe { Self::from_raw(narrowed) })
     }
 
     /// The SQL of one task elsewhere, which reads its files itself, over the names of its other inputs: a split a split

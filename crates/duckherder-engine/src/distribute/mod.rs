@@ -21,7 +21,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use duckherder_planner::{Distribution, Plan, RowGroup};
 
-pub use fragment::{Fragment, FragmentInput, Snapshot};
+pub use fragment::{Fragment, FragmentInput, ScanRange, Snapshot};
 pub use stored::{StoredGroup, StoredTable, read_stored};
 pub use task::{Chunk, ChunkStream, TaskPlan};
 

@@ -1,7 +1,8 @@
 //! Decisions about plans as the engine describes them.
 
 use crate::place::Placer;
-use crate::{Cut, Decision, Distribution, Exchange, Files, MergeStrategy, Mode, Plan, Workers, decide};
+use crate::plan::{Column, RangeColumn};
+use crate::{Cut, Decision, Distribution, Exchange, Files, KeyOfScan, MergeStrategy, Mode, Plan, Workers, decide};
 
 mod aggregates;
 mod files;

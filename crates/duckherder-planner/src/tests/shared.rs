@@ -74,3 +74,47 @@ fn a_join_is_broadcast_where_there_is_no_other_way() {
     assert_eq!((forwards(&split), split.gathered().count()), (1, 1), "{split:?}");
     assert!(split.stages.iter().any(|stage| stage.exchange == Exchange::Broadcast), "{split:?}");
 }
+
+/// `count(DISTINCT x), sum(v)`, as DuckDB plans it: a CTE that each aggregate reads by itself.
+#[test]
+fn aggregates_of_all_rows_that_are_read_together_end_in_one_task() {
+    let groups = sum(1).replace("AGGREGATE ", r#"AGGREGATE "keys":[[{"column":"s"}]],"estimated_rows":4000000,"#);
+    let split = elsewhere(&cte(&format!("(PROJECTION (CROSS_PRODUCT ({} ({groups} @)) ({} @)))", sum(0), sum(0))));
+    let expected = [
+        (Cut::Subtree, 1, Exchange::Forward { cte: 0 }),
+        (Cut::PartialAggregate, 6, hash(6, 0)),
+        (Cut::PartialAggregate, 8, Exchange::Broadcast),
+        (Cut::PartialAggregate, 5, Exchange::Broadcast),
+        (Cut::Subtree, 0, Exchange::Gather),
+    ];
+    let mut found = cuts(&split);
+    found[1..4].sort_by_key(|(_, node, _)| [6, 8, 5].iter().position(|other| other == node));
+    assert_eq!(found, expected);
+    let last = split.stages.last().unwrap();
+    assert_eq!((last.tasks, last.inputs.len(), last.scans.len()), (1, 2, 0));
+    // A sum of DOUBLEs is rounded otherwise in another order; `list` has that order.
+    let ordered = |name: &str| sum(0).replace(r#""name":"sum""#, &format!(r#""order_dependent":true,"name":"{name}""#));
+    let beside =
+        |name: &str| elsewhere(&cte(&format!("(CROSS_PRODUCT ({} ({groups} @)) ({} @))", sum(0), ordered(name))));
+    assert_eq!([beside("sum"), beside("list")].map(|split| split.stages.len()), [5, 1]);
+    // What has no state comes to the task as rows.
+    let mode = sum(0).replace(r#""exportable":true"#, r#""exportable":false"#);
+    let split = elsewhere(&cte(&format!("(CROSS_PRODUCT ({mode} ({groups} @)) ({} @))", sum(0))));
+    assert!(cuts(&split).contains(&(Cut::Subtree, 5, Exchange::Broadcast)), "{split:?}");
+    assert_eq!(split.gathered().count(), 1);
+}
+
+/// The grouping sets of DISTINCT aggregates: a UNION ALL of groups, which have no order, and of one row of all.
+#[test]
+fn grouping_sets_that_the_optimizer_has_divided_stay_in_tasks() {
+    let groups = sum(1).replace("AGGREGATE ", r#"AGGREGATE "keys":[[{"column":"s"}]],"estimated_rows":4000000,"#);
+    let keys = r#""keys":[[{"column":"u"}],[{"column":"u"}]]"#;
+    let union = format!(r#"(UNION "all":true,{keys} ({groups} @) ({} @))"#, sum(0));
+    let sets = cte(&union).replace(r#""cte":7,"columns":["d"]"#, r#""cte":7,"grouping_sets":true,"columns":["d"]"#);
+    let split = elsewhere(&sets);
+    assert_eq!((forwards(&split), split.gathered().count()), (1, 1), "{split:?}");
+    let one = split.stages.iter().find(|stage| stage.tasks == 1).unwrap();
+    assert_eq!((one.node, one.exchange), (6, hash(3, 1)));
+    // A user's own UNION ALL has an order, as long as that is seen.
+    assert_eq!(cuts(&elsewhere(&cte(&union))), [(Cut::Subtree, 1, Exchange::Gather)]);
+}

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
 use arrow_flight::Ticket;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use duckherder_engine::EngineError;
 use duckherder_proto::MAX_MESSAGE_BYTES;
 use duckherder_proto::any::Command;
 use duckherder_proto::decode::{BatchStream, Received};
+use duckherder_proto::encode::slice_bytes;
 use duckherder_proto::error::ErrorDetail;
 use duckherder_proto::task::{ReadStored, StoredGroup, StoredRows};
 use tokio::runtime::Handle;
@@ -147,7 +146,7 @@ impl SplitCache {
                     Ok(None) => break Item::End,
                     Err(detail) => break Item::Failed(EngineError::from(detail)),
                 };
-                let size = bytes_of(&batch);
+                let size = slice_bytes(&batch).unwrap_or_else(|_| batch.get_array_memory_size()) as u64;
                 let so_far = counted.fetch_add(size, Ordering::Relaxed) + size;
                 if so_far > limit {
                     break Item::Failed(EngineError::new("Out of Memory", "the rows are more than the cache may keep"));
@@ -163,10 +162,4 @@ impl SplitCache {
         });
         Ok((schema, receiver, bytes))
     }
-}
-
-/// What the batch has of its buffers, which it may share.
-fn bytes_of(batch: &RecordBatch) -> u64 {
-    let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size());
-    batch.columns().iter().map(|column| bytes(column) as u64).sum()
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   task of stage 0 --RowSplitter, Collector--> Partitions [ 0 | 1 | 2 ]   queues, one a task of stage 1
 //!                          |                     |  |          '----> PartitionReader, here or behind DoGet
-//!                       KeyFilter             Room  Spill: more than a query may keep in memory, in a temporary file
+//!                KeyFilter, KeyRanges           Room  Spill: more than a query may keep in memory, in a temporary file
 //! ```
 //!
 //! A task waits for whoever reads its rows. It does not wait for who reads nothing: rows that have no place in memory
@@ -13,6 +13,7 @@
 mod collector;
 mod filter;
 mod partitions;
+pub mod ranges;
 mod room;
 mod spill;
 mod split;
@@ -21,11 +22,12 @@ mod store;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use duckherder_engine::{EngineError, ResultStream};
-use duckherder_proto::task::HeavyKey;
+use duckherder_proto::task::{HeavyKey, KeyRange};
 
 use collector::Collector;
 pub use filter::KeyFilter;
 pub use partitions::{PartitionReader, Partitions};
+pub use ranges::KeyRanges;
 pub use room::Room;
 pub use spill::Rows;
 pub use split::RowSplitter;
@@ -79,6 +81,17 @@ pub struct HashDivision {
     pub filter: Option<Arc<KeyFilter>>,
     /// Collect the keys in a filter of so many bits; 0: don't.
     pub collect_bits: u64,
+    /// Collect the least and the greatest value of these columns.
+    pub collect_ranges: Vec<u32>,
+}
+
+/// What is known of the keys of all rows of a task.
+#[derive(Default)]
+pub struct CollectedKeys {
+    /// If they are not too many.
+    pub filter: Option<KeyFilter>,
+    /// Of each column that was asked for; `None` if nothing is known.
+    pub ranges: Option<Vec<KeyRange>>,
 }
 
 /// What a task says while it moves rows.
@@ -87,7 +100,7 @@ pub struct Notices<Stop, Check, Made> {
     pub stop: Stop,
     /// Says at the end of the rows whether they were the right ones.
     pub check: Check,
-    /// Gets the keys that were collected once all rows are made, if they are worth something.
+    /// Gets the keys that were collected once all rows are made.
     pub made: Made,
 }
 
@@ -104,7 +117,7 @@ pub fn keep(
     notices: Notices<
         impl FnOnce(&Arc<Partitions>) -> Result<(), EngineError>,
         impl FnOnce() -> Result<(), EngineError>,
-        impl FnOnce(Option<KeyFilter>) -> Result<(), EngineError>,
+        impl FnOnce(CollectedKeys) -> Result<(), EngineError>,
     >,
 ) -> Result<Moved, EngineError> {
     let Notices { stop, check, made } = notices;
@@ -124,7 +137,7 @@ fn move_rows(
     mut splitter: RowSplitter,
     to: &Partitions,
     check: impl FnOnce() -> Result<(), EngineError>,
-    made: impl FnOnce(Option<KeyFilter>) -> Result<(), EngineError>,
+    made: impl FnOnce(CollectedKeys) -> Result<(), EngineError>,
 ) -> Result<Moved, EngineError> {
     let count = splitter.partitions();
     let mut collector = Collector::new(splitter.schema(), count);
@@ -147,7 +160,7 @@ fn move_rows(
         }
         if !to.is_wanted() {
             // Not all keys: nobody may be held back by those there are.
-            made(None)?;
+            made(CollectedKeys::default())?;
             return Ok(moved);
         }
     }

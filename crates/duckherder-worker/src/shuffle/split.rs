@@ -8,7 +8,7 @@ use arrow::datatypes::{Schema, SchemaRef, UInt64Type};
 use duckherder_engine::EngineError;
 use duckherder_proto::task::HeavyKey;
 
-use super::{DivideBy, HashDivision, KeyFilter};
+use super::{CollectedKeys, DivideBy, HashDivision, KeyFilter, KeyRanges};
 
 /// Rows that a task gets before it is the next one's turn: each in a batch of its own would cost more to send.
 const TURN_ROWS: usize = 1024;
@@ -31,6 +31,7 @@ pub struct RowSplitter {
     filter: Option<Arc<KeyFilter>>,
     /// The keys of all rows, as long as that is of use.
     collected: Option<KeyFilter>,
+    ranges: KeyRanges,
     /// Rows that went to tasks in turn.
     dealt: usize,
 }
@@ -57,10 +58,11 @@ impl RowSplitter {
                 (Arc::new(Schema::new(kept)), false, division)
             }
         };
-        let HashDivision { mut heavy, filter, collect_bits } = division;
+        let HashDivision { mut heavy, filter, collect_bits, collect_ranges } = division;
         heavy.sort_unstable_by_key(|key| key.hash);
         let collected = (collect_bits > 0).then(|| KeyFilter::new(collect_bits));
-        Self { schema, partitions, everywhere, heavy, filter, collected, dealt: 0 }
+        let ranges = KeyRanges::new(collect_ranges);
+        Self { schema, partitions, everywhere, heavy, filter, collected, ranges, dealt: 0 }
     }
 
     /// The columns of what comes out.
@@ -72,13 +74,13 @@ impl RowSplitter {
         self.partitions
     }
 
-    /// The keys of all rows so far; `None` if they were not to be collected, or are too many for a filter.
-    pub fn collected(&mut self) -> Option<KeyFilter> {
-        self.collected.take()
+    /// What of the keys of all rows was to be collected, but for what is too much for a filter.
+    pub fn collected(self) -> CollectedKeys {
+        CollectedKeys { filter: self.collected, ranges: Some(self.ranges.found()) }
     }
 
     /// # Errors
-    /// There is no hash column, or Arrow can't take rows of a column.
+    /// There is no hash column, a column has no range, or Arrow can't take rows of one.
     pub fn split(&mut self, batch: &RecordBatch) -> Result<Divided, EngineError> {
         if self.everywhere {
             let parts = (0..self.partitions).map(|partition| (partition, batch.clone())).collect();
@@ -95,6 +97,7 @@ impl RowSplitter {
             hashes.iter().flatten().for_each(|hash| keys.insert(hash));
         }
         self.collected = self.collected.take().filter(KeyFilter::is_useful);
+        self.ranges.add(batch)?;
         let mut divided = Divided::default();
         for (partition, rows) in self.rows(hashes, &mut divided).into_iter().enumerate() {
             if rows.is_empty() {
@@ -194,9 +197,9 @@ mod tests {
     fn what_no_key_of_the_other_side_meets_goes_nowhere() {
         let mut other = splitter_of(HashDivision { collect_bits: 1 << 12, ..HashDivision::default() });
         split(&mut other, vec![Some(4), None, Some(1 << 40)]);
-        let filter = other.collected().map(Arc::new);
+        let filter = other.collected().filter.map(Arc::new);
         let heavy = vec![HeavyKey { hash: 1 << 40, everywhere: true }];
-        let mut filtered = splitter_of(HashDivision { heavy, filter, collect_bits: 0 });
+        let mut filtered = splitter_of(HashDivision { heavy, filter, ..HashDivision::default() });
         let (parts, everywhere) = split(&mut filtered, vec![Some(4), None, Some(7 << 50), Some(1 << 40), Some(4)]);
         assert_eq!((parts, everywhere), (vec![vec![3], vec![0, 3, 4], vec![3]], 1));
     }
