@@ -1,6 +1,6 @@
 //! DuckDB's errors as values.
 
-use duckherder_proto::error::ErrorDetail;
+use duckherder_proto::error::{ErrorDetail, PEER_LOST};
 
 use crate::ffi::{self, DhError};
 
@@ -64,6 +64,17 @@ impl EngineError {
             self.message.truncate(start);
         }
         self
+    }
+
+    /// A process that was counted on is gone, or can't be reached: nothing is wrong with the statement.
+    pub fn lost(message: impl Into<String>) -> Self {
+        Self::new(PEER_LOST, message)
+    }
+
+    /// Whether it is such, also after it has come through DuckDB. (DuckDB itself raises such errors only for connections
+    /// and results of its own that were closed.)
+    pub fn is_lost(&self) -> bool {
+        self.exception_type == PEER_LOST
     }
 
     /// A broken promise of our own code, not of the user's.

@@ -6,6 +6,9 @@ use tonic::{Code, Status};
 use crate::ERROR_HEADER;
 use prost::Message;
 
+/// DuckDB's name of the exception type of errors that say that another process is gone or can't be reached.
+pub const PEER_LOST: &str = "Connection";
+
 /// What went wrong, so that the client raises the exception that DuckDB itself would have raised.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ErrorDetail {

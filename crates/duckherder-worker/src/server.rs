@@ -1,7 +1,7 @@
 //! Starting and stopping a worker.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
@@ -12,7 +12,9 @@ use tokio::sync::oneshot;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
+use crate::attendance::Attendance;
 use crate::error::{Result, WorkerError};
+use crate::join::{Join, attend};
 use crate::service::WorkerService;
 
 /// Bytes of one stream that may be on their way: enough that it is not held up by its acknowledgements.
@@ -29,8 +31,11 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 pub struct WorkerOptions {
     /// `host:port`; port 0 takes a free one.
     pub listen: String,
-    /// Its name in logs; the driver knows it by the one it was registered under.
+    /// Its name in logs and in the herd that it joins; in that, if it is empty, it is called by its address. (A driver that
+    /// registers it knows it by the name that was given there.)
     pub id: String,
+    /// A driver to work for, instead of waiting to be registered.
+    pub join: Option<Join>,
     /// DuckDB settings of the worker's database, for example `("threads", "4")`.
     pub settings: Vec<(String, String)>,
 }
@@ -40,6 +45,7 @@ impl Default for WorkerOptions {
         Self {
             listen: format!("0.0.0.0:{}", duckherder_proto::DEFAULT_WORKER_PORT),
             id: "worker-1".to_string(),
+            join: None,
             settings: Vec::new(),
         }
     }
@@ -48,6 +54,7 @@ impl Default for WorkerOptions {
 /// A running worker. Dropping it stops it.
 pub struct Worker {
     address: SocketAddr,
+    attendance: Arc<Attendance>,
     running: Mutex<Option<Running>>,
 }
 
@@ -69,7 +76,9 @@ impl Worker {
         let address = listener.local_addr().map_err(failed)?;
         let settings: Vec<(&str, &str)> =
             options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let endpoint = options.join.as_ref().map(Join::endpoint).transpose()?;
         let database = Database::open(":memory:", &settings)?;
+        let attendance = Arc::new(Attendance::new(database.clone()));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("duckherder-worker")
@@ -83,7 +92,7 @@ impl Worker {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(WorkerError::Runtime)?;
             TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEP_ALIVE_INTERVAL))
         };
-        let service = FlightServiceServer::new(WorkerService::new(database))
+        let service = FlightServiceServer::new(WorkerService::new(database, Arc::clone(&attendance)))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         runtime.spawn(async move {
@@ -106,12 +115,21 @@ impl Worker {
             let _ = tell_stopped.send(());
         });
         tracing::info!(%address, id = options.id, "worker listens");
-        Ok(Self { address, running: Mutex::new(Some(Running { runtime, stop, stopped })) })
+        if let (Some(join), Some(endpoint)) = (options.join, endpoint) {
+            runtime.spawn(attend(join, endpoint, options.id, address.port(), Arc::clone(&attendance)));
+        }
+        Ok(Self { address, attendance, running: Mutex::new(Some(Running { runtime, stop, stopped })) })
     }
 
     /// Where the worker listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Wants to leave its drivers, which give it no more tasks; waits until they need it no longer.
+    pub fn drain(&self) -> impl Future<Output = ()> + Send + use<> {
+        let attendance = Arc::clone(&self.attendance);
+        async move { attendance.drain().await }
     }
 
     /// Stops: takes no more tasks, lets running ones end for a moment, drops the rest. Blocks until done.

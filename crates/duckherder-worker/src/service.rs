@@ -13,11 +13,13 @@ use duckherder_engine::Database;
 use duckherder_proto::actions::{Empty as Done, LoadExtension, SeeFiles, SeenFiles};
 use duckherder_proto::any::{Command, unknown};
 use duckherder_proto::hello::Hello;
+use duckherder_proto::herd::AskWorker;
 use duckherder_proto::task::{ReadPartition, RunTask};
 use futures::{Stream, StreamExt, stream};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::attendance::Attendance;
 use crate::connections::TaskConnections;
 use crate::error::{Result, WorkerError};
 use crate::peers::Peers;
@@ -29,21 +31,16 @@ type Rows<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// The worker's database and its connections, those to other processes, and the rows that these fetch.
 pub struct WorkerService {
     database: Database,
+    attendance: Arc<Attendance>,
     connections: Arc<TaskConnections>,
     peers: Arc<Peers>,
     store: Arc<ShuffleStore>,
 }
 
 impl WorkerService {
-    pub fn new(database: Database) -> Self {
+    pub fn new(database: Database, attendance: Arc<Attendance>) -> Self {
         let connections = Arc::new(TaskConnections::new(database.clone()));
-        Self { database, connections, peers: Arc::default(), store: Arc::default() }
-    }
-
-    /// Threads of its DuckDB.
-    fn threads(&self) -> Result<u64> {
-        let threads = self.database.connect()?.given_setting("threads")?;
-        Ok(threads.and_then(|text| text.parse().ok()).unwrap_or(0))
+        Self { database, attendance, connections, peers: Arc::default(), store: Arc::default() }
     }
 
     async fn load_extension(&self, name: String) -> Result<()> {
@@ -99,8 +96,12 @@ impl FlightService for WorkerService {
             let look = tokio::task::spawn_blocking(move || files::first_difference(&see.files));
             let problem =
                 look.await.map_err(|error| WorkerError::Invalid(format!("looking at files failed: {error}")))?;
-            let seen = Ok(ActionResult { body: SeenFiles { problem, threads: self.threads()? }.pack() });
+            let seen = Ok(ActionResult { body: SeenFiles { problem }.pack() });
             return Ok(Response::new(stream::iter([seen]).boxed()));
+        }
+        if let Some(question) = AskWorker::from_any(&any).map_err(malformed)? {
+            let status = Ok(ActionResult { body: self.attendance.answer(&question)?.pack() });
+            return Ok(Response::new(stream::iter([status]).boxed()));
         }
         let Some(load) = LoadExtension::from_any(&any).map_err(malformed)? else {
             return Err(WorkerError::Invalid(unknown(&any.type_url, "worker")).into());
@@ -115,11 +116,13 @@ impl FlightService for WorkerService {
             r#type: LoadExtension::TYPE_URL.to_string(),
             description: "Loads a DuckDB extension".to_string(),
         };
+        let ask =
+            ActionType { r#type: AskWorker::TYPE_URL.to_string(), description: "Says how the worker is".to_string() };
         let see = ActionType {
             r#type: SeeFiles::TYPE_URL.to_string(),
             description: "Says whether files are as the driver sees them".to_string(),
         };
-        Ok(Response::new(stream::iter([Ok(load), Ok(see)]).boxed()))
+        Ok(Response::new(stream::iter([Ok(load), Ok(see), Ok(ask)]).boxed()))
     }
 
     async fn handshake(

@@ -175,6 +175,7 @@ impl Run {
             let next = lock(&self.lanes[lane].waiting).pop_front();
             let Some(id) = next.filter(|_| !self.is_stopped()) else { return };
             let started = Instant::now();
+            let _running = worker.begin_task();
             self.report.started(self.stages[id.stage].number, worker.id());
             // Without an end, or an error in its place, the query would wait for ever.
             let done = catch_unwind(AssertUnwindSafe(|| match worker {

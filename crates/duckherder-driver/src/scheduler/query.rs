@@ -15,7 +15,7 @@ use super::report::RunReport;
 use super::session::Last;
 use super::stages::{needed, prepare};
 use super::unevenness::skew;
-use crate::cluster::RemoteWorker;
+use crate::cluster::{RemoteWorker, RunningTask, Tasks, local_id};
 use crate::distribute::ExecutionOutcome;
 use crate::sync::lock;
 
@@ -68,6 +68,7 @@ pub enum Worker {
     /// A thread of the driver's process.
     Local {
         id: String,
+        tasks: Tasks,
     },
     Remote(RemoteWorker),
 }
@@ -75,8 +76,16 @@ pub enum Worker {
 impl Worker {
     pub fn id(&self) -> &str {
         match self {
-            Self::Local { id } => id,
+            Self::Local { id, .. } => id,
             Self::Remote(worker) => &worker.id,
+        }
+    }
+
+    /// It runs a task, until the answer is dropped.
+    pub fn begin_task(&self) -> RunningTask {
+        match self {
+            Self::Local { tasks, .. } => tasks.begin(),
+            Self::Remote(worker) => worker.tasks().begin(),
         }
     }
 
@@ -95,12 +104,13 @@ impl ScheduledQuery {
     /// The workers in the order in which they get tasks. A query of one task prefers one that needs no network.
     fn workers(&self, top: usize) -> Vec<Worker> {
         let cluster = &self.shared.cluster;
-        let local = (0..cluster.local_workers()).map(|number| Worker::Local { id: format!("local-{number}") });
+        let local = cluster.local_workers().iter().enumerate();
+        let local = local.map(|(number, tasks)| Worker::Local { id: local_id(number), tasks: tasks.clone() });
         let remote = cluster.remote_workers().into_iter().map(Worker::Remote);
         let single =
             |number: &usize| self.planned.distribution.stages.get(*number).is_some_and(|stage| stage.tasks == 1);
         let mut workers: Vec<Worker> = match needed(&self.planned.distribution.stages, top).iter().all(single) {
-            true if cluster.local_workers() > 0 => local.collect(),
+            true if !cluster.local_workers().is_empty() => local.collect(),
             _ => local.chain(remote).collect(),
         };
         if !workers.is_empty() {

@@ -225,6 +225,7 @@ pub fn run_task(run: &Arc<Run>, id: TaskId, worker: &RemoteWorker) -> Result<Tas
         };
         tokio::select! {
             sent = work => sent,
+            reason = worker.gone() => Err(worker.lost(&reason)),
             _ = stopped.wait_for(|stopped| *stopped) => Err(EngineError::interrupted()),
         }
     })
