@@ -77,6 +77,12 @@ impl EngineError {
         self.exception_type == PEER_LOST
     }
 
+    /// As the user is told.
+    #[must_use]
+    pub fn for_user(self) -> Self {
+        if self.is_lost() { Self::new("IO", self.message) } else { self }
+    }
+
     /// A broken promise of our own code, not of the user's.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new("INTERNAL", message)
@@ -102,7 +108,10 @@ impl From<EngineError> for ErrorDetail {
 
 impl From<ErrorDetail> for EngineError {
     fn from(detail: ErrorDetail) -> Self {
-        Self::new(detail.exception_type, detail.message)
+        match detail.worker_lost {
+            true => Self::lost(detail.message),
+            false => Self::new(detail.exception_type, detail.message),
+        }
     }
 }
 

@@ -188,11 +188,16 @@ impl Cluster {
             true => address::authority("", &location)?.to_string(),
             false => call.worker_id,
         };
-        let known = lock(&self.state).remote.get(&id).cloned();
+        let known = {
+            let state = lock(&self.state);
+            // Somebody may have registered it under another name.
+            let same = state.remote.values().find(|known| known.instance == call.instance);
+            same.or_else(|| state.remote.get(&id)).cloned()
+        };
         if let Some(known) = known {
-            if known.instance == call.instance && known.location == location {
+            if known.instance == call.instance {
                 if call.draining && known.drain() {
-                    tracing::info!(worker = id, location, "worker leaves");
+                    tracing::info!(worker = known.id, location, "worker leaves");
                     self.changed();
                 }
                 return Ok(());

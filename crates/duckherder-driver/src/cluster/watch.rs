@@ -10,6 +10,7 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use duckherder_proto::herd::{AskWorker, WorkerStatus};
+use futures::future::join_all;
 use tonic::Status;
 
 use super::Cluster;
@@ -57,7 +58,26 @@ pub async fn watch(cluster: Weak<Cluster>, worker: RemoteWorker) {
     }
 }
 
+/// How long a worker may take to show that it is there where somebody waits for that.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
 impl Cluster {
+    /// Asks these workers now; those that do not answer at once are suspected.
+    pub async fn call_all(&self, workers: &[RemoteWorker]) {
+        let call = |worker: &RemoteWorker| {
+            let (worker, driver) = (worker.clone(), self.number);
+            async move {
+                let question = AskWorker { driver, may_leave: false };
+                let answer = ask::<WorkerStatus>(&worker.channel, &question, AT_ONCE).await;
+                match answer {
+                    Ok(Some(status)) if status.instance == worker.instance => {}
+                    _ => self.suspect(&worker),
+                }
+            }
+        };
+        join_all(workers.iter().map(call)).await;
+    }
+
     /// What a worker has said, or has not; `may_leave`: what it was told.
     fn heard(&self, worker: &RemoteWorker, answer: Result<Option<WorkerStatus>, Status>, may_leave: bool) {
         match answer {
@@ -69,6 +89,9 @@ impl Cluster {
                 if may_leave {
                     self.left(worker);
                 } else if changed {
+                    if worker.may_leave() {
+                        worker.hurry();
+                    }
                     self.changed();
                 }
             }

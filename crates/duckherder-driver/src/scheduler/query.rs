@@ -9,13 +9,15 @@ use duckherder_planner::cost::milliseconds;
 use duckherder_planner::{Distribution, Exchange};
 
 use super::Shared;
-use super::exchange::{Measures, TaskExchange};
+use super::attempts::TaskExchange;
+use super::crew::Hiring;
+use super::exchange::{Measures, Work};
 use super::files::FilesOfScans;
 use super::report::RunReport;
 use super::session::Last;
 use super::stages::{needed, prepare};
 use super::unevenness::skew;
-use crate::cluster::{RemoteWorker, RunningTask, Tasks, local_id};
+use crate::cluster::{RemoteWorker, RunningTask, Tasks};
 use crate::distribute::ExecutionOutcome;
 use crate::sync::lock;
 
@@ -81,6 +83,14 @@ impl Worker {
         }
     }
 
+    /// Whether it is there, as far as the driver knows.
+    pub fn takes_tasks(&self) -> bool {
+        match self {
+            Self::Local { .. } => true,
+            Self::Remote(worker) => worker.is_active(),
+        }
+    }
+
     /// It runs a task, until the answer is dropped.
     pub fn begin_task(&self) -> RunningTask {
         match self {
@@ -101,23 +111,11 @@ impl ScheduledQuery {
         Self { shared, planned, session, number, started: Mutex::default(), files }
     }
 
-    /// The workers in the order in which they get tasks. A query of one task prefers one that needs no network.
-    fn workers(&self, top: usize) -> Vec<Worker> {
-        let cluster = &self.shared.cluster;
-        let local = cluster.local_workers().iter().enumerate();
-        let local = local.map(|(number, tasks)| Worker::Local { id: local_id(number), tasks: tasks.clone() });
-        let remote = cluster.remote_workers().into_iter().map(Worker::Remote);
-        let single =
-            |number: &usize| self.planned.distribution.stages.get(*number).is_some_and(|stage| stage.tasks == 1);
-        let mut workers: Vec<Worker> = match needed(&self.planned.distribution.stages, top).iter().all(single) {
-            true if !cluster.local_workers().is_empty() => local.collect(),
-            _ => local.chain(remote).collect(),
-        };
-        if !workers.is_empty() {
-            let first = self.shared.first_worker(workers.len());
-            workers.rotate_left(first);
-        }
-        workers
+    /// Which workers the tasks may have.
+    fn hiring(&self, top: usize) -> Hiring {
+        let stages = &self.planned.distribution.stages;
+        let single = |number: &usize| stages.get(*number).is_some_and(|stage| stage.tasks == 1);
+        Hiring::new(needed(stages, top).iter().all(single), &self.files)
     }
 }
 
@@ -177,18 +175,15 @@ impl DistributedQuery for ScheduledQuery {
         if let Some(last) = self.session.upgrade() {
             lock(&last).query = Some(self.planned.clone());
         }
-        let workers = self.workers(top);
-        if workers.is_empty() {
-            return Err(EngineError::new("IO", "the last worker has left since the query was planned"));
-        }
+        let hiring = self.hiring(top);
+        let crew = hiring.hire(&self.shared);
         let measures = Measures { cpu: run.analyzed, progress: run.watched };
-        let (stages, snapshot) = prepare(&self.shared, &self.planned.distribution, &self.files, top, run, &workers)?;
-        for stage in &stages {
-            self.planned.report.planned(stage.number, stage.tasks());
-        }
+        let workers = crew.workers().len();
+        let (stages, snapshot) = prepare(&self.shared, &self.planned.distribution, &self.files, top, run, workers)?;
         let plan = (!lock(&self.started).insert(top)).then_some(self.number);
-        let exchange =
-            TaskExchange::start(&self.shared, stages, snapshot, plan, measures, Arc::clone(&self.planned.report))?;
+        let report = Arc::clone(&self.planned.report);
+        let work = Work { stages: stages.into(), snapshot, plan, measures, report };
+        let exchange = TaskExchange::start(&self.shared, work, hiring, crew)?;
         Ok(Arc::new(exchange))
     }
 }

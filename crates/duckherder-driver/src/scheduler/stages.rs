@@ -14,7 +14,6 @@ use duckherder_proto::task::FileStamp;
 
 use super::Shared;
 use super::files::{FilesOfScans, KnownFiles};
-use super::query::Worker;
 use super::report::Part;
 use super::skew::JoinSide;
 
@@ -27,8 +26,6 @@ pub struct RunningStage {
     pub files: Vec<Option<Arc<KnownFiles>>>,
     /// By task: a split for each split input of the fragment.
     pub splits: Vec<Vec<Split>>,
-    /// In the order in which they get tasks.
-    pub workers: Vec<Worker>,
     /// Tasks of the stage that the rows are shuffled to, or stages that they are forwarded to; 0 if the driver reads them.
     pub partitions: usize,
     /// The stages that the rows are forwarded to, task by task.
@@ -52,10 +49,6 @@ pub struct RunningStage {
 impl RunningStage {
     pub fn tasks(&self) -> usize {
         self.splits.len()
-    }
-
-    pub fn worker(&self, task: usize) -> &Worker {
-        &self.workers[task % self.workers.len()]
     }
 
     /// Which tasks' rows the task of another stage reads, and of each which part.
@@ -142,7 +135,7 @@ pub fn needed(stages: &[Stage], top: usize) -> Vec<usize> {
     found
 }
 
-/// What runs for the stage `top`.
+/// What runs for the stage `top`, if there are so many `workers`.
 ///
 /// # Errors
 /// DuckDB's, when it is asked for the columns that a stage gives.
@@ -152,7 +145,7 @@ pub fn prepare(
     files: &FilesOfScans,
     top: usize,
     run: QueryRun,
-    workers: &[Worker],
+    workers: usize,
 ) -> Result<(Vec<RunningStage>, Snapshot), EngineError> {
     let QueryRun { fragments, snapshot, row_groups, .. } = run;
     let numbers = needed(&distribution.stages, top);
@@ -163,8 +156,7 @@ pub fn prepare(
         };
         let inputs = fragment.inputs();
         let forwarded = prepared.iter().filter(|other| other.readers.contains(&number)).map(RunningStage::tasks).max();
-        let splits = task_splits(stage, forwarded, &inputs, workers.len() as u64, &row_groups, files)?;
-        let workers = workers.to_vec();
+        let splits = task_splits(stage, forwarded, &inputs, workers as u64, &row_groups, files)?;
         let files = files_of(&inputs, files)?;
         let table_rows = table_rows(&inputs, &row_groups);
         let sorted = stage.merge == MergeStrategy::SortMerge;
@@ -175,7 +167,6 @@ pub fn prepare(
             inputs,
             files,
             splits,
-            workers,
             partitions: 0,
             readers: readers_of(&distribution.stages, number),
             sorted,

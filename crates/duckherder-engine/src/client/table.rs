@@ -63,6 +63,7 @@ fn guard<T>(error: *mut DhError, fallback: T, body: impl FnOnce() -> Result<T>) 
     let result = catch_unwind(AssertUnwindSafe(body))
         .unwrap_or_else(|_| Err(EngineError::internal("the extension panicked; this is a bug")));
     result.unwrap_or_else(|problem| {
+        let problem = problem.for_user();
         // SAFETY: `error` is an empty error of C++; the texts outlive the call.
         unsafe { dh_error_set(error, problem.exception_type.as_str().into(), problem.message.as_str().into()) };
         fallback
