@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 
+import adbc_driver_flightsql.dbapi as flightsql
 import duckdb
 import pytest
 
@@ -411,7 +412,7 @@ TAKEN = """
         WHERE levenshtein(s, 'name ' || i + u) >= 0))"""
 
 
-def in_the_middle(herd, con, sql: str, after_s: float) -> list[tuple]:
+def in_the_middle(herd, con, sql: str, after_s: float, fetch: bool = True) -> list[tuple]:
     """The answer, while a worker is killed that has had a task for so long."""
     killed = []
 
@@ -428,7 +429,8 @@ def in_the_middle(herd, con, sql: str, after_s: float) -> list[tuple]:
     thread = threading.Thread(target=kill)
     thread.start()
     try:
-        return con.execute(sql).fetchall()
+        con.execute(sql)
+        return con.fetchall() if fetch else []
     finally:
         thread.join()
         assert killed, "it was over before anything happened"
@@ -514,3 +516,29 @@ def test_a_transaction_is_not_run_again_by_the_client(herd):
         con.execute("ROLLBACK")
         assert con.execute("SELECT count(*) FROM dh.b WHERE i < 0").fetchone() == (0,)
         herd.fill_up()
+
+
+def test_a_statement_that_fails_in_a_transaction_leaves_nothing(herd):
+    """Rows that an INSERT has got before the worker was lost are undone with it, by the driver: here the client does not
+    know DuckDB's rules."""
+    copy = "INSERT INTO copy SELECT i FROM (SELECT i, s, unnest([1, 2, 3, 4]) AS u FROM a) WHERE levenshtein(s, 'name ' || i + u) >= 0"
+    with attached(herd) as con:
+        con.execute("CREATE OR REPLACE TABLE dh.copy (i BIGINT)")
+    after_s, failed = 0.1, False
+    while not failed:
+        with flightsql.connect(f"grpc://{herd.server.location}", autocommit=False) as con, con.cursor() as cursor:
+            cursor.execute("SET duckherder_distribution = 'always'")
+            try:
+                in_the_middle(herd, cursor, copy, after_s, fetch=False)
+            except flightsql.Error as error:
+                assert "worker 'w" in str(error)
+                failed = True
+                try:
+                    con.commit()
+                except flightsql.Error:
+                    con.rollback()
+            else:
+                con.rollback()
+        after_s += 0.1
+    with attached(herd) as con:
+        assert con.execute("SELECT count(*) FROM dh.copy").fetchone() == (0,)

@@ -54,6 +54,10 @@ pub struct RunTask {
     /// Say now and then how far the task is ([`TaskProgress`]).
     #[prost(bool, tag = "16")]
     pub watched: bool,
+    /// The life of the worker that is meant ([`WorkerStatus::instance`](crate::herd::WorkerStatus)): another one is not
+    /// what its driver believes.
+    #[prost(fixed64, tag = "17")]
+    pub instance: u64,
 }
 
 /// A key that has so many rows that they are spread over all partitions, where each meets all of the other side's.

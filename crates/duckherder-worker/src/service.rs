@@ -9,7 +9,7 @@ use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse,
     PollInfo, PutResult, Result as ActionResult, SchemaResult, Ticket,
 };
-use duckherder_engine::Database;
+use duckherder_engine::{Database, EngineError};
 use duckherder_proto::actions::{Empty as Done, LoadExtension, SeeFiles, SeenFiles};
 use duckherder_proto::any::{Command, unknown};
 use duckherder_proto::hello::Hello;
@@ -77,6 +77,9 @@ impl FlightService for WorkerService {
         let Some(run) = RunTask::from_any(&any).map_err(malformed)? else {
             return Err(WorkerError::Invalid(unknown(&any.type_url, "worker")).into());
         };
+        if run.instance != self.attendance.instance {
+            return Err(WorkerError::from(EngineError::lost("it was started again")).into());
+        }
         let place = task::Place {
             connections: Arc::clone(&self.connections),
             peers: Arc::clone(&self.peers),

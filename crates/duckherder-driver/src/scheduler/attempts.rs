@@ -2,7 +2,7 @@
 //! was taken, of the next one, by those that are left.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::task::{Context, Poll};
 
 use arrow::datatypes::SchemaRef;
@@ -13,6 +13,8 @@ use super::Shared;
 use super::crew::{Crew, Hiring};
 use super::exchange::{Run, Work};
 use super::remote::RemoteRun;
+use super::session::Last;
+use crate::sync::lock;
 
 /// How often a query, or one task of it, is tried. (What ends every worker that runs it must not end them all.)
 pub const MOST_ATTEMPTS: usize = 4;
@@ -23,6 +25,7 @@ pub struct TaskExchange {
     work: Work,
     hiring: Hiring,
     current: RwLock<Attempt>,
+    session: Weak<Mutex<Last>>,
     /// Some of what the tasks gave was taken: from here on there is no other attempt. Set while `current` is held.
     taken: AtomicBool,
 }
@@ -37,14 +40,30 @@ impl TaskExchange {
     ///
     /// # Errors
     /// There are no threads left, or the splits can't be served.
-    pub fn start(shared: &Arc<Shared>, work: Work, hiring: Hiring, crew: Crew) -> Result<Self, EngineError> {
+    pub fn start(
+        shared: &Arc<Shared>,
+        work: Work,
+        hiring: Hiring,
+        crew: Crew,
+        session: Weak<Mutex<Last>>,
+    ) -> Result<Self, EngineError> {
         let run = Run::start(shared, &work, crew)?;
         let current = RwLock::new(Attempt { run, number: 1 });
-        Ok(Self { shared: Arc::clone(shared), work, hiring, current, taken: AtomicBool::new(false) })
+        Ok(Self { shared: Arc::clone(shared), work, hiring, current, session, taken: AtomicBool::new(false) })
     }
 
     fn current(&self) -> RwLockReadGuard<'_, Attempt> {
         self.current.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The error as the driver's query sees it. A worker that was lost is an IO error there, which undoes what a
+    /// statement has changed so far; DuckDB takes one of a connection for one that comes before that. The session knows
+    /// better what it was.
+    fn told(&self, error: EngineError) -> EngineError {
+        if let (true, Some(last)) = (error.is_lost(), self.session.upgrade()) {
+            lock(&last).lost = Some(error.message.clone());
+        }
+        error.for_user()
     }
 
     /// Another attempt, unless there is one already in the place of `failed`. It has other workers and a number of its
@@ -78,6 +97,12 @@ impl Exchange for TaskExchange {
     }
 
     fn poll(&self, partition: usize, cx: &mut Context<'_>) -> Poll<Result<TaskOutput, EngineError>> {
+        self.poll_attempts(partition, cx).map_err(|error| self.told(error))
+    }
+}
+
+impl TaskExchange {
+    fn poll_attempts(&self, partition: usize, cx: &mut Context<'_>) -> Poll<Result<TaskOutput, EngineError>> {
         loop {
             let (failed, error) = {
                 let current = self.current();

@@ -183,7 +183,7 @@ impl DistributedQuery for ScheduledQuery {
         let plan = (!lock(&self.started).insert(top)).then_some(self.number);
         let report = Arc::clone(&self.planned.report);
         let work = Work { stages: stages.into(), snapshot, plan, measures, report };
-        let exchange = TaskExchange::start(&self.shared, work, hiring, crew)?;
+        let exchange = TaskExchange::start(&self.shared, work, hiring, crew, Weak::clone(&self.session))?;
         Ok(Arc::new(exchange))
     }
 }

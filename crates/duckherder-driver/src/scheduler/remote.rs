@@ -120,7 +120,7 @@ impl RemoteRun {
     }
 
     /// `driver`: where the worker finds the driver.
-    fn ticket(&self, run: &Run, id: TaskId, driver: &str, division: HashDivision) -> Ticket {
+    fn ticket(&self, run: &Run, id: TaskId, worker: &RemoteWorker, driver: &str, division: HashDivision) -> Ticket {
         let (stage, remote) = (&run.stages[id.stage], &self.stages[id.stage]);
         let inputs = stage.inputs.iter().zip(&remote.schemas).enumerate().filter_map(|(number, (input, schema))| {
             let (sources, rows) = match input {
@@ -155,6 +155,7 @@ impl RemoteRun {
             filter: division.filter.map_or_else(Vec::new, |filter| filter.to_bytes()),
             repeated: run.plan.is_some() && stage.may_keep_plans(),
             watched: run.measures.progress,
+            instance: worker.instance,
         };
         Ticket::new(task.pack())
     }
@@ -213,7 +214,7 @@ pub fn run_task(run: &Arc<Run>, id: TaskId, worker: &RemoteWorker) -> Result<Tas
         filter: filter_of(run, id)?,
         collect_bits: run.filters.bits(stage),
     };
-    let ticket = remote.ticket(run, id, &driver_location(worker, shared.port)?, division);
+    let ticket = remote.ticket(run, id, worker, &driver_location(worker, shared.port)?, division);
     let keeps = stage.partitions > 0;
     shared.runtime()?.block_on(async {
         let mut stopped = remote.stop.subscribe();
