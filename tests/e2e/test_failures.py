@@ -11,7 +11,7 @@ import time
 import duckdb
 import pytest
 
-from harness.client import attach, attached, loaded, quote
+from harness.client import attach, attached, last_statistics, loaded, quote
 from harness.cluster import BINARY, DIST, Cluster, Driver, ServerProcess, Worker, free_port
 
 LONG = "SELECT sum(levenshtein(repeat(i::VARCHAR, 40), repeat((i + 1)::VARCHAR, 40))) FROM dh.big"
@@ -93,24 +93,28 @@ def test_a_worker_is_killed_in_the_middle_of_a_query():
         fill(cluster)
         with attached(cluster) as con:
             victim = cluster.workers[1]
-            error, seconds = failure_of(con, LONG, victim.kill)
-            assert seconds < 10
-            assert victim.worker_id in str(error), error
+            timer = threading.Timer(0.3, victim.kill)
+            timer.start()
+            sql = LONG.replace("40", "10")
+            answer = con.execute(sql).fetchall()
+            timer.join()
+            # the other one has run its tasks, too
+            assert con.execute(sql).fetchall() == answer
 
 
-def test_a_worker_that_is_gone_is_named_until_another_takes_its_place():
+def test_another_takes_the_place_of_a_worker_that_is_gone():
     with Cluster(remote_workers=2) as cluster:
         fill(cluster)
         with attached(cluster) as con:
             gone = cluster.workers[0]
             gone.kill()
-            with pytest.raises(duckdb.IOException, match=gone.worker_id):
-                con.execute("SELECT sum(i) FROM dh.big").fetchall()
+            assert con.execute("SELECT sum(i) FROM dh.big").fetchone() == (179_999_700_000,)
             with Worker(gone.worker_id) as successor:
                 con.execute(
                     "SELECT duckherder_register_worker(?, ?)", [gone.worker_id, f"grpc://{successor.location}"]
                 ).fetchall()
-                assert con.execute("SELECT sum(i) FROM dh.big").fetchone() == (179_999_700_000,)
+                assert con.execute("SELECT sum(i) AS by_both FROM dh.big").fetchone() == (179_999_700_000,)
+                assert last_statistics(con, "by_both")["num_workers_used"] == 2
 
 
 def test_a_restarted_driver_can_be_attached_again():

@@ -2,8 +2,10 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use duckherder_driver::cluster::WORKER_TIMEOUT;
 use duckherder_proto::{DEFAULT_DRIVER_PORT, DEFAULT_WORKER_PORT};
 use duckherder_worker::DEFAULT_CACHE_BYTES;
 
@@ -20,6 +22,7 @@ pub enum Role {
     Worker(Worker),
     Backup(Backup),
     Restore(Restore),
+    Status(Status),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -48,6 +51,8 @@ enum Command {
     Backup(Backup),
     /// Have a running driver make a database of such a copy
     Restore(Restore),
+    /// List the workers of a running driver
+    Status(Status),
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]
@@ -64,6 +69,9 @@ pub struct Driver {
     /// Directory for databases, and all else that outlives the driver; made if it is missing
     #[arg(long, value_name = "DIR", conflicts_with = "database")]
     pub data: Option<PathBuf>,
+    /// How long a worker in another process may be silent before its tasks run elsewhere
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub worker_timeout: Duration,
     #[command(flatten)]
     pub resources: Resources,
 }
@@ -73,9 +81,15 @@ pub struct Worker {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT", default_value_t = format!("0.0.0.0:{DEFAULT_WORKER_PORT}"))]
     pub listen: String,
-    /// The worker's name
-    #[arg(long, default_value = "worker-1")]
-    pub id: String,
+    /// The worker's name (worker-1, or with --join its address, by default)
+    #[arg(long)]
+    pub id: Option<String>,
+    /// The driver to work for; without one, a client has to register the worker
+    #[arg(long, value_name = "HOST:PORT")]
+    pub join: Option<String>,
+    /// Where driver and workers reach this one, if not where the driver sees it call from
+    #[arg(long, value_name = "HOST:PORT", requires = "join")]
+    pub advertise: Option<String>,
     /// How many bytes of the driver's tables it keeps in a file, as they are in memory; 0 keeps nothing
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_CACHE_BYTES)]
     pub cache_bytes: u64,
@@ -106,6 +120,22 @@ pub struct Restore {
     /// Where the driver listens
     #[arg(long, value_name = "HOST:PORT", default_value_t = format!("localhost:{DEFAULT_DRIVER_PORT}"))]
     pub driver: String,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct Status {
+    /// Where the driver listens
+    #[arg(value_name = "HOST:PORT", default_value_t = format!("localhost:{DEFAULT_DRIVER_PORT}"))]
+    pub driver: String,
+}
+
+/// A time that is worth waiting for.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is wanted".to_string())?;
+    match (0.1..=86_400.0).contains(&seconds) {
+        true => Ok(Duration::from_secs_f64(seconds)),
+        false => Err("it is from 0.1 to 86400 seconds".to_string()),
+    }
 }
 
 /// What the process may use of its machine.
@@ -190,6 +220,7 @@ impl From<Duckherder> for Call {
             Command::Worker(worker) => Role::Worker(worker),
             Command::Backup(backup) => Role::Backup(backup),
             Command::Restore(restore) => Role::Restore(restore),
+            Command::Status(status) => Role::Status(status),
         };
         Self { role, log_format: call.log_format }
     }
@@ -202,6 +233,7 @@ impl From<DistributedServer> for Call {
             workers: call.workers,
             database: ":memory:".to_string(),
             data: None,
+            worker_timeout: WORKER_TIMEOUT,
             resources: Resources::default(),
         });
         Self { role, log_format: call.log_format }
@@ -211,9 +243,10 @@ impl From<DistributedServer> for Call {
 impl From<DistributedWorker> for Call {
     fn from(call: DistributedWorker) -> Self {
         let listen = host_and_port(&call.host, call.port);
+        let (id, resources) = (Some(call.id), Resources::default());
         let (cache_bytes, cache_directory) = (DEFAULT_CACHE_BYTES, None);
-        let resources = Resources::default();
-        let role = Role::Worker(Worker { listen, id: call.id, cache_bytes, cache_directory, resources });
+        let role =
+            Role::Worker(Worker { listen, id, join: None, advertise: None, cache_bytes, cache_directory, resources });
         Self { role, log_format: call.log_format }
     }
 }
@@ -246,7 +279,9 @@ mod tests {
         let Ok(Role::Driver(driver)) = parse("distributed_server") else { unreachable!("parses") };
         assert_eq!((driver.listen.as_str(), driver.workers), ("0.0.0.0:8815", 0));
         let Ok(Role::Worker(worker)) = parse("distributed_worker") else { unreachable!("parses") };
-        assert_eq!((worker.listen.as_str(), worker.id.as_str()), ("0.0.0.0:8816", "worker-1"));
+        assert_eq!((worker.listen.as_str(), worker.id.as_deref()), ("0.0.0.0:8816", Some("worker-1")));
+        let Ok(Role::Driver(driver)) = parse("duckherder driver") else { unreachable!("parses") };
+        assert_eq!(driver.worker_timeout, WORKER_TIMEOUT);
     }
 
     #[test]
@@ -268,6 +303,18 @@ mod tests {
     }
 
     #[test]
+    fn workers_join() {
+        let Ok(Role::Worker(worker)) = parse("duckherder worker --join d:1 --advertise w:2") else {
+            unreachable!("parses")
+        };
+        assert_eq!((worker.id, worker.join.as_deref(), worker.advertise.as_deref()), (None, Some("d:1"), Some("w:2")));
+        let Ok(Role::Driver(driver)) = parse("duckherder driver --worker-timeout 0.5") else { unreachable!("parses") };
+        assert_eq!(driver.worker_timeout, Duration::from_millis(500));
+        let Ok(Role::Status(status)) = parse("duckherder status h:1") else { unreachable!("parses") };
+        assert_eq!(status.driver, "h:1");
+    }
+
+    #[test]
     fn nonsense_is_a_usage_error() {
         for line in [
             "duckherder",
@@ -275,6 +322,8 @@ mod tests {
             "distributed_server h port",
             "duckherder driver --workers -1",
             "duckherder driver --data d --database f",
+            "duckherder driver --worker-timeout 0",
+            "duckherder worker --advertise w:2",
         ] {
             assert_eq!(parse(line).map_err(|error| error.exit_code()), Err(2), "{line}");
         }

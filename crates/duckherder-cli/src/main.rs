@@ -5,6 +5,7 @@
 
 mod arguments;
 mod serve;
+mod status;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -4,26 +4,30 @@ use std::io::Write;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, anyhow};
-use duckherder_driver::command::tell;
+use duckherder_driver::command::ask;
 use duckherder_driver::{Driver, DriverOptions};
-use duckherder_proto::actions::{BackUpDatabase, RestoreDatabase};
-use duckherder_worker::{Worker, WorkerOptions};
+use duckherder_proto::actions::{BackUpDatabase, Empty, RestoreDatabase};
+use duckherder_proto::herd::ListWorkers;
+use duckherder_worker::{Join, Worker, WorkerOptions};
 
-use crate::arguments::{Backup, Restore, Role};
+use crate::arguments::{Backup, Restore, Role, Status};
+use crate::status::print_status;
 
-/// A server runs until SIGINT or SIGTERM. Once it listens it says so on standard output: `listening on HOST:PORT`.
+/// A server runs until SIGINT or SIGTERM. A worker that gets SIGTERM finishes what it has first; with another signal it
+/// stops at once. Once it listens it says so on standard output: `listening on HOST:PORT`.
 ///
 /// # Errors
 /// The role can't start, or what a driver says.
 pub fn run(role: Role) -> Result<()> {
     match role {
         Role::Driver(driver) => {
-            let signals = Signals::catch()?;
+            let mut signals = Signals::catch()?;
             let driver = Driver::start(DriverOptions {
                 listen: driver.listen,
                 local_workers: driver.workers,
                 database: driver.database,
                 data: driver.data,
+                worker_timeout: driver.worker_timeout,
                 settings: driver.resources.settings(),
                 ..DriverOptions::default()
             })?;
@@ -32,24 +36,31 @@ pub fn run(role: Role) -> Result<()> {
             driver.stop();
         }
         Role::Worker(worker) => {
-            let signals = Signals::catch()?;
+            let mut signals = Signals::catch()?;
+            let default_id = if worker.join.is_some() { "" } else { "worker-1" };
+            let advertise = worker.advertise;
             let worker = Worker::start(WorkerOptions {
                 listen: worker.listen,
-                id: worker.id,
+                id: worker.id.unwrap_or_else(|| default_id.to_string()),
+                join: worker.join.map(|driver| Join { driver, advertise }),
                 settings: worker.resources.settings(),
                 cache_directory: worker.cache_directory,
                 cache_bytes: worker.cache_bytes,
             })?;
             announce(worker.address())?;
-            signals.wait();
+            if signals.wait() == Asked::ToEnd {
+                tracing::info!("finishing what was begun; another signal stops at once");
+                signals.wait_unless(worker.drain());
+            }
             worker.stop();
         }
         Role::Backup(Backup { database, target, driver }) => {
-            tell(&driver, &BackUpDatabase { name: database, target: from_here(&target)? })?;
+            let _: Empty = ask(&driver, &BackUpDatabase { name: database, target: from_here(&target)? })?;
         }
         Role::Restore(Restore { database, source, driver }) => {
-            tell(&driver, &RestoreDatabase { name: database, source: from_here(&source)? })?;
+            let _: Empty = ask(&driver, &RestoreDatabase { name: database, source: from_here(&source)? })?;
         }
+        Role::Status(Status { driver }) => print_status(&ask(&driver, &ListWorkers {})?)?,
     }
     Ok(())
 }
@@ -86,13 +97,34 @@ impl Signals {
         Ok(Self { runtime, interrupt, terminate })
     }
 
-    fn wait(mut self) {
-        let name = self.runtime.block_on(async {
+    fn wait(&mut self) -> Asked {
+        let asked = self.runtime.block_on(async {
             tokio::select! {
-                _ = self.interrupt.recv() => "SIGINT",
-                _ = self.terminate.recv() => "SIGTERM",
+                _ = self.interrupt.recv() => Asked::ToStop,
+                _ = self.terminate.recv() => Asked::ToEnd,
             }
         });
-        tracing::info!(signal = name, "stopping");
+        tracing::info!(signal = if asked == Asked::ToEnd { "SIGTERM" } else { "SIGINT" }, "stopping");
+        asked
     }
+
+    /// Waits until `done` is, or for another signal.
+    fn wait_unless(&mut self, done: impl Future<Output = ()>) {
+        self.runtime.block_on(async {
+            tokio::select! {
+                () = done => {}
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+            }
+        });
+    }
+}
+
+/// What a signal means.
+#[derive(Clone, Copy, PartialEq)]
+enum Asked {
+    /// SIGINT
+    ToStop,
+    /// SIGTERM
+    ToEnd,
 }

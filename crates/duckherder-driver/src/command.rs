@@ -1,4 +1,4 @@
-//! Telling a driver in another process what to do, for the command line.
+//! Telling a driver in another process what to do, and asking it, for the command line.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ use crate::server::{KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Has the driver at `host:port` do something, however long that takes while the driver is there; blocks.
+/// Has the driver at `host:port` do something, however long that takes while the driver is there: its answer; blocks.
 ///
 /// # Errors
 /// Nobody of our version answers there, or what the driver says.
-pub fn tell<M: Command>(address: &str, message: &M) -> Result<()> {
+pub fn ask<A: Command, M: Command>(address: &str, message: &M) -> Result<A> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DriverError::Runtime)?;
     runtime.block_on(async {
         let silent = |error: &dyn std::error::Error| {
@@ -45,8 +45,9 @@ pub fn tell<M: Command>(address: &str, message: &M) -> Result<()> {
         })?;
         let hello = Hello::from_any(&answer).ok().flatten().ok_or_else(|| no_driver(own.not_understood("driver")))?;
         hello.check(&own, "driver").map_err(no_driver)?;
-        let done = act(&mut client, message).await;
-        done.map(drop).map_err(|status| DriverError::Engine(ErrorDetail::from_status(&status).into()))
+        let answer = act(&mut client, message).await;
+        let answer = answer.map_err(|status| DriverError::Engine(ErrorDetail::from_status(&status).into()))?;
+        A::from_any(&answer).ok().flatten().ok_or_else(|| no_driver(format!("it answers '{}'", answer.type_url)))
     })
 }
 

@@ -50,6 +50,9 @@ pub trait SessionDistributor: Send {
     /// The statement has ended: how it was run.
     fn statement_ended(&mut self) -> ExecutionOutcome;
 
+    /// Whether the statement failed with this because a worker was lost, and nothing is wrong with it.
+    fn lost_worker(&self, error: &EngineError) -> bool;
+
     /// To ask, from any thread, how far the statement is.
     fn watch(&self) -> Arc<dyn TasksWatch>;
 

@@ -70,6 +70,9 @@ impl DriverError {
     /// The error as the wire knows it: DuckDB's exception type and the message.
     pub fn detail(&self) -> ErrorDetail {
         let exception_type = match self {
+            Self::Engine(error) if error.is_lost() => {
+                return ErrorDetail { worker_lost: true, ..ErrorDetail::new("IO", error.message.clone()) };
+            }
             Self::Engine(error) => return ErrorDetail::new(error.exception_type.clone(), error.message.clone()),
             Self::Listen { .. }
             | Self::Runtime(_)

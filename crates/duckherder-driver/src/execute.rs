@@ -96,7 +96,7 @@ impl Pump<'_> {
                     core.watch(run);
                     self.execute(core, &mut prepared, &parameters)
                 });
-                let result = result.map_err(|error| error.of_statement(&prepared.sql, &user_sql));
+                let result = result.map_err(|error| core.judged(error).of_statement(&prepared.sql, &user_sql));
                 if !close_after {
                     core.put_back(statement_id, prepared);
                 }
@@ -108,7 +108,7 @@ impl Pump<'_> {
                 }
                 let (sql, user_sql) = (statement.sql.clone(), statement.user_sql.clone());
                 let result = self.run_new(core, statement, only_reading, run, statistics);
-                result.map_err(|error| error.of_statement(&sql, &user_sql))
+                result.map_err(|error| core.judged(error).of_statement(&sql, &user_sql))
             }
         }
     }
@@ -343,6 +343,16 @@ impl SessionCore {
         let result = work(self)?;
         self.statement_ended(stopwatch, statistics);
         Ok(result)
+    }
+
+    /// What a statement has failed with; where a worker was lost, as such.
+    fn judged(&self, error: DriverError) -> DriverError {
+        match (error, &self.distributor) {
+            (DriverError::Engine(error), Some(distributor)) if distributor.lost_worker(&error) => {
+                DriverError::Engine(EngineError::lost(error.message))
+            }
+            (error, _) => error,
+        }
     }
 
     /// The user's statement `sql` is about to run; the distributor is told.

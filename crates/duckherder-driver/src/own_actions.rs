@@ -1,11 +1,13 @@
 //! The driver's own actions: transactions, statements, sessions, the catalog, the cluster.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arrow_flight::sql::Any;
 use arrow_flight::{
     Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, Result as ActionResult,
 };
+use duckherder_engine::database::Resources;
 use duckherder_planner::Graph;
 use duckherder_proto::SESSION_HEADER;
 use duckherder_proto::actions::{
@@ -15,6 +17,7 @@ use duckherder_proto::actions::{
 };
 use duckherder_proto::any::Command;
 use duckherder_proto::hello::Hello;
+use duckherder_proto::herd::{JoinHerd, Joined, ListWorkers, WorkerEntry, WorkerList, WorkerStatus};
 use duckherder_proto::statement::PrepareStatement;
 use prost::Message;
 use tonic::metadata::MetadataMap;
@@ -22,6 +25,7 @@ use tonic::{Request, Status};
 
 use crate::backup;
 use crate::catalog;
+use crate::cluster::{Tasks, local_id, now_us};
 use crate::error::{DriverError, Result};
 use crate::flight_sql;
 use crate::own::{decode, session};
@@ -51,6 +55,8 @@ pub fn list() -> Vec<ActionType> {
         (RestoreDatabase::TYPE_URL, "Makes a database of such a copy"),
         (ListDatabases::TYPE_URL, "Lists the databases"),
         (RegisterWorker::TYPE_URL, "Adds a worker in another process"),
+        (JoinHerd::TYPE_URL, "Adds the worker that calls"),
+        (ListWorkers::TYPE_URL, "Lists the workers"),
         (CountWorkers::TYPE_URL, "Counts the workers"),
         (LoadExtension::TYPE_URL, "Loads a DuckDB extension on driver and workers"),
         (ListStatistics::TYPE_URL, "Lists the last queries with what they cost"),
@@ -67,6 +73,7 @@ pub fn list() -> Vec<ActionType> {
 /// # Errors
 /// What the action says, or there is no such action.
 pub async fn run(driver: &Arc<Shared>, request: Request<Action>) -> Result<Vec<ActionResult>, Status> {
+    let peer = request.remote_addr();
     let (metadata, _, action) = request.into_parts();
     match action.r#type.as_str() {
         CANCEL_FLIGHT_INFO => {
@@ -87,7 +94,7 @@ pub async fn run(driver: &Arc<Shared>, request: Request<Action>) -> Result<Vec<A
     }
     let any = Any::decode(action.body)
         .map_err(|error| DriverError::Invalid(format!("malformed action '{}': {error}", action.r#type)))?;
-    match own(driver, &metadata, &any).await? {
+    match own(driver, &metadata, peer, &any).await? {
         Some(answer) => Ok(vec![ActionResult::new(answer)]),
         None => Err(duckherder_proto::error::ErrorDetail::new(
             "Not implemented",
@@ -97,7 +104,12 @@ pub async fn run(driver: &Arc<Shared>, request: Request<Action>) -> Result<Vec<A
     }
 }
 
-async fn own(driver: &Arc<Shared>, metadata: &MetadataMap, any: &Any) -> Result<Option<bytes::Bytes>> {
+async fn own(
+    driver: &Arc<Shared>,
+    metadata: &MetadataMap,
+    peer: Option<SocketAddr>,
+    any: &Any,
+) -> Result<Option<bytes::Bytes>> {
     if let Some(EndTransaction { commit }) = decode(any)? {
         let session = session(driver, metadata, commit).await?;
         session.run(move |core| core.end_transaction(commit)).await?;
@@ -136,7 +148,12 @@ async fn own(driver: &Arc<Shared>, metadata: &MetadataMap, any: &Any) -> Result<
         driver.cluster.register(&worker_id, &location).await?;
         let databases = Arc::clone(&driver.databases);
         blocking(move || databases.remembered().worker(&worker_id, &location)).await?;
-        driver.sessions.workers_changed();
+    } else if let Some(call) = decode::<JoinHerd>(any)? {
+        driver.cluster.join(call, peer.map(|peer| peer.ip())).await?;
+        let again_after_ms = driver.cluster.timing().every().as_millis() as u64;
+        return Ok(Some(Joined { again_after_ms }.pack()));
+    } else if let Some(ListWorkers {}) = decode(any)? {
+        return Ok(Some(WorkerList { workers: list_workers(driver)? }.pack()));
     } else if decode::<Hello>(any)?.is_some() {
         return Ok(Some(Hello::from("driver").pack()));
     } else if let Some(OpenDatabase { name, create_if_missing }) = decode(any)? {
@@ -166,6 +183,22 @@ async fn own(driver: &Arc<Shared>, metadata: &MetadataMap, any: &Any) -> Result<
         return Ok(None);
     }
     Ok(Some(Empty {}.pack()))
+}
+
+/// Those in the driver's process, which share its DuckDB, and the others.
+fn list_workers(driver: &Shared) -> Result<Vec<WorkerEntry>> {
+    let Resources { threads, memory_bytes, memory_limit_bytes } = driver.databases.instance().resources()?;
+    let version = env!("CARGO_PKG_VERSION").to_string();
+    let status = WorkerStatus { version, threads, memory_bytes, memory_limit_bytes, ..WorkerStatus::default() };
+    let local = |(number, tasks): (usize, &Tasks)| WorkerEntry {
+        worker_id: local_id(number),
+        status: Some(status.clone()),
+        running_tasks: tasks.count(),
+        last_seen_us: now_us(),
+        ..WorkerEntry::default()
+    };
+    let here = driver.cluster.local_workers().iter().enumerate().map(local);
+    Ok(here.chain(driver.cluster.entries()).collect())
 }
 
 /// How the statement that an EXPLAIN is of would be run.

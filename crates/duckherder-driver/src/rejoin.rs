@@ -1,49 +1,33 @@
-//! Workers that a driver knew before it was started again: those that answer join at once, the others when they do.
+//! Workers that somebody registered and that are missing, because the driver was started again or they were lost: they
+//! are called until they are there.
 
 use std::sync::{Weak, mpsc};
-use std::time::Duration;
 
 use futures::future::join_all;
 
-use crate::service::Shared;
+use crate::cluster::Cluster;
 
-/// How often a worker that does not answer is tried.
-const AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// A missing worker is called every so many times that one that is there is asked.
+const SELDOM: u32 = 5;
 
-/// Tries `silent` workers, ids and locations, until all have joined; says when all have been tried once.
-pub async fn rejoin(driver: Weak<Shared>, mut silent: Vec<(String, String)>, tried: mpsc::Sender<()>) {
-    let mut tried = Some(tried);
-    while !silent.is_empty() {
-        let Some(driver) = driver.upgrade() else { return };
-        silent = try_all(&driver, silent, tried.is_some()).await;
-        drop(driver);
-        if let Some(tried) = tried.take() {
-            // Whoever waited may have lost patience.
-            let _ = tried.send(());
-        }
-        if !silent.is_empty() {
-            tokio::time::sleep(AGAIN_AFTER).await;
-        }
-    }
-}
-
-/// Those that still don't answer.
-async fn try_all(driver: &Shared, workers: Vec<(String, String)>, first: bool) -> Vec<(String, String)> {
-    // Somebody may have registered it again, elsewhere.
-    let known: Vec<String> = driver.cluster.remote_workers().into_iter().map(|worker| worker.id).collect();
-    let missing: Vec<_> = workers.into_iter().filter(|(id, _)| !known.contains(id)).collect();
-    let answers = join_all(missing.iter().map(|(id, location)| driver.cluster.register(id, location))).await;
-    if answers.iter().any(Result::is_ok) {
-        driver.sessions.workers_changed();
-    }
-    let mut silent = Vec::new();
-    for (worker, answer) in missing.into_iter().zip(answers) {
-        if let Err(error) = answer {
-            if first {
-                tracing::warn!(worker = worker.0, %error, "a worker has not joined again and is tried from now on");
+/// Calls missing workers as long as there is a driver; says when all have been called once.
+pub async fn rejoin(cluster: Weak<Cluster>, called: mpsc::Sender<()>) {
+    let mut called = Some(called);
+    loop {
+        let Some(cluster) = cluster.upgrade() else { return };
+        let missing = cluster.missing();
+        let answers = join_all(missing.iter().map(|(id, location)| cluster.call_back(id, location))).await;
+        if let Some(called) = called.take() {
+            for ((id, _), error) in
+                missing.iter().zip(&answers).filter_map(|(id, answer)| Some((id, answer.as_ref().err()?)))
+            {
+                tracing::warn!(worker = id, %error, "a worker has not joined again and is called from now on");
             }
-            silent.push(worker);
+            // Whoever waited may have lost patience.
+            let _ = called.send(());
         }
+        let pause = cluster.timing().every() * SELDOM;
+        drop(cluster);
+        tokio::time::sleep(pause).await;
     }
-    silent
 }

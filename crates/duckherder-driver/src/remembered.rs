@@ -75,6 +75,17 @@ impl Remembered {
         })
     }
 
+    /// # Errors
+    /// The file can't be written.
+    pub fn forget_worker(&self, id: &str) -> Result<()> {
+        if !lock(&self.content).workers.contains_key(id) {
+            return Ok(());
+        }
+        self.change(|content| {
+            content.workers.remove(id);
+        })
+    }
+
     fn change(&self, change: impl FnOnce(&mut Content)) -> Result<()> {
         let mut content = lock(&self.content);
         change(&mut content);

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Change, Cluster, WORKER_TIMEOUT};
 use crate::databases::{Databases, Storage};
 use crate::distribute::DistributorFactory;
 use crate::error::{DriverError, Result};
@@ -46,6 +46,8 @@ pub struct DriverOptions {
     pub listen: String,
     /// Workers in the driver's process.
     pub local_workers: usize,
+    /// How long a worker in another process may be silent before it is removed.
+    pub worker_timeout: Duration,
     /// A database file, or `:memory:`, of a driver with one database.
     pub database: String,
     /// A directory for databases, and all else that outlives the driver, instead.
@@ -62,6 +64,7 @@ impl Default for DriverOptions {
         Self {
             listen: format!("0.0.0.0:{}", duckherder_proto::DEFAULT_DRIVER_PORT),
             local_workers: 0,
+            worker_timeout: WORKER_TIMEOUT,
             database: ":memory:".to_string(),
             data: None,
             settings: Vec::new(),
@@ -98,7 +101,7 @@ impl Driver {
             None => Storage::Alone(&options.database),
         };
         let databases = Arc::new(Databases::open(storage, &options.settings)?);
-        let cluster = Arc::new(Cluster::new(options.local_workers));
+        let cluster = Arc::new(Cluster::with_timeout(options.local_workers, options.worker_timeout));
         let distributor = options.distributor.map(|make| make(databases.instance(), &cluster, address)).transpose()?;
         let sessions = Sessions::new(Arc::clone(&databases), distributor.clone(), options.limits);
         let shared = Arc::new(Shared {
@@ -122,6 +125,7 @@ impl Driver {
             TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEP_ALIVE_INTERVAL))
         };
         runtime.spawn(expire_sessions(Arc::downgrade(&shared)));
+        hear_of_workers(&shared);
         call_workers_back(&shared, &runtime);
         runtime.spawn(serve(incoming, Arc::clone(&shared), stop_asked, tell_stopped));
         let database = options.data.map_or(options.database, |directory| directory.display().to_string());
@@ -173,13 +177,35 @@ fn call_workers_back(shared: &Arc<Shared>, runtime: &Runtime) {
         shared.cluster.needs_extension(&name);
     }
     let known = remembered.workers();
-    if known.is_empty() {
-        return;
+    for (id, location) in &known {
+        shared.cluster.expect(id, location);
     }
-    let (tell_tried, tried) = mpsc::channel();
-    runtime.spawn(rejoin(Arc::downgrade(shared), known, tell_tried));
-    // A worker that is gone must not keep the driver from its clients.
-    let _ = tried.recv_timeout(WORKERS_GRACE);
+    let (tell_called, called) = mpsc::channel();
+    runtime.spawn(rejoin(Arc::downgrade(&shared.cluster), tell_called));
+    if !known.is_empty() {
+        // A worker that is gone must not keep the driver from its clients.
+        let _ = called.recv_timeout(WORKERS_GRACE);
+    }
+}
+
+/// Plans are made for the workers that there are; who has left for good is not remembered.
+fn hear_of_workers(shared: &Arc<Shared>) {
+    let heard = Arc::downgrade(shared);
+    shared.cluster.listen(move |change| {
+        let Some(shared) = heard.upgrade() else { return };
+        match change {
+            Change::Workers => shared.sessions.workers_changed(),
+            Change::Left(id) => {
+                let id = id.to_string();
+                // It writes a file.
+                tokio::task::spawn_blocking(move || {
+                    if let Err(error) = shared.databases.remembered().forget_worker(&id) {
+                        tracing::error!(worker = id, %error, "a worker that has left is still remembered");
+                    }
+                });
+            }
+        }
+    });
 }
 
 /// Waits until the threads have let go of the database: a process must not exit while one still closes it.

@@ -4,7 +4,7 @@
 #include "duckdb/common/vector_operations/vector_operations.hpp"
 #include "duckdb/main/client_context.hpp"
 #include "wire_type.hpp"
-#include "wire_variant.hpp"
+#include "wire_storage.hpp"
 
 #include <chrono>
 #include <condition_variable>

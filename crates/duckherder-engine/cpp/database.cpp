@@ -10,6 +10,8 @@
 #include "duckdb/main/config.hpp"
 #include "duckdb/main/database_manager.hpp"
 #include "duckdb/main/settings.hpp"
+#include "duckdb/parallel/task_scheduler.hpp"
+#include "duckdb/storage/buffer_manager.hpp"
 
 using namespace duckdb; // NOLINT
 using duckherder::Guard;
@@ -84,6 +86,18 @@ uint64_t dh_connection_catalog_version(DhConnection *connection, DhError *error)
 //! Plans that connections keep are made anew: something has changed that they depend on.
 void dh_database_forget_plans(DhDatabase *database) {
 	database->changes->generation++;
+}
+
+//! What the instance has of its machine: threads, the bytes of memory that it uses, and may use.
+bool dh_database_resources(DhDatabase *database, uint64_t *threads, uint64_t *used_bytes, uint64_t *limit_bytes,
+                           DhError *error) {
+	return Guard(error, false, [&]() {
+		auto &buffers = BufferManager::GetBufferManager(*database->instance);
+		*threads = NumericCast<uint64_t>(TaskScheduler::GetScheduler(*database->instance).NumberOfThreads());
+		*used_bytes = buffers.GetUsedMemory();
+		*limit_bytes = buffers.GetMaxMemory();
+		return true;
+	});
 }
 
 //! Whether DuckDB estimates how far the statements that begin from now on are.

@@ -4,7 +4,7 @@
 #include "duckdb/common/types/data_chunk.hpp"
 #include "duckdb/common/types/interval.hpp"
 #include "duckdb/common/vector/unified_vector_format.hpp"
-#include "wire_variant.hpp"
+#include "wire_storage.hpp"
 
 #include <algorithm>
 #include <limits>

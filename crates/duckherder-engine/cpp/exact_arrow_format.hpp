@@ -12,7 +12,7 @@ duckdb::ArrowFormatVersion ExactArrowVersion(const duckdb::vector<duckdb::Logica
 
 //! Arrow counts an interval's time in nanoseconds, DuckDB in microseconds: beyond 292 years of them DuckDB's own
 //! conversion overflows silently (ArrowIntervalConverter, appender/scalar_data.hpp). This format refuses such a value.
-//! VARIANTs travel as wire_variant.hpp says where the connection's conversion is to lose nothing
+//! VARIANTs travel as wire_storage.hpp says where the connection's conversion is to lose nothing
 //! (`arrow_lossless_conversion`); other clients get Arrow's own form of them.
 class ExactArrowFormat : public duckdb::ArrowFormat {
 public:

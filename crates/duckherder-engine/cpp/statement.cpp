@@ -5,7 +5,7 @@
 #include "distribute/task.hpp"
 #include "exact_arrow_format.hpp"
 #include "wire_type.hpp"
-#include "wire_variant.hpp"
+#include "wire_storage.hpp"
 
 #include "duckdb/common/arrow/arrow_converter.hpp"
 #include "duckdb/common/type_visitor.hpp"

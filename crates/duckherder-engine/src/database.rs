@@ -19,6 +19,16 @@ unsafe impl Send for Handle {}
 // SAFETY: as above.
 unsafe impl Sync for Handle {}
 
+/// What a database has of its machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Resources {
+    pub threads: u64,
+    /// That it uses.
+    pub memory_bytes: u64,
+    /// That it may use.
+    pub memory_limit_bytes: u64,
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         // SAFETY: made by dh_database_open, closed once; connections keep the instance itself alive.
@@ -54,6 +64,21 @@ impl Database {
     pub fn forget_plans(&self) {
         // SAFETY: the database is alive.
         unsafe { ffi::dh_database_forget_plans(self.as_ptr()) }
+    }
+
+    /// What it has of its machine now.
+    ///
+    /// # Errors
+    /// None is known.
+    pub fn resources(&self) -> Result<Resources> {
+        let mut found = Resources::default();
+        let Resources { threads, memory_bytes, memory_limit_bytes } = &mut found;
+        let mut error = ffi::DhError::none();
+        // SAFETY: the database is alive; the targets are variables of ours.
+        unsafe {
+            ffi::dh_database_resources(self.as_ptr(), threads, memory_bytes, memory_limit_bytes, &mut error);
+        }
+        error.into_result(found)
     }
 
     pub(crate) fn as_ptr(&self) -> *mut ffi::DhDatabase {

@@ -1,6 +1,6 @@
 //! DuckDB's errors as values.
 
-use duckherder_proto::error::ErrorDetail;
+use duckherder_proto::error::{ErrorDetail, PEER_LOST};
 
 use crate::ffi::{self, DhError};
 
@@ -66,6 +66,23 @@ impl EngineError {
         self
     }
 
+    /// A process that was counted on is gone, or can't be reached: nothing is wrong with the statement.
+    pub fn lost(message: impl Into<String>) -> Self {
+        Self::new(PEER_LOST, message)
+    }
+
+    /// Whether it is such, also after it has come through DuckDB. (DuckDB itself raises such errors only for connections
+    /// and results of its own that were closed.)
+    pub fn is_lost(&self) -> bool {
+        self.exception_type == PEER_LOST
+    }
+
+    /// As the user is told.
+    #[must_use]
+    pub fn for_user(self) -> Self {
+        if self.is_lost() { Self::new("IO", self.message) } else { self }
+    }
+
     /// A broken promise of our own code, not of the user's.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new("INTERNAL", message)
@@ -91,7 +108,10 @@ impl From<EngineError> for ErrorDetail {
 
 impl From<ErrorDetail> for EngineError {
     fn from(detail: ErrorDetail) -> Self {
-        Self::new(detail.exception_type, detail.message)
+        match detail.worker_lost {
+            true => Self::lost(detail.message),
+            false => Self::new(detail.exception_type, detail.message),
+        }
     }
 }
 

@@ -111,6 +111,13 @@ unsafe extern "C" {
     ) -> *mut DhDatabase;
     pub fn dh_database_close(database: *mut DhDatabase);
     pub fn dh_database_forget_plans(database: *mut DhDatabase);
+    pub fn dh_database_resources(
+        database: *mut DhDatabase,
+        threads: *mut u64,
+        used_bytes: *mut u64,
+        limit_bytes: *mut u64,
+        error: *mut DhError,
+    ) -> bool;
 
     pub fn dh_connection_open(database: *mut DhDatabase, error: *mut DhError) -> *mut DhConnection;
     pub fn dh_connection_close(connection: *mut DhConnection);

@@ -105,7 +105,17 @@ impl Line {
     /// The error inside a status, which names the driver if it is the connection that failed.
     pub fn error(&self, status: &Status) -> EngineError {
         let own = status.metadata().get_bin(duckherder_proto::ERROR_HEADER).is_some();
-        if !own && matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled) {
+        if !own
+            && matches!(
+                status.code(),
+                Code::Unavailable
+                    | Code::Unknown
+                    | Code::Internal
+                    | Code::Cancelled
+                    | Code::DeadlineExceeded
+                    | Code::Aborted
+            )
+        {
             return io_error(format!("lost the duckherder driver at {}: {}", self.address, innermost(status)));
         }
         ErrorDetail::from_status(status).into()

@@ -9,6 +9,7 @@ use duckherder_proto::actions::{
     CountWorkers, DatabaseEntry, DatabaseList, DropDatabase, Empty, ListDatabases, ListStatistics, LoadExtension,
     OpenDatabase, QueryStatistic, QueryStatistics, RegisterWorker, WorkerCount,
 };
+use duckherder_proto::herd::{ListWorkers, WorkerEntry, WorkerList};
 
 use crate::call::Line;
 use crate::runtime::{wait, wait_at_most};
@@ -111,6 +112,13 @@ impl RemoteDriver for Driver {
         let what = format!("the driver at {}", line.address);
         let count: WorkerCount = wait_at_most(ANSWER_LIMIT, &what, patience, line.action(None, &CountWorkers {}))?;
         Ok(count.workers)
+    }
+
+    fn workers(&self, patience: &Patience) -> Result<Vec<WorkerEntry>> {
+        let line = self.line();
+        let what = format!("the driver at {}", line.address);
+        let listed: WorkerList = wait_at_most(ANSWER_LIMIT, &what, patience, line.action(None, &ListWorkers {}))?;
+        Ok(listed.workers)
     }
 
     fn load_extension(&self, name: &str, patience: &Patience) -> Result<()> {

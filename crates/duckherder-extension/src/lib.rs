@@ -6,6 +6,7 @@
 //!                                        '--> local: drivers and workers inside this process
 //! ```
 
+mod again;
 mod call;
 mod driver;
 mod ingest;

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tonic::Streaming;
 
+use crate::again::Again;
 use crate::call::Line;
 use crate::io_error;
 use crate::runtime::runtime;
@@ -83,13 +84,28 @@ impl Queue {
 }
 
 impl Rows {
-    /// Goes on receiving. What has already come is taken at once; no thread is kept busy for what is complete.
+    /// Goes on receiving. What has already come is taken at once; no thread is kept busy for what is complete. With
+    /// `again`, the statement is run once more if the driver loses a worker before the first row has come.
     ///
     /// # Errors
     /// There are no threads to do it.
-    pub fn receive(mut incoming: Incoming, schema: SchemaRef, watch: Option<Watch>) -> Result<Self> {
+    pub fn receive(
+        mut incoming: Incoming,
+        schema: SchemaRef,
+        watch: Option<Watch>,
+        mut again: Option<Again>,
+    ) -> Result<Self> {
         let queue = Arc::new(Queue::default());
+        let mut lost = None;
         while let Some(next) = incoming.next(&schema).now_or_never() {
+            let next = match next {
+                Err(error) if error.is_lost() && again.is_some() => {
+                    lost = Some(error);
+                    break;
+                }
+                next => next,
+            };
+            again = None;
             if queue.put(next) {
                 return Ok(Self { schema, queue, receiving: None, watch });
             }
@@ -99,7 +115,25 @@ impl Rows {
         }
         let (filled, expected) = (Arc::clone(&queue), Arc::clone(&schema));
         let receiving = runtime()?.spawn(async move {
-            while !filled.put(incoming.next(&expected).await) {
+            loop {
+                let next = match lost.take() {
+                    Some(error) => Err(error),
+                    None => incoming.next(&expected).await,
+                };
+                let next = match (next, again.as_mut()) {
+                    (Err(error), Some(again)) if error.is_lost() => match again.begin(error).await {
+                        Ok((begun, _, _)) => {
+                            incoming = begun;
+                            continue;
+                        }
+                        Err(error) => Err(error),
+                    },
+                    (next, _) => next,
+                };
+                again = None;
+                if filled.put(next) {
+                    return;
+                }
                 filled.has_room().await;
             }
         });
@@ -198,7 +232,7 @@ impl BatchSource for Rows {
             }
             drop(state);
             self.queue.room.notify_one();
-            return Poll::Ready(Some(next.map(|(batch, _)| batch)));
+            return Poll::Ready(Some(next.map(|(batch, _)| batch).map_err(EngineError::for_user)));
         }
         if state.ended {
             return Poll::Ready(None);

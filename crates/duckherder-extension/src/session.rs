@@ -8,7 +8,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::StreamWriter;
-use arrow_flight::{FlightDescriptor, Ticket};
+use arrow_flight::FlightDescriptor;
 use duckherder_engine::client::{Patience, Prepared, RemoteIngest, RemoteSession, Start, StatementText};
 use duckherder_engine::{BatchSource, EngineError, Result};
 use duckherder_proto::actions::{
@@ -19,9 +19,10 @@ use duckherder_proto::database::encode_name;
 use duckherder_proto::statement::{ExecuteStatement, PrepareStatement, PreparedStatement, ResultKind, RunStatement};
 use uuid::Uuid;
 
+use crate::again::{Again, begin, get};
 use crate::call::{Header, Line, Place, in_place, malformed};
 use crate::ingest::Ingest;
-use crate::rows::{Incoming, Rows};
+use crate::rows::Rows;
 use crate::runtime::{runtime, wait, wait_at_most};
 use crate::transaction::TransactionState;
 use crate::watch::Watch;
@@ -50,7 +51,13 @@ struct Statements {
 
 enum Known {
     /// The driver waits to be told to run it.
-    Prepared { driver_id: u64, schema: SchemaRef, watched: bool },
+    Prepared {
+        driver_id: u64,
+        schema: SchemaRef,
+        watched: bool,
+        /// If it only reads.
+        reading: Option<Box<PrepareStatement>>,
+    },
     /// It runs, and its rows are on their way.
     Running(Arc<Rows>),
 }
@@ -137,10 +144,16 @@ async fn prepare(line: Line, place: Place, message: PrepareStatement) -> Result<
 
 async fn run_statement(line: Line, place: Place, message: RunStatement) -> Result<Told> {
     let watch = watch(&line, &place, message.run);
-    let mut incoming = get(line, &place, &message).await?;
-    let (schema, told) = incoming.head().await?;
+    let mut again = message.statement.as_ref().and_then(|statement| Again::of(&line, &place, statement, message.run));
+    let (incoming, schema, told) = match (begin(&line, &place, &message).await, again.as_mut()) {
+        (Err(error), Some(again)) if error.is_lost() && message.only_reading => again.begin(error).await?,
+        (begun, _) => begun?,
+    };
     let rows = match told.statement_id {
-        0 => Some(Rows::receive(incoming, Arc::clone(&schema), watch)?),
+        0 => {
+            let again = again.filter(|_| told.read_only);
+            Some(Rows::receive(incoming, Arc::clone(&schema), watch, again)?)
+        }
         _ => None,
     };
     Ok((schema, told, rows))
@@ -148,12 +161,6 @@ async fn run_statement(line: Line, place: Place, message: RunStatement) -> Resul
 
 fn watch(line: &Line, place: &Place, run: u64) -> Option<Watch> {
     (run > 0).then(|| Watch::new(line.clone(), Place { transaction: None, ..place.clone() }, run))
-}
-
-async fn get(line: Line, place: &Place, message: &impl Command) -> Result<Incoming> {
-    let answer = line.client().do_get(in_place(Ticket::new(message.pack()), Some(place))).await;
-    let stream = answer.map_err(|status| line.error(&status))?.into_inner();
-    Ok(Incoming::new(line, stream))
 }
 
 fn message_of(statement: &StatementText, parameters: Vec<u8>) -> PrepareStatement {
@@ -184,6 +191,7 @@ impl RemoteSession for Session {
     ) -> Result<Prepared> {
         let message = message_of(statement, encode_parameters(parameters)?);
         let (line, place, watched) = (self.line.clone(), self.place(statement.in_transaction), statement.watched);
+        let prepared = matches!(start, Start::Never).then(|| Box::new(message.clone()));
         let (schema, told, rows) = match start {
             Start::Never => wait(patience, prepare(line, place, message))?,
             Start::IfReading | Start::Always => {
@@ -197,7 +205,8 @@ impl RemoteSession for Session {
             Some(rows) => self.remember(Known::Running(Arc::new(rows))),
             None => {
                 let schema = Arc::clone(&schema);
-                self.remember(Known::Prepared { driver_id: told.statement_id, schema, watched })
+                let reading = prepared.filter(|_| told.read_only);
+                self.remember(Known::Prepared { driver_id: told.statement_id, schema, watched, reading })
             }
         };
         Ok(Prepared {
@@ -224,9 +233,9 @@ impl RemoteSession for Session {
         patience: &Patience,
     ) -> Result<Arc<dyn BatchSource>> {
         let known = self.statements().known.remove(&statement);
-        let (statement_id, schema, watched) = match known {
+        let (statement_id, schema, watched, reading) = match known {
             Some(Known::Running(rows)) => return Ok(rows),
-            Some(Known::Prepared { driver_id, schema, watched }) => (driver_id, schema, watched),
+            Some(Known::Prepared { driver_id, schema, watched, reading }) => (driver_id, schema, watched, reading),
             None => return Err(EngineError::internal(format!("statement {statement} was not prepared"))),
         };
         let message = ExecuteStatement {
@@ -239,7 +248,15 @@ impl RemoteSession for Session {
         };
         let (line, place) = (self.line.clone(), self.place(in_transaction));
         let watch = watch(&line, &place, message.run);
-        let rows = wait(patience, async move { Rows::receive(get(line, &place, &message).await?, schema, watch) })?;
+        let again = reading.filter(|_| !in_transaction);
+        let mut again = again.and_then(|statement| Again::of(&line, &place, &statement, message.run));
+        let rows = wait(patience, async move {
+            let incoming = match (get(&line, &place, &message).await, again.as_mut()) {
+                (Err(error), Some(again)) if error.is_lost() => again.begin(error).await?.0,
+                (incoming, _) => incoming?,
+            };
+            Rows::receive(incoming, schema, watch, again)
+        })?;
         self.answered(in_transaction);
         Ok(Arc::new(rows))
     }

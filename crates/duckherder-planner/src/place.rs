@@ -255,7 +255,8 @@ impl<'a> Placer<'a> {
     fn scan(&mut self, node: &PlanNode) -> Site {
         if let Err(reason) = self.can_read(node) {
             self.note(reason);
-            return Site::Driver;
+            // A function of a table's rows reads those.
+            return self.on_driver(node);
         }
         let (Some(scan), Some(number)) = (&node.scan, self.number_of(node)) else { return Site::Driver };
         let (mode, tasks) = strategy_of(scan, self.plan.min_split_rows, self.workers);

@@ -6,8 +6,6 @@ use crate::plan::Scan;
 pub const ROW_GROUP_ROWS: u64 = 122_880;
 /// Rows a DuckDB thread is given at least (`PhysicalOperator::EstimatedThreadCount`, DuckDB 2.0.0).
 const ROWS_A_THREAD: u64 = 2 * ROW_GROUP_ROWS;
-/// Fewer rows a worker than this are not worth ranges.
-const MIN_ROWS_A_WORKER: u64 = 100;
 /// Tasks a worker elsewhere of a stage whose rows are read one task after the other: while some wait for their turn, it
 /// has others. Any other stage has one: a worker runs it with all of its threads, and a table that each task reads whole
 /// is read once. So it is where all workers are in the driver's process, whose threads they share.
@@ -43,7 +41,7 @@ pub enum Mode {
     Local,
     /// As one task, not split.
     Delegated,
-    /// Even row id ranges, or row ids modulo the number of tasks.
+    /// Even row id ranges.
     NaturalPartition,
     /// Whole row groups.
     RowGroupPartition,
@@ -113,7 +111,7 @@ pub struct RowGroup {
 pub enum Split {
     /// Row ids from `first` to `last`, both included; `None` is open-ended.
     Range { first: Option<u64>, last: Option<u64> },
-    /// Row ids with this remainder.
+    /// Row ids with this remainder: a sample, of which no order is asked.
     Remainder { tasks: u64, task: u64 },
 }
 
@@ -124,16 +122,14 @@ impl Split {
 }
 
 /// Divides a table among at most `tasks` tasks, in the order of its rows.
-pub fn split(mode: Mode, tasks: u64, workers: u64, row_groups: &[RowGroup]) -> Vec<Split> {
+pub fn split(mode: Mode, tasks: u64, row_groups: &[RowGroup]) -> Vec<Split> {
     match mode {
         Mode::Local | Mode::Delegated | Mode::HashPartition => vec![Split::WHOLE],
         Mode::RowGroupPartition => ranges(&row_group_starts(tasks, row_groups)),
         Mode::NaturalPartition => {
             let end = row_groups.iter().map(|group| group.start + group.rows).max().unwrap_or(0);
-            if end < MIN_ROWS_A_WORKER * workers {
-                return (0..tasks).map(|task| Split::Remainder { tasks, task }).collect();
-            }
-            let starts: Vec<u64> = (1..tasks).map(|task| end * task / tasks).collect();
+            let mut starts: Vec<u64> = (1..tasks).map(|task| end * task / tasks).filter(|start| *start > 0).collect();
+            starts.dedup();
             ranges(&starts)
         }
     }
@@ -213,7 +209,7 @@ mod tests {
         for rows in [122_880, 200_000, 500_000, 3_000_001] {
             for workers in [1, 2, 3, 4, 7, 40] {
                 let (mode, tasks) = strategy(rows, ROW_GROUP_ROWS, Workers { local: 0, remote: workers });
-                let splits = split(mode, tasks, workers, &groups(rows));
+                let splits = split(mode, tasks, &groups(rows));
                 assert_eq!(splits.len() as u64, tasks, "{rows} rows, {workers} workers");
                 let owners = |row: u64| {
                     let owns = |split: &&Split| match **split {
@@ -233,7 +229,7 @@ mod tests {
 
     #[test]
     fn row_groups_stay_whole_and_even() {
-        let splits = split(Mode::RowGroupPartition, 4, 4, &groups(500_000));
+        let splits = split(Mode::RowGroupPartition, 4, &groups(500_000));
         let cuts = [122_880, 245_760, 368_640];
         let expected: Vec<Split> = ranges(&cuts);
         assert_eq!(splits, expected);
@@ -243,15 +239,16 @@ mod tests {
 
     #[test]
     fn fewer_row_groups_than_planned_make_fewer_tasks() {
-        assert_eq!(split(Mode::RowGroupPartition, 4, 4, &groups(10)), vec![Split::WHOLE]);
-        assert_eq!(split(Mode::RowGroupPartition, 4, 4, &[]), vec![Split::WHOLE]);
+        assert_eq!(split(Mode::RowGroupPartition, 4, &groups(10)), vec![Split::WHOLE]);
+        assert_eq!(split(Mode::RowGroupPartition, 4, &[]), vec![Split::WHOLE]);
     }
 
+    /// In the order of their rows, however few there are.
     #[test]
-    fn a_table_that_shrank_is_split_by_remainder() {
-        let splits = split(Mode::NaturalPartition, 4, 4, &groups(300));
-        assert_eq!(splits[1], Split::Remainder { tasks: 4, task: 1 });
-        assert_eq!(splits.len(), 4);
+    fn a_table_that_shrank_is_split_in_order() {
+        assert_eq!(split(Mode::NaturalPartition, 4, &groups(300)), ranges(&[75, 150, 225]));
+        assert_eq!(split(Mode::NaturalPartition, 4, &groups(2)), ranges(&[1]));
+        assert_eq!(split(Mode::NaturalPartition, 4, &[]), [Split::WHOLE]);
     }
 
     /// Every unit is in one task, and each task knows in which files its units are.

@@ -257,9 +257,6 @@ pub struct SeenFiles {
     /// What is wrong with the first that it does not; none if it sees all.
     #[prost(string, optional, tag = "1")]
     pub problem: Option<String>,
-    /// That the worker's DuckDB runs; 0 if that is not known.
-    #[prost(uint64, tag = "2")]
-    pub threads: u64,
 }
 
 /// The statistics of the last queries, oldest first: [`QueryStatistics`].

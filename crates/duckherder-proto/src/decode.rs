@@ -12,7 +12,7 @@ use futures::{StreamExt, TryStreamExt};
 use prost::Message;
 
 use crate::any::Command;
-use crate::error::ErrorDetail;
+use crate::error::{ErrorDetail, PEER_LOST};
 use crate::task::EndOfPartition;
 
 /// The rows of a task or a split, as [`BatchEncoder`](crate::encode::BatchEncoder) encodes them.
@@ -65,7 +65,7 @@ impl BatchStream {
         }
         match self.end {
             Some(_) => Ok(None),
-            None => Err(ErrorDetail::new("IO", format!("the stream was cut after {} rows", self.rows))),
+            None => Err(ErrorDetail::new(PEER_LOST, format!("the stream was cut after {} rows", self.rows))),
         }
     }
 

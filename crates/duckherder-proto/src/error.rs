@@ -6,6 +6,9 @@ use tonic::{Code, Status};
 use crate::ERROR_HEADER;
 use prost::Message;
 
+/// DuckDB's name of the exception type of errors that say that another process is gone or can't be reached.
+pub const PEER_LOST: &str = "Connection";
+
 /// What went wrong, so that the client raises the exception that DuckDB itself would have raised.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ErrorDetail {
@@ -16,11 +19,16 @@ pub struct ErrorDetail {
     /// The message without the type in front of it.
     #[prost(string, tag = "2")]
     pub message: String,
+    /// A worker was lost while it ran a part of the statement, with which nothing is wrong: it may succeed if it is run
+    /// again. The exception type is `IO` then. (Said by drivers to clients; between driver and workers the type itself
+    /// is [`PEER_LOST`].)
+    #[prost(bool, tag = "3")]
+    pub worker_lost: bool,
 }
 
 impl ErrorDetail {
     pub fn new(exception_type: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { exception_type: exception_type.into(), message: message.into() }
+        Self { exception_type: exception_type.into(), message: message.into(), worker_lost: false }
     }
 
     /// The gRPC status that carries this error.
@@ -39,7 +47,7 @@ impl ErrorDetail {
         // gRPC limits headers to a few KiB: a long message travels cut there, a client shows that.
         let message: String = self.message.chars().take(4000).collect();
         let mut status = Status::new(code, format!("{} Error: {message}", self.exception_type));
-        let detail = Self { exception_type: self.exception_type, message };
+        let detail = Self { message, ..self };
         status.metadata_mut().insert_bin(ERROR_HEADER, MetadataValue::from_bytes(&detail.encode_to_vec()));
         status
     }
@@ -52,10 +60,15 @@ impl ErrorDetail {
             return detail;
         }
         let exception_type = match status.code() {
-            Code::Cancelled => "INTERRUPT",
             Code::Unimplemented => "Not implemented",
             Code::PermissionDenied | Code::Unauthenticated => "Permission",
-            Code::Unavailable | Code::DeadlineExceeded => "IO",
+            // Whoever answers says more than that: this is the connection, or a process that ends.
+            Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::Internal
+            | Code::Aborted => PEER_LOST,
             _ => "IO",
         };
         Self::new(exception_type, status.message())

@@ -19,6 +19,7 @@ pub mod decode;
 pub mod encode;
 pub mod error;
 pub mod hello;
+pub mod herd;
 pub mod segments;
 pub mod settings;
 pub mod statement;

@@ -57,6 +57,10 @@ pub struct RunTask {
     /// Say in [`TaskMade`] from where to where the values of these columns go: whole numbers, dates or timestamps.
     #[prost(uint32, repeated, tag = "17")]
     pub collect_ranges: Vec<u32>,
+    /// The life of the worker that is meant ([`WorkerStatus::instance`](crate::herd::WorkerStatus)): another one is not
+    /// what its driver believes.
+    #[prost(fixed64, tag = "18")]
+    pub instance: u64,
 }
 
 /// The least and the greatest value of a column, as a number: of a date the days, of a timestamp the microseconds, since

@@ -141,7 +141,7 @@ impl Source {
                     Some(Item::Batch(batch)) => Some(Ok(Rows::Memory(batch))),
                     Some(Item::End) => None,
                     Some(Item::Failed(error)) => Some(Err(error)),
-                    None => Some(Err(EngineError::new("IO", "the rows of an input ended without an end"))),
+                    None => Some(Err(EngineError::lost("the rows of an input ended without an end"))),
                 }),
                 Self::Waiting(reader) => match reader.poll_unpin(cx) {
                     Poll::Pending => return Poll::Pending,
@@ -194,10 +194,13 @@ async fn receive(
 /// Names the other side in errors that are not the query's own.
 fn name_peer(location: &str, detail: ErrorDetail) -> EngineError {
     let error = EngineError::from(detail);
-    if error.exception_type != "IO" {
-        return error;
+    match error.exception_type.as_str() {
+        // Somebody else's task that nobody needs any more is stopped with its readers: this one's process ends.
+        "INTERRUPT" => EngineError::lost(format!("reading rows from {location}: its task was stopped")),
+        _ if error.is_lost() => EngineError::lost(format!("reading rows from {location}: {}", error.message)),
+        "IO" => EngineError::new("IO", format!("reading rows from {location}: {}", error.message)),
+        _ => error,
     }
-    EngineError::new("IO", format!("reading rows from {location}: {}", error.message))
 }
 
 impl BatchSource for Input {

@@ -7,17 +7,21 @@
 //!  worker <--DoGet(ReadPartition)-'       shuffle   until the next stage's tasks have fetched them
 //! ```
 //!
+//! `join` tells drivers that there is a worker, `attendance` answers them how it is.
+//!
 //! The driver runs the tasks of its local workers itself; what it needs of the exchange and of files is public here.
 
 // tonic's `Status` is what its service traits return; boxing it would only move the cost.
 #![allow(clippy::result_large_err)]
 
+mod attendance;
 mod cache;
 mod connections;
 mod error;
 pub mod fan_in;
 pub mod files;
 pub mod input;
+mod join;
 pub mod peers;
 pub mod serve;
 mod server;
@@ -28,4 +32,5 @@ pub mod temporary;
 
 pub use cache::DEFAULT_CACHE_BYTES;
 pub use error::{Result, WorkerError};
+pub use join::Join;
 pub use server::{Worker, WorkerOptions};

@@ -13,8 +13,10 @@ use tokio::sync::oneshot;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
+use crate::attendance::Attendance;
 use crate::cache::{DEFAULT_CACHE_BYTES, SplitCache};
 use crate::error::{Result, WorkerError};
+use crate::join::{Join, attend};
 use crate::service::WorkerService;
 
 /// Bytes of one stream that may be on their way: enough that it is not held up by its acknowledgements.
@@ -31,8 +33,11 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 pub struct WorkerOptions {
     /// `host:port`; port 0 takes a free one.
     pub listen: String,
-    /// Its name in logs; the driver knows it by the one it was registered under.
+    /// Its name in logs and in the herd that it joins; in that, if it is empty, it is called by its address. (A driver that
+    /// registers it knows it by the name that was given there.)
     pub id: String,
+    /// A driver to work for, instead of waiting to be registered.
+    pub join: Option<Join>,
     /// DuckDB settings of the worker's database, for example `("threads", "4")`.
     pub settings: Vec<(String, String)>,
     /// Where it keeps what it has read of the driver's tables; `None`: where temporary files go.
@@ -46,6 +51,7 @@ impl Default for WorkerOptions {
         Self {
             listen: format!("0.0.0.0:{}", duckherder_proto::DEFAULT_WORKER_PORT),
             id: "worker-1".to_string(),
+            join: None,
             settings: Vec::new(),
             cache_directory: None,
             cache_bytes: DEFAULT_CACHE_BYTES,
@@ -56,6 +62,7 @@ impl Default for WorkerOptions {
 /// A running worker. Dropping it stops it.
 pub struct Worker {
     address: SocketAddr,
+    attendance: Arc<Attendance>,
     running: Mutex<Option<Running>>,
 }
 
@@ -78,7 +85,9 @@ impl Worker {
         let address = listener.local_addr().map_err(failed)?;
         let settings: Vec<(&str, &str)> =
             options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let endpoint = options.join.as_ref().map(Join::endpoint).transpose()?;
         let database = Database::open(":memory:", &settings)?;
+        let attendance = Arc::new(Attendance::new(database.clone()));
         let directory = match options.cache_directory {
             Some(directory) => directory,
             None => {
@@ -86,7 +95,7 @@ impl Worker {
                 given.map_or_else(std::env::temp_dir, PathBuf::from)
             }
         };
-        let service = WorkerService::new(database, &directory, options.cache_bytes)?;
+        let service = WorkerService::new(database, Arc::clone(&attendance), &directory, options.cache_bytes)?;
         let cache = service.cache();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -124,12 +133,21 @@ impl Worker {
             let _ = tell_stopped.send(());
         });
         tracing::info!(%address, id = options.id, "worker listens");
-        Ok(Self { address, running: Mutex::new(Some(Running { runtime, cache, stop, stopped })) })
+        if let (Some(join), Some(endpoint)) = (options.join, endpoint) {
+            runtime.spawn(attend(join, endpoint, options.id, address.port(), Arc::clone(&attendance)));
+        }
+        Ok(Self { address, attendance, running: Mutex::new(Some(Running { runtime, cache, stop, stopped })) })
     }
 
     /// Where the worker listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Wants to leave its drivers, which give it no more tasks; waits until they need it no longer.
+    pub fn drain(&self) -> impl Future<Output = ()> + Send + use<> {
+        let attendance = Arc::clone(&self.attendance);
+        async move { attendance.drain().await }
     }
 
     /// Stops: takes no more tasks, lets running ones end for a moment, drops the rest. Blocks until done.

@@ -10,15 +10,17 @@ use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse,
     PollInfo, PutResult, Result as ActionResult, SchemaResult, Ticket,
 };
-use duckherder_engine::Database;
+use duckherder_engine::{Database, EngineError};
 use duckherder_proto::actions::{Empty as Done, LoadExtension, SeeFiles, SeenFiles};
 use duckherder_proto::any::{Command, unknown};
 use duckherder_proto::hello::Hello;
+use duckherder_proto::herd::AskWorker;
 use duckherder_proto::task::{ReadPartition, RunTask};
 use futures::{Stream, StreamExt, stream};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::attendance::Attendance;
 use crate::cache::SplitCache;
 use crate::connections::TaskConnections;
 use crate::error::{Result, WorkerError};
@@ -31,6 +33,7 @@ type Rows<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// The worker's database and its connections, those to other processes, and the rows that these fetch.
 pub struct WorkerService {
     database: Database,
+    attendance: Arc<Attendance>,
     connections: Arc<TaskConnections>,
     peers: Arc<Peers>,
     store: Arc<ShuffleStore>,
@@ -42,22 +45,21 @@ impl WorkerService {
     ///
     /// # Errors
     /// The file can't be made.
-    pub fn new(database: Database, cache_directory: &Path, cache_bytes: u64) -> Result<Self> {
+    pub fn new(
+        database: Database,
+        attendance: Arc<Attendance>,
+        cache_directory: &Path,
+        cache_bytes: u64,
+    ) -> Result<Self> {
         let connections = Arc::new(TaskConnections::new(database.clone()));
         let peers = Arc::default();
         let cache = SplitCache::open(&database, &connections, &peers, cache_directory, cache_bytes)?;
-        Ok(Self { database, connections, peers, store: Arc::default(), cache })
+        Ok(Self { database, attendance, connections, peers, store: Arc::default(), cache })
     }
 
     /// What it keeps of the driver's tables.
     pub fn cache(&self) -> Option<Arc<SplitCache>> {
         self.cache.clone()
-    }
-
-    /// Threads of its DuckDB.
-    fn threads(&self) -> Result<u64> {
-        let threads = self.database.connect()?.given_setting("threads")?;
-        Ok(threads.and_then(|text| text.parse().ok()).unwrap_or(0))
     }
 
     async fn load_extension(&self, name: String) -> Result<()> {
@@ -94,6 +96,9 @@ impl FlightService for WorkerService {
         let Some(run) = RunTask::from_any(&any).map_err(malformed)? else {
             return Err(WorkerError::Invalid(unknown(&any.type_url, "worker")).into());
         };
+        if run.instance != self.attendance.instance {
+            return Err(WorkerError::from(EngineError::lost("it was started again")).into());
+        }
         let place = task::Place {
             connections: Arc::clone(&self.connections),
             peers: Arc::clone(&self.peers),
@@ -114,8 +119,14 @@ impl FlightService for WorkerService {
             let look = tokio::task::spawn_blocking(move || files::first_difference(&see.files));
             let problem =
                 look.await.map_err(|error| WorkerError::Invalid(format!("looking at files failed: {error}")))?;
-            let seen = Ok(ActionResult { body: SeenFiles { problem, threads: self.threads()? }.pack() });
+            let seen = Ok(ActionResult { body: SeenFiles { problem }.pack() });
             return Ok(Response::new(stream::iter([seen]).boxed()));
+        }
+        if let Some(question) = AskWorker::from_any(&any).map_err(malformed)? {
+            let mut status = self.attendance.answer(&question)?;
+            status.cached_bytes = self.cache.as_ref().map_or(0, |cache| cache.bytes());
+            let status = Ok(ActionResult { body: status.pack() });
+            return Ok(Response::new(stream::iter([status]).boxed()));
         }
         let Some(load) = LoadExtension::from_any(&any).map_err(malformed)? else {
             return Err(WorkerError::Invalid(unknown(&any.type_url, "worker")).into());
@@ -130,11 +141,13 @@ impl FlightService for WorkerService {
             r#type: LoadExtension::TYPE_URL.to_string(),
             description: "Loads a DuckDB extension".to_string(),
         };
+        let ask =
+            ActionType { r#type: AskWorker::TYPE_URL.to_string(), description: "Says how the worker is".to_string() };
         let see = ActionType {
             r#type: SeeFiles::TYPE_URL.to_string(),
             description: "Says whether files are as the driver sees them".to_string(),
         };
-        Ok(Response::new(stream::iter([Ok(load), Ok(see)]).boxed()))
+        Ok(Response::new(stream::iter([Ok(load), Ok(see), Ok(ask)]).boxed()))
     }
 
     async fn handshake(

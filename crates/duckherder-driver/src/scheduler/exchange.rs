@@ -1,17 +1,19 @@
-//! One run of a query: the tasks of its stages, the threads that run them, and the rows of the last stage.
+//! One attempt to run a query: the tasks of its stages, the threads that run them, and the rows of the last stage.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use arrow::datatypes::SchemaRef;
-use duckherder_engine::distribute::{Exchange, Snapshot, TaskOutput};
+use duckherder_engine::distribute::{Snapshot, TaskOutput};
 use duckherder_engine::{EngineError, Interrupter};
 use duckherder_worker::shuffle::{CollectedKeys, Partitions};
 
 use super::Shared;
+use super::attempts::MOST_ATTEMPTS;
+use super::crew::Crew;
 use super::filter::Filters;
 use super::local;
 use super::query::Worker;
@@ -23,9 +25,16 @@ use super::stages::RunningStage;
 use super::unordered::Unordered;
 use crate::sync::lock;
 
-/// The rows of a run's tasks; dropping it stops them.
-pub struct TaskExchange {
-    run: Arc<Run>,
+/// What an attempt runs; the same for all attempts of a run.
+#[derive(Clone)]
+pub struct Work {
+    /// Those first whose rows others read; the driver reads the last.
+    pub stages: Arc<[RunningStage]>,
+    pub snapshot: Snapshot,
+    /// Names the query's plan, if it has run before: unique in the life of the driver.
+    pub plan: Option<u64>,
+    pub measures: Measures,
+    pub report: Arc<RunReport>,
 }
 
 /// What the threads of a run share.
@@ -33,11 +42,13 @@ pub struct Run {
     shared: Arc<Shared>,
     /// Unique in the lives of all drivers that share a worker, but for chance.
     pub query_id: u64,
-    /// Those first whose rows others read; the driver reads the last.
-    pub stages: Vec<RunningStage>,
+    pub stages: Arc<[RunningStage]>,
     lanes: Vec<Lane>,
+    pub crew: Crew,
+    /// Tasks that have not ended.
+    unfinished: AtomicUsize,
     pub snapshot: Snapshot,
-    /// Names the query's plan, if it has run before: unique in the life of the driver.
+    /// See [`Work::plan`].
     pub plan: Option<u64>,
     pub measures: Measures,
     /// The rows of the last stage's tasks.
@@ -73,7 +84,9 @@ pub struct TaskId {
 ///
 /// Where rows are shuffled, every task is alone in its lane: each may wait for any other.
 struct Lane {
-    worker: Worker,
+    worker: Mutex<Worker>,
+    /// How many workers it has lost.
+    lost: AtomicUsize,
     waiting: Mutex<VecDeque<TaskId>>,
 }
 
@@ -102,32 +115,32 @@ impl Stop {
     }
 }
 
-impl TaskExchange {
+impl Run {
     /// Starts a thread for every worker that has a task of the one stage, or for every task of several.
     ///
     /// # Errors
     /// There are no threads left, or the splits can't be served.
-    pub fn start(
-        shared: &Arc<Shared>,
-        stages: Vec<RunningStage>,
-        snapshot: Snapshot,
-        plan: Option<u64>,
-        measures: Measures,
-        report: Arc<RunReport>,
-    ) -> Result<Self, EngineError> {
+    pub fn start(shared: &Arc<Shared>, work: &Work, crew: Crew) -> Result<Arc<Self>, EngineError> {
+        let Work { stages, snapshot, plan, measures, report } = work.clone();
+        for stage in stages.iter() {
+            report.planned(stage.number, stage.tasks());
+        }
         let query_id = shared.splits.next_query();
-        let lanes = lanes(&stages);
-        let remote = match lanes.iter().any(|lane| matches!(lane.worker, Worker::Remote(_))) {
+        let lanes = lanes(&stages, &crew);
+        let is_remote = |lane: &Lane| matches!(*lock(&lane.worker), Worker::Remote(_));
+        let remote = match lanes.iter().any(is_remote) {
             true => Some(RemoteRun::open(shared, query_id, &snapshot, &stages)?),
             false => None,
         };
         let queues = stages.last().map_or(0, RunningStage::tasks);
         let unordered =
             stages.last().filter(|stage| stage.reads_exchanges() && !stage.sorted).map(|_| Unordered::new(queues));
-        let run = Arc::new(Run {
+        let run = Arc::new(Self {
             shared: Arc::clone(shared),
             query_id,
             lanes,
+            crew,
+            unfinished: AtomicUsize::new(stages.iter().map(RunningStage::tasks).sum()),
             skew: Skew::new(&stages),
             filters: Filters::new(&stages),
             stages,
@@ -140,19 +153,24 @@ impl TaskExchange {
             remote,
             control: Mutex::default(),
         });
-        // From here on a failure stops what has been started.
-        let exchange = Self { run };
-        (0..exchange.run.lanes.len()).try_for_each(|lane| exchange.run.spawn(lane))?;
-        Ok(exchange)
+        let started = (0..run.lanes.len()).try_for_each(|lane| run.spawn(lane));
+        match started {
+            Ok(()) => Ok(run),
+            Err(error) => {
+                run.stop();
+                Err(error)
+            }
+        }
     }
 }
 
-fn lanes(stages: &[RunningStage]) -> Vec<Lane> {
+fn lanes(stages: &[RunningStage], crew: &Crew) -> Vec<Lane> {
     let mut lanes = Vec::new();
     for (place, stage) in stages.iter().enumerate() {
-        let count = if stages.len() == 1 { stage.workers.len().min(stage.tasks()) } else { stage.tasks() };
+        let count = if stages.len() == 1 { crew.workers().len().min(stage.tasks()) } else { stage.tasks() };
         lanes.extend((0..count).map(|first| Lane {
-            worker: stage.worker(first).clone(),
+            worker: Mutex::new(crew.worker(first).clone()),
+            lost: AtomicUsize::new(0),
             waiting: Mutex::new(
                 (first..stage.tasks()).step_by(count).map(|task| TaskId { stage: place, task }).collect(),
             ),
@@ -170,42 +188,93 @@ impl Run {
 
     /// Runs a lane's tasks until none waits.
     fn work(self: &Arc<Self>, lane: usize) {
-        let worker = &self.lanes[lane].worker;
         loop {
             let next = lock(&self.lanes[lane].waiting).pop_front();
             let Some(id) = next.filter(|_| !self.is_stopped()) else { return };
+            let worker = lock(&self.lanes[lane].worker).clone();
             let started = Instant::now();
-            self.report.started(self.stages[id.stage].number, worker.id());
+            self.tell(|report| report.started(self.stages[id.stage].number, worker.id()));
             // Without an end, or an error in its place, the query would wait for ever.
-            let done = catch_unwind(AssertUnwindSafe(|| match worker {
+            let running = worker.begin_task();
+            let done = catch_unwind(AssertUnwindSafe(|| match &worker {
                 Worker::Local { .. } => local::run_task(self, id),
                 Worker::Remote(remote) => remote::run_task(self, id, remote),
             }))
             .unwrap_or_else(|_| Err(EngineError::internal(format!("task {} panicked", id.task))));
+            drop(running);
             match done {
-                Ok(TaskRows { rows, bytes, filtered_rows, spilled_bytes, cpu, cached }) => {
-                    let stage = &self.stages[id.stage];
-                    // Nobody is to wait for keys that do not come.
-                    self.filters.made(stage, id.task, CollectedKeys::default());
-                    self.report.finished(TaskReport {
-                        stage: stage.number,
-                        task: id.task,
-                        worker: worker.id().to_string(),
-                        part: stage.divided(id.task),
-                        rows,
-                        bytes,
-                        filtered_rows,
-                        spilled_bytes,
-                        cpu,
-                        cached,
-                        elapsed: started.elapsed(),
-                    });
-                    if self.is_last(id) {
-                        self.push(id.task, TaskOutput::End { rows }, 0);
-                    }
+                Ok(rows) => self.finished(id, &worker, rows, started),
+                Err(_) if self.is_stopped() => return,
+                Err(error) if error.is_lost() && self.moved_on(lane, id, &worker) => {
+                    tracing::warn!(task = id.task, %error, "a task runs once more, elsewhere");
                 }
                 Err(error) => return self.fail(error),
             }
+        }
+    }
+
+    fn finished(self: &Arc<Self>, id: TaskId, worker: &Worker, done: TaskRows, started: Instant) {
+        let TaskRows { rows, bytes, filtered_rows, spilled_bytes, cpu, cached } = done;
+        let stage = &self.stages[id.stage];
+        // Nobody is to wait for keys that do not come.
+        self.filters.made(stage, id.task, CollectedKeys::default());
+        self.tell(|report| {
+            report.finished(TaskReport {
+                stage: stage.number,
+                task: id.task,
+                worker: worker.id().to_string(),
+                part: stage.divided(id.task),
+                rows,
+                bytes,
+                filtered_rows,
+                spilled_bytes,
+                cpu,
+                cached,
+                elapsed: started.elapsed(),
+            });
+        });
+        if self.is_last(id) {
+            self.push(id.task, TaskOutput::End { rows }, 0);
+        }
+        if self.unfinished.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.crew.dismiss();
+        }
+    }
+
+    /// The lane's worker was lost in the middle of a task: another takes its place, and begins with that task, if no row
+    /// of it was seen. Where rows are shuffled, nobody knows who has seen them.
+    fn moved_on(&self, lane: usize, id: TaskId, lost: &Worker) -> bool {
+        let lane = &self.lanes[lane];
+        let Worker::Remote(lost) = lost else { return false };
+        if self.stages.len() > 1 {
+            return false;
+        }
+        self.shared.cluster.suspect(lost);
+        if lane.lost.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_ATTEMPTS || !self.queues[id.task].restart() {
+            return false;
+        }
+        let mut worker = lock(&lane.worker);
+        // Another thread of the lane may have been here.
+        if matches!(&*worker, Worker::Remote(now) if now.is(lost)) {
+            *worker = self.crew.substitute(&self.shared);
+        }
+        drop(worker);
+        lock(&lane.waiting).push_front(id);
+        true
+    }
+
+    /// How often the task's lane has lost a worker: the number of its attempt in this run.
+    pub fn attempt(&self, id: TaskId) -> u32 {
+        let lane = id.task % self.lanes.len();
+        let lost = if self.stages.len() == 1 { self.lanes[lane].lost.load(Ordering::Relaxed) } else { 0 };
+        lost as u32
+    }
+
+    /// Reports something of the tasks, unless the run was stopped: another attempt may report in its place.
+    pub fn tell(&self, say: impl FnOnce(&RunReport)) {
+        let control = lock(&self.control);
+        if !control.stopped {
+            say(&self.report);
         }
     }
 
@@ -240,7 +309,7 @@ impl Run {
     pub fn stoppable(&self, id: TaskId, stop: Stop) -> bool {
         if let (Stop::Statement(interrupter), true) = (&stop, self.measures.progress) {
             let stage = &self.stages[id.stage];
-            self.report.runs(stage.number, id.task, interrupter.clone(), stage.reach(id.task));
+            self.tell(|report| report.runs(stage.number, id.task, interrupter.clone(), stage.reach(id.task)));
         }
         let mut control = lock(&self.control);
         control.running.push((id, stop));
@@ -254,6 +323,9 @@ impl Run {
 
     /// The query fails with the first error of a task.
     fn fail(&self, error: EngineError) {
+        if error.is_lost() {
+            self.crew.ask_soon();
+        }
         self.end(Some(&error));
     }
 
@@ -276,6 +348,27 @@ impl Run {
         if let Some(remote) = &self.remote {
             remote.stop();
         }
+        self.crew.dismiss();
+    }
+
+    /// Nobody wants the rows any more.
+    pub fn stop(&self) {
+        self.end(None);
+    }
+
+    pub fn partitions(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// What the tasks of the last stage have for a reader.
+    pub fn poll(&self, partition: usize, cx: &mut Context<'_>) -> Poll<Result<TaskOutput, EngineError>> {
+        let Some(queue) = self.queues.get(partition) else {
+            return Poll::Ready(Err(EngineError::internal(format!("there is no task {partition}"))));
+        };
+        match &self.unordered {
+            Some(unordered) => unordered.poll(&self.queues, partition, cx),
+            None => queue.poll(cx),
+        }
     }
 }
 
@@ -292,33 +385,4 @@ pub struct TaskRows {
     pub cpu: Option<Duration>,
     /// Inputs that came out of the worker's cache.
     pub cached: u32,
-}
-
-impl Exchange for TaskExchange {
-    fn partitions(&self) -> usize {
-        self.run.queues.len()
-    }
-
-    fn schema(&self) -> Result<SchemaRef, EngineError> {
-        let remote = self.run.remote.as_ref();
-        remote
-            .and_then(RemoteRun::result_schema)
-            .ok_or_else(|| EngineError::internal("rows came as Arrow before any worker told their schema"))
-    }
-
-    fn poll(&self, partition: usize, cx: &mut Context<'_>) -> Poll<Result<TaskOutput, EngineError>> {
-        let Some(queue) = self.run.queues.get(partition) else {
-            return Poll::Ready(Err(EngineError::internal(format!("there is no task {partition}"))));
-        };
-        match &self.run.unordered {
-            Some(unordered) => unordered.poll(&self.run.queues, partition, cx),
-            None => queue.poll(cx),
-        }
-    }
-}
-
-impl Drop for TaskExchange {
-    fn drop(&mut self) {
-        self.run.end(None);
-    }
 }

@@ -1,5 +1,6 @@
 //! Files that workers read themselves: how they look to the driver, and whether every worker sees the same.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +27,15 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct KnownFiles {
     pub files: Files,
     stamps: Vec<FileStamp>,
+    seen_by: BTreeSet<u64>,
 }
 
 impl KnownFiles {
+    /// The workers elsewhere that were asked and see them, by [`RemoteWorker::instance`].
+    pub fn seen_by(&self) -> &BTreeSet<u64> {
+        &self.seen_by
+    }
+
     /// Those of a split.
     pub fn stamps(&self, split: Split) -> &[FileStamp] {
         let Split::Range { first, last } = split else { return &self.stamps };
@@ -48,9 +55,9 @@ pub fn look(shared: &Shared, plan: &mut Plan) -> FilesOfScans {
 fn look_at(shared: &Shared, scan: &mut Scan) -> Option<Arc<KnownFiles>> {
     let found = scan.files.as_mut()?;
     match stamps(shared, found) {
-        Ok(stamps) => {
+        Ok((stamps, seen_by)) => {
             found.bytes = stamps.iter().map(|stamp| stamp.bytes).collect();
-            Some(Arc::new(KnownFiles { files: found.clone(), stamps }))
+            Some(Arc::new(KnownFiles { files: found.clone(), stamps, seen_by }))
         }
         Err(reason) => {
             scan.files = None;
@@ -60,8 +67,8 @@ fn look_at(shared: &Shared, scan: &mut Scan) -> Option<Arc<KnownFiles>> {
     }
 }
 
-/// How the files look, or why only the driver can read them.
-fn stamps(shared: &Shared, found: &Files) -> Result<Vec<FileStamp>, String> {
+/// How the files look and which workers see them, or why only the driver can read them.
+fn stamps(shared: &Shared, found: &Files) -> Result<(Vec<FileStamp>, BTreeSet<u64>), String> {
     let stamp = |path: &String| {
         let plain = |error| format!("\"{path}\" is not a file that workers could be asked about: {error}");
         files::stamp(path).map_err(plain)
@@ -69,7 +76,7 @@ fn stamps(shared: &Shared, found: &Files) -> Result<Vec<FileStamp>, String> {
     let stamps = found.paths.iter().map(stamp).collect::<Result<Vec<_>, _>>()?;
     let workers = shared.cluster.remote_workers();
     if workers.is_empty() {
-        return Ok(stamps);
+        return Ok((stamps, BTreeSet::new()));
     }
     if found.pruned {
         return Err("files that the query leaves out decide about its columns, and workers elsewhere would look at \
@@ -78,7 +85,8 @@ fn stamps(shared: &Shared, found: &Files) -> Result<Vec<FileStamp>, String> {
     }
     let runtime = shared.runtime().map_err(|error| error.message)?;
     let asked = runtime.block_on(join_all(workers.iter().map(|worker| ask(worker, &stamps))));
-    asked.into_iter().collect::<Result<(), _>>().map(|()| stamps)
+    asked.into_iter().collect::<Result<(), _>>()?;
+    Ok((stamps, workers.iter().map(|worker| worker.instance).collect()))
 }
 
 /// Whether the worker sees the same files.

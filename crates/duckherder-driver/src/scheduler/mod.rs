@@ -4,7 +4,9 @@
 //!   SessionScheduler   decides about the plans of one connection, remembers how they ran
 //!     files            whether workers see the files that a plan reads
 //!   ScheduledQuery     a plan that was cut; each run of it is a
-//!   TaskExchange       rows of the last stage's tasks, in bounded queues, read by the driver's query
+//!   TaskExchange       rows of the last stage's tasks, read by the driver's query; once more, if workers are lost
+//!     crew             the workers of an attempt
+//!     exchange         the tasks of an attempt and their threads, and the rows, in bounded queues
 //!     stages           what the tasks of each stage read, and who runs them
 //!     skew             the keys of a join that are too many for one task
 //!     filter           the keys of one side of a join, for the other
@@ -14,6 +16,8 @@
 //!     unevenness       how evenly they shared it
 //! ```
 
+mod attempts;
+mod crew;
 mod exchange;
 mod files;
 mod filter;

@@ -9,13 +9,15 @@ use duckherder_planner::cost::milliseconds;
 use duckherder_planner::{Distribution, Exchange};
 
 use super::Shared;
-use super::exchange::{Measures, TaskExchange};
+use super::attempts::TaskExchange;
+use super::crew::Hiring;
+use super::exchange::{Measures, Work};
 use super::files::FilesOfScans;
 use super::report::RunReport;
 use super::session::Last;
 use super::stages::{needed, prepare};
 use super::unevenness::skew;
-use crate::cluster::RemoteWorker;
+use crate::cluster::{RemoteWorker, RunningTask, Tasks};
 use crate::distribute::ExecutionOutcome;
 use crate::sync::lock;
 
@@ -68,6 +70,7 @@ pub enum Worker {
     /// A thread of the driver's process.
     Local {
         id: String,
+        tasks: Tasks,
     },
     Remote(RemoteWorker),
 }
@@ -75,8 +78,24 @@ pub enum Worker {
 impl Worker {
     pub fn id(&self) -> &str {
         match self {
-            Self::Local { id } => id,
+            Self::Local { id, .. } => id,
             Self::Remote(worker) => &worker.id,
+        }
+    }
+
+    /// Whether it is there, as far as the driver knows.
+    pub fn takes_tasks(&self) -> bool {
+        match self {
+            Self::Local { .. } => true,
+            Self::Remote(worker) => worker.is_active(),
+        }
+    }
+
+    /// It runs a task, until the answer is dropped.
+    pub fn begin_task(&self) -> RunningTask {
+        match self {
+            Self::Local { tasks, .. } => tasks.begin(),
+            Self::Remote(worker) => worker.tasks().begin(),
         }
     }
 
@@ -92,25 +111,11 @@ impl ScheduledQuery {
         Self { shared, planned, session, number, started: Mutex::default(), files }
     }
 
-    /// The workers in the order in which they get tasks. A query of one task prefers one that needs no network.
-    fn workers(&self, top: usize) -> Vec<Worker> {
-        let cluster = &self.shared.cluster;
-        let local = (0..cluster.local_workers()).map(|number| Worker::Local { id: format!("local-{number}") });
-        let remote = cluster.remote_workers().into_iter().map(Worker::Remote);
-        let single =
-            |number: &usize| self.planned.distribution.stages.get(*number).is_some_and(|stage| stage.tasks == 1);
-        let mut workers: Vec<Worker> = match needed(&self.planned.distribution.stages, top).iter().all(single) {
-            true if cluster.local_workers() > 0 => local.collect(),
-            _ => local.chain(remote).collect(),
-        };
-        // Workers elsewhere keep what they read, and get it again.
-        if !workers.is_empty()
-            && (cluster.local_workers() > 0 || needed(&self.planned.distribution.stages, top).iter().all(single))
-        {
-            let first = self.shared.first_worker(workers.len());
-            workers.rotate_left(first);
-        }
-        workers
+    /// Which workers the tasks may have.
+    fn hiring(&self, top: usize) -> Hiring {
+        let stages = &self.planned.distribution.stages;
+        let single = |number: &usize| stages.get(*number).is_some_and(|stage| stage.tasks == 1);
+        Hiring::new(needed(stages, top).iter().all(single), &self.files)
     }
 }
 
@@ -175,18 +180,14 @@ impl DistributedQuery for ScheduledQuery {
         if let Some(last) = self.session.upgrade() {
             lock(&last).query = Some(self.planned.clone());
         }
-        let workers = self.workers(top);
-        if workers.is_empty() {
-            return Err(EngineError::new("IO", "the last worker has left since the query was planned"));
-        }
+        let hiring = self.hiring(top);
+        let crew = hiring.hire(&self.shared);
         let measures = Measures { cpu: run.analyzed, progress: run.watched };
-        let (stages, snapshot) = prepare(&self.shared, &self.planned.distribution, &self.files, top, run, &workers)?;
-        for stage in &stages {
-            self.planned.report.planned(stage.number, stage.tasks());
-        }
+        let (stages, snapshot) = prepare(&self.shared, &self.planned.distribution, &self.files, top, run)?;
         let plan = (!lock(&self.started).insert(top)).then_some(self.number);
-        let exchange =
-            TaskExchange::start(&self.shared, stages, snapshot, plan, measures, Arc::clone(&self.planned.report))?;
+        let report = Arc::clone(&self.planned.report);
+        let work = Work { stages: stages.into(), snapshot, plan, measures, report };
+        let exchange = TaskExchange::start(&self.shared, work, hiring, crew, Weak::clone(&self.session))?;
         Ok(Arc::new(exchange))
     }
 }

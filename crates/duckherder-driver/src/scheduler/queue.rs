@@ -26,6 +26,8 @@ struct State {
     waiting: VecDeque<(TaskOutput, u64)>,
     bytes: u64,
     reader: Option<Waker>,
+    /// Somebody has rows, or the end, from it.
+    taken: bool,
     closed: Option<Result<(), EngineError>>,
 }
 
@@ -78,6 +80,17 @@ impl TaskQueue {
         }
     }
 
+    /// The task begins anew: what it has sent is forgotten. Whether nobody has seen any of it.
+    pub fn restart(&self) -> bool {
+        let mut state = lock(&self.state);
+        if state.taken || state.closed.is_some() {
+            return false;
+        }
+        state.waiting.clear();
+        state.bytes = 0;
+        true
+    }
+
     /// What comes next.
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<TaskOutput, EngineError>> {
         let mut state = lock(&self.state);
@@ -87,11 +100,37 @@ impl TaskQueue {
         }
         if let Some((output, bytes)) = state.waiting.pop_front() {
             state.bytes -= bytes;
+            state.taken = true;
             drop(state);
             self.space.notify_one();
             return Poll::Ready(Ok(output));
         }
         state.reader = Some(cx.waker().clone());
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn a_task_begins_anew_as_long_as_nobody_has_seen_any_of_it() {
+        let queue = TaskQueue::default();
+        let send = |rows| queue.push(TaskOutput::End { rows }, QUEUE_BYTES / 2, || ());
+        let next = || match queue.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(TaskOutput::End { rows })) => Some(rows),
+            _ => None,
+        };
+        assert!(send(1) && send(2));
+        assert!(queue.restart());
+        assert_eq!(next(), None);
+        // There is room again.
+        assert!(send(3) && send(4));
+        assert_eq!(next(), Some(3));
+        assert!(!queue.restart());
+        assert_eq!(next(), Some(4));
     }
 }

@@ -15,7 +15,7 @@ use duckherder_proto::MAX_MESSAGE_BYTES;
 use duckherder_proto::any::Command;
 use duckherder_proto::decode::{BatchStream, Received};
 use duckherder_proto::encode::schema_bytes;
-use duckherder_proto::error::ErrorDetail;
+use duckherder_proto::error::{ErrorDetail, PEER_LOST};
 use duckherder_proto::settings::SESSION_SETTINGS;
 use duckherder_proto::statement::Setting;
 use duckherder_proto::task::{
@@ -130,7 +130,7 @@ impl RemoteRun {
     }
 
     /// `driver`: where the worker finds the driver.
-    fn task(&self, run: &Run, id: TaskId, driver: &str, division: HashDivision) -> RunTask {
+    fn task(&self, run: &Run, id: TaskId, worker: &RemoteWorker, driver: &str, division: HashDivision) -> RunTask {
         let (stage, remote) = (&run.stages[id.stage], &self.stages[id.stage]);
         let inputs = stage.inputs.iter().zip(&remote.schemas).enumerate().filter_map(|(number, (input, schema))| {
             let (sources, rows, stored) = match input {
@@ -157,7 +157,7 @@ impl RemoteRun {
             query_id: self.query_id,
             stage: stage.number as u32,
             task: id.task as u32,
-            attempt: 0,
+            attempt: run.attempt(id),
             fragment: remote.fragments[id.task].clone(),
             inputs: inputs.collect(),
             settings,
@@ -171,6 +171,7 @@ impl RemoteRun {
             filter: division.filter.map_or_else(Vec::new, |filter| filter.to_bytes()),
             repeated: run.plan.is_some() && stage.may_keep_plans(),
             watched: run.measures.progress,
+            instance: worker.instance,
         }
     }
 
@@ -186,15 +187,15 @@ impl RemoteRun {
 
     /// A source for each task of the stage `number`, and how many rows are expected of all.
     fn exchange_sources(&self, run: &Run, id: TaskId, number: usize, driver: &str) -> (Vec<InputSource>, Option<u64>) {
-        let here = run.stages[id.stage].worker(id.task);
+        let here = run.crew.worker(id.task);
         let producer = run.stages.iter().find(|stage| stage.number == number);
         let reader = run.stages[id.stage].number;
         let parts = |stage: &'_ RunningStage| stage.parts_for(reader, id.task);
-        let tasks = producer.into_iter().flat_map(|stage| parts(stage).into_iter().map(move |part| (stage, part)));
-        let source = |(stage, (task, partition)): (&RunningStage, (usize, u32))| {
+        let tasks = producer.into_iter().flat_map(parts);
+        let source = |(task, partition): (usize, u32)| {
             let partition =
                 ReadPartition { query_id: self.query_id, stage: number as u32, task: task as u32, partition };
-            let location = match stage.worker(task) {
+            let location = match run.crew.worker(task) {
                 Worker::Local { .. } => driver.to_string(),
                 Worker::Remote(worker) if here.is(worker) => String::new(),
                 Worker::Remote(worker) => worker.location.clone(),
@@ -232,7 +233,7 @@ pub fn run_task(run: &Arc<Run>, id: TaskId, worker: &RemoteWorker) -> Result<Tas
         collect_bits: run.filters.bits(stage),
         collect_ranges: run.filters.columns(stage),
     };
-    let mut task = remote.task(run, id, &driver_location(worker, shared.port)?, division);
+    let mut task = remote.task(run, id, worker, &driver_location(worker, shared.port)?, division);
     task.fragment = narrowed.unwrap_or(task.fragment);
     let ticket = Ticket::new(task.pack());
     let keeps = stage.partitions > 0;
@@ -246,6 +247,7 @@ pub fn run_task(run: &Arc<Run>, id: TaskId, worker: &RemoteWorker) -> Result<Tas
         };
         tokio::select! {
             sent = work => sent,
+            reason = worker.gone() => Err(worker.lost(&reason)),
             _ = stopped.wait_for(|stopped| *stopped) => Err(EngineError::interrupted()),
         }
     })
@@ -281,7 +283,7 @@ async fn wait_for_others(
             Ok(TaskRows { rows, bytes, filtered_rows, spilled_bytes, cpu: cpu_ns.map(Duration::from_nanos), cached })
         }
         None => {
-            let cut = ErrorDetail::new("IO", "its answer was cut before the task had ended");
+            let cut = ErrorDetail::new(PEER_LOST, "its answer was cut before the task had ended");
             Err(name_worker(worker, cut))
         }
     }
@@ -294,7 +296,7 @@ fn is_progress(run: &Run, id: TaskId, message: &FlightData) -> bool {
     }
     let told = Any::decode(message.app_metadata.clone()).ok().and_then(|any| TaskProgress::from_any(&any).ok()?);
     if let Some(TaskProgress { done }) = &told {
-        run.report.told(run.stages[id.stage].number, id.task, *done);
+        run.tell(|report| report.told(run.stages[id.stage].number, id.task, *done));
     }
     told.is_some()
 }
@@ -349,10 +351,13 @@ async fn receive(
 /// Names the worker in errors that are not the query's own.
 fn name_worker(worker: &RemoteWorker, detail: ErrorDetail) -> EngineError {
     let error = EngineError::from(detail);
-    if error.exception_type != "IO" {
-        return error;
+    match error.exception_type.as_str() {
+        // A task that nobody has stopped here was stopped there: its worker ends.
+        "INTERRUPT" => worker.lost("it has stopped"),
+        _ if error.is_lost() => worker.lost(&error.message),
+        "IO" => EngineError::new("IO", format!("worker '{}' at {}: {}", worker.id, worker.location, error.message)),
+        _ => error,
     }
-    EngineError::new("IO", format!("worker '{}' at {}: {}", worker.id, worker.location, error.message))
 }
 
 /// How `worker` reaches the driver: the address of ours that faces it.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use duckherder_engine::EngineError;
 use duckherder_engine::distribute::{self, DistributedQuery};
 use duckherder_planner::plan::Distributed;
 use duckherder_planner::{Decision, Distribution, Graph, Plan, decide};
@@ -23,6 +24,8 @@ pub struct SessionScheduler {
 pub struct Last {
     pub query: Option<Planned>,
     reason: Option<String>,
+    /// What its tasks failed with because a worker was lost.
+    pub lost: Option<String>,
     /// Of a plan that was explained.
     graph: Option<Graph>,
 }
@@ -53,7 +56,7 @@ impl distribute::Distributor for SessionScheduler {
                 let session = Arc::downgrade(&self.last);
                 let query = Arc::new(ScheduledQuery::new(Arc::clone(&self.shared), planned.clone(), files, session));
                 let graph = plan.explained.then(|| Graph::distributed(&plan, &distribution, workers));
-                *lock(&self.last) = Last { query: Some(planned), reason: None, graph };
+                *lock(&self.last) = Last { query: Some(planned), graph, ..Last::default() };
                 Some((distribution, query))
             }
         }
@@ -77,6 +80,10 @@ impl SessionDistributor for Arc<SessionScheduler> {
     fn statement_ended(&mut self) -> ExecutionOutcome {
         let query = std::mem::take(&mut *lock(&self.last)).query;
         query.and_then(|query| query.outcome()).unwrap_or_else(ExecutionOutcome::local)
+    }
+
+    fn lost_worker(&self, error: &EngineError) -> bool {
+        lock(&self.last).lost.as_ref().is_some_and(|lost| error.message.contains(lost))
     }
 
     fn watch(&self) -> Arc<dyn TasksWatch> {

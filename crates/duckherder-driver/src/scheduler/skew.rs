@@ -128,7 +128,7 @@ fn find(run: &Run, id: TaskId, join: &JoinSide, tasks: usize) -> Result<Arc<[ske
     let keys = heavy_keys(join.kind, tasks as u64, [left.as_ref(), right.as_ref()]);
     for (stage, side) in sides().filter(|(_, side)| side.consumer == join.consumer) {
         let spread = keys.iter().filter(|key| key.spread == side.side as u64).count();
-        run.report.heavy_keys(stage.number, spread, keys.len() - spread);
+        run.tell(|report| report.heavy_keys(stage.number, spread, keys.len() - spread));
     }
     Ok(keys.into())
 }

@@ -14,7 +14,6 @@ use duckherder_proto::task::{FileStamp, StoredColumn, StoredRows};
 
 use super::Shared;
 use super::files::{FilesOfScans, KnownFiles};
-use super::query::Worker;
 use super::report::Part;
 use super::skew::JoinSide;
 
@@ -29,8 +28,6 @@ pub struct RunningStage {
     pub splits: Vec<Vec<Split>>,
     /// By split input: what of a table workers may keep.
     pub stored: Vec<Option<StoredInput>>,
-    /// In the order in which they get tasks.
-    pub workers: Vec<Worker>,
     /// Tasks of the stage that the rows are shuffled to, or stages that they are forwarded to; 0 if the driver reads them.
     pub partitions: usize,
     /// The stages that the rows are forwarded to, task by task.
@@ -98,10 +95,6 @@ impl StoredInput {
 impl RunningStage {
     pub fn tasks(&self) -> usize {
         self.splits.len()
-    }
-
-    pub fn worker(&self, task: usize) -> &Worker {
-        &self.workers[task % self.workers.len()]
     }
 
     /// Which tasks' rows the task of another stage reads, and of each which part.
@@ -208,10 +201,9 @@ pub fn prepare(
     files: &FilesOfScans,
     top: usize,
     run: QueryRun,
-    workers: &[Worker],
 ) -> Result<(Vec<RunningStage>, Snapshot), EngineError> {
     let QueryRun { fragments, snapshot, row_groups, stored, .. } = run;
-    let elsewhere = workers.iter().any(|worker| matches!(worker, Worker::Remote(_)));
+    let elsewhere = shared.cluster.workers().remote > 0;
     let numbers = needed(&distribution.stages, top);
     let mut prepared: Vec<RunningStage> = Vec::new();
     for (number, fragment) in fragments.into_iter().enumerate().filter(|(number, _)| numbers.contains(number)) {
@@ -220,8 +212,7 @@ pub fn prepare(
         };
         let inputs = fragment.inputs();
         let forwarded = prepared.iter().filter(|other| other.readers.contains(&number)).map(RunningStage::tasks).max();
-        let splits = task_splits(stage, forwarded, &inputs, workers.len() as u64, &row_groups, files)?;
-        let workers = workers.to_vec();
+        let splits = task_splits(stage, forwarded, &inputs, &row_groups, files)?;
         let files = files_of(&inputs, files)?;
         let table_rows = table_rows(&inputs, &row_groups);
         let stored = if elsewhere { stored_inputs(&fragment, &inputs, &stored)? } else { Vec::new() };
@@ -234,7 +225,6 @@ pub fn prepare(
             files,
             splits,
             stored,
-            workers,
             partitions: 0,
             readers: readers_of(&distribution.stages, number),
             sorted,
@@ -322,7 +312,6 @@ fn task_splits(
     stage: &Stage,
     forwarded: Option<usize>,
     inputs: &[FragmentInput],
-    workers: u64,
     row_groups: &[Vec<RowGroup>],
     files: &FilesOfScans,
 ) -> Result<Vec<Vec<Split>>, EngineError> {
@@ -344,7 +333,7 @@ fn task_splits(
             Some(known) => split_files(stage.mode, stage.tasks, &known.files.units()),
             None => {
                 let groups = row_groups.get(scan).map_or(&[][..], Vec::as_slice);
-                split(stage.mode, stage.tasks, workers, groups)
+                split(stage.mode, stage.tasks, groups)
             }
         };
         tasks = tasks.max(Some(splits.len()));

@@ -13,3 +13,4 @@ mod local_stages;
 mod repeated;
 mod sessions;
 mod snapshots;
+mod workers;

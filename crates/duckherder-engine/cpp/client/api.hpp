@@ -115,6 +115,22 @@ struct DhDatabaseEntry {
 	int64_t bytes;
 };
 
+//! One row of duckherder_workers().
+struct DhWorkerEntry {
+	DhText id;
+	//! Missing: it is in the driver's process.
+	DhOptionalText location;
+	DhText state;
+	DhText version;
+	uint64_t threads;
+	uint64_t memory_bytes;
+	uint64_t memory_limit_bytes;
+	uint64_t cached_bytes;
+	uint64_t running_tasks;
+	int64_t last_seen_us;
+};
+
+typedef void (*DhWorkerSink)(void *target, const DhWorkerEntry *worker);
 typedef void (*DhDatabaseSink)(void *target, const DhDatabaseEntry *database);
 typedef void (*DhCatalogSink)(void *target, const DhCatalogEntry *entry);
 typedef void (*DhStatisticSink)(void *target, const DhStatistic *statistic);
@@ -131,6 +147,7 @@ struct DhClientTable {
 	//! Moves the driver's handle to another place; the workers registered through it go along.
 	bool (*driver_replace)(void *driver, DhText driver_id, DhText location, DhPatience patience, DhError *error);
 	bool (*driver_worker_count)(void *driver, uint64_t *count, DhPatience patience, DhError *error);
+	bool (*driver_workers)(void *driver, DhWorkerSink sink, void *target, DhPatience patience, DhError *error);
 	bool (*driver_load_extension)(void *driver, DhText name, DhPatience patience, DhError *error);
 	bool (*driver_databases)(void *driver, DhDatabaseSink sink, void *target, DhPatience patience, DhError *error);
 	bool (*driver_drop_database)(void *driver, DhText name, DhPatience patience, DhError *error);

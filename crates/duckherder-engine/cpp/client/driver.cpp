@@ -5,7 +5,7 @@
 #include "duckdb/main/client_config.hpp"
 #include "exact_arrow_format.hpp"
 #include "wire_type.hpp"
-#include "wire_variant.hpp"
+#include "wire_storage.hpp"
 
 using namespace duckdb; // NOLINT
 

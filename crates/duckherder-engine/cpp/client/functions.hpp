@@ -7,7 +7,8 @@ namespace duckherder {
 
 //! duckherder_start_local_server and the other functions that answer one value.
 void RegisterScalarFunctions(duckdb::ExtensionLoader &loader);
-//! duckherder_get_query_execution_stats, duckherder_get_query_history and duckherder_databases.
+//! duckherder_get_query_execution_stats, duckherder_get_query_history, duckherder_databases
+//! and duckherder_workers.
 void RegisterTableFunctions(duckdb::ExtensionLoader &loader);
 //! PRAGMA duckherder_register_remote_table and its opposite.
 void RegisterPragmas(duckdb::ExtensionLoader &loader);

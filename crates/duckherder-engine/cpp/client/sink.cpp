@@ -2,7 +2,7 @@
 
 #include "connection_state.hpp"
 #include "transaction.hpp"
-#include "wire_variant.hpp"
+#include "wire_storage.hpp"
 
 #include "duckdb/common/arrow/arrow_appender.hpp"
 #include "duckdb/common/types/column/column_data_collection.hpp"

@@ -1,4 +1,5 @@
-// duckherder_get_query_execution_stats(), duckherder_get_query_history() and duckherder_databases() as tables.
+// duckherder_get_query_execution_stats(), duckherder_get_query_history(), duckherder_databases() and duckherder_workers()
+// as tables.
 #include "catalog.hpp"
 #include "functions.hpp"
 #include "history.hpp"
@@ -95,6 +96,36 @@ static unique_ptr<GlobalTableFunctionState> InitDatabases(ClientContext &context
 	return std::move(state);
 }
 
+static unique_ptr<FunctionData> BindWorkers(ClientContext &, TableFunctionBindInput &input,
+                                            vector<LogicalType> &types, vector<Identifier> &names) {
+	types = {LogicalType::VARCHAR, LogicalType::VARCHAR, LogicalType::VARCHAR, LogicalType::VARCHAR,  LogicalType::BIGINT,
+	         LogicalType::BIGINT,  LogicalType::BIGINT,  LogicalType::BIGINT,  LogicalType::BIGINT,  LogicalType::TIMESTAMP};
+	names = {"worker_id",    "address",            "state",        "version",       "threads",
+	         "memory_bytes", "memory_limit_bytes", "cached_bytes", "running_tasks", "last_seen"};
+	return make_uniq<StatisticsData>(AliasOf(input));
+}
+
+static void AddWorker(void *target, const DhWorkerEntry *worker) {
+	auto &rows = *static_cast<vector<vector<Value>> *>(target);
+	auto address = worker->location.present ? Value(ToString(worker->location.text)) : Value(LogicalType::VARCHAR);
+	rows.push_back({Value(ToString(worker->id)), std::move(address), Value(ToString(worker->state)),
+	                Value(ToString(worker->version)), Value::BIGINT(NumericCast<int64_t>(worker->threads)),
+	                Value::BIGINT(NumericCast<int64_t>(worker->memory_bytes)),
+	                Value::BIGINT(NumericCast<int64_t>(worker->memory_limit_bytes)),
+	                Value::BIGINT(NumericCast<int64_t>(worker->cached_bytes)),
+	                Value::BIGINT(NumericCast<int64_t>(worker->running_tasks)),
+	                Value::TIMESTAMP(timestamp_t(worker->last_seen_us))});
+}
+
+static unique_ptr<GlobalTableFunctionState> InitWorkers(ClientContext &context, TableFunctionInitInput &input) {
+	auto state = make_uniq<RowsState>();
+	auto &catalog = RemoteCatalog::Find(context, input.bind_data->Cast<StatisticsData>().alias);
+	DhError error {nullptr, nullptr};
+	Rust().driver_workers(catalog.GetDriver().Handle(), AddWorker, &state->rows, PatienceOf(context), &error);
+	ThrowIfError(error);
+	return std::move(state);
+}
+
 static unique_ptr<FunctionData> BindHistory(ClientContext &, TableFunctionBindInput &, vector<LogicalType> &types,
                                             vector<Identifier> &names) {
 	types = {LogicalType::VARCHAR, LogicalType::LIST(LogicalType::TIME)};
@@ -129,6 +160,7 @@ void RegisterTableFunctions(ExtensionLoader &loader) {
 	Add(loader, "duckherder_get_query_execution_stats", BindStatistics, InitStatistics);
 	Add(loader, "duckherder_get_query_history", BindHistory, InitHistory);
 	Add(loader, "duckherder_databases", BindDatabases, InitDatabases);
+	Add(loader, "duckherder_workers", BindWorkers, InitWorkers);
 }
 
 } // namespace duckherder

@@ -147,6 +147,22 @@ pub struct DhDatabaseEntry {
     pub bytes: i64,
 }
 
+/// `DhWorkerEntry`.
+#[repr(C)]
+pub struct DhWorkerEntry {
+    pub id: DhText,
+    pub location: DhOptionalText,
+    pub state: DhText,
+    pub version: DhText,
+    pub threads: u64,
+    pub memory_bytes: u64,
+    pub memory_limit_bytes: u64,
+    pub cached_bytes: u64,
+    pub running_tasks: u64,
+    pub last_seen_us: i64,
+}
+
+pub type DhWorkerSink = unsafe extern "C" fn(*mut c_void, *const DhWorkerEntry);
 pub type DhDatabaseSink = unsafe extern "C" fn(*mut c_void, *const DhDatabaseEntry);
 pub type DhStatisticSink = unsafe extern "C" fn(*mut c_void, *const DhStatistic);
 
@@ -160,6 +176,7 @@ pub struct DhClientTable {
     pub driver_register_worker: unsafe extern "C" fn(Handle, DhText, DhText, DhPatience, *mut DhError) -> bool,
     pub driver_replace: unsafe extern "C" fn(Handle, DhText, DhText, DhPatience, *mut DhError) -> bool,
     pub driver_worker_count: unsafe extern "C" fn(Handle, *mut u64, DhPatience, *mut DhError) -> bool,
+    pub driver_workers: unsafe extern "C" fn(Handle, DhWorkerSink, *mut c_void, DhPatience, *mut DhError) -> bool,
     pub driver_load_extension: unsafe extern "C" fn(Handle, DhText, DhPatience, *mut DhError) -> bool,
     pub driver_databases: unsafe extern "C" fn(Handle, DhDatabaseSink, *mut c_void, DhPatience, *mut DhError) -> bool,
     pub driver_drop_database: unsafe extern "C" fn(Handle, DhText, DhPatience, *mut DhError) -> bool,

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use duckherder_proto::actions::{Catalog, DatabaseEntry, QueryStatistic};
+use duckherder_proto::herd::WorkerEntry;
 use duckherder_proto::statement::{ResultKind, Setting};
 
 use crate::error::Result;
@@ -134,6 +135,12 @@ pub trait RemoteDriver: Send + Sync {
     /// # Errors
     /// The driver does not answer.
     fn worker_count(&self, patience: &Patience) -> Result<u64>;
+
+    /// The driver's workers: those in its process, and the others by their ids.
+    ///
+    /// # Errors
+    /// The driver does not answer.
+    fn workers(&self, patience: &Patience) -> Result<Vec<WorkerEntry>>;
 
     /// Loads a DuckDB extension on the driver and every worker.
     ///

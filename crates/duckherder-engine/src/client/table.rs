@@ -9,12 +9,14 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use duckherder_proto::DUCKDB_TYPE_METADATA;
 use duckherder_proto::actions::CatalogEntry;
+use duckherder_proto::herd::WorkerState;
 use duckherder_proto::settings::SESSION_SETTINGS;
 use duckherder_proto::statement::{ResultKind, Setting};
 
 use super::ffi::{
     DhCatalogEntry, DhCatalogSink, DhCatalogState, DhClientTable, DhColumn, DhColumnTypes, DhDatabaseEntry,
     DhDatabaseSink, DhOptionalText, DhPatience, DhPrepared, DhStatementText, DhStatistic, DhStatisticSink,
+    DhWorkerEntry, DhWorkerSink,
 };
 use super::{DatabaseName, Herd, RemoteDriver, RemoteIngest, RemoteSession, Start, StatementText};
 use crate::error::{EngineError, Result};
@@ -33,6 +35,7 @@ pub static TABLE: DhClientTable = DhClientTable {
     driver_register_worker,
     driver_replace,
     driver_worker_count,
+    driver_workers,
     driver_load_extension,
     driver_databases,
     driver_drop_database,
@@ -60,6 +63,7 @@ fn guard<T>(error: *mut DhError, fallback: T, body: impl FnOnce() -> Result<T>) 
     let result = catch_unwind(AssertUnwindSafe(body))
         .unwrap_or_else(|_| Err(EngineError::internal("the extension panicked; this is a bug")));
     result.unwrap_or_else(|problem| {
+        let problem = problem.for_user();
         // SAFETY: `error` is an empty error of C++; the texts outlive the call.
         unsafe { dh_error_set(error, problem.exception_type.as_str().into(), problem.message.as_str().into()) };
         fallback
@@ -238,6 +242,37 @@ unsafe extern "C" fn driver_worker_count(
     guard(error, false, || {
         // SAFETY: C++ keeps the handle alive during the call; `count` is a variable of its.
         unsafe { count.write(borrow::<DriverHandle>(driver).worker_count(&patience.into())?) };
+        Ok(true)
+    })
+}
+
+unsafe extern "C" fn driver_workers(
+    driver: *mut c_void,
+    sink: DhWorkerSink,
+    target: *mut c_void,
+    patience: DhPatience,
+    error: *mut DhError,
+) -> bool {
+    guard(error, false, || {
+        // SAFETY: C++ keeps the handle alive during the call.
+        for worker in unsafe { borrow::<DriverHandle>(driver) }.workers(&patience.into())? {
+            let state = WorkerState::try_from(worker.state).map_or("UNKNOWN", WorkerState::name);
+            let status = worker.status.unwrap_or_default();
+            let row = DhWorkerEntry {
+                id: worker.worker_id.as_str().into(),
+                location: worker.location.as_deref().into(),
+                state: state.into(),
+                version: status.version.as_str().into(),
+                threads: status.threads,
+                memory_bytes: status.memory_bytes,
+                memory_limit_bytes: status.memory_limit_bytes,
+                cached_bytes: status.cached_bytes,
+                running_tasks: worker.running_tasks,
+                last_seen_us: worker.last_seen_us,
+            };
+            // SAFETY: sink and target belong together; the row outlives the call.
+            unsafe { sink(target, &row) };
+        }
         Ok(true)
     })
 }

@@ -1,0 +1,124 @@
+//! The workers of one attempt to run a query's tasks.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use super::Shared;
+use super::files::FilesOfScans;
+use super::query::Worker;
+use crate::cluster::{Lease, RemoteWorker, Tasks, local_id};
+use crate::sync::lock;
+
+/// What the driver is called where it runs tasks because no worker is left.
+const DRIVER: &str = "driver";
+
+/// Which workers the tasks of a query may have.
+#[derive(Clone)]
+pub struct Hiring {
+    /// Its stages have one task each: one that needs no network is preferred.
+    single: bool,
+    /// The workers elsewhere that see the files that it reads, if it reads some.
+    sees_files: Option<BTreeSet<u64>>,
+}
+
+/// Workers that have promised to stay until the tasks are done.
+pub struct Crew {
+    /// In the order in which they get tasks; never none.
+    workers: Vec<Worker>,
+    leases: Mutex<Vec<Lease>>,
+}
+
+impl Hiring {
+    pub fn new(single: bool, files: &FilesOfScans) -> Self {
+        let sees = |files: &FilesOfScans| {
+            let mut known = files.iter().flatten().map(|files| files.seen_by());
+            let first = known.next()?.clone();
+            Some(known.fold(first, |all, other| &all & other))
+        };
+        Self { single, sees_files: sees(files) }
+    }
+
+    /// The workers that there are now; the driver itself, if there are none.
+    pub fn hire(&self, shared: &Shared) -> Crew {
+        let cluster = &shared.cluster;
+        let local = cluster.local_workers().iter().enumerate();
+        let mut workers: Vec<_> =
+            local.map(|(number, tasks)| (Worker::Local { id: local_id(number), tasks: tasks.clone() }, None)).collect();
+        if !self.single || workers.is_empty() {
+            let sees = |worker: &RemoteWorker| {
+                self.sees_files.as_ref().is_none_or(|instances| instances.contains(&worker.instance))
+            };
+            for worker in cluster.remote_workers().into_iter().filter(sees) {
+                if let Some(lease) = worker.lease() {
+                    workers.push((Worker::Remote(worker), Some(lease)));
+                }
+            }
+        }
+        // Workers elsewhere keep what they have read, and get it again.
+        let keep = !self.single && cluster.local_workers().is_empty();
+        let first = if keep { 0 } else { shared.first_worker(workers.len()) };
+        if workers.is_empty() {
+            workers.push((driver(), None));
+        }
+        workers.rotate_left(first);
+        let (workers, leases): (Vec<_>, Vec<_>) = workers.into_iter().unzip();
+        Crew { workers, leases: Mutex::new(leases.into_iter().flatten().collect()) }
+    }
+
+    /// As [`hire`](Self::hire), after a worker was lost: none that does not answer at once.
+    pub fn hire_again(&self, shared: &Shared) -> Crew {
+        let crew = self.hire(shared);
+        let remote: Vec<RemoteWorker> = crew.remote().cloned().collect();
+        let cluster = &shared.cluster;
+        if let Ok(runtime) = shared.runtime() {
+            runtime.block_on(cluster.call_all(&remote));
+        }
+        match remote.iter().all(RemoteWorker::is_active) {
+            true => crew,
+            false => self.hire(shared),
+        }
+    }
+}
+
+/// The driver's own process.
+fn driver() -> Worker {
+    Worker::Local { id: DRIVER.to_string(), tasks: Tasks::default() }
+}
+
+impl Crew {
+    pub fn workers(&self) -> &[Worker] {
+        &self.workers
+    }
+
+    /// Who runs this task of any stage, at first.
+    pub fn worker(&self, task: usize) -> &Worker {
+        &self.workers[task % self.workers.len()]
+    }
+
+    fn remote(&self) -> impl Iterator<Item = &RemoteWorker> {
+        self.workers.iter().filter_map(|worker| match worker {
+            Worker::Remote(worker) => Some(worker),
+            Worker::Local { .. } => None,
+        })
+    }
+
+    /// Somebody of them is lost: whoever it is gets no more tasks soon.
+    pub fn ask_soon(&self) {
+        self.remote().for_each(RemoteWorker::hurry);
+    }
+
+    /// Who takes the place of a worker that was lost: one that is still there, or the driver.
+    pub fn substitute(&self, shared: &Shared) -> Worker {
+        let left: Vec<&Worker> = self.workers.iter().filter(|worker| worker.takes_tasks()).collect();
+        match left.get(shared.first_worker(left.len())) {
+            Some(worker) => (*worker).clone(),
+            None => driver(),
+        }
+    }
+
+    /// The tasks are done, or nobody wants their rows any more: the workers may leave.
+    pub fn dismiss(&self) {
+        let leases = std::mem::take(&mut *lock(&self.leases));
+        drop(leases);
+    }
+}
