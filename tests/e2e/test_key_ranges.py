@@ -66,3 +66,17 @@ def test_a_query_that_comes_again_reads_what_the_keys_are_then(sides):
             if change:
                 side.execute(change)
         assert con.execute(sql).fetchall() == oracle.execute(sql).fetchall()
+
+
+def test_what_is_broadcast_says_what_the_driver_sends(sides):
+    con, oracle = sides
+    for side in (con, oracle):
+        side.execute("CREATE TABLE dh.sent AS SELECT range // 10 AS o, 'sent ' || range AS s FROM range(1000000)")
+        side.execute("CREATE TABLE dh.few AS SELECT range AS o, range // 100 AS day, range % 50 AS customer FROM range(900000)")
+    con.execute("SET duckherder_min_split_rows = 122880")
+    for days in ("day = 22", "day = 0", "day = 7 AND o % 50 <> customer"):
+        for join in ("JOIN", "SEMI JOIN"):
+            sql = f"SELECT count(*), max(s), min(o), sum(o) FROM dh.sent {join} (SELECT o FROM dh.few WHERE {days}) USING (o)"
+            assert con.execute(sql).fetchall() == oracle.execute(sql).fetchall(), sql
+            plan = con.execute("EXPLAIN " + sql).fetchall()[-1][1]
+            assert "every row to each task" in plan and "those beyond the keys of stage" in plan, plan

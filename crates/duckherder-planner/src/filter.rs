@@ -55,6 +55,40 @@ pub fn filter_by_keys(plan: &Plan, stages: &mut [Stage]) {
     }
 }
 
+/// Gives stages whose rows meet others that are broadcast the ranges of those rows' keys, where the driver would send
+/// their tasks more of its tables. (Of files, and of tables of its own process, DuckDB itself then reads no more.) All
+/// that such a stage reads of others must be broadcast: it would hold those up.
+pub fn narrow_by_broadcast(plan: &Plan, stages: &mut [Stage]) {
+    let nodes = plan.root.walk();
+    let tables = plan.root.preorder_scans();
+    let scans: Vec<u64> = tables.iter().map(|(node, _)| *node).collect();
+    for number in 0..stages.len() {
+        let stage = &stages[number];
+        let is_sent = |scan: usize| {
+            let of_table = tables.get(scan).is_some_and(|(_, scan)| scan.files.is_none());
+            of_table && stage.scans.iter().any(|read| read.scan == scan && !read.whole)
+        };
+        if stage.filter.is_some() || !stage.inputs.iter().all(|input| stages[*input].exchange == Exchange::Broadcast) {
+            continue;
+        }
+        let found = stage.inputs.iter().find_map(|input| {
+            let is_small = |child: &PlanNode| child.id == stages[*input].node;
+            let join = nodes.iter().find(|node| node.join.is_some() && node.children.iter().any(is_small))?;
+            let side = join.children.iter().position(is_small)?;
+            let (small, large) = (&join.children[side], join.children.get(1 - side)?);
+            let keys: Vec<&ShuffleKey> = join.keys.get(1 - side)?.iter().collect();
+            let ranges = keys_of_scans(large, &keys, &scans).into_iter().filter(|key| is_sent(key.scan));
+            let ranges: Vec<KeyOfScan> = ranges.collect();
+            let pays = !ranges.is_empty() && filters(join, 1 - side, large, small, plan.min_split_rows);
+            pays.then_some((RuntimeFilter { stage: *input, bits: 0, ranges }, (join.id, side as u64)))
+        });
+        if let Some((filter, keys)) = found {
+            stages[filter.stage].told_keys = Some(keys);
+            stages[number].filter = Some(filter);
+        }
+    }
+}
+
 /// The keys by which the stage's rows are hashed for the join, in that order.
 fn hashed_keys<'a>(join: &'a PlanNode, side: usize, stage: &Stage) -> Vec<&'a ShuffleKey> {
     let all = join.keys.get(side).map_or(&[][..], Vec::as_slice);

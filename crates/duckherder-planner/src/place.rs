@@ -15,7 +15,7 @@ use std::collections::HashMap;
 
 use crate::cost::Estimate;
 use crate::decide::readable;
-use crate::filter::filter_by_keys;
+use crate::filter::{filter_by_keys, narrow_by_broadcast};
 use crate::partition::Partitioning;
 use crate::plan::{AggregateCall, Distributed, Operator, Plan, PlanNode};
 use crate::shared::SharedInputs;
@@ -151,6 +151,9 @@ impl<'a> Placer<'a> {
             self.gather(root, draft, Cut::Subtree, MergeStrategy::Concatenate);
         }
         filter_by_keys(self.plan, &mut self.stages);
+        if self.workers.remote > 0 {
+            narrow_by_broadcast(self.plan, &mut self.stages);
+        }
         Distribution { stages: self.stages, notes: self.notes, estimate: Estimate::default() }
     }
 
@@ -416,6 +419,7 @@ impl<'a> Placer<'a> {
             join: None,
             divided_by: None,
             filter: None,
+            told_keys: None,
             hash_keys: Vec::new(),
             merge,
         });

@@ -49,17 +49,19 @@ pub struct Stage {
     pub divided_by: Option<usize>,
     /// Rows that can meet none of another stage's are not sent.
     pub filter: Option<RuntimeFilter>,
+    /// Its rows are broadcast for this side of this join: of whose keys others want to know the least and the greatest.
+    pub told_keys: Option<(u64, u64)>,
     /// The numbers of the consumer's keys that are hashed, in this order; all, if there are none.
     pub hash_keys: Vec<u64>,
     pub merge: MergeStrategy,
 }
 
-/// A Bloom filter of the keys by which another stage's rows are shuffled to the same join.
+/// What the keys of another stage's rows, which go to the same join, leave of a stage's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeFilter {
     /// Whose keys; its tasks collect them.
     pub stage: usize,
-    /// Its size.
+    /// The size of a Bloom filter of those; 0: there is none, that stage's rows are broadcast.
     pub bits: u64,
     /// Scans that need no rows beyond the least and the greatest key.
     pub ranges: Vec<KeyOfScan>,

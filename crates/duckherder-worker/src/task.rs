@@ -201,7 +201,7 @@ impl Running<'_> {
         let store = &self.place.store;
         let room = store.room(self.task.query_id, || Room::of(&connection.connection))?;
         let by = match self.task.broadcast {
-            true => DivideBy::Everywhere,
+            true => DivideBy::Everywhere(self.task.collect_ranges.clone()),
             false => DivideBy::Hash(self.division()?),
         };
         let division = Division { partitions: self.task.partitions as usize, by };
@@ -209,7 +209,7 @@ impl Running<'_> {
         // No rows, but how many there were: that the driver knows that all is well, and what was moved.
         let (mut encoder, schema) = BatchEncoder::new(Arc::new(Schema::empty()));
         let made = |keys: CollectedKeys| {
-            if self.task.collect_bits > 0 {
+            if self.task.collect_bits > 0 || !self.task.collect_ranges.is_empty() {
                 let made = TaskMade {
                     keys: keys.filter.map_or_else(Vec::new, |filter| filter.to_bytes()),
                     ranges: keys.ranges.unwrap_or_default(),

@@ -64,7 +64,7 @@ impl Collected {
         let columns: Vec<_> = keys.map(|(key, column)| column.filter(|_| is_asked(key))).collect();
         let nothing = KeyRange { least: i64::MAX, greatest: i64::MIN };
         let ranges = Some(vec![nothing; columns.iter().flatten().count()]);
-        let keys = Some(Arc::new(KeyFilter::new(bits)));
+        let keys = (bits > 0).then(|| Arc::new(KeyFilter::new(bits)));
         let state = Mutex::new(State { missing: vec![true; stage.tasks()], keys, ranges });
         Self { bits, columns, state, changed: Condvar::new() }
     }

@@ -200,10 +200,12 @@ fn run_fragment(
         files::check(&stamps)?;
         return Ok(sent);
     }
-    let wanted = if stage.broadcast { Wanted::default() } else { wanted_of(run, id)? };
+    // What is broadcast DuckDB itself compares tables of this process with.
+    let is_filtered = stage.filter.as_ref().is_some_and(|filter| filter.bits > 0);
+    let wanted = if is_filtered { wanted_of(run, id)? } else { Wanted::default() };
     let narrowed = wanted.narrow(&stage.fragment)?;
     let by = match stage.broadcast {
-        true => DivideBy::Everywhere,
+        true => DivideBy::Everywhere(run.filters.columns(stage)),
         false => DivideBy::Hash(HashDivision {
             heavy: heavy_keys_of(run, id)?,
             filter: wanted.filter,

@@ -135,9 +135,10 @@ impl DistributedQuery for ScheduledQuery {
                 Exchange::Forward { .. } => ", rows forwarded to each stage that reads them",
             };
             let heavy = self.planned.report.heavy_line(*number).map(|line| format!(", {line}")).unwrap_or_default();
-            let filter = stage.filter.as_ref().map(|filter| match filter.ranges.is_empty() {
-                true => format!(", those without a key of stage {} left out", filter.stage),
-                false => {
+            let filter = stage.filter.as_ref().map(|filter| match (filter.bits, filter.ranges.is_empty()) {
+                (0, _) => format!(", those beyond the keys of stage {} not read", filter.stage),
+                (_, true) => format!(", those without a key of stage {} left out", filter.stage),
+                (_, false) => {
                     format!(", those without a key of stage {} left out, those beyond its keys not read", filter.stage)
                 }
             });

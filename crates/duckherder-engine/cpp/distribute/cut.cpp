@@ -105,7 +105,8 @@ void PlanCutter::Replace(shared_ptr<DistributedQuery> query, Place &place, Expor
 
 ExportedPlan PlanCutter::ExportForReader(const PlannedCut &planned, Place &place, const ShuffleKeys &keys, Undo &undo) {
 	auto to_tasks = planned.cut.exchange != DH_EXCHANGE_GATHER;
-	auto exported = ExportSubtree(optimizer.context, place, scans, keys, to_tasks, undo);
+	auto hashed = planned.cut.exchange == DH_EXCHANGE_HASH;
+	auto exported = ExportSubtree(optimizer.context, place, scans, keys, hashed, to_tasks, undo);
 	if (to_tasks && !std::all_of(place->types.begin(), place->types.end(), CanReachTasks)) {
 		throw NotImplementedException("a column that other tasks would read is the state of an aggregate");
 	}
@@ -120,7 +121,8 @@ void PlanCutter::CutSubtree(shared_ptr<DistributedQuery> query, const PlannedCut
 	auto &place = Find(cut.node);
 	auto keys = KeysOfCut(planned);
 	auto exported = ExportForReader(planned, place, keys, undo);
-	Replace(query, place, std::move(exported), keys.empty() ? LastColumn::NONE : LastColumn::HASH, undo);
+	auto last = cut.exchange == DH_EXCHANGE_HASH ? LastColumn::HASH : LastColumn::NONE;
+	Replace(query, place, std::move(exported), last, undo);
 	if (cut.exchange == DH_EXCHANGE_FORWARD) {
 		Share(std::move(query), Find(cut.consumer), undo);
 	}
@@ -221,7 +223,7 @@ void PlanCutter::CutCopy(shared_ptr<DistributedQuery> query, const PlannedCut &p
 		TaskLimit task_limit(*place);
 		exported = ExportForReader(planned, place, keys, undo);
 	}
-	auto last = keys.empty() ? LastColumn::NONE : LastColumn::HASH;
+	auto last = planned.cut.exchange == DH_EXCHANGE_HASH ? LastColumn::HASH : LastColumn::NONE;
 	Replace(std::move(query), place->children[0], std::move(exported), last, undo);
 }
 
@@ -261,7 +263,8 @@ void PlanCutter::CutAggregate(shared_ptr<DistributedQuery> query, const DhCut &c
 
 ShuffleKeys PlanCutter::KeysOfCut(const PlannedCut &planned) {
 	auto &cut = planned.cut;
-	if (cut.exchange != DH_EXCHANGE_HASH) {
+	auto told = cut.exchange == DH_EXCHANGE_BROADCAST && cut.consumer < places.size();
+	if (cut.exchange != DH_EXCHANGE_HASH && !told) {
 		return ShuffleKeys();
 	}
 	auto all = KeysOf(*Find(cut.consumer), cut.side);

@@ -414,7 +414,7 @@ static ExportedPlan MakeFragment(Exported exported, unique_ptr<QueryNode> query,
 }
 
 ExportedPlan ExportSubtree(ClientContext &context, unique_ptr<LogicalOperator> &op, const Scans &scans,
-                           const ShuffleKeys &keys, bool to_tasks, Undo &undo) {
+                           const ShuffleKeys &keys, bool hashed, bool to_tasks, Undo &undo) {
 	auto exported = ExportOverInputs(context, op, scans, undo);
 	vector<ColumnBinding> bindings;
 	auto states = false;
@@ -425,7 +425,7 @@ ExportedPlan ExportSubtree(ClientContext &context, unique_ptr<LogicalOperator> &
 	if (to_tasks && states) {
 		TakeNamesOffStates(exported.relation);
 	}
-	if (!keys.empty()) {
+	if (hashed) {
 		AddHash(context, exported.relation, keys);
 	}
 	auto columns = KeyColumns(exported.relation.fields, keys);

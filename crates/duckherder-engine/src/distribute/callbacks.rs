@@ -71,7 +71,10 @@ fn cut_to_ffi(stage: &Stage) -> DhCut {
     let (exchange, consumer, side) = match stage.exchange {
         planner::Exchange::Gather => (0, 0, 0),
         planner::Exchange::Hash { consumer, side } => (1, consumer, side),
-        planner::Exchange::Broadcast => (2, 0, 0),
+        planner::Exchange::Broadcast => {
+            let (join, side) = stage.told_keys.unwrap_or((u64::MAX, 0));
+            (2, join, side)
+        }
         planner::Exchange::Forward { cte } => (3, cte, 0),
     };
     let (keys, key_count) = (stage.hash_keys.as_ptr(), stage.hash_keys.len() as u64);

@@ -201,7 +201,7 @@ impl Walk<'_> {
     /// The part of a stage's rows that its runtime filter lets through, if it has one.
     fn passed(&self, node: &PlanNode, stage: &Stage, consumer: u64, side: usize) -> Option<f64> {
         let found = |id: u64| self.nodes.iter().find(|node| node.id == id).copied();
-        let small = self.stages.get(stage.filter.as_ref()?.stage)?;
+        let small = self.stages.get(stage.filter.as_ref().filter(|filter| filter.bits > 0)?.stage)?;
         Some(passed(found(consumer)?, node, found(small.node)?, side))
     }
 

@@ -97,3 +97,29 @@ fn scans_read_no_rows_beyond_the_keys() {
     assert_eq!(narrowed(&joined("LEFT"), true, "dim", "l"), []);
     assert_eq!(narrowed(&joined("INNER"), true, "dim", "l"), of_scan(1));
 }
+
+/// The driver sends workers elsewhere no rows of its table beyond the keys of what is broadcast to them.
+#[test]
+fn a_table_is_sent_by_the_range_of_the_keys_that_are_broadcast() {
+    let small = r#"(FILTER "estimated_rows":1000 [small 100000])"#;
+    let narrowed = |kind: &str, rows: u64, workers: Workers| {
+        let join = join_by(kind, &[A], &[B]).replace("9000000", &rows.to_string());
+        let mut plan = plan(&format!("({join} [big 9000000] {small})"), r#""distribution":"always","#);
+        for scan in plan.root.preorder_scans_mut().into_iter().filter(|scan| scan.name == "big") {
+            scan.ranges = vec![RangeColumn { column: Column("a".into()), number: 5 }];
+        }
+        let Decision::Distributed(found) = decide(&plan, workers) else { panic!("local") };
+        let broadcast = found.stages.iter().position(|stage| stage.exchange == Exchange::Broadcast);
+        let filter = found.stages.iter().find_map(|stage| stage.filter.clone());
+        let told = broadcast.and_then(|stage| found.stages[stage].told_keys);
+        filter.map(|filter| (Some(filter.stage) == broadcast, filter.bits, filter.ranges, told))
+    };
+    let elsewhere = Workers { local: 0, remote: 4 };
+    let expected = (true, 0, vec![KeyOfScan { key: 0, scan: 0, column: 5 }], Some((0, 1)));
+    assert_eq!(narrowed("INNER", 1000, elsewhere), Some(expected.clone()));
+    assert_eq!(narrowed("SEMI", 1000, elsewhere), Some(expected));
+    // Rows without a partner come out, too; most rows have one; DuckDB itself reads no more of tables of its process.
+    assert_eq!(narrowed("LEFT", 1000, elsewhere), None);
+    assert_eq!(narrowed("INNER", 8_000_000, elsewhere), None);
+    assert_eq!(narrowed("INNER", 1000, Workers { local: 4, remote: 0 }), None);
+}

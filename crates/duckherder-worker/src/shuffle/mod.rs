@@ -68,8 +68,8 @@ pub struct Division {
 pub enum DivideBy {
     /// The one that has the hash in the row's last column.
     Hash(HashDivision),
-    /// Every one.
-    Everywhere,
+    /// Every one; the least and the greatest value of these columns are collected.
+    Everywhere(Vec<u32>),
 }
 
 /// How rows are divided by hash.

@@ -51,7 +51,9 @@ impl RowSplitter {
     /// For rows of `schema`, whose last column is a `UInt64` if they are divided by it.
     pub fn new(schema: &SchemaRef, partitions: usize, by: DivideBy) -> Self {
         let (schema, everywhere, division) = match by {
-            DivideBy::Everywhere => (Arc::clone(schema), true, HashDivision::default()),
+            DivideBy::Everywhere(collect_ranges) => {
+                (Arc::clone(schema), true, HashDivision { collect_ranges, ..HashDivision::default() })
+            }
             DivideBy::Hash(division) => {
                 let fields = schema.fields();
                 let kept = fields[..fields.len().saturating_sub(1)].to_vec();
@@ -82,6 +84,7 @@ impl RowSplitter {
     /// # Errors
     /// There is no hash column, a column has no range, or Arrow can't take rows of one.
     pub fn split(&mut self, batch: &RecordBatch) -> Result<Divided, EngineError> {
+        self.ranges.add(batch)?;
         if self.everywhere {
             let parts = (0..self.partitions).map(|partition| (partition, batch.clone())).collect();
             return Ok(Divided { parts, everywhere: batch.num_rows(), filtered: 0 });
@@ -97,7 +100,6 @@ impl RowSplitter {
             hashes.iter().flatten().for_each(|hash| keys.insert(hash));
         }
         self.collected = self.collected.take().filter(KeyFilter::is_useful);
-        self.ranges.add(batch)?;
         let mut divided = Divided::default();
         for (partition, rows) in self.rows(hashes, &mut divided).into_iter().enumerate() {
             if rows.is_empty() {
@@ -182,7 +184,7 @@ mod tests {
     fn what_is_broadcast_is_everywhere() {
         let rows: ArrayRef = Arc::new(Int64Array::from_iter_values(0..5));
         let batch = RecordBatch::try_from_iter([("row", rows)]).unwrap();
-        let divided = RowSplitter::new(&batch.schema(), 3, DivideBy::Everywhere).split(&batch).unwrap();
+        let divided = RowSplitter::new(&batch.schema(), 3, DivideBy::Everywhere(Vec::new())).split(&batch).unwrap();
         assert_eq!(divided.everywhere, 5);
         assert_eq!(divided.parts, vec![(0, batch.clone()), (1, batch.clone()), (2, batch)]);
     }
