@@ -185,7 +185,8 @@ class Herd:
     """A driver with tables and three workers, each of which can be replaced."""
 
     def __init__(self):
-        self.server = driver()
+        # Threads enough to read the rows of all workers at once.
+        self.server = driver("--threads", "4")
         self.workers: list[Worker] = []
         self.started = 0
         try:
@@ -408,56 +409,72 @@ TRIED_AGAIN = [
 # The driver takes rows all the time, and gives none to the client before the end.
 TAKEN = """
     SELECT max(r), sum(i * r % 7) FROM (SELECT i, row_number() OVER (ORDER BY s, i, u) AS r FROM (
-        FROM (SELECT i, s, unnest([1, 2, 3, 4]) AS u FROM dh.a)
+        FROM (SELECT i, s, unnest([1, 2, 3, 4, 5, 6]) AS u FROM dh.a)
         WHERE levenshtein(s, 'name ' || i + u) >= 0))"""
 
 
 def in_the_middle(herd, con, sql: str, after_s: float, fetch: bool = True) -> list[tuple]:
-    """The answer, while a worker is killed that has had a task for so long."""
-    killed = []
+    """The answer, while a worker is killed that has had a task for so long, unless all is over by then."""
+    killed, over = [], threading.Event()
+    busy = "SELECT worker_id FROM duckherder_workers() WHERE running_tasks > 0"
 
-    def kill() -> None:
-        with attached(herd) as other:
-            busy = "SELECT worker_id FROM duckherder_workers() WHERE running_tasks > 0"
-            wait_for(lambda: other.execute(busy).fetchall())
-            time.sleep(after_s)
-            victims = [worker for worker in herd.workers if (worker.worker_id,) in other.execute(busy).fetchall()]
-            if victims:
-                victims[0].kill()
-                killed.append(victims[0])
+    def kill(other) -> None:
+        wait_for(lambda: over.is_set() or other.execute(busy).fetchall())
+        over.wait(after_s)
+        victims = [worker for worker in herd.workers if (worker.worker_id,) in other.execute(busy).fetchall()]
+        if victims:
+            victims[0].kill()
+            killed.append(victims[0])
 
-    thread = threading.Thread(target=kill)
-    thread.start()
-    try:
-        con.execute(sql)
-        return con.fetchall() if fetch else []
-    finally:
-        thread.join()
-        assert killed, "it was over before anything happened"
-        herd.lose(killed[0])
-        herd.fill_up()
+    with attached(herd) as other:
+        thread = threading.Thread(target=kill, args=[other])
+        thread.start()
+        try:
+            con.execute(sql)
+            return con.fetchall() if fetch else []
+        finally:
+            over.set()
+            thread.join()
+            for victim in killed:
+                herd.lose(victim)
+            herd.fill_up()
+
+
+def moments(con, sql: str):
+    """The answer, and times within the query, in some order."""
+    began = time.monotonic()
+    expected = con.execute(sql).fetchall()
+    took_s = time.monotonic() - began
+    return expected, [took_s * part for part in (0.3, 0.2, 0.4, 0.15, 0.5, 0.1, 0.6, 0.05, 0.7)]
 
 
 @pytest.mark.parametrize("sql", TRIED_AGAIN)
 def test_tasks_run_once_more(herd, sql):
     with attached(herd) as con:
         con.execute("SET duckherder_distribution = 'always'")
-        expected = con.execute(sql).fetchall()
-        before = herd.server.output().count("once more")
-        # In a transaction, the client does not help.
-        con.execute("BEGIN")
-        assert in_the_middle(herd, con, sql, 0.2) == expected
-        con.execute("COMMIT")
-        assert herd.server.output().count("once more") > before
+        expected, times = moments(con, sql)
+        tried = lambda: herd.server.output().count("once more")  # noqa: E731
+        before = tried()
+        for after_s in times:
+            # In a transaction, the client does not help.
+            con.execute("BEGIN")
+            try:
+                assert in_the_middle(herd, con, sql, after_s) == expected
+                if tried() > before:
+                    return
+            except duckdb.IOException as error:
+                # The first of the tasks had ended, and its row was taken.
+                assert "worker 'w" in str(error)
+            finally:
+                con.execute("ROLLBACK")
+        pytest.fail("no worker was ever lost")
 
 
 def test_the_client_runs_once_more_what_the_driver_can_not(herd):
     with attached(herd) as con:
         con.execute("SET duckherder_distribution = 'always'")
-        expected = con.execute(TAKEN).fetchall()
-        after_s = 0.1
-        while True:
-            # In a transaction, the client does not help.
+        expected, times = moments(con, TAKEN)
+        for after_s in times:
             con.execute("BEGIN")
             try:
                 assert in_the_middle(herd, con, TAKEN, after_s) == expected
@@ -466,7 +483,8 @@ def test_the_client_runs_once_more_what_the_driver_can_not(herd):
                 break
             finally:
                 con.execute("ROLLBACK")
-            after_s += 0.1
+        else:
+            pytest.fail("the driver could always help itself")
         assert in_the_middle(herd, con, TAKEN, after_s) == expected
         # a prepared statement, too
         con.execute(f"PREPARE again AS {TAKEN}")
@@ -524,21 +542,22 @@ def test_a_statement_that_fails_in_a_transaction_leaves_nothing(herd):
     copy = "INSERT INTO copy SELECT i FROM (SELECT i, s, unnest([1, 2, 3, 4]) AS u FROM a) WHERE levenshtein(s, 'name ' || i + u) >= 0"
     with attached(herd) as con:
         con.execute("CREATE OR REPLACE TABLE dh.copy (i BIGINT)")
-    after_s, failed = 0.1, False
-    while not failed:
+        con.execute("SET duckherder_distribution = 'always'")
+        _, times = moments(con, copy.replace("INSERT INTO copy SELECT i", "SELECT count(*)").replace("FROM a)", "FROM dh.a)"))
+    for after_s in times:
         with flightsql.connect(f"grpc://{herd.server.location}", autocommit=False) as con, con.cursor() as cursor:
             cursor.execute("SET duckherder_distribution = 'always'")
             try:
                 in_the_middle(herd, cursor, copy, after_s, fetch=False)
             except flightsql.Error as error:
                 assert "worker 'w" in str(error)
-                failed = True
                 try:
                     con.commit()
                 except flightsql.Error:
                     con.rollback()
-            else:
-                con.rollback()
-        after_s += 0.1
+                break
+            con.rollback()
+    else:
+        pytest.fail("the driver could always help itself")
     with attached(herd) as con:
         assert con.execute("SELECT count(*) FROM dh.copy").fetchone() == (0,)

@@ -15,6 +15,7 @@ use super::Shared;
 use super::attempts::MOST_ATTEMPTS;
 use super::crew::Crew;
 use super::filter::Filters;
+use super::gate::Gate;
 use super::local;
 use super::query::Worker;
 use super::queue::TaskQueue;
@@ -53,6 +54,7 @@ pub struct Run {
     pub measures: Measures,
     /// The rows of the last stage's tasks.
     queues: Vec<TaskQueue>,
+    gate: Gate,
     /// Readers of rows that have no order, if they have none.
     unordered: Option<Unordered>,
     pub report: Arc<RunReport>,
@@ -143,6 +145,7 @@ impl Run {
             unfinished: AtomicUsize::new(stages.iter().map(RunningStage::tasks).sum()),
             skew: Skew::new(&stages),
             filters: Filters::new(&stages),
+            gate: Gate::new(queues, stages.last().is_some_and(|stage| stage.blocks)),
             stages,
             snapshot,
             plan,
@@ -234,6 +237,7 @@ impl Run {
             });
         });
         if self.is_last(id) {
+            self.gate.task_ended();
             self.push(id.task, TaskOutput::End { rows }, 0);
         }
         if self.unfinished.fetch_sub(1, Ordering::Relaxed) == 1 {
@@ -285,6 +289,7 @@ impl Run {
     /// Passes the rows of a task of the last stage on; waits while there are too many. Whether anybody still wants
     /// them.
     pub fn push(self: &Arc<Self>, task: usize, output: TaskOutput, bytes: u64) -> bool {
+        self.gate.come(bytes);
         self.queues[task].push(output, bytes, || {
             // Of several stages, every task has a lane of its own.
             let lane = task % self.lanes.len();
@@ -345,6 +350,7 @@ impl Run {
         for queue in &self.queues {
             queue.close(error.cloned());
         }
+        self.gate.open();
         if let Some(remote) = &self.remote {
             remote.stop();
         }
@@ -365,6 +371,9 @@ impl Run {
         let Some(queue) = self.queues.get(partition) else {
             return Poll::Ready(Err(EngineError::internal(format!("there is no task {partition}"))));
         };
+        if self.gate.poll(cx).is_pending() {
+            return Poll::Pending;
+        }
         match &self.unordered {
             Some(unordered) => unordered.poll(&self.queues, partition, cx),
             None => queue.poll(cx),

@@ -8,6 +8,7 @@
 //!     crew             the workers of an attempt
 //!     exchange         the tasks of an attempt and their threads, and the rows, in bounded queues
 //!     stages           what the tasks of each stage read, and who runs them
+//!     gate             rows that the driver does not need before it has them all
 //!     skew             the keys of a join that are too many for one task
 //!     filter           the keys of one side of a join, for the other
 //!     local            a task on the driver's instance, at the query's snapshot
@@ -21,6 +22,7 @@ mod crew;
 mod exchange;
 mod files;
 mod filter;
+mod gate;
 mod local;
 mod query;
 mod queue;

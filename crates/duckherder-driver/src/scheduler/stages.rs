@@ -32,6 +32,8 @@ pub struct RunningStage {
     pub partitions: usize,
     /// The stages that the rows are forwarded to, task by task.
     pub readers: Vec<usize>,
+    /// The driver's query gives no row before it has all of these.
+    pub blocks: bool,
     /// Its tasks' rows are merged in their order.
     pub sorted: bool,
     /// Each of these reads all rows.
@@ -227,6 +229,10 @@ pub fn prepare(
             stored,
             partitions: 0,
             readers: readers_of(&distribution.stages, number),
+            blocks: matches!(
+                stage.merge,
+                MergeStrategy::Aggregate | MergeStrategy::GroupBy | MergeStrategy::Distinct | MergeStrategy::TopN
+            ),
             sorted,
             broadcast: matches!(stage.exchange, Exchange::Broadcast | Exchange::Forward { .. }),
             rows: stage.rows,
