@@ -369,7 +369,7 @@ def lose_workers(herd, answers, seed: int, with_signal: int, times: int) -> None
                 timer.join()
                 # and the next one, as soon as it can be
                 check(con, chance.choice(QUERIES), answers)
-                assert time.monotonic() - began < SILENCE_S + 9
+                assert time.monotonic() - began < 30
         finally:
             timer.cancel()
             timer.join()
