@@ -140,7 +140,7 @@ def test_money_that_moves_is_never_lost(pair):
 
 
 def test_a_cache_that_is_full_lets_go_of_the_oldest():
-    with Cluster(0, 1, worker_arguments=("--cache-bytes", str(7 << 20)) as cluster:
+    with Cluster(0, 1, worker_arguments=("--cache-bytes", str(7 << 20))) as cluster:
         con = loaded()
         attach(con, cluster.driver)
         con.execute("USE dh")
