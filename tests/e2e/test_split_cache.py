@@ -139,6 +139,18 @@ def test_money_that_moves_is_never_lost(pair):
         thread.join()
 
 
+def test_appended_rows_alone_are_missing(pair):
+    con, plain = pair
+    until_cached(con, QUERIES[0], 2)
+    for number in range(5):
+        for other in (con, plain):
+            other.execute(f"INSERT INTO t SELECT range, 1, 'new', {number} FROM range({number * 1000}, {number * 1000 + 3})")
+        # the worker that has the end of the table asks for its last row group
+        sql = QUERIES[0].replace("max(s)", f"max(s), {number}")
+        assert sorted(con.execute(sql).fetchall()) == sorted(plain.execute(sql).fetchall())
+    compare(con, plain)
+
+
 def test_a_cache_that_is_full_lets_go_of_the_oldest():
     with Cluster(0, 1, worker_arguments=("--cache-bytes", str(7 << 20))) as cluster:
         con = loaded()

@@ -210,6 +210,9 @@ pub struct ReadStored {
     pub columns: Vec<u32>,
     #[prost(message, repeated, tag = "3")]
     pub groups: Vec<StoredGroup>,
+    /// The running query whose snapshot is meant; 0: any.
+    #[prost(uint64, tag = "4")]
+    pub query_id: u64,
 }
 
 /// `app_metadata` of the last message of every task's or split's stream: the rows it must have had.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::Any;
@@ -14,7 +14,7 @@ use duckherder_proto::MAX_MESSAGE_BYTES;
 use duckherder_proto::any::Command;
 use duckherder_proto::decode::{BatchStream, Received};
 use duckherder_proto::error::ErrorDetail;
-use duckherder_proto::task::{InputSource, ReadPartition, TaskInput};
+use duckherder_proto::task::{InputSource, ReadPartition, ReadStored, StoredGroup, TaskInput};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use prost::Message;
@@ -87,6 +87,38 @@ impl Input {
         };
         let sources = input.sources.iter().map(source).collect::<Result<Vec<_>>>()?;
         Ok(Self::new(Arc::clone(&schema), input.rows, sources))
+    }
+}
+
+impl Input {
+    /// Asks the driver for some row groups of an input, as the query's snapshot has them: row_id, and the columns as the
+    /// cache names them.
+    ///
+    /// # Errors
+    /// The schema or the location is malformed, or the input is none of a table.
+    pub(crate) fn open_rest(
+        input: &TaskInput,
+        groups: &[StoredGroup],
+        query_id: u64,
+        place: &Place,
+        runtime: &Handle,
+    ) -> Result<Arc<Self>> {
+        let all = Schema::try_from(IpcMessage(input.schema.clone().into()))?;
+        let (Some(stored), Some(source)) = (&input.stored, input.sources.first()) else {
+            return Err(WorkerError::Invalid(format!("{} has no rows that could be missing", input.name)));
+        };
+        let columns: Vec<u32> = stored.columns.iter().map(|column| column.number).collect();
+        let named = columns
+            .iter()
+            .zip(all.fields())
+            .map(|(number, field)| field.as_ref().clone().with_name(format!("c{number}")));
+        let fields: Vec<Field> = std::iter::once(Field::new("row_id", DataType::Int64, true)).chain(named).collect();
+        let schema: SchemaRef = Arc::new(Schema::new(fields));
+        let read = ReadStored { table: stored.table.clone(), columns, groups: groups.to_vec(), query_id };
+        let source = InputSource { location: source.location.clone(), ticket: read.pack().to_vec() };
+        let rows = groups.iter().map(|group| group.visible).sum();
+        let source = Source::remote(&source, &schema, &place.peers, runtime)?;
+        Ok(Self::new(schema, Some(rows), vec![source]))
     }
 }
 

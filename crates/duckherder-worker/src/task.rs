@@ -62,6 +62,7 @@ pub fn run(place: Place, task: RunTask) -> impl Stream<Item = Result<FlightData,
             }
             for input in &task.inputs {
                 connection.connection.unregister_input(&input.name)?;
+                connection.connection.unregister_input(&rest_of(input))?;
             }
             Ok(connection)
         };
@@ -108,8 +109,9 @@ impl Kept {
         let _inside = runtime.enter();
         let find = |input: &TaskInput| {
             let (cache, stored) = (place.cache.as_ref()?, input.stored.as_ref()?);
-            let found = cache.find(stored);
-            if let (None, Some(source)) = (&found, input.sources.first()) {
+            let found = cache.find(stored, &rest_of(input));
+            let complete = found.as_ref().is_some_and(|found| found.missing.is_empty());
+            if let (false, Some(source)) = (complete, input.sources.first()) {
                 cache.want(stored, &source.location);
             }
             found
@@ -122,9 +124,15 @@ impl Kept {
         self.0.iter().map(|found| found.as_ref().map(|found| found.sql.as_str())).collect()
     }
 
+    /// How many inputs are all here.
     fn count(&self) -> u32 {
-        self.0.iter().flatten().count() as u32
+        self.0.iter().flatten().filter(|found| found.missing.is_empty()).count() as u32
     }
+}
+
+/// The name of what is missing of an input.
+fn rest_of(input: &TaskInput) -> String {
+    format!("{}_rest", input.name)
 }
 
 /// A task and what it works with.
@@ -141,13 +149,16 @@ impl Running<'_> {
     fn start(&self, connection: &mut TaskConnection) -> Result<ResultStream> {
         files::check(&self.task.files)?;
         connection.connection.watch(self.task.watched);
-        for (input, kept) in self.task.inputs.iter().zip(self.kept.queries()) {
-            match kept {
-                Some(query) => connection.connection.register_query(&input.name, query)?,
-                None => {
-                    let rows = Input::open(input, self.place, self.runtime)?;
-                    connection.connection.register_input(&input.name, rows)?;
-                }
+        for (input, kept) in self.task.inputs.iter().zip(&self.kept.0) {
+            let connection = &connection.connection;
+            let Some(found) = kept else {
+                connection.register_input(&input.name, Input::open(input, self.place, self.runtime)?)?;
+                continue;
+            };
+            connection.register_query(&input.name, &found.sql)?;
+            if !found.missing.is_empty() {
+                let rest = Input::open_rest(input, &found.missing, self.task.query_id, self.place, self.runtime)?;
+                connection.register_input(&rest_of(input), rest)?;
             }
         }
         let rows = connection.start(&self.task.fragment)?;

@@ -87,8 +87,17 @@ impl RunningSplits {
     /// They have changed, or the table is gone.
     pub fn read_stored(&self, stored: &ReadStored) -> Result<SplitRows, EngineError> {
         let connection = self.connections.database().connect()?;
-        connection.run_tasks()?;
-        connection.execute("BEGIN TRANSACTION READ ONLY")?;
+        match stored.query_id {
+            0 => {
+                connection.run_tasks()?;
+                connection.execute("BEGIN TRANSACTION READ ONLY")?;
+            }
+            query => {
+                let ended = || EngineError::new("Invalid Input", format!("query {query} has ended"));
+                let query = lock(&self.queries).get(&query).cloned().ok_or_else(ended)?;
+                query.snapshot.enter(&connection)?;
+            }
+        }
         let columns: Vec<u64> = stored.columns.iter().copied().map(u64::from).collect();
         let groups: Vec<StoredGroup> = stored.groups.iter().map(stored_group).collect();
         let (snapshot, sql) = read_stored(&connection, &stored.table, &columns, &groups)?;

@@ -160,12 +160,19 @@ Transaction &RemoteTransactionManager::StartTransaction(ClientContext &context) 
 	return result;
 }
 
+//! DuckDB says what failed, here as at the driver.
+static ErrorData OnlyOnce(const ErrorData &error) {
+	static const string SAID = "Failed to commit: ";
+	auto &message = error.RawMessage();
+	return StringUtil::StartsWith(message, SAID) ? ErrorData(error.Type(), message.substr(SAID.size())) : error;
+}
+
 ErrorData RemoteTransactionManager::CommitTransaction(ClientContext &context, Transaction &transaction) {
 	ErrorData error;
 	try {
 		transaction.Cast<RemoteTransaction>().End(DhPatience {nullptr, nullptr}, true);
 	} catch (std::exception &exception) {
-		error = ErrorData(exception);
+		error = OnlyOnce(ErrorData(exception));
 	}
 	std::lock_guard<std::mutex> guard(lock);
 	active.erase(&transaction);

@@ -64,7 +64,7 @@ impl SplitCache {
         runtime: &Handle,
     ) -> Result<()> {
         let (table, columns_read) = (wanted.table.clone(), columns.iter().copied().collect());
-        let read = ReadStored { table, columns: columns_read, groups: groups.to_vec() };
+        let read = ReadStored { table, columns: columns_read, groups: groups.to_vec(), query_id: 0 };
         let (schema, arriving, bytes) = runtime.block_on(self.ask(location, &read))?;
         let table = format!("piece_{}", uuid::Uuid::new_v4().simple());
         let written = self.write(&table, &schema, arriving, columns);

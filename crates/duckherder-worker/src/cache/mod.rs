@@ -58,10 +58,12 @@ struct State {
     closed: bool,
 }
 
-/// An input that is here.
+/// An input that is here, at least in part.
 pub struct Found {
     /// A query of its rows, with the columns in order.
     pub sql: String,
+    /// Row groups that the query expects as a relation of their own: row_id, and the columns as the cache names them.
+    pub missing: Vec<StoredGroup>,
     /// As long as this lives, so do the rows.
     #[allow(dead_code, reason = "it lives as long as the task")]
     pub used: Used,
@@ -100,9 +102,9 @@ impl SplitCache {
         })))
     }
 
-    /// The rows, if all of them are here.
-    pub fn find(&self, wanted: &StoredRows) -> Option<Found> {
-        self.lock().pieces.find(wanted)
+    /// The rows, if they are here, but for some that follow each other, which will be the relation `rest`.
+    pub fn find(&self, wanted: &StoredRows, rest: &str) -> Option<Found> {
+        self.lock().pieces.find(wanted, rest)
     }
 
     /// Fetches the rows from the driver at `location` once there is time. To be called inside the runtime.

@@ -42,28 +42,40 @@ impl Pieces {
         self.kept.iter().map(|kept| kept.piece.bytes).sum()
     }
 
-    /// The rows, if all of them are here.
-    pub fn find(&mut self, wanted: &StoredRows) -> Option<Found> {
+    /// The rows, if they are here, but for those of row groups that follow each other, which will be the relation `rest`.
+    pub fn find(&mut self, wanted: &StoredRows, rest: &str) -> Option<Found> {
         let columns: BTreeSet<u32> = wanted.columns.iter().map(|column| column.number).collect();
-        let mut parts: Vec<(usize, Vec<StoredGroup>)> = Vec::new();
+        // In order; without a place: missing.
+        let mut parts: Vec<(Option<usize>, Vec<StoredGroup>)> = Vec::new();
         for group in &wanted.groups {
-            let places = self.places.get(&(wanted.driver, *group))?;
+            let places = self.places.get(&(wanted.driver, *group)).map_or(&[][..], Vec::as_slice);
             let mut places = places.iter().filter(|place| columns.is_subset(&self.kept[**place].piece.columns));
+            let first = places.clone().next().copied();
             match parts.last_mut() {
-                Some((place, groups)) if places.clone().any(|other| other == place) => groups.push(*group),
-                _ => parts.push((*places.next()?, vec![*group])),
+                Some((None, groups)) if first.is_none() => groups.push(*group),
+                Some((Some(place), groups)) if places.any(|other| other == place) => groups.push(*group),
+                _ => parts.push((first, vec![*group])),
             }
+        }
+        let mut missing = parts.iter().filter(|(place, _)| place.is_none()).map(|(_, groups)| groups.clone());
+        let (missing, none) = (missing.next(), missing.next());
+        if none.is_some() || parts.iter().all(|(place, _)| place.is_none()) {
+            return None;
         }
         self.clock += 1;
         let mut queries = Vec::new();
         let mut used = Vec::new();
         for (place, groups) in &parts {
+            let Some(place) = place else {
+                queries.push(query_of(wanted, rest, None, None));
+                continue;
+            };
             let kept = &mut self.kept[*place];
             kept.last_used = self.clock;
             used.push(Arc::clone(&kept.used));
             queries.push(query(wanted, &kept.piece, groups));
         }
-        (!queries.is_empty()).then(|| Found { sql: queries.join(" UNION ALL "), used: Used(used) })
+        Some(Found { sql: queries.join(" UNION ALL "), missing: missing.unwrap_or_default(), used: Used(used) })
     }
 
     /// The row groups of an input that are missing, in runs that follow each other, and the columns that are to be fetched
@@ -126,17 +138,22 @@ impl Pieces {
 
 /// The wanted rows of some row groups of a piece, under the names that they have at the driver.
 fn query(wanted: &StoredRows, piece: &Piece, groups: &[StoredGroup]) -> String {
-    let columns = wanted.columns.iter().map(|column| {
-        let name = column.name.replace('"', "\"\"");
-        format!("c{} AS \"{name}\"", column.number)
-    });
-    let columns = columns.collect::<Vec<_>>().join(", ");
     // Beside what the input asks for, row groups that only the piece has.
     let end = groups.last().and_then(|last| {
         let place = piece.groups.iter().position(|group| group == last)?;
         piece.groups.get(place + 1).map(|next| next.first)
     });
     let begin = groups.first().filter(|first| piece.groups.first() != Some(*first)).map(|first| first.first);
+    query_of(wanted, &qualified(&piece.table), begin, end)
+}
+
+/// The wanted rows of a relation that has their columns, from the row id `begin` on and before `end`.
+fn query_of(wanted: &StoredRows, relation: &str, begin: Option<u64>, end: Option<u64>) -> String {
+    let columns = wanted.columns.iter().map(|column| {
+        let name = column.name.replace('"', "\"\"");
+        format!("c{} AS \"{name}\"", column.number)
+    });
+    let columns = columns.collect::<Vec<_>>().join(", ");
     let conditions = [
         begin.map(|row| format!("row_id >= {row}")),
         end.map(|row| format!("row_id < {row}")),
@@ -145,7 +162,7 @@ fn query(wanted: &StoredRows, piece: &Piece, groups: &[StoredGroup]) -> String {
     ];
     let conditions: Vec<String> = conditions.into_iter().flatten().collect();
     let filter = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-    format!("SELECT {columns} FROM {}{filter}", qualified(&piece.table))
+    format!("SELECT {columns} FROM {relation}{filter}")
 }
 
 #[cfg(test)]
@@ -186,7 +203,9 @@ mod tests {
         let mut pieces = Pieces::default();
         pieces.add(piece("a", &[1, 2, 3], &[0, 4]), 100);
         pieces.add(piece("b", &[4, 5], &[0, 4, 5]), 100);
-        let sql = |pieces: &mut Pieces, wanted: &StoredRows| pieces.find(wanted).map(|found| found.sql);
+        let sql = |pieces: &mut Pieces, wanted: &StoredRows| {
+            pieces.find(wanted, "rest").filter(|found| found.missing.is_empty()).map(|found| found.sql)
+        };
         let both = "SELECT c4 AS \"n4\" FROM duckherder_cache.main.a WHERE row_id >= 200 UNION ALL \
                     SELECT c4 AS \"n4\" FROM duckherder_cache.main.b WHERE row_id < 500";
         assert_eq!(sql(&mut pieces, &wanted(&[2, 3, 4], &[4])).as_deref(), Some(both));
@@ -200,6 +219,20 @@ mod tests {
         let rows =
             "SELECT c0 AS \"n0\" FROM duckherder_cache.main.a WHERE row_id < 200 AND row_id >= 110 AND row_id <= 150";
         assert_eq!(sql(&mut pieces, &part).as_deref(), Some(rows));
+    }
+
+    /// Rows that were appended, say.
+    #[test]
+    fn some_may_be_missing_if_they_follow_each_other() {
+        let mut pieces = Pieces::default();
+        pieces.add(piece("a", &[1, 2], &[0]), 100);
+        pieces.add(piece("b", &[5], &[0]), 100);
+        let found = pieces.find(&wanted(&[2, 3, 4, 5], &[0]), "rest").unwrap();
+        let parts = "SELECT c0 AS \"n0\" FROM duckherder_cache.main.a WHERE row_id >= 200 UNION ALL \
+                     SELECT c0 AS \"n0\" FROM rest UNION ALL SELECT c0 AS \"n0\" FROM duckherder_cache.main.b";
+        assert_eq!((found.sql.as_str(), found.missing), (parts, vec![group(3), group(4)]));
+        assert!(pieces.find(&wanted(&[0, 1, 2, 3], &[0]), "rest").is_none());
+        assert!(pieces.find(&wanted(&[7, 8], &[0]), "rest").is_none());
     }
 
     #[test]
@@ -219,9 +252,9 @@ mod tests {
         let mut pieces = Pieces::default();
         pieces.add(piece("a", &[1], &[0]), 25);
         pieces.add(piece("b", &[2], &[0]), 25);
-        pieces.find(&wanted(&[1], &[0])).unwrap();
-        let read = pieces.find(&wanted(&[2], &[0])).unwrap();
-        pieces.find(&wanted(&[1], &[0])).unwrap();
+        pieces.find(&wanted(&[1], &[0]), "rest").unwrap();
+        let read = pieces.find(&wanted(&[2], &[0]), "rest").unwrap();
+        pieces.find(&wanted(&[1], &[0]), "rest").unwrap();
         assert_eq!(pieces.add(piece("c", &[3], &[0]), 25), ["a"]);
         drop(read);
         assert_eq!(pieces.add(piece("d", &[4], &[0]), 25), ["b"]);
