@@ -132,8 +132,22 @@ void ToTravellingTypes(DataChunk &from, DataChunk &to) {
 	to.SetChildCardinality(from.size());
 }
 
+//! Whether the parts of a few rows may be many: those of all rows of a batch, say.
+static bool HasLists(const LogicalType &type) {
+	return TypeVisitor::Contains(
+	    type, [](const LogicalType &part) { return part.InternalType() == PhysicalType::LIST; });
+}
+
 void FromTravellingType(Vector &from, Vector &to, idx_t count) {
-	Convert(from, to, count);
+	if (!HasLists(from.GetType())) {
+		Convert(from, to, count);
+		return;
+	}
+	// DuckDB's casts convert all lists of the batch that these rows are of.
+	Vector rows(from.GetType(), count);
+	VectorOperations::Copy(from, rows, count, 0, 0);
+	FlatVector::SetSize(rows, count);
+	Convert(rows, to, count);
 }
 
 } // namespace duckherder

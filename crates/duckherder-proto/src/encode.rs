@@ -50,14 +50,21 @@ impl BatchEncoder {
     /// # Errors
     /// Arrow can't encode the batch, or one row alone is larger than a message may be.
     pub fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<FlightData>) -> Result<(), ArrowError> {
+        slices(batch, TARGET_MESSAGE_BYTES)?.try_for_each(|slice| self.encode_slice(&slice, out))
+    }
+
+    /// One message, or several if it turns out to be large: a few rows may have most of the bytes.
+    fn encode_slice(&mut self, batch: &RecordBatch, out: &mut Vec<FlightData>) -> Result<(), ArrowError> {
         let rows = batch.num_rows();
-        if rows > 1 && slice_bytes(batch)? > TARGET_MESSAGE_BYTES {
-            let half = rows / 2;
-            self.encode(&batch.slice(0, half), out)?;
-            return self.encode(&batch.slice(half, rows - half), out);
-        }
         let (dictionaries, data) = self.generator.encode(batch, &mut self.tracker, &self.options, &mut self.context)?;
         let bytes = data.arrow_data.len();
+        if rows > 1 && bytes > 2 * TARGET_MESSAGE_BYTES {
+            // These are not made again.
+            out.extend(dictionaries.into_iter().map(message));
+            let half = rows / 2;
+            self.encode_slice(&batch.slice(0, half), out)?;
+            return self.encode_slice(&batch.slice(half, rows - half), out);
+        }
         if bytes + data.ipc_message.len() + 1024 > MAX_MESSAGE_BYTES {
             return Err(ArrowError::InvalidArgumentError(format!(
                 "a row of {bytes} bytes is larger than the {MAX_MESSAGE_BYTES} bytes that a message may have"
@@ -116,10 +123,66 @@ fn message(data: EncodedData) -> FlightData {
     FlightData::new().with_data_header(data.ipc_message).with_data_body(data.arrow_data)
 }
 
+/// Slices of about so many bytes if the rows are alike. (Of a slice nobody knows what its lists have: they count whole.)
+///
+/// # Errors
+/// Never of types that DuckDB sends.
+pub(crate) fn slices(
+    batch: &RecordBatch,
+    bytes: usize,
+) -> Result<impl Iterator<Item = RecordBatch> + use<'_>, ArrowError> {
+    let rows = batch.num_rows();
+    let count = slice_bytes(batch)?.div_ceil(bytes).clamp(1, rows.max(1));
+    Ok((0..count).map(move |slice| {
+        let (first, end) = (rows * slice / count, rows * (slice + 1) / count);
+        batch.slice(first, end - first)
+    }))
+}
+
 /// What the rows have of buffers that they may share.
 ///
 /// # Errors
 /// Never of types that DuckDB sends.
 pub fn slice_bytes(batch: &RecordBatch) -> Result<usize, ArrowError> {
     batch.columns().iter().map(|column| column.to_data().get_slice_memory_size()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use arrow::array::{ArrayRef, Int64Array, ListArray};
+    use arrow::buffer::OffsetBuffer;
+    use arrow::datatypes::{DataType, Field};
+
+    /// Lists count whole in each slice of a batch: rows went one by one.
+    #[test]
+    fn a_large_batch_of_lists_has_few_messages() {
+        let field = Arc::new(Field::new("item", DataType::Int64, true));
+        let values: ArrayRef = Arc::new(Int64Array::from(vec![7; 3 << 20]));
+        let lists = ListArray::new(field, OffsetBuffer::from_lengths(vec![3; 1 << 20]), values, None);
+        let batch = RecordBatch::try_from_iter([("c0", Arc::new(lists) as ArrayRef)]).unwrap();
+        let (mut encoder, _) = BatchEncoder::new(batch.schema());
+        let mut messages = Vec::new();
+        encoder.encode(&batch, &mut messages).unwrap();
+        assert!((9..=18).contains(&messages.len()), "{} messages", messages.len());
+        assert_eq!(encoder.rows, 1 << 20);
+    }
+
+    /// The rows that have most of the bytes are apart.
+    #[test]
+    fn rows_of_different_sizes_are_sent_in_small_messages() {
+        let lengths = (0..1000).map(|row| if row < 990 { 1 } else { 200_000 });
+        let lengths: Vec<usize> = lengths.collect();
+        let field = Arc::new(Field::new("item", DataType::Int64, true));
+        let values: ArrayRef = Arc::new(Int64Array::from(vec![7; lengths.iter().sum()]));
+        let lists = ListArray::new(field, OffsetBuffer::from_lengths(lengths), values, None);
+        let batch = RecordBatch::try_from_iter([("c0", Arc::new(lists) as ArrayRef)]).unwrap();
+        let (mut encoder, _) = BatchEncoder::new(batch.schema());
+        let mut messages = Vec::new();
+        encoder.encode(&batch, &mut messages).unwrap();
+        assert!(messages.iter().all(|message| message.data_body.len() <= 2 * TARGET_MESSAGE_BYTES));
+        assert_eq!(encoder.rows, 1000);
+    }
 }

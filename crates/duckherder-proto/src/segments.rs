@@ -16,7 +16,7 @@ use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 use crate::MAX_MESSAGE_BYTES;
-use crate::encode::{BatchEncoder, slice_bytes};
+use crate::encode::{BatchEncoder, slices};
 
 /// The field of a `FlightData` that has the body; it comes last.
 const BODY_FIELD: u32 = 1000;
@@ -61,23 +61,31 @@ impl SegmentEncoder {
     /// # Errors
     /// Arrow can't encode the batch, or one row alone is larger than a message may be.
     pub fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<Bytes>, ArrowError> {
-        let rows = batch.num_rows();
-        if rows > 1 && slice_bytes(batch)? > LARGE_BYTES {
-            let half = rows / 2;
-            let mut pieces = self.encode(&batch.slice(0, half))?;
-            pieces.extend(self.encode(&batch.slice(half, rows - half))?);
-            return Ok(pieces);
+        self.rows += batch.num_rows() as u64;
+        if self.segments.is_none() {
+            let mut messages = Vec::new();
+            self.plain.encode(batch, &mut messages)?;
+            return Ok(messages.into_iter().flat_map(message).collect());
         }
-        self.rows += rows as u64;
-        let pieces = match &mut self.segments {
-            Some(encoder) => encoder.encode(batch)?,
-            None => {
-                let mut messages = Vec::new();
-                self.plain.encode(batch, &mut messages)?;
-                return Ok(messages.into_iter().flat_map(message).collect());
-            }
-        };
-        in_pieces(pieces)
+        let mut pieces = Vec::new();
+        for slice in slices(batch, LARGE_BYTES)? {
+            self.encode_slice(&slice, &mut pieces)?;
+        }
+        Ok(pieces)
+    }
+
+    /// One message, or several if it turns out to be large.
+    fn encode_slice(&mut self, batch: &RecordBatch, out: &mut Vec<Bytes>) -> Result<(), ArrowError> {
+        let Some(encoder) = &mut self.segments else { return Ok(()) };
+        let rows = batch.num_rows();
+        let pieces = encoder.encode(batch)?;
+        if rows > 1 && pieces.iter().map(|piece| piece.as_slice().len()).sum::<usize>() > 2 * LARGE_BYTES {
+            let half = rows / 2;
+            self.encode_slice(&batch.slice(0, half), out)?;
+            return self.encode_slice(&batch.slice(half, rows - half), out);
+        }
+        out.extend(in_pieces(pieces)?);
+        Ok(())
     }
 
     /// The stream's last message, which carries the count of all rows.

@@ -73,8 +73,12 @@ impl TaskExchange {
         if !Arc::ptr_eq(&current.run, failed) {
             return Ok(());
         }
-        if self.taken.load(Ordering::SeqCst) || current.number >= MOST_ATTEMPTS {
+        if self.taken.load(Ordering::SeqCst) {
             return Err(error);
+        }
+        if current.number >= MOST_ATTEMPTS || self.work.is_given_up() {
+            // Nor is the client to run it again: it may be the query that ends its workers.
+            return Err(EngineError::new("IO", format!("{} (tried {MOST_ATTEMPTS} times)", error.message)));
         }
         tracing::warn!(%error, attempt = current.number + 1, "a query's tasks run once more, by the workers that are left");
         let run = Run::start(&self.shared, &self.work, self.hiring.hire_again(&self.shared))?;

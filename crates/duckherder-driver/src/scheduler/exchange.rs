@@ -36,6 +36,15 @@ pub struct Work {
     pub plan: Option<u64>,
     pub measures: Measures,
     pub report: Arc<RunReport>,
+    /// By task, where there is one stage: how many workers it has lost, in all attempts.
+    pub lost: Arc<[AtomicUsize]>,
+}
+
+impl Work {
+    /// Whether a task has been tried as often as it may.
+    pub fn is_given_up(&self) -> bool {
+        self.lost.iter().any(|lost| lost.load(Ordering::Relaxed) >= MOST_ATTEMPTS)
+    }
 }
 
 /// What the threads of a run share.
@@ -45,6 +54,8 @@ pub struct Run {
     pub query_id: u64,
     pub stages: Arc<[RunningStage]>,
     lanes: Vec<Lane>,
+    /// See [`Work::lost`].
+    lost: Arc<[AtomicUsize]>,
     pub crew: Crew,
     /// Tasks that have not ended.
     unfinished: AtomicUsize,
@@ -123,7 +134,7 @@ impl Run {
     /// # Errors
     /// There are no threads left, or the splits can't be served.
     pub fn start(shared: &Arc<Shared>, work: &Work, crew: Crew) -> Result<Arc<Self>, EngineError> {
-        let Work { stages, snapshot, plan, measures, report } = work.clone();
+        let Work { stages, snapshot, plan, measures, report, lost } = work.clone();
         for stage in stages.iter() {
             report.planned(stage.number, stage.tasks());
         }
@@ -147,6 +158,7 @@ impl Run {
             filters: Filters::new(&stages),
             gate: Gate::new(queues, stages.last().is_some_and(|stage| stage.blocks)),
             stages,
+            lost,
             snapshot,
             plan,
             measures,
@@ -254,9 +266,11 @@ impl Run {
             return false;
         }
         self.shared.cluster.suspect(lost);
-        if lane.lost.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_ATTEMPTS || !self.queues[id.task].restart() {
+        let losses = self.lost[id.task].fetch_add(1, Ordering::Relaxed) + 1;
+        if losses >= MOST_ATTEMPTS || !self.queues[id.task].restart() {
             return false;
         }
+        lane.lost.fetch_add(1, Ordering::Relaxed);
         let mut worker = lock(&lane.worker);
         // Another thread of the lane may have been here.
         if matches!(&*worker, Worker::Remote(now) if now.is(lost)) {

@@ -1,6 +1,7 @@
 //! A plan that was cut, ready to run.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, Weak};
 
 use duckherder_engine::EngineError;
@@ -15,7 +16,7 @@ use super::exchange::{Measures, Work};
 use super::files::FilesOfScans;
 use super::report::RunReport;
 use super::session::Last;
-use super::stages::{needed, prepare};
+use super::stages::{RunningStage, needed, prepare};
 use super::unevenness::skew;
 use crate::cluster::{RemoteWorker, RunningTask, Tasks};
 use crate::distribute::ExecutionOutcome;
@@ -187,7 +188,9 @@ impl DistributedQuery for ScheduledQuery {
         let (stages, snapshot) = prepare(&self.shared, &self.planned.distribution, &self.files, top, run)?;
         let plan = (!lock(&self.started).insert(top)).then_some(self.number);
         let report = Arc::clone(&self.planned.report);
-        let work = Work { stages: stages.into(), snapshot, plan, measures, report };
+        let tasks = stages.last().map_or(0, RunningStage::tasks);
+        let lost = std::iter::repeat_with(AtomicUsize::default).take(tasks).collect();
+        let work = Work { stages: stages.into(), snapshot, plan, measures, report, lost };
         let exchange = TaskExchange::start(&self.shared, work, hiring, crew, Weak::clone(&self.session))?;
         Ok(Arc::new(exchange))
     }

@@ -1,4 +1,4 @@
-//! Fetching what is missing, one piece after the other, no faster than leaves room for queries.
+//! Fetching what is missing, one small piece after the other, no faster than leaves room for queries.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ use super::{SplitCache, qualified};
 use crate::error::Result;
 use crate::input::{Input, Item, Source};
 
+/// Row groups that are fetched at once.
+const MOST_GROUPS: usize = 8;
 /// At most so much comes in a second.
 const BYTES_A_SECOND: u64 = 256 << 20;
 /// Batches that may wait to be written.
@@ -46,15 +48,25 @@ impl SplitCache {
                 let missing = state.pieces.missing(&wanted);
                 (wanted, location, missing)
             };
-            for (groups, columns) in missing {
-                if let Err(error) = self.fill(&wanted, &location, &groups, &columns, runtime) {
-                    // The rows have changed, the driver is gone, the disk is full: nobody needs it.
-                    tracing::debug!(table = wanted.table, %error, "rows were not kept");
+            let pieces = missing
+                .iter()
+                .flat_map(|(groups, columns)| groups.chunks(MOST_GROUPS).map(move |some| (some, columns)));
+            for (groups, columns) in pieces {
+                let begun = Instant::now();
+                match self.fill(&wanted, &location, groups, columns, runtime) {
+                    // Between two pieces: the driver's transaction, which a checkpoint may wait for, is not to last.
+                    Ok(bytes) => std::thread::sleep(least_time(bytes).saturating_sub(begun.elapsed())),
+                    Err(error) => {
+                        // The rows have changed, the driver is gone, the disk is full: nobody needs it.
+                        tracing::debug!(table = wanted.table, %error, "rows were not kept");
+                        break;
+                    }
                 }
             }
         }
     }
 
+    /// Fetches a piece; its bytes.
     fn fill(
         &self,
         wanted: &StoredRows,
@@ -62,7 +74,7 @@ impl SplitCache {
         groups: &[StoredGroup],
         columns: &BTreeSet<u32>,
         runtime: &Handle,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let (table, columns_read) = (wanted.table.clone(), columns.iter().copied().collect());
         let read = ReadStored { table, columns: columns_read, groups: groups.to_vec(), query_id: 0 };
         let (schema, arriving, bytes) = runtime.block_on(self.ask(location, &read))?;
@@ -75,7 +87,8 @@ impl SplitCache {
             Ok(()) => {
                 let (driver, groups, columns) = (wanted.driver, groups.to_vec(), columns.clone());
                 let bytes = bytes.load(Ordering::Relaxed);
-                self.keep(Piece { table, driver, columns, groups, bytes })
+                self.keep(Piece { table, driver, columns, groups, bytes })?;
+                Ok(bytes)
             }
             Err(error) => {
                 self.drop_tables(&[table])?;
@@ -138,7 +151,6 @@ impl SplitCache {
         let bytes = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&bytes);
         tokio::spawn(async move {
-            let begun = Instant::now();
             let last = loop {
                 let batch = match stream.next().await {
                     Ok(Some(Received::Batch(batch))) => batch,
@@ -151,15 +163,18 @@ impl SplitCache {
                 if so_far > limit {
                     break Item::Failed(EngineError::new("Out of Memory", "the rows are more than the cache may keep"));
                 }
-                let due = begun + Duration::from_secs_f64(so_far as f64 / BYTES_A_SECOND as f64);
                 if sender.send(Item::Batch(batch)).await.is_err() {
                     return;
                 }
-                tokio::time::sleep_until(due.into()).await;
             };
             // Nobody writes any more if this fails.
             let _ = sender.send(last).await;
         });
         Ok((schema, receiver, bytes))
     }
+}
+
+/// How long so many bytes are to take.
+fn least_time(bytes: u64) -> Duration {
+    Duration::from_secs_f64(bytes as f64 / BYTES_A_SECOND as f64)
 }

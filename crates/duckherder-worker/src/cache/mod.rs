@@ -28,7 +28,7 @@ use pieces::{Piece, Pieces};
 pub const DEFAULT_CACHE_BYTES: u64 = 8 << 30;
 /// The name of the file in the worker's DuckDB.
 const CATALOG: &str = "duckherder_cache";
-/// Of a value: what has more than the limit even so is never fetched.
+/// Of a value, or a row id: what has more than the limit even so is never fetched.
 const LEAST_BYTES: u64 = 4;
 /// Inputs that wait to be fetched; more are forgotten until a task asks for them again.
 const MOST_WAITING: usize = 256;
@@ -110,7 +110,7 @@ impl SplitCache {
     /// Fetches the rows from the driver at `location` once there is time. To be called inside the runtime.
     pub fn want(self: &Arc<Self>, wanted: &StoredRows, location: &str) {
         let rows: u64 = wanted.groups.iter().map(|group| group.visible).sum();
-        if rows.saturating_mul(wanted.columns.len() as u64 * LEAST_BYTES) > self.limit {
+        if rows.saturating_mul((wanted.columns.len() as u64 + 1) * LEAST_BYTES) > self.limit {
             return;
         }
         let mut state = self.lock();
