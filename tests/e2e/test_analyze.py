@@ -14,8 +14,8 @@ from harness.cluster import Cluster
 
 KINDS = {"local": (2, 0), "remote": (0, 2)}
 TASK = re.compile(
-    r"(?P<worker>\S+) of (?P<part>.+): (?P<rows>\d+) rows, (?P<bytes>\d+) bytes, (?P<spilled>\d+) bytes spilled, "
-    r"(?P<cpu>[\d.]+) ms CPU, (?P<wall>[\d.]+) ms wall"
+    r"(?P<worker>\S+) of (?P<part>.+): (?P<rows>\d+) rows, (?P<bytes>\d+) bytes, (?P<spilled>\d+) bytes spilled"
+    r"(?:, (?P<cached>\d+) inputs? cached)?, (?P<cpu>[\d.]+) ms CPU, (?P<wall>[\d.]+) ms wall"
 )
 SKEW = re.compile(r"rows (\S+), CPU (\S+), wall (\S+) \(the most of a task / the median of (\d+)\)")
 #: Keeps a core busy.

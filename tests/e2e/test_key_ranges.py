@@ -26,7 +26,7 @@ JOINED = "SELECT count(*), sum(p.customer), max(l.s), min(l.o) FROM " + PICKED +
 def sides(tmp_path_factory):
     """A client of workers in other processes, and plain DuckDB, with the same tables."""
     file = tmp_path_factory.mktemp("files") / "lines.parquet"
-    with Cluster(remote_workers=WORKERS) as cluster, attached(cluster) as con, plain() as oracle:
+    with Cluster(remote_workers=WORKERS, worker_arguments=("--cache-bytes", "0")) as cluster, attached(cluster) as con, plain() as oracle:
         oracle.execute(f"COPY ({LINES}) TO {quote(file)} (ROW_GROUP_SIZE 2048)")
         for side in (con, oracle):
             side.execute(f"CREATE TABLE dh.lines AS {LINES}")

@@ -8,7 +8,6 @@ import time
 import duckdb
 import pytest
 
-from e2e.test_failures import failure_of
 from e2e.test_interrupt import run_until_interrupted, wait_until_idle
 from harness.client import attached
 from harness.cluster import Cluster
@@ -150,10 +149,11 @@ def test_a_worker_that_dies_in_the_middle():
         fill(con)
         con.execute("SET duckherder_distribution = 'always'")
         long = f"SELECT sum(levenshtein(repeat(x.s, 4), repeat(y.s, 4))) {JOIN}".format(db="dh.")
-        error, seconds = failure_of(con, long, cluster.workers[1].kill, after_s=2.0)
-        assert isinstance(error, duckdb.IOException), error
-        assert "remote-2" in str(error) or cluster.workers[1].location in str(error), error
-        assert seconds < 5
-        # the others do not go on without it
+        timer = threading.Timer(2.0, cluster.workers[1].kill)
+        timer.start()
+        # all begin anew without it
+        found = con.execute(long).fetchall()
+        timer.join()
         cluster.workers.pop(1)
+        assert con.execute(long).fetchall() == found
         assert wait_until_idle(cluster, 5) < 3

@@ -21,6 +21,7 @@ use prost::Message;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use crate::cache::ROW_ID;
 use crate::error::{Result, WorkerError};
 use crate::fan_in::FanIn;
 use crate::peers::Peers;
@@ -91,8 +92,7 @@ impl Input {
 }
 
 impl Input {
-    /// Asks the driver for some row groups of an input, as the query's snapshot has them: row_id, and the columns as the
-    /// cache names them.
+    /// Asks the driver for some row groups of an input, as the query's snapshot has them: [`ROW_ID`], and its columns.
     ///
     /// # Errors
     /// The schema or the location is malformed, or the input is none of a table.
@@ -108,11 +108,10 @@ impl Input {
             return Err(WorkerError::Invalid(format!("{} has no rows that could be missing", input.name)));
         };
         let columns: Vec<u32> = stored.columns.iter().map(|column| column.number).collect();
-        let named = columns
-            .iter()
-            .zip(all.fields())
-            .map(|(number, field)| field.as_ref().clone().with_name(format!("c{number}")));
-        let fields: Vec<Field> = std::iter::once(Field::new("row_id", DataType::Int64, true)).chain(named).collect();
+        let names = stored.columns.iter().map(|column| column.name.clone());
+        let named = all.fields().iter().zip(names).map(|(field, name)| field.as_ref().clone().with_name(name));
+        let fields: Vec<Field> =
+            std::iter::once(Field::new(ROW_ID.trim_matches('"'), DataType::Int64, true)).chain(named).collect();
         let schema: SchemaRef = Arc::new(Schema::new(fields));
         let read = ReadStored { table: stored.table.clone(), columns, groups: groups.to_vec(), query_id };
         let source = InputSource { location: source.location.clone(), ticket: read.pack().to_vec() };

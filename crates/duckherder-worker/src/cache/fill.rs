@@ -1,6 +1,5 @@
 //! Fetching what is missing, one small piece after the other, no faster than leaves room for queries.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,8 +17,8 @@ use duckherder_proto::task::{ReadStored, StoredGroup, StoredRows};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::pieces::Piece;
-use super::{SplitCache, qualified};
+use super::pieces::{Columns, Piece};
+use super::{ROW_ID, SplitCache, qualified, quoted};
 use crate::error::Result;
 use crate::input::{Input, Item, Source};
 
@@ -72,10 +71,10 @@ impl SplitCache {
         wanted: &StoredRows,
         location: &str,
         groups: &[StoredGroup],
-        columns: &BTreeSet<u32>,
+        columns: &Columns,
         runtime: &Handle,
     ) -> Result<u64> {
-        let (table, columns_read) = (wanted.table.clone(), columns.iter().copied().collect());
+        let (table, columns_read) = (wanted.table.clone(), columns.keys().copied().collect());
         let read = ReadStored { table, columns: columns_read, groups: groups.to_vec(), query_id: 0 };
         let (schema, arriving, bytes) = runtime.block_on(self.ask(location, &read))?;
         let table = format!("piece_{}", uuid::Uuid::new_v4().simple());
@@ -97,13 +96,7 @@ impl SplitCache {
         }
     }
 
-    fn write(
-        &self,
-        table: &str,
-        schema: &SchemaRef,
-        arriving: mpsc::Receiver<Item>,
-        columns: &BTreeSet<u32>,
-    ) -> Result<()> {
+    fn write(&self, table: &str, schema: &SchemaRef, arriving: mpsc::Receiver<Item>, columns: &Columns) -> Result<()> {
         let connection = self.database.connect()?;
         // Types are those that a task's inputs would have.
         connection.run_tasks()?;
@@ -116,10 +109,10 @@ impl SplitCache {
         }
         let input = Input::new(Arc::clone(schema), None, vec![Source::Remote(arriving)]);
         connection.register_input(ARRIVING, input)?;
-        let names: Vec<String> = columns.iter().map(|column| format!("c{column}")).collect();
+        let names: Vec<String> = columns.values().map(|name| quoted(name)).collect();
         let (names, table) = (names.join(", "), qualified(table));
         let written = connection
-            .execute(&format!("CREATE TABLE {table} AS SELECT * FROM {ARRIVING} AS arriving(row_id, {names})"));
+            .execute(&format!("CREATE TABLE {table} AS SELECT * FROM {ARRIVING} AS arriving({ROW_ID}, {names})"));
         self.lock().interrupter = None;
         connection.unregister_input(ARRIVING)?;
         written?;

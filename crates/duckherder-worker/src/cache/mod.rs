@@ -28,6 +28,8 @@ use pieces::{Piece, Pieces};
 pub const DEFAULT_CACHE_BYTES: u64 = 8 << 30;
 /// The name of the file in the worker's DuckDB.
 const CATALOG: &str = "duckherder_cache";
+/// The column of row ids, as SQL, beside those of a table.
+pub const ROW_ID: &str = "\"duckherder row id\"";
 /// Of a value, or a row id: what has more than the limit even so is never fetched.
 const LEAST_BYTES: u64 = 4;
 /// Inputs that wait to be fetched; more are forgotten until a task asks for them again.
@@ -62,7 +64,7 @@ struct State {
 pub struct Found {
     /// A query of its rows, with the columns in order.
     pub sql: String,
-    /// Row groups that the query expects as a relation of their own: row_id, and the columns as the cache names them.
+    /// Row groups that the query expects as a relation of their own: [`ROW_ID`], and the columns.
     pub missing: Vec<StoredGroup>,
     /// As long as this lives, so do the rows.
     #[allow(dead_code, reason = "it lives as long as the task")]
@@ -171,6 +173,11 @@ impl SplitCache {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A name as SQL.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn qualified(table: &str) -> String {

@@ -1,18 +1,21 @@
 //! What is kept: which row groups, with which columns, in which table.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use duckherder_proto::task::{StoredGroup, StoredRows};
 
-use super::{Found, qualified};
+use super::{Found, ROW_ID, qualified, quoted};
 
-/// A table of the cache: some columns of row groups that follow each other, and the row ids, as `row_id`.
+/// Columns by their places in a table's storage. What reads them may say their names to the user.
+pub type Columns = BTreeMap<u32, String>;
+
+/// A table of the cache: some columns of row groups that follow each other, and the row ids.
 pub struct Piece {
     pub table: String,
     pub driver: u64,
-    /// By their places in the storage of the table that they are of; named c and this.
-    pub columns: BTreeSet<u32>,
+    /// Their names, by their places in the storage of the table that they are of.
+    pub columns: Columns,
     pub groups: Vec<StoredGroup>,
     /// As Arrow has them in memory.
     pub bytes: u64,
@@ -44,12 +47,12 @@ impl Pieces {
 
     /// The rows, if they are here, but for those of row groups that follow each other, which will be the relation `rest`.
     pub fn find(&mut self, wanted: &StoredRows, rest: &str) -> Option<Found> {
-        let columns: BTreeSet<u32> = wanted.columns.iter().map(|column| column.number).collect();
+        let columns = columns_of(wanted);
         // In order; without a place: missing.
         let mut parts: Vec<(Option<usize>, Vec<StoredGroup>)> = Vec::new();
         for group in &wanted.groups {
             let places = self.places.get(&(wanted.driver, *group)).map_or(&[][..], Vec::as_slice);
-            let mut places = places.iter().filter(|place| columns.is_subset(&self.kept[**place].piece.columns));
+            let mut places = places.iter().filter(|place| has_all(&self.kept[**place].piece.columns, &columns));
             let first = places.clone().next().copied();
             match parts.last_mut() {
                 Some((None, groups)) if first.is_none() => groups.push(*group),
@@ -80,18 +83,24 @@ impl Pieces {
 
     /// The row groups of an input that are missing, in runs that follow each other, and the columns that are to be fetched
     /// of each: those that are wanted, and those that are here in part.
-    pub fn missing(&self, wanted: &StoredRows) -> Vec<(Vec<StoredGroup>, BTreeSet<u32>)> {
-        let columns: BTreeSet<u32> = wanted.columns.iter().map(|column| column.number).collect();
-        let mut runs: Vec<(Vec<StoredGroup>, BTreeSet<u32>)> = Vec::new();
+    pub fn missing(&self, wanted: &StoredRows) -> Vec<(Vec<StoredGroup>, Columns)> {
+        let columns = columns_of(wanted);
+        let mut runs: Vec<(Vec<StoredGroup>, Columns)> = Vec::new();
         let mut follows = false;
         for group in &wanted.groups {
             let places = self.places.get(&(wanted.driver, *group)).map_or(&[][..], Vec::as_slice);
             let here = places.iter().map(|place| &self.kept[*place].piece.columns);
-            if here.clone().any(|here| columns.is_subset(here)) {
+            if here.clone().any(|here| has_all(here, &columns)) {
                 follows = false;
                 continue;
             }
-            let all: BTreeSet<u32> = here.flatten().chain(&columns).copied().collect();
+            let mut all = columns.clone();
+            for (number, name) in here.flatten() {
+                // Columns may have changed their names since.
+                if !all.contains_key(number) && all.values().all(|other| !other.eq_ignore_ascii_case(name)) {
+                    all.insert(*number, name.clone());
+                }
+            }
             match runs.last_mut() {
                 Some((groups, run)) if follows && *run == all => groups.push(*group),
                 _ => runs.push((vec![*group], all)),
@@ -108,7 +117,7 @@ impl Pieces {
         let groups: BTreeSet<_> = piece.groups.iter().map(|group| group.number).collect();
         let replaces = |old: &Piece| {
             old.driver == piece.driver
-                && old.columns.is_subset(&piece.columns)
+                && old.columns.keys().all(|number| piece.columns.contains_key(number))
                 && old.groups.iter().all(|group| groups.contains(&group.number))
         };
         let mut dropped = Vec::new();
@@ -136,6 +145,14 @@ impl Pieces {
     }
 }
 
+fn columns_of(wanted: &StoredRows) -> Columns {
+    wanted.columns.iter().map(|column| (column.number, column.name.clone())).collect()
+}
+
+fn has_all(columns: &Columns, wanted: &Columns) -> bool {
+    wanted.iter().all(|(number, name)| columns.get(number) == Some(name))
+}
+
 /// The wanted rows of some row groups of a piece, under the names that they have at the driver.
 fn query(wanted: &StoredRows, piece: &Piece, groups: &[StoredGroup]) -> String {
     // Beside what the input asks for, row groups that only the piece has.
@@ -149,16 +166,13 @@ fn query(wanted: &StoredRows, piece: &Piece, groups: &[StoredGroup]) -> String {
 
 /// The wanted rows of a relation that has their columns, from the row id `begin` on and before `end`.
 fn query_of(wanted: &StoredRows, relation: &str, begin: Option<u64>, end: Option<u64>) -> String {
-    let columns = wanted.columns.iter().map(|column| {
-        let name = column.name.replace('"', "\"\"");
-        format!("c{} AS \"{name}\"", column.number)
-    });
+    let columns = wanted.columns.iter().map(|column| quoted(&column.name));
     let columns = columns.collect::<Vec<_>>().join(", ");
     let conditions = [
-        begin.map(|row| format!("row_id >= {row}")),
-        end.map(|row| format!("row_id < {row}")),
-        wanted.first.map(|row| format!("row_id >= {row}")),
-        wanted.last.map(|row| format!("row_id <= {row}")),
+        begin.map(|row| format!("{ROW_ID} >= {row}")),
+        end.map(|row| format!("{ROW_ID} < {row}")),
+        wanted.first.map(|row| format!("{ROW_ID} >= {row}")),
+        wanted.last.map(|row| format!("{ROW_ID} <= {row}")),
     ];
     let conditions: Vec<String> = conditions.into_iter().flatten().collect();
     let filter = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
@@ -176,11 +190,15 @@ mod tests {
         StoredGroup { first: number * 100, number, inserted: 100, visible: 90 }
     }
 
+    fn named(columns: &[u32]) -> Columns {
+        columns.iter().map(|number| (*number, format!("n{number}"))).collect()
+    }
+
     fn piece(table: &str, groups: &[u64], columns: &[u32]) -> Piece {
         Piece {
             table: table.to_string(),
             driver: 1,
-            columns: columns.iter().copied().collect(),
+            columns: named(columns),
             groups: groups.iter().copied().map(group).collect(),
             bytes: 10,
         }
@@ -206,8 +224,8 @@ mod tests {
         let sql = |pieces: &mut Pieces, wanted: &StoredRows| {
             pieces.find(wanted, "rest").filter(|found| found.missing.is_empty()).map(|found| found.sql)
         };
-        let both = "SELECT c4 AS \"n4\" FROM duckherder_cache.main.a WHERE row_id >= 200 UNION ALL \
-                    SELECT c4 AS \"n4\" FROM duckherder_cache.main.b WHERE row_id < 500";
+        let both = "SELECT \"n4\" FROM duckherder_cache.main.a WHERE \"duckherder row id\" >= 200 UNION ALL \
+                    SELECT \"n4\" FROM duckherder_cache.main.b WHERE \"duckherder row id\" < 500";
         assert_eq!(sql(&mut pieces, &wanted(&[2, 3, 4], &[4])).as_deref(), Some(both));
         assert_eq!(sql(&mut pieces, &wanted(&[3, 4], &[5])), None);
         assert_eq!(sql(&mut pieces, &wanted(&[5, 6], &[4])), None);
@@ -216,8 +234,7 @@ mod tests {
         deleted.groups[0].visible = 89;
         assert_eq!(sql(&mut pieces, &deleted), None);
         let part = StoredRows { first: Some(110), last: Some(150), ..wanted(&[1], &[0]) };
-        let rows =
-            "SELECT c0 AS \"n0\" FROM duckherder_cache.main.a WHERE row_id < 200 AND row_id >= 110 AND row_id <= 150";
+        let rows = "SELECT \"n0\" FROM duckherder_cache.main.a WHERE \"duckherder row id\" < 200 AND \"duckherder row id\" >= 110 AND \"duckherder row id\" <= 150";
         assert_eq!(sql(&mut pieces, &part).as_deref(), Some(rows));
     }
 
@@ -228,8 +245,8 @@ mod tests {
         pieces.add(piece("a", &[1, 2], &[0]), 100);
         pieces.add(piece("b", &[5], &[0]), 100);
         let found = pieces.find(&wanted(&[2, 3, 4, 5], &[0]), "rest").unwrap();
-        let parts = "SELECT c0 AS \"n0\" FROM duckherder_cache.main.a WHERE row_id >= 200 UNION ALL \
-                     SELECT c0 AS \"n0\" FROM rest UNION ALL SELECT c0 AS \"n0\" FROM duckherder_cache.main.b";
+        let parts = "SELECT \"n0\" FROM duckherder_cache.main.a WHERE \"duckherder row id\" >= 200 UNION ALL \
+                     SELECT \"n0\" FROM rest UNION ALL SELECT \"n0\" FROM duckherder_cache.main.b";
         assert_eq!((found.sql.as_str(), found.missing), (parts, vec![group(3), group(4)]));
         assert!(pieces.find(&wanted(&[0, 1, 2, 3], &[0]), "rest").is_none());
         assert!(pieces.find(&wanted(&[7, 8], &[0]), "rest").is_none());
@@ -239,7 +256,7 @@ mod tests {
     fn what_is_missing_is_fetched_with_the_columns_that_are_here() {
         let mut pieces = Pieces::default();
         pieces.add(piece("a", &[1, 2], &[0, 4]), 100);
-        let all = |columns: &[u32]| columns.iter().copied().collect::<BTreeSet<_>>();
+        let all = named;
         let missing = pieces.missing(&wanted(&[1, 2, 3, 4], &[5]));
         assert_eq!(missing, [(vec![group(1), group(2)], all(&[0, 4, 5])), (vec![group(3), group(4)], all(&[5]))]);
         assert_eq!(pieces.missing(&wanted(&[2, 3], &[4])), [(vec![group(3)], all(&[4]))]);
