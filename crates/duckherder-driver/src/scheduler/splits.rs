@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatch;
 use duckherder_engine::distribute::{Snapshot, StoredGroup, read_stored};
-use duckherder_engine::{Connection, EngineError, ResultStream};
+use duckherder_engine::{EngineError, ResultStream};
 use duckherder_proto::task::{ReadSplit, ReadStored};
 
-use super::local::{ConnectionPool, SnapshotConnection};
+use super::local::ConnectionPool;
 use crate::distribute::SplitRows;
 use crate::sync::lock;
 
@@ -78,7 +78,7 @@ impl RunningSplits {
         let connection = self.connections.enter(&query.snapshot)?;
         let stream = connection.get()?.read(sql)?;
         let schema = stream.schema();
-        Ok(SplitRows { schema, batches: Box::new(SplitBatches { stream, _connection: connection }) })
+        Ok(SplitRows { schema, batches: Box::new(HeldRows { stream, _held: connection }) })
     }
 
     /// The rows of row groups, for a worker that keeps them.
@@ -103,8 +103,8 @@ impl RunningSplits {
         let (snapshot, sql) = read_stored(&connection, &stored.table, &columns, &groups)?;
         let stream = connection.read(&sql)?;
         let schema = stream.schema();
-        let batches = StoredBatches { stream, _snapshot: snapshot, _connection: connection };
-        Ok(SplitRows { schema, batches: Box::new(batches) })
+        // The snapshot keeps the row ids, the connection the transaction that reads them.
+        Ok(SplitRows { schema, batches: Box::new(HeldRows { stream, _held: (snapshot, connection) }) })
     }
 }
 
@@ -113,29 +113,13 @@ fn stored_group(group: &duckherder_proto::task::StoredGroup) -> StoredGroup {
     StoredGroup { first, number, inserted, visible }
 }
 
-/// The rows of row groups, with the transaction that reads them and what keeps their row ids. (Fields are dropped in this
-/// order.)
-struct StoredBatches {
+/// Rows, and what has to stay as long as they are read. (Fields are dropped in this order.)
+struct HeldRows<H> {
     stream: ResultStream,
-    _snapshot: Snapshot,
-    _connection: Connection,
+    _held: H,
 }
 
-impl Iterator for StoredBatches {
-    type Item = Result<RecordBatch, EngineError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.stream.next()
-    }
-}
-
-/// The rows of a split, and the connection that reads them. (Fields are dropped in this order.)
-struct SplitBatches {
-    stream: ResultStream,
-    _connection: SnapshotConnection,
-}
-
-impl Iterator for SplitBatches {
+impl<H> Iterator for HeldRows<H> {
     type Item = Result<RecordBatch, EngineError>;
 
     fn next(&mut self) -> Option<Self::Item> {
