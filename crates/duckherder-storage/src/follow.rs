@@ -1,0 +1,195 @@
+//! Reading a place that another writes, at one state after the other.
+//!
+//! ```text
+//!   Mark { log object 7, 2 records } --> what is known: after log object 4 --> log/5, log/6, two records of log/7
+//!                                        else: the last manifest before it, and the log from there
+//! ```
+//!
+//! All states share the connections, the cache of pieces, and who fetches what. The packs that a state needs stay as long
+//! as its writer has pinned it.
+
+use std::sync::{Arc, Mutex};
+
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use tokio::runtime::{Handle, Runtime};
+
+use crate::cache::Cache;
+use crate::error::{Result, StorageError};
+use crate::format::LogObject;
+use crate::location::Location;
+use crate::log::read;
+use crate::objects::{Objects, Requests};
+use crate::open::{Loaded, apply, apply_records, load};
+use crate::packs::run_on;
+use crate::reader::Reader;
+use crate::shared::Core;
+use crate::state::State;
+use crate::store::{Mark, Options, Version, start};
+use crate::sync::lock;
+
+/// Log objects that are read at once.
+const AT_ONCE: usize = 32;
+/// Where more of them are missing, there is a manifest on the way.
+const MOST_STEPS: u64 = 512;
+
+/// A place that another writes.
+pub struct Follower {
+    objects: Arc<Objects>,
+    cache: Arc<Cache>,
+    options: Options,
+    threads: Arc<Threads>,
+    /// The state that later ones are made from. Whoever makes one holds the lock.
+    known: Arc<tokio::sync::Mutex<Option<Known>>>,
+}
+
+#[derive(Clone)]
+struct Known {
+    state: State,
+    number: u64,
+    writer: String,
+}
+
+/// Threads for requests, which end with the last that needs them.
+pub struct Threads(Mutex<Option<Runtime>>, Handle);
+
+impl Threads {
+    /// # Errors
+    /// The system gives none.
+    pub fn start() -> Result<Self> {
+        let (runtime, ()) = start(async { Ok(()) })?;
+        let handle = runtime.handle().clone();
+        Ok(Self(Mutex::new(Some(runtime)), handle))
+    }
+
+    /// Runs a future on them, from any other thread; `shown` is the place, for people.
+    ///
+    /// # Errors
+    /// What the future says.
+    pub fn run<T: Send + 'static>(
+        &self,
+        shown: &str,
+        future: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        run_on(&self.1, shown, future)
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = lock(&self.0).take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Follower {
+    /// Sends nothing yet.
+    ///
+    /// # Errors
+    /// The cache's file can't be made.
+    pub fn new(location: Location, options: Options) -> Result<Self> {
+        let cache = Arc::new(Cache::new(&options.cache_directory, options.cache_bytes)?);
+        let objects = Arc::new(Objects::new(location, options.patience));
+        Ok(Self { objects, cache, options, threads: Arc::new(Threads::start()?), known: Arc::default() })
+    }
+
+    /// The files as they are at a mark. Blocks.
+    ///
+    /// # Errors
+    /// The storage fails, the state is not there any more, or the place is not the one of the mark's writer.
+    pub fn reader(&self, mark: &Mark) -> Result<Reader> {
+        let (objects, known, mark) = (Arc::clone(&self.objects), Arc::clone(&self.known), mark.clone());
+        let version = mark.version;
+        let state = self.run(async move { state_at(&objects, &known, &mark).await })?;
+        Ok(self.reader_at(state, version))
+    }
+
+    /// The same of a version, or of the last one.
+    ///
+    /// # Errors
+    /// The storage fails, or the version is not there, or not any more.
+    pub fn reader_of(&self, version: Option<Version>) -> Result<Reader> {
+        let objects = Arc::clone(&self.objects);
+        let loaded = self.run(async move { load(&objects, version.map(|version| version.0)).await })?;
+        Ok(self.reader_at(loaded.state, Version(loaded.number)))
+    }
+
+    /// For people.
+    pub fn shown(&self) -> &str {
+        self.objects.shown()
+    }
+
+    /// How many requests there were.
+    pub fn requests(&self) -> Requests {
+        self.objects.requests()
+    }
+
+    fn run<T: Send + 'static>(&self, future: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        self.threads.run(self.objects.shown(), future)
+    }
+
+    fn reader_at(&self, state: State, version: Version) -> Reader {
+        let (objects, cache, options) = (Arc::clone(&self.objects), Arc::clone(&self.cache), self.options.clone());
+        let core = Core::new(objects, cache, options, String::new(), version.0, self.threads.1.clone(), state);
+        Reader::new(Arc::new(core), version, Arc::clone(&self.threads))
+    }
+}
+
+async fn state_at(objects: &Arc<Objects>, known: &tokio::sync::Mutex<Option<Known>>, mark: &Mark) -> Result<State> {
+    let mut known = known.lock().await;
+    let number = mark.version.0;
+    // The last state that has nothing later than the mark.
+    let whole = if mark.records.is_some() { number.saturating_sub(1) } else { number };
+    let steps = known.as_ref().and_then(|known| whole.checked_sub(known.number));
+    let went_on = match (known.as_ref(), steps.filter(|steps| *steps <= MOST_STEPS)) {
+        (Some(from), Some(_)) => go_on(objects, from.clone(), whole).await?,
+        _ => None,
+    };
+    let reached = match went_on {
+        Some(reached) => reached,
+        None => load(objects, Some(whole)).await?,
+    };
+    // One that is further is of more use to whoever comes next.
+    if known.as_ref().is_none_or(|known| known.number < reached.number) {
+        let Loaded { state, number, writer } = &reached;
+        *known = Some(Known { state: state.clone(), number: *number, writer: writer.clone() });
+    }
+    drop(known);
+    let Some(records) = mark.records else {
+        check_writer(objects, &reached.writer, mark)?;
+        return Ok(reached.state);
+    };
+    let missing = || objects.corrupt(&crate::log::numbered(crate::log::LOG, number), "it is missing");
+    let object = read(objects, number).await?.ok_or_else(missing)?;
+    check_writer(objects, &object.writer, mark)?;
+    let mut reached = reached;
+    apply_records(objects, &mut reached, &object, records as usize)?;
+    Ok(reached.state)
+}
+
+fn check_writer(objects: &Objects, found: &str, mark: &Mark) -> Result<()> {
+    match found == mark.writer {
+        true => Ok(()),
+        false => Err(StorageError::Location(format!(
+            "{} is another place here than where its driver writes: check the environment (endpoint, credentials), or \
+             what is mounted there",
+            objects.shown()
+        ))),
+    }
+}
+
+/// Applies the log up to an object; `None` if one is missing, since a manifest has taken its place.
+async fn go_on(objects: &Arc<Objects>, from: Known, last: u64) -> Result<Option<Loaded>> {
+    let mut loaded = Loaded { state: from.state, number: from.number, writer: from.writer };
+    let fetch = |number| {
+        let objects = Arc::clone(objects);
+        async move { read(&objects, number).await }.boxed()
+    };
+    let fetches: Vec<_> = (loaded.number + 1..=last).map(fetch).collect();
+    let mut fetched = futures::stream::iter(fetches).buffered(AT_ONCE);
+    while let Some(object) = fetched.try_next().await? {
+        let Some(object): Option<LogObject> = object else { return Ok(None) };
+        apply(objects, &mut loaded, &object)?;
+    }
+    Ok(Some(loaded))
+}

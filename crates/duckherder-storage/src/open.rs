@@ -1,0 +1,225 @@
+//! Taking over a place: its files as they are after the last log object, and the next object, which shuts out the
+//! writer before.
+
+use std::sync::Arc;
+
+use futures::{FutureExt, StreamExt, TryStreamExt};
+
+use crate::error::{Result, StorageError};
+use crate::format::{LOG_MAGIC, LogObject, MANIFEST_MAGIC, Manifest, Sign, decode, encode};
+use crate::log::{self, LOG, numbered, read};
+use crate::manifest::MANIFESTS;
+use crate::objects::{Created, Objects};
+use crate::signs;
+use crate::state::State;
+
+/// Log objects that are read at once.
+const AT_ONCE: usize = 32;
+/// How often others may be quicker.
+const TRIES: usize = 20;
+/// Log objects that are created at once to shut out a writer that goes on.
+const MOST_FENCES: u64 = 64;
+
+/// Files after a log object.
+pub struct Loaded {
+    pub state: State,
+    /// The object's number; 0 if there is none.
+    pub number: u64,
+    /// Who has written it, or the manifest of that number.
+    pub writer: String,
+}
+
+impl Loaded {
+    /// The log goes on with an object of `writer`.
+    fn follow(&mut self, number: u64, writer: &str) {
+        if self.writer != writer {
+            self.state.fences.insert(number);
+            self.writer = writer.to_string();
+        }
+        self.number = number;
+    }
+}
+
+/// From whom a place is to be taken, and from nobody else.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Who has written the end of the log.
+    pub writer: String,
+    /// What the last writer showed for so long that it counts as gone.
+    pub sign: Sign,
+}
+
+/// What came of taking a place over.
+pub enum Taken {
+    Ours(Box<Loaded>),
+    /// The last writer is there after all; or another one has taken its place: the one that has written the end of the log.
+    Not(Option<String>),
+}
+
+/// The files as they are after the last log object, or after that with number `version`.
+///
+/// # Errors
+/// The storage fails, or does not have what it should have.
+pub async fn load(objects: &Arc<Objects>, version: Option<u64>) -> Result<Loaded> {
+    let mut problem = String::new();
+    for _ in 0..TRIES {
+        match try_load(objects, version).await? {
+            Ok(loaded) => return Ok(loaded),
+            // A writer has written a manifest since, and removed what was before.
+            Err(missing) => problem = missing,
+        }
+    }
+    Err(objects.corrupt(&problem, "it is missing"))
+}
+
+/// Or what is missing.
+async fn try_load(objects: &Arc<Objects>, version: Option<u64>) -> Result<Result<Loaded, String>> {
+    let wanted = |number: &u64| version.is_none_or(|version| *number <= version);
+    let manifests = numbers(objects, MANIFESTS, None).await?;
+    let mut loaded = Loaded { state: State::default(), number: 0, writer: String::new() };
+    if let Some(number) = manifests.into_iter().rfind(wanted) {
+        let name = numbered(MANIFESTS, number);
+        let Some(bytes) = objects.get(&name, None).await? else { return Ok(Err(name)) };
+        let manifest: Manifest = decode(MANIFEST_MAGIC, &bytes).map_err(|reason| objects.corrupt(&name, reason))?;
+        let writer = manifest.writer.clone();
+        let state = State::of_manifest(manifest).map_err(|reason| objects.corrupt(&name, reason))?;
+        loaded = Loaded { state, number, writer };
+    }
+    let logs = numbers(objects, LOG, (loaded.number > 0).then_some(loaded.number)).await?;
+    let logs: Vec<_> = logs.into_iter().filter(|number| *number > loaded.number && wanted(number)).collect();
+    let reads: Vec<_> = logs.into_iter().map(|number| read_numbered(Arc::clone(objects), number).boxed()).collect();
+    let mut read = futures::stream::iter(reads).buffered(AT_ONCE);
+    while let Some((number, object)) = read.try_next().await? {
+        let expected = loaded.number + 1;
+        let Some(object) = object.filter(|_| number == expected) else { return Ok(Err(numbered(LOG, expected))) };
+        apply(objects, &mut loaded, &object)?;
+    }
+    if let Some(version) = version.filter(|version| loaded.number < *version) {
+        return Ok(Err(numbered(LOG, version)));
+    }
+    Ok(Ok(loaded))
+}
+
+async fn read_numbered(objects: Arc<Objects>, number: u64) -> Result<(u64, Option<LogObject>)> {
+    Ok((number, read(&objects, number).await?))
+}
+
+/// Goes on with the next log object.
+///
+/// # Errors
+/// It makes no sense.
+pub fn apply(objects: &Objects, loaded: &mut Loaded, object: &LogObject) -> Result<()> {
+    apply_records(objects, loaded, object, object.records.len())?;
+    loaded.follow(object.number, &object.writer);
+    Ok(())
+}
+
+/// Does what the first records of a log object say.
+///
+/// # Errors
+/// They make no sense.
+pub fn apply_records(objects: &Objects, loaded: &mut Loaded, object: &LogObject, count: usize) -> Result<()> {
+    for record in object.records.iter().take(count) {
+        let applied = loaded.state.apply(record);
+        applied.map_err(|reason| objects.corrupt(&numbered(LOG, object.number), reason))?;
+    }
+    loaded.state.dead.clear();
+    Ok(())
+}
+
+async fn numbers(objects: &Objects, folder: &str, after: Option<u64>) -> Result<Vec<u64>> {
+    let after = after.map(|after| format!("{after:020}"));
+    let names = objects.list(folder, after.as_deref()).await?;
+    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+}
+
+/// Shuts out the writer before: afterwards, the log's last object is one of this writer.
+///
+/// A writer that goes on all the time is quicker than one object after the other, so several are created at once if need
+/// be: those before the first of this writer are the other's, which fails to create its next.
+///
+/// With a claim, nobody is shut out who is not in it, and nobody who goes on: what the writer shows is looked at once more
+/// after the end of its log was found, and the one object that is created then is the next one, or none. A writer that
+/// makes sure of its place shows another beat first, and then creates that object.
+///
+/// # Errors
+/// The storage fails, or other drivers start all the time.
+pub async fn take_over(
+    objects: &Arc<Objects>,
+    writer: &str,
+    writer_name: &str,
+    claim: Option<&Claim>,
+) -> Result<Taken> {
+    let mut loaded = load(objects, None).await?;
+    if let Some(claim) = claim {
+        if loaded.writer != claim.writer {
+            return Ok(Taken::Not(Some(loaded.writer)));
+        }
+        if signs::find(objects, None).await?.as_ref() != Some(&claim.sign) {
+            return Ok(Taken::Not(None));
+        }
+    }
+    let mut count = 1;
+    for _ in 0..TRIES {
+        let first = loaded.number + 1;
+        let mut creations = Vec::new();
+        for number in first..first + count {
+            let (writer, writer_name) = (writer.to_string(), writer_name.to_string());
+            let object = LogObject { number, writer, writer_name, records: Vec::new() };
+            creations.push(create(Arc::clone(objects), object).boxed());
+        }
+        let (mut is_last, mut is_gone) = (false, false);
+        for (number, created) in (first..).zip(futures::future::join_all(creations).await) {
+            is_last = match created {
+                Ok(()) => {
+                    loaded.follow(number, writer);
+                    true
+                }
+                Err(StorageError::Fenced { .. }) => {
+                    match read(objects, number).await? {
+                        Some(found) if claim.is_some() => return Ok(Taken::Not(Some(found.writer))),
+                        Some(found) => apply(objects, &mut loaded, &found)?,
+                        None => is_gone = true,
+                    }
+                    false
+                }
+                Err(error) => return Err(error),
+            };
+            if is_gone {
+                // Others have gone on for so long that it was removed.
+                if claim.is_some() {
+                    return Ok(Taken::Not(None));
+                }
+                loaded = load(objects, None).await?;
+                break;
+            }
+        }
+        if is_last {
+            check_conditions(objects, loaded.number, writer, writer_name).await?;
+            return Ok(Taken::Ours(Box::new(loaded)));
+        }
+        count = (count * 4).min(MOST_FENCES);
+    }
+    Err(StorageError::Location(format!(
+        "other drivers write to {} all the time: stop them first, or use another place",
+        objects.shown()
+    )))
+}
+
+async fn create(objects: Arc<Objects>, object: LogObject) -> Result<()> {
+    log::create(&objects, &object, encode(LOG_MAGIC, &object)).await
+}
+
+/// There are storages that do as they like with a condition that they do not know.
+async fn check_conditions(objects: &Objects, number: u64, writer: &str, writer_name: &str) -> Result<()> {
+    let (writer, writer_name) = (writer.to_string(), writer_name.to_string());
+    let object = LogObject { number, writer, writer_name, records: Vec::new() };
+    match objects.create(&numbered(LOG, number), encode(LOG_MAGIC, &object)).await? {
+        Created::Exists => Ok(()),
+        Created::Created => Err(StorageError::Location(format!(
+            "the storage of {} creates an object that is there already (it does not know If-None-Match): two drivers \
+             would overwrite what the other has written; use a storage that refuses",
+            objects.shown()
+        ))),
+    }
+}
