@@ -5,9 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use duckherder_driver::TAKEOVER_AFTER;
 use duckherder_driver::cluster::WORKER_TIMEOUT;
 use duckherder_proto::{DEFAULT_DRIVER_PORT, DEFAULT_WORKER_PORT};
-use duckherder_worker::DEFAULT_CACHE_BYTES;
+use duckherder_worker::{DEFAULT_CACHE_BYTES, DEFAULT_STORAGE_CACHE_BYTES};
+
+/// Longer than a reader elsewhere reads.
+const STORAGE_KEEP: Duration = Duration::from_secs(600);
+const STORAGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the process is to be, and how it logs.
 pub struct Call {
@@ -67,8 +72,29 @@ pub struct Driver {
     #[arg(long, value_name = "PATH", default_value = ":memory:")]
     pub database: String,
     /// Directory for databases, and all else that outlives the driver; made if it is missing
-    #[arg(long, value_name = "DIR", conflicts_with = "database")]
+    #[arg(long, value_name = "DIR", conflicts_with = "database", group = "home")]
     pub data: Option<PathBuf>,
+    /// The same in object storage: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///DIR
+    #[arg(long, value_name = "URL", conflicts_with_all = ["database", "data"], group = "home")]
+    pub storage: Option<String>,
+    /// Wait until the driver that has DIR, or URL, ends or falls silent, and take its place
+    #[arg(long, requires = "home")]
+    pub standby: bool,
+    /// How long that driver may be silent before its place is taken; with URL, 5 or more
+    #[arg(long, value_name = "SECONDS", default_value = "8", value_parser = seconds, requires = "standby")]
+    pub takeover_after: Duration,
+    /// How many bytes of what was read there are kept on the local disk
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_STORAGE_CACHE_BYTES, requires = "storage")]
+    pub storage_cache_bytes: u64,
+    /// Directory of that cache's file [default: where temporary files go]
+    #[arg(long, value_name = "DIR", requires = "storage")]
+    pub storage_cache_directory: Option<PathBuf>,
+    /// How long objects stay there that no database needs any more
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds, requires = "storage")]
+    pub storage_keep: Duration,
+    /// How long a request to it is tried; then the driver ends
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds, requires = "storage")]
+    pub storage_timeout: Duration,
     /// How long a worker in another process may be silent before its tasks run elsewhere
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub worker_timeout: Duration,
@@ -84,16 +110,19 @@ pub struct Worker {
     /// The worker's name (worker-1, or with --join its address, by default)
     #[arg(long)]
     pub id: Option<String>,
-    /// The driver to work for; without one, a client has to register the worker
-    #[arg(long, value_name = "HOST:PORT")]
-    pub join: Option<String>,
+    /// The driver to work for, and those that may take its place; without one, a client has to register the worker
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
+    pub join: Vec<String>,
     /// Where driver and workers reach this one, if not where the driver sees it call from
     #[arg(long, value_name = "HOST:PORT", requires = "join")]
     pub advertise: Option<String>,
     /// How many bytes of the driver's tables it keeps in a file, as they are in memory; 0 keeps nothing
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_CACHE_BYTES)]
     pub cache_bytes: u64,
-    /// Directory of that file [default: where temporary files go]
+    /// How many bytes of a driver's object storage it keeps there, too; 0: the driver sends it the rows
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_STORAGE_CACHE_BYTES)]
+    pub storage_cache_bytes: u64,
+    /// Directory of these files [default: where temporary files go]
     #[arg(long, value_name = "DIR")]
     pub cache_directory: Option<PathBuf>,
     #[command(flatten)]
@@ -233,6 +262,13 @@ impl From<DistributedServer> for Call {
             workers: call.workers,
             database: ":memory:".to_string(),
             data: None,
+            standby: false,
+            takeover_after: TAKEOVER_AFTER,
+            storage: None,
+            storage_cache_bytes: DEFAULT_STORAGE_CACHE_BYTES,
+            storage_cache_directory: None,
+            storage_keep: STORAGE_KEEP,
+            storage_timeout: STORAGE_TIMEOUT,
             worker_timeout: WORKER_TIMEOUT,
             resources: Resources::default(),
         });
@@ -245,8 +281,16 @@ impl From<DistributedWorker> for Call {
         let listen = host_and_port(&call.host, call.port);
         let (id, resources) = (Some(call.id), Resources::default());
         let (cache_bytes, cache_directory) = (DEFAULT_CACHE_BYTES, None);
-        let role =
-            Role::Worker(Worker { listen, id, join: None, advertise: None, cache_bytes, cache_directory, resources });
+        let role = Role::Worker(Worker {
+            listen,
+            id,
+            join: Vec::new(),
+            advertise: None,
+            cache_bytes,
+            storage_cache_bytes: DEFAULT_STORAGE_CACHE_BYTES,
+            cache_directory,
+            resources,
+        });
         Self { role, log_format: call.log_format }
     }
 }
@@ -307,11 +351,26 @@ mod tests {
         let Ok(Role::Worker(worker)) = parse("duckherder worker --join d:1 --advertise w:2") else {
             unreachable!("parses")
         };
-        assert_eq!((worker.id, worker.join.as_deref(), worker.advertise.as_deref()), (None, Some("d:1"), Some("w:2")));
+        assert_eq!((worker.id, worker.join, worker.advertise.as_deref()), (None, vec!["d:1".to_string()], Some("w:2")));
         let Ok(Role::Driver(driver)) = parse("duckherder driver --worker-timeout 0.5") else { unreachable!("parses") };
         assert_eq!(driver.worker_timeout, Duration::from_millis(500));
         let Ok(Role::Status(status)) = parse("duckherder status h:1") else { unreachable!("parses") };
         assert_eq!(status.driver, "h:1");
+    }
+
+    #[test]
+    fn a_standby_waits() {
+        let Ok(Role::Driver(driver)) = parse("duckherder driver --data d --standby") else { unreachable!("parses") };
+        assert_eq!((driver.standby, driver.takeover_after), (true, TAKEOVER_AFTER));
+        let line = "duckherder driver --data d --standby --takeover-after 2.5";
+        let Ok(Role::Driver(driver)) = parse(line) else { unreachable!("parses") };
+        assert_eq!(driver.takeover_after, Duration::from_millis(2500));
+        let Ok(Role::Driver(driver)) = parse("duckherder driver --storage s3://b/p --standby") else {
+            unreachable!("parses")
+        };
+        assert_eq!((driver.standby, driver.storage.as_deref()), (true, Some("s3://b/p")));
+        let Ok(Role::Worker(worker)) = parse("duckherder worker --join a:1,b:2") else { unreachable!("parses") };
+        assert_eq!(worker.join, ["a:1", "b:2"]);
     }
 
     #[test]
@@ -323,6 +382,10 @@ mod tests {
             "duckherder driver --workers -1",
             "duckherder driver --data d --database f",
             "duckherder driver --worker-timeout 0",
+            "duckherder driver --standby",
+            "duckherder driver --data d --standby --takeover-after 0",
+            "duckherder driver --data d --takeover-after 5",
+            "duckherder driver --data d --storage s3://b/p --standby",
             "duckherder worker --advertise w:2",
         ] {
             assert_eq!(parse(line).map_err(|error| error.exit_code()), Err(2), "{line}");

@@ -2,16 +2,20 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use duckherder_driver::command::ask;
-use duckherder_driver::{Driver, DriverOptions};
+use duckherder_driver::command::{ask, greet};
+use duckherder_driver::{Driver, DriverOptions, Standby, StorageOptions};
 use duckherder_proto::actions::{BackUpDatabase, Empty, RestoreDatabase};
 use duckherder_proto::herd::ListWorkers;
 use duckherder_worker::{Join, Worker, WorkerOptions};
 
 use crate::arguments::{Backup, Restore, Role, Status};
-use crate::status::print_status;
+use crate::status::{print_status, standby_of};
+
+/// How long a driver that has lost its databases still tells those who ask.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A server runs until SIGINT or SIGTERM. A worker that gets SIGTERM finishes what it has first; with another signal it
 /// stops at once. Once it listens it says so on standard output: `listening on HOST:PORT`.
@@ -22,30 +26,56 @@ pub fn run(role: Role) -> Result<()> {
     match role {
         Role::Driver(driver) => {
             let mut signals = Signals::catch()?;
-            let driver = Driver::start(DriverOptions {
+            let cache_directory =
+                driver.storage_cache_directory.or(driver.resources.temp_directory.as_ref().map(Into::into));
+            let storage = driver.storage.map(|url| StorageOptions {
+                url,
+                cache_bytes: driver.storage_cache_bytes,
+                cache_directory,
+                keep: driver.storage_keep,
+                timeout: driver.storage_timeout,
+            });
+            let (standby, takeover_after) = (driver.standby, driver.takeover_after);
+            let options = DriverOptions {
                 listen: driver.listen,
                 local_workers: driver.workers,
                 database: driver.database,
                 data: driver.data,
+                storage,
                 worker_timeout: driver.worker_timeout,
                 settings: driver.resources.settings(),
                 ..DriverOptions::default()
-            })?;
-            announce(driver.address())?;
-            signals.wait();
-            driver.stop();
+            };
+            if standby {
+                let standby = Standby::start(options, takeover_after)?;
+                announce(standby.address())?;
+                signals.wait_or_end(standby.ended());
+                standby.stop();
+            } else {
+                let driver = Driver::start(options)?;
+                announce(driver.address())?;
+                let (fenced, failed) = (driver.fenced(), driver.failure());
+                signals.wait_or_end(async {
+                    tokio::select! {
+                        error = fenced => error.to_string(),
+                        error = failed => error.to_string(),
+                    }
+                });
+                driver.stop();
+            }
         }
         Role::Worker(worker) => {
             let mut signals = Signals::catch()?;
-            let default_id = if worker.join.is_some() { "" } else { "worker-1" };
+            let default_id = if worker.join.is_empty() { "worker-1" } else { "" };
             let advertise = worker.advertise;
             let worker = Worker::start(WorkerOptions {
                 listen: worker.listen,
                 id: worker.id.unwrap_or_else(|| default_id.to_string()),
-                join: worker.join.map(|driver| Join { driver, advertise }),
+                join: worker.join.into_iter().map(|driver| Join { driver, advertise: advertise.clone() }).collect(),
                 settings: worker.resources.settings(),
                 cache_directory: worker.cache_directory,
                 cache_bytes: worker.cache_bytes,
+                storage_cache_bytes: worker.storage_cache_bytes,
             })?;
             announce(worker.address())?;
             if signals.wait() == Asked::ToEnd {
@@ -60,7 +90,10 @@ pub fn run(role: Role) -> Result<()> {
         Role::Restore(Restore { database, source, driver }) => {
             let _: Empty = ask(&driver, &RestoreDatabase { name: database, source: from_here(&source)? })?;
         }
-        Role::Status(Status { driver }) => print_status(&ask(&driver, &ListWorkers {})?)?,
+        Role::Status(Status { driver }) => match standby_of(&greet(&driver)?) {
+            Some(text) => print_line(&text)?,
+            None => print_status(&ask(&driver, &ListWorkers {})?)?,
+        },
     }
     Ok(())
 }
@@ -75,8 +108,12 @@ fn from_here(place: &str) -> Result<String> {
 }
 
 fn announce(address: SocketAddr) -> Result<()> {
+    print_line(&format!("listening on {address}"))
+}
+
+fn print_line(text: &str) -> Result<()> {
     let mut output = std::io::stdout().lock();
-    writeln!(output, "listening on {address}").and_then(|()| output.flush()).context("cannot write to standard output")
+    writeln!(output, "{text}").and_then(|()| output.flush()).context("cannot write to standard output")
 }
 
 /// SIGINT and SIGTERM, caught from the start on so that none is missed.
@@ -106,6 +143,29 @@ impl Signals {
         });
         tracing::info!(signal = if asked == Asked::ToEnd { "SIGTERM" } else { "SIGINT" }, "stopping");
         asked
+    }
+
+    /// Waits for a signal. If the driver `ended` for good first, the process ends here, without another look at databases
+    /// that may be somebody else's.
+    fn wait_or_end(&mut self, ended: impl Future<Output = String>) {
+        let problem = self.runtime.block_on(async {
+            tokio::select! {
+                _ = self.interrupt.recv() => None,
+                _ = self.terminate.recv() => None,
+                problem = ended => {
+                    // Those who wait for an answer hear of it.
+                    tokio::time::sleep(LAST_WORDS).await;
+                    Some(problem)
+                }
+            }
+        });
+        match problem {
+            None => tracing::info!("stopping"),
+            Some(problem) => {
+                crate::complain(&problem);
+                std::process::exit(1);
+            }
+        }
     }
 
     /// Waits until `done` is, or for another signal.

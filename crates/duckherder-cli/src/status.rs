@@ -4,10 +4,20 @@ use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use duckherder_proto::hello::{DriverState, Hello};
 use duckherder_proto::herd::{WorkerEntry, WorkerList, WorkerState};
 
 const HEAD: [&str; 10] =
     ["id", "address", "state", "version", "threads", "memory", "limit", "cached", "tasks", "last seen"];
+
+/// What to say of a driver that has no workers, since it is not the active one; nothing of any other.
+pub fn standby_of(hello: &Hello) -> Option<String> {
+    match hello.state() {
+        DriverState::Active => None,
+        DriverState::Standby => Some(format!("STANDBY  waits for the driver at {}", hello.waits_for)),
+        DriverState::Fenced => Some("FENCED  another driver has taken its databases over".to_string()),
+    }
+}
 
 /// Prints the workers, one a line.
 ///

@@ -2,12 +2,11 @@
 //!
 //! A backup is what one transaction sees. It is written beside its place, and takes it when it is whole and on the disk.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::databases::Databases;
-use crate::directory::{failed, finish, log_of, remove_if_there, unfinished, with_suffix};
+use crate::directory::{finish, log_of, remove_if_there, unfinished, with_suffix};
 use crate::error::{DriverError, Result};
 use crate::sql::{quote_identifier, quote_text};
 
@@ -81,11 +80,7 @@ pub fn restore(databases: &Databases, name: &str, source: &str) -> Result<()> {
             log_of(&source).display()
         )));
     }
-    databases.adopt(name, |file| {
-        let written = unfinished(file);
-        fs::copy(&source, &written).map_err(failed("copy", &source))?;
-        finish(&written, file)
-    })?;
+    databases.adopt(name, |home, file| home.copy_in(&source, file))?;
     tracing::info!(database = name, source = %source.display(), "restored");
     Ok(())
 }

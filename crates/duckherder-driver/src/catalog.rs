@@ -71,7 +71,7 @@ const ENTRIES: [(EntryKind, &str); 8] = [
 /// DuckDB's, for example because the transaction was aborted.
 pub fn describe(core: &SessionCore, known_version: Option<u64>) -> Result<Catalog> {
     let connection = &core.connection;
-    let version = connection.catalog_version()?;
+    let version = core.database.catalog_version(connection.catalog_version()?);
     if known_version == Some(version) {
         return Ok(Catalog { version, unchanged: true, ..Catalog::default() });
     }

@@ -22,11 +22,32 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// Nobody of our version answers there, or what the driver says.
 pub fn ask<A: Command, M: Command>(address: &str, message: &M) -> Result<A> {
+    with(address, async |mut client, _| {
+        let answer = act(&mut client, message).await;
+        let answer = answer.map_err(|status| DriverError::Engine(ErrorDetail::from_status(&status).into()))?;
+        let other = || no_driver(address, format!("it answers '{}'", answer.type_url));
+        A::from_any(&answer).ok().flatten().ok_or_else(other)
+    })
+}
+
+/// What the driver at `host:port` says of itself; blocks.
+///
+/// # Errors
+/// Nobody of our version answers there.
+pub fn greet(address: &str) -> Result<Hello> {
+    with(address, async |_, hello| Ok(hello))
+}
+
+fn no_driver(address: &str, reason: String) -> DriverError {
+    DriverError::Unreachable { address: address.to_string(), reason }
+}
+
+/// Connects, finds out who answers, and does `work` with it.
+fn with<T>(address: &str, work: impl AsyncFnOnce(FlightServiceClient<Channel>, Hello) -> Result<T>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DriverError::Runtime)?;
     runtime.block_on(async {
         let silent = |error: &dyn std::error::Error| {
-            let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            DriverError::Unreachable { address: address.to_string(), reason }
+            no_driver(address, error.source().map_or_else(|| error.to_string(), ToString::to_string))
         };
         let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| silent(&error))?;
         let endpoint = endpoint
@@ -36,18 +57,16 @@ pub fn ask<A: Command, M: Command>(address: &str, message: &M) -> Result<A> {
         let channel = endpoint.connect().await.map_err(|error| silent(&error))?;
         let mut client = FlightServiceClient::new(channel);
         let own = Hello::from("client");
-        let no_driver = |reason| DriverError::Unreachable { address: address.to_string(), reason };
-        let late = |_| no_driver(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()));
+        let unknown = || no_driver(address, own.not_understood("driver"));
+        let late = |_| no_driver(address, format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()));
         let answer = tokio::time::timeout(CONNECT_TIMEOUT, act(&mut client, &own)).await.map_err(late)?;
         let answer = answer.map_err(|status| match status.code() {
-            Code::Unimplemented | Code::InvalidArgument | Code::NotFound => no_driver(own.not_understood("driver")),
-            _ => no_driver(status.message().to_string()),
+            Code::Unimplemented | Code::InvalidArgument | Code::NotFound => unknown(),
+            _ => no_driver(address, status.message().to_string()),
         })?;
-        let hello = Hello::from_any(&answer).ok().flatten().ok_or_else(|| no_driver(own.not_understood("driver")))?;
-        hello.check(&own, "driver").map_err(no_driver)?;
-        let answer = act(&mut client, message).await;
-        let answer = answer.map_err(|status| DriverError::Engine(ErrorDetail::from_status(&status).into()))?;
-        A::from_any(&answer).ok().flatten().ok_or_else(|| no_driver(format!("it answers '{}'", answer.type_url)))
+        let hello = Hello::from_any(&answer).ok().flatten().ok_or_else(unknown)?;
+        hello.check(&own, "driver").map_err(|reason| no_driver(address, reason))?;
+        work(client, hello).await
     })
 }
 

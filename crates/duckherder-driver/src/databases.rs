@@ -3,7 +3,7 @@
 //! ```text
 //!   Databases --enter("sales")--> DatabaseUse --connect()--> Connection, whose default database it is
 //!      |                             '-- while there is one, the database can't be dropped
-//!      '-- a file each in the driver's Directory; or the one file, or memory, that a driver without one serves
+//!      '-- a file each in the driver's Home; or the one file, or memory, that a driver without one serves
 //! ```
 //!
 //! Names are those of DuckDB: upper and lower case are the same.
@@ -15,14 +15,16 @@ use std::sync::{Arc, Mutex};
 use duckherder_engine::{Connection, Database};
 use duckherder_proto::actions::DatabaseEntry;
 
-use crate::directory::{Directory, finish, remove_if_there, size_bytes, unfinished};
+use crate::directory::once_closed;
 use crate::error::{DriverError, Result};
+use crate::home::Home;
+use crate::lease::Lease;
 use crate::remembered::Remembered;
 use crate::rows::{each, query};
 use crate::sql::{quote_identifier, quote_text};
 use crate::sync::lock;
 
-/// The database of who names none, in a driver with a directory. (Not `main`, which is every database's schema.)
+/// The database of who names none, in a driver with a home. (Not `main`, which is every database's schema.)
 const DEFAULT: &str = "duckherder";
 /// A name is a file's, too, in which a byte may take three characters.
 const MOST_NAME_BYTES: usize = 64;
@@ -32,15 +34,17 @@ pub enum Storage<'a> {
     /// One database: a file, or `:memory:`.
     Alone(&'a str),
     /// Any number, and what else the driver remembers.
-    Directory(&'a Path),
+    Home(Home),
 }
 
 /// The databases of a driver.
 pub struct Databases {
     instance: Database,
-    directory: Option<Directory>,
+    home: Option<Home>,
     remembered: Remembered,
     default: String,
+    /// See [`DatabaseUse::catalog_version`].
+    life: u64,
     /// By lower-cased name.
     known: Mutex<BTreeMap<String, Known>>,
     /// Held while a database comes or goes.
@@ -70,6 +74,7 @@ pub struct DatabaseUse {
     name: String,
     is_default: bool,
     instance: Database,
+    life: u64,
     _uses: Arc<()>,
 }
 
@@ -91,6 +96,19 @@ impl DatabaseUse {
     }
 }
 
+impl DatabaseUse {
+    /// What DuckDB counts as the catalog's version, such that no other life of a driver counts the same.
+    pub fn catalog_version(&self, counted: u64) -> u64 {
+        self.life.wrapping_add(counted)
+    }
+}
+
+/// A number for one life of the databases.
+fn draw_life() -> u64 {
+    // With what DuckDB counts, no more than 64 bits.
+    uuid::Uuid::new_v4().as_u64_pair().0 >> 3
+}
+
 impl Databases {
     /// Opens DuckDB with all databases that there are.
     ///
@@ -107,21 +125,22 @@ impl Databases {
                 let remembered = Remembered::default();
                 Ok(Self {
                     instance,
-                    directory: None,
+                    home: None,
                     remembered,
                     default,
+                    life: draw_life(),
                     known: Mutex::new(known),
                     changing: Mutex::default(),
                 })
             }
-            Storage::Directory(path) => Self::open_directory(Directory::open(path)?, &settings),
+            Storage::Home(home) => Self::open_home(home, &settings),
         }
     }
 
-    fn open_directory(directory: Directory, settings: &[(&str, &str)]) -> Result<Self> {
-        let remembered = Remembered::open(directory.path())?;
+    fn open_home(home: Home, settings: &[(&str, &str)]) -> Result<Self> {
+        let remembered = home.remembered()?;
         let mut files = BTreeMap::new();
-        for (name, file) in directory.databases()? {
+        for (name, file) in home.databases()? {
             let shown = file.display().to_string();
             if let Some(other) = files.insert(normal(&name), file) {
                 return Err(DriverError::Storage(format!(
@@ -134,19 +153,20 @@ impl Databases {
         let file = match files.remove(DEFAULT) {
             Some(file) => file,
             None => {
-                let file = directory.database_file(DEFAULT);
-                make(&file)?;
+                let file = home.database_file(DEFAULT);
+                home.make(&file)?;
                 file
             }
         };
-        let instance = Database::open(text(&file)?, settings).map_err(|error| cannot_open(DEFAULT, &file, error))?;
+        let instance = home.open(text(&file)?, settings).map_err(|error| cannot_open(DEFAULT, &file, error))?;
         let known = BTreeMap::from([(DEFAULT.to_string(), Known::new(Some(file)))]);
         let default = DEFAULT.to_string();
         let databases = Self {
             instance,
-            directory: Some(directory),
+            home: Some(home),
             remembered,
             default,
+            life: draw_life(),
             known: Mutex::new(known),
             changing: Mutex::default(),
         };
@@ -173,6 +193,11 @@ impl Databases {
         &self.instance
     }
 
+    /// The right to answer for them, where a standby may take it.
+    pub fn lease(&self) -> Option<Arc<dyn Lease>> {
+        self.home.as_ref()?.lease()
+    }
+
     /// What else outlives the process.
     pub fn remembered(&self) -> &Remembered {
         &self.remembered
@@ -187,24 +212,25 @@ impl Databases {
         let known = lock(&self.known);
         let Some(found) = known.get(&name) else { return Err(self.no_database(name, &known)) };
         let is_default = name == self.default;
-        Ok(DatabaseUse { name, is_default, instance: self.instance.clone(), _uses: Arc::clone(&found.uses) })
+        let (instance, life) = (self.instance.clone(), self.life);
+        Ok(DatabaseUse { name, is_default, instance, life, _uses: Arc::clone(&found.uses) })
     }
 
     /// Makes a database, if it is missing.
     ///
     /// # Errors
-    /// The name is none, or the driver has no directory.
+    /// The name is none, or the driver has no place for it.
     pub fn create(&self, name: &str) -> Result<()> {
         let name = normal(name);
         let _changing = lock(&self.changing);
-        if lock(&self.known).contains_key(&name) { Ok(()) } else { self.add(&name, make) }
+        if lock(&self.known).contains_key(&name) { Ok(()) } else { self.add(&name, Home::make) }
     }
 
     /// Makes a database of the file that `make` puts into place, at once.
     ///
     /// # Errors
     /// There is one of that name, as for [`create`](Self::create), what `make` says, or the file is no database's.
-    pub fn adopt(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    pub fn adopt(&self, name: &str, make: impl FnOnce(&Home, &Path) -> Result<()>) -> Result<()> {
         let name = normal(name);
         let _changing = lock(&self.changing);
         if lock(&self.known).contains_key(&name) {
@@ -216,31 +242,31 @@ impl Databases {
     }
 
     /// With `changing` held, and no database of the name.
-    fn add(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        let Some(directory) = &self.directory else { return Err(no_directory(name)) };
+    fn add(&self, name: &str, make: impl FnOnce(&Home, &Path) -> Result<()>) -> Result<()> {
+        let Some(home) = &self.home else { return Err(no_home(name)) };
         check_name(name)?;
         let connection = self.instance.connect()?;
         check_schemas(&connection, name)?;
-        let file = directory.database_file(name);
-        if file.exists() {
+        let file = home.database_file(name);
+        if home.has(&file)? {
             return Err(DriverError::Database(format!(
                 "{} came there while the driver ran: start the driver again to open it, or move it away",
                 file.display()
             )));
         }
-        make(&file)?;
+        make(home, &file)?;
         if let Err(error) = self.attach(&connection, name, file.clone()) {
             // It was no database; what is at fault is known already.
-            let _ = remove_if_there(&file);
+            let _ = home.discard(&file);
             return Err(error);
         }
-        directory.sync()
+        home.sync()
     }
 
     /// Opens a database's file.
     fn attach(&self, connection: &Connection, name: &str, file: PathBuf) -> Result<()> {
         let sql = format!("ATTACH {} AS {}", quote_text(text(&file)?), quote_identifier(name));
-        connection.execute(&sql).map_err(|error| cannot_open(name, &file, error))?;
+        once_closed(|| connection.execute(&sql)).map_err(|error| cannot_open(name, &file, error))?;
         lock(&self.known).insert(name.to_string(), Known::new(Some(file)));
         Ok(())
     }
@@ -255,7 +281,7 @@ impl Databases {
         // Until it is gone: nobody may begin to use it.
         let mut known = lock(&self.known);
         let Some(found) = known.get(&name) else { return Err(self.no_database(name, &known)) };
-        let (Some(directory), Some(file)) = (&self.directory, &found.file) else { return Err(no_directory(&name)) };
+        let (Some(home), Some(file)) = (&self.home, &found.file) else { return Err(no_home(&name)) };
         if name == self.default {
             return Err(DriverError::Database(format!(
                 "database \"{name}\" is the driver's default one and can't be dropped: drop what is in it"
@@ -268,7 +294,7 @@ impl Databases {
             )));
         }
         self.instance.connect()?.execute(&format!("DETACH {}", quote_identifier(&name)))?;
-        let removed = directory.remove(file);
+        let removed = home.remove(file);
         known.remove(&name);
         removed
     }
@@ -282,8 +308,8 @@ impl Databases {
         // What can't be found is no file that is open; whoever reads or writes it will say why.
         let place = |path: &Path| std::fs::canonicalize(path).ok();
         let own = |what: &str| Err(DriverError::Database(format!("{} is {what}: use another file", file.display())));
-        let directory = self.directory.as_ref().map(Directory::path);
-        if directory.is_some() && file.parent().and_then(place).as_deref() == directory {
+        let folder = file.parent().and_then(place);
+        if self.home.as_ref().zip(folder).is_some_and(|(home, folder)| home.contains(&folder)) {
             return own("in the driver's own directory");
         }
         let Some(found) = place(file) else { return Ok(()) };
@@ -296,6 +322,14 @@ impl Databases {
         if open { own("a database that the driver has open") } else { Ok(()) }
     }
 
+    /// Has DuckDB look into each of them.
+    ///
+    /// # Errors
+    /// It can't work with one of them any more.
+    pub fn try_all(&self) -> Result<()> {
+        Ok(self.instance.connect()?.execute("SELECT count(*) FROM duckdb_schemas()")?)
+    }
+
     /// All of them, by name.
     pub fn list(&self) -> Vec<DatabaseEntry> {
         let known = lock(&self.known);
@@ -303,16 +337,16 @@ impl Databases {
             name: name.clone(),
             is_default: *name == self.default,
             sessions: database.sessions() as u64,
-            bytes: database.file.as_deref().map(size_bytes),
+            bytes: self.home.as_ref().zip(database.file.as_deref()).map(|(home, file)| home.size_bytes(file)),
         });
         entries.collect()
     }
 
     fn no_database(&self, name: String, known: &BTreeMap<String, Known>) -> DriverError {
         let there: Vec<_> = known.keys().map(|name| format!("\"{name}\"")).collect();
-        let advice = match self.directory {
+        let advice = match self.home {
             Some(_) => "attach it with create_if_missing true to create it",
-            None => "a driver that is started with --data DIR may have several",
+            None => "a driver that is started with --data DIR or --storage URL may have several",
         };
         DriverError::NoDatabase(format!("the driver has no database \"{name}\", only {}: {advice}", there.join(", ")))
     }
@@ -321,14 +355,6 @@ impl Databases {
 /// How DuckDB tells names apart.
 fn normal(name: &str) -> String {
     name.to_ascii_lowercase()
-}
-
-/// Makes an empty database's file, whole or not at all: DuckDB (2.0.0) does not open one that it was not done with.
-fn make(file: &Path) -> Result<()> {
-    let written = unfinished(file);
-    remove_if_there(&written)?;
-    drop(Database::open(text(&written)?, &[("threads", "1")])?);
-    finish(&written, file)
 }
 
 fn default_name(instance: &Database) -> Result<String> {
@@ -382,9 +408,9 @@ fn cannot_open(name: &str, file: &Path, error: duckherder_engine::EngineError) -
     DriverError::Storage(format!("cannot open database \"{name}\" in {}: {}", file.display(), error.message))
 }
 
-fn no_directory(name: &str) -> DriverError {
+fn no_home(name: &str) -> DriverError {
     DriverError::Database(format!(
-        "the driver can't create or drop database \"{name}\", since it has no directory for several: start it with \
-         --data DIR"
+        "the driver can't create or drop database \"{name}\", since it has no place for several: start it with \
+         --data DIR or --storage URL"
     ))
 }

@@ -11,6 +11,7 @@ use duckherder_proto::task::{ReadSplit, ReadStored};
 use duckherder_worker::shuffle::ShuffleStore;
 
 use crate::cluster::Cluster;
+use crate::scheduler::StorageHome;
 
 /// Puts queries on workers. One a driver.
 pub trait Distributor: Send + Sync {
@@ -53,6 +54,9 @@ pub trait SessionDistributor: Send {
     /// Whether the statement failed with this because a worker was lost, and nothing is wrong with it.
     fn lost_worker(&self, error: &EngineError) -> bool;
 
+    /// Whether the statement failed with this because a task of it met an error of a value.
+    fn failed_in_task(&self, error: &EngineError) -> bool;
+
     /// To ask, from any thread, how far the statement is.
     fn watch(&self) -> Arc<dyn TasksWatch>;
 
@@ -84,6 +88,9 @@ impl ExecutionOutcome {
     }
 }
 
-/// Makes the distributor once the driver has its database, its list of workers and the address it listens on.
-pub type DistributorFactory =
-    Box<dyn FnOnce(&Database, &Arc<Cluster>, SocketAddr) -> Result<Arc<dyn Distributor>, EngineError> + Send>;
+/// Makes the distributor once the driver has its database, its list of workers, the address it listens on, and where its
+/// databases are, if that is in object storage.
+pub type DistributorFactory = Box<
+    dyn FnOnce(&Database, &Arc<Cluster>, SocketAddr, Option<StorageHome>) -> Result<Arc<dyn Distributor>, EngineError>
+        + Send,
+>;

@@ -1,7 +1,7 @@
 //! What can go wrong in a driver, and how a client is told.
 
 use duckherder_engine::EngineError;
-use duckherder_proto::error::ErrorDetail;
+use duckherder_proto::error::{Elsewhere, ErrorDetail};
 use tonic::Status;
 
 /// An error of the driver.
@@ -45,6 +45,21 @@ pub enum DriverError {
         "{} is in use by another driver (process {process}): stop that one, or use another directory", .path.display()
     )]
     DirectoryInUse { path: std::path::PathBuf, process: String },
+    /// Another driver has taken the databases over.
+    #[error("this driver is fenced: another one has taken its databases over; it takes no more statements and ends")]
+    Fenced,
+    /// Another driver has taken the storage over, or it does not answer any more.
+    #[error("{0}")]
+    StorageLost(String),
+    /// Its DuckDB refuses everything.
+    #[error("this driver's DuckDB can't go on: it takes no more statements and ends; start it again ({reason})")]
+    Failed { reason: String },
+    /// The driver ends, and does not wait for statements that take long.
+    #[error("this driver was told to end while the statement ran: whether it was carried out is not known ({reason})")]
+    Ends { reason: String },
+    /// The driver waits to take another's place.
+    #[error("this driver is a standby, which takes no statements while the one at {waits_for} is there")]
+    Standby { waits_for: String },
     /// What the driver finds in its directory is not what it can work with.
     #[error("{0}")]
     Storage(String),
@@ -85,6 +100,18 @@ impl DriverError {
             Self::NotFound(_) | Self::NoDatabase(_) => "Catalog",
             Self::Database(_) => "Binder",
             Self::DirectoryInUse { .. } | Self::Storage(_) | Self::File { .. } => "IO",
+            Self::Fenced | Self::StorageLost(_) | Self::Failed { .. } | Self::Standby { .. } => {
+                return ErrorDetail {
+                    elsewhere: Elsewhere::NothingDone.into(),
+                    ..ErrorDetail::new("IO", self.to_string())
+                };
+            }
+            Self::Ends { .. } => {
+                return ErrorDetail {
+                    elsewhere: Elsewhere::OutcomeUnknown.into(),
+                    ..ErrorDetail::new("IO", self.to_string())
+                };
+            }
             Self::TransactionLost | Self::NoTransaction | Self::TransactionOpen => "TransactionContext",
             Self::Arrow(_) | Self::Task(_) => "INTERNAL",
         };
@@ -100,7 +127,7 @@ impl DriverError {
             Self::Engine(error) if !user_sql.contains(sql) => {
                 Self::Engine(match error.clone().placed_in(sql, user_sql) {
                     Some(placed) => placed,
-                    None if error.is_of_binding() => error,
+                    None if error.is_of_binding() && !is_execution(user_sql) => error,
                     None => error.without_place(),
                 })
             }
@@ -118,6 +145,11 @@ impl DriverError {
             }
         }
     }
+}
+
+/// Whether the text is an EXECUTE: of what it runs, nothing is written there.
+fn is_execution(sql: &str) -> bool {
+    sql.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("EXECUTE"))
 }
 
 impl From<DriverError> for Status {

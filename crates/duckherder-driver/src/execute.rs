@@ -1,8 +1,10 @@
 //! Running a statement: its rows go from DuckDB through an [`Outlet`] to the client.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use duckherder_proto::any::Command;
 use duckherder_proto::statement::{PrepareStatement, PreparedStatement, ResultKind};
 use tonic::Status;
 
+use crate::alone::may_write_files;
 use crate::distribute::ExecutionOutcome;
 use crate::encode::BatchEncoder;
 use crate::error::{DriverError, Result};
@@ -53,7 +56,7 @@ pub fn start(mut guard: SessionGuard, run: Run, statistics: Arc<Statistics>) -> 
     let (outlet, stream) = Outlet::new(Some(Arc::clone(&execution)));
     guard.stream_to(&outlet);
     tokio::task::spawn_blocking(move || {
-        let mut pump = Pump { outlet: &outlet, execution, spool: None, last: Vec::new() };
+        let mut pump = Pump::new(&outlet, execution);
         // Without an end, or an error in its place, the client would wait for ever.
         let result = catch_unwind(AssertUnwindSafe(|| pump.run(&mut guard, run, &statistics)))
             .unwrap_or_else(|_| Err(DriverError::Task("it panicked".to_string())));
@@ -83,9 +86,17 @@ struct Pump<'a> {
     spool: Option<Spool>,
     /// What is sent once the connection is free.
     last: Vec<FlightData>,
+    /// The client knows the columns.
+    described: bool,
+    /// Rows are on their way, or were sent.
+    sent: Rc<Cell<bool>>,
 }
 
-impl Pump<'_> {
+impl<'a> Pump<'a> {
+    fn new(outlet: &'a Outlet, execution: Arc<Execution>) -> Self {
+        Self { outlet, execution, spool: None, last: Vec::new(), described: false, sent: Rc::default() }
+    }
+
     fn run(&mut self, core: &mut SessionCore, run: Run, statistics: &Statistics) -> Result<()> {
         match run {
             Run::Prepared { statement_id, parameters, in_transaction, close_after, user_sql, run } => {
@@ -94,7 +105,12 @@ impl Pump<'_> {
                 let user_sql = if user_sql.is_empty() { prepared.user_sql.clone() } else { user_sql };
                 let result = core.measured(user_sql.clone(), statistics, |core| {
                     core.watch(run);
-                    self.execute(core, &mut prepared, &parameters)
+                    let (sent, execution) = (Rc::clone(&self.sent), Arc::clone(&self.execution));
+                    // What one of several runs has done stays done.
+                    let once = may_write_files(&prepared.sql)
+                        || parameters.iter().map(RecordBatch::num_rows).sum::<usize>() > 1;
+                    let is_unseen = || !once && !sent.get() && !execution.is_cancelled();
+                    core.run_or_alone(in_transaction, is_unseen, |core| self.execute(core, &mut prepared, &parameters))
                 });
                 let result = result.map_err(|error| core.judged(error).of_statement(&prepared.sql, &user_sql));
                 if !close_after {
@@ -149,33 +165,38 @@ impl Pump<'_> {
         let PrepareStatement { sql, user_sql, in_transaction, .. } = statement;
         let stopwatch = core.statement_starts(user_sql.clone());
         core.watch(run);
-        // A refusal would abort the client's transaction: there, binding comes first.
-        let at_once = match only_reading && in_transaction {
-            true => None,
-            false => core.connection.start(&sql, parameters.as_ref(), only_reading)?,
-        };
-        let stream = match at_once {
-            Some(stream) => stream,
-            None => {
-                let id = core.prepare(sql, user_sql, parameters.as_ref())?;
-                let mut prepared = core.take(id)?;
-                if !prepared.statement.read_only() {
-                    self.last = described(id, prepared.statement.description())?;
-                    core.put_back(id, prepared);
-                    return Ok(());
-                }
-                prepared.statement.execute(None)?
+        let (sent, execution) = (Rc::clone(&self.sent), Arc::clone(&self.execution));
+        let run = |core: &mut SessionCore| {
+            // A refusal would abort the client's transaction: there, binding comes first.
+            let at_once = match only_reading && in_transaction {
+                true => None,
+                false => core.connection.start(&sql, parameters.as_ref(), only_reading)?,
+            };
+            if let Some(stream) = at_once {
+                return self.stream_new(stream).map(|()| true);
             }
+            let id = core.prepare(sql.clone(), user_sql.clone(), parameters.as_ref())?;
+            let mut prepared = core.take(id)?;
+            if prepared.statement.read_only() {
+                return self.stream_new(prepared.statement.execute(None)?).map(|()| true);
+            }
+            self.last = described(id, prepared.statement.description())?;
+            core.put_back(id, prepared);
+            Ok(false)
         };
-        self.stream_new(stream)?;
-        core.statement_ended(stopwatch, statistics);
+        let is_unseen = || !may_write_files(&sql) && !sent.get() && !execution.is_cancelled();
+        if core.run_or_alone(in_transaction, is_unseen, run)? {
+            core.statement_ended(stopwatch, statistics);
+        }
         Ok(())
     }
 
     fn stream_new(&mut self, stream: ResultStream) -> Result<()> {
         let description = stream.description().clone();
         let (mut encoder, schema) = BatchEncoder::new(Arc::clone(&description.schema));
-        self.outlet.hold(schema.with_app_metadata(prepared_message(0, &description).pack()));
+        if !std::mem::replace(&mut self.described, true) {
+            self.outlet.hold(schema.with_app_metadata(prepared_message(0, &description).pack()));
+        }
         let mut messages = self.send_rows(stream, &mut encoder, Vec::new())?;
         messages.push(encoder.finish()?);
         self.last = messages;
@@ -213,6 +234,7 @@ impl Pump<'_> {
         if self.execution.is_cancelled() || self.outlet.is_cancelled() {
             return interrupted();
         }
+        self.sent.set(true);
         let left = match &self.spool {
             Some(_) => VecDeque::from(messages),
             None => match self.outlet.send(messages, false) {

@@ -1,12 +1,6 @@
 //! Rows that a client sends, as the relation `duckherder_input` of the statement that takes them.
-//!
-//! ```text
-//!  client --DoPut--> feed() --[ bounded by bytes ]--> Inlet (BatchSource) --> DuckDB
-//! ```
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -16,29 +10,24 @@ use arrow_flight::decode::{DecodedPayload, FlightDataDecoder};
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::Any;
 use arrow_flight::sql::server::PeekableFlightDataStream;
-use duckherder_engine::{BatchSource, EngineError};
+use duckherder_engine::BatchSource;
 use duckherder_proto::MAX_MESSAGE_BYTES;
 use duckherder_proto::any::Command;
 use duckherder_proto::statement::{IngestResult, ResultKind};
 use duckherder_proto::task::EndOfPartition;
 use futures::{Stream, StreamExt, TryStreamExt};
 use prost::Message;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::Status;
 
 use crate::error::{DriverError, Result};
 use crate::execute::{SPOOL_MEMORY_BYTES, drain_count};
+use crate::inlet::{Feeder, inlet};
 use crate::session::{Session, SessionCore};
 use crate::spool::Spool;
 use crate::statistics::Statistics;
-use crate::sync::lock;
 
 /// The name of a client's rows in the statement that takes them.
 pub const INPUT: &str = "duckherder_input";
-/// KiB of rows that wait for DuckDB before the client is held back.
-const WAITING_KIB: u32 = 32 << 10;
-/// Batches that wait, however small they are.
-const WAITING_BATCHES: usize = 256;
 
 /// The rows of a `DoPut`, their schema already read.
 pub struct Incoming {
@@ -126,86 +115,32 @@ fn cut(rows: u64, error: &FlightError) -> DriverError {
     DriverError::CutStream { rows, reason: error.to_string() }
 }
 
-enum Item {
-    Batch(RecordBatch, OwnedSemaphorePermit),
-    End,
-    Failed(EngineError),
-}
-
-/// Gives the rows to DuckDB.
-struct Inlet {
-    schema: SchemaRef,
-    items: Mutex<mpsc::Receiver<Item>>,
-    rows: Arc<AtomicU64>,
-    ended: std::sync::atomic::AtomicBool,
-}
-
-impl BatchSource for Inlet {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn poll_next(&self, _partition: usize, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, EngineError>>> {
-        if self.ended.load(Ordering::Acquire) {
-            return Poll::Ready(None);
-        }
-        let Poll::Ready(item) = lock(&self.items).poll_recv(cx) else { return Poll::Pending };
-        Poll::Ready(match item {
-            Some(Item::Batch(batch, permit)) => {
-                drop(permit);
-                self.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
-                Some(Ok(batch))
-            }
-            Some(Item::End) => {
-                self.ended.store(true, Ordering::Release);
-                None
-            }
-            Some(Item::Failed(error)) => Some(Err(error)),
-            // The call was dropped: the rows that came are not all rows.
-            None => Some(Err(DriverError::CutStream {
-                rows: self.rows.load(Ordering::Relaxed),
-                reason: "the client is gone".to_string(),
-            }
-            .into_engine())),
-        })
-    }
-}
-
-/// Reads the client's rows into the channel until they end, or nobody wants them any more. The rows sent.
-async fn feed(mut decoder: FlightDataDecoder, items: mpsc::Sender<Item>) -> u64 {
-    let budget = Arc::new(Semaphore::new(WAITING_KIB as usize));
-    let mut rows = 0;
+/// Reads the client's rows until they end.
+async fn feed(mut decoder: FlightDataDecoder, feeder: Feeder) {
     let mut promised = None;
-    let last = loop {
+    let end = loop {
         let data = match decoder.next().await {
-            None => break Item::End,
-            Some(Err(error)) => break Item::Failed(cut(rows, &error).into_engine()),
+            None => break Ok(()),
+            Some(Err(error)) => break Err(cut(feeder.rows(), &error).into_engine()),
             Some(Ok(data)) => data,
         };
         let FlightData { app_metadata: metadata, data_body, .. } = data.inner;
         if let DecodedPayload::RecordBatch(batch) = data.payload {
-            rows += batch.num_rows() as u64;
             // Not the arrays' own size: each of them counts the whole message that all are slices of.
-            let kib = u32::try_from(data_body.len() >> 10).unwrap_or(u32::MAX).clamp(1, WAITING_KIB);
+            let bytes = data_body.len();
             drop(data_body);
-            let Ok(permit) = Arc::clone(&budget).acquire_many_owned(kib).await else { return rows };
-            if items.send(Item::Batch(batch, permit)).await.is_err() {
-                return rows;
-            }
+            feeder.push(&batch, bytes).await;
         }
         if let Some(end) = end_of_partition(&metadata) {
             promised = Some(end.rows);
         }
     };
-    let last = match (last, promised) {
-        (Item::End, Some(sent)) if sent != rows => {
-            Item::Failed(DriverError::RowsLost { sent, received: rows }.into_engine())
-        }
-        (last, _) => last,
+    let received = feeder.rows();
+    let end = match promised {
+        Some(sent) if end.is_ok() && sent != received => Err(DriverError::RowsLost { sent, received }.into_engine()),
+        _ => end,
     };
-    // Nobody listens any more once the statement has ended.
-    drop(items.send(last).await);
-    rows
+    feeder.end(end);
 }
 
 fn end_of_partition(metadata: &[u8]) -> Option<EndOfPartition> {
@@ -233,23 +168,19 @@ pub async fn ingest(
     statistics: &Arc<Statistics>,
     work: Work,
 ) -> Result<Ingested> {
-    let (sender, receiver) = mpsc::channel(WAITING_BATCHES);
-    let read = Arc::new(AtomicU64::new(0));
-    let inlet = Inlet {
-        schema: incoming.schema,
-        items: Mutex::new(receiver),
-        rows: Arc::clone(&read),
-        ended: std::sync::atomic::AtomicBool::new(false),
-    };
+    let (feeder, inlet) = inlet(incoming.schema);
+    let inlet = Arc::new(inlet);
+    let rows = Arc::clone(&inlet);
     let statistics = Arc::clone(statistics);
-    let statement = session.run(move |core| work.run(core, Arc::new(inlet), &statistics));
-    let feeding = feed(incoming.decoder, sender);
+    let statement = session.run(move |core| work.run(core, inlet, &statistics));
+    let feeding = feed(incoming.decoder, feeder);
     tokio::pin!(statement, feeding);
-    tokio::select! {
+    let result = tokio::select! {
         biased;
-        result = &mut statement => Ok(Ingested { result: result?, rows: read.load(Ordering::Relaxed) }),
-        rows = &mut feeding => Ok(Ingested { result: statement.await?, rows }),
-    }
+        result = &mut statement => result?,
+        () = &mut feeding => statement.await?,
+    };
+    Ok(Ingested { result, rows: rows.rows() })
 }
 
 /// What to do with the rows.

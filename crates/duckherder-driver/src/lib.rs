@@ -15,17 +15,24 @@
 // tonic's `Status` is what its service traits return; boxing it would only move the cost.
 #![allow(clippy::result_large_err)]
 
+mod alone;
 mod backup;
 mod catalog;
 pub mod cluster;
 pub mod command;
+mod connections;
 mod databases;
 mod directory;
 pub mod distribute;
 mod error;
 mod execute;
 mod flight_sql;
+mod gate;
+mod health;
+mod home;
 mod ingest;
+mod inlet;
+mod lease;
 mod outlet;
 mod own;
 mod own_actions;
@@ -40,11 +47,18 @@ mod sessions;
 mod split;
 mod spool;
 mod sql;
+mod standby;
 mod statistics;
+mod store_lease;
+mod stored;
 mod sync;
+mod takeover;
+mod vigil;
 
 use duckherder_proto::encode;
 
 pub use error::{DriverError, Result};
+pub use home::StorageOptions;
 pub use server::{Driver, DriverOptions};
 pub use sessions::SessionLimits;
+pub use standby::{Standby, TAKEOVER_AFTER};

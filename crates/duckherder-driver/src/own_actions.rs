@@ -154,8 +154,6 @@ async fn own(
         return Ok(Some(Joined { again_after_ms }.pack()));
     } else if let Some(ListWorkers {}) = decode(any)? {
         return Ok(Some(WorkerList { workers: list_workers(driver)? }.pack()));
-    } else if decode::<Hello>(any)?.is_some() {
-        return Ok(Some(Hello::from("driver").pack()));
     } else if let Some(OpenDatabase { name, create_if_missing }) = decode(any)? {
         let databases = Arc::clone(&driver.databases);
         blocking(

@@ -1,17 +1,19 @@
-//! What a driver with a directory remembers beside its databases: `driver.json`, written anew with every change.
+//! What a driver with a directory, or with storage, remembers beside its databases: `driver.json`, written anew with
+//! every change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use duckherder_storage::{Reader, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::directory::{failed, finish, unfinished};
 use crate::error::{DriverError, Result};
 use crate::sync::lock;
 
-const FILE: &str = "driver.json";
+pub const FILE: &str = "driver.json";
 /// Goes up when a driver that does not know a change would get the directory wrong.
 const FORMAT: u32 = 1;
 
@@ -29,11 +31,46 @@ struct Content {
 /// Workers and extensions that come back with the driver; without a file, they don't.
 #[derive(Default)]
 pub struct Remembered {
-    file: Option<PathBuf>,
+    place: Place,
     content: Mutex<Content>,
 }
 
+/// Where they are written.
+#[derive(Default)]
+enum Place {
+    #[default]
+    Nowhere,
+    File(PathBuf),
+    Store(Arc<Store>),
+}
+
 impl Remembered {
+    /// The same, in object storage.
+    ///
+    /// # Errors
+    /// The file can't be read, or was written by another version.
+    pub fn open_stored(store: Arc<Store>) -> Result<Self> {
+        let shown = PathBuf::from(format!("{}: {FILE}", store.shown()));
+        let content = match store.read_file(FILE)? {
+            Some(bytes) => parse(&bytes, &shown)?,
+            None => Content::default(),
+        };
+        let remembered = Self { place: Place::Store(store), content: Mutex::new(content) };
+        remembered.change(|_| ())?;
+        Ok(remembered)
+    }
+
+    /// Makes sure that it could be read in object storage, without touching it.
+    ///
+    /// # Errors
+    /// As for [`open_stored`](Self::open_stored).
+    pub fn check_stored(reader: &Reader, place: &str) -> Result<()> {
+        let Some(length) = reader.length(FILE) else { return Ok(()) };
+        let mut bytes = vec![0; length as usize];
+        reader.read(FILE, 0, &mut bytes)?;
+        parse(&bytes, &PathBuf::from(format!("{place}: {FILE}"))).map(drop)
+    }
+
     /// Reads what the directory has of it; a new one gets an empty file.
     ///
     /// # Errors
@@ -45,9 +82,22 @@ impl Remembered {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Content::default(),
             Err(error) => return Err(failed("read", &file)(error)),
         };
-        let remembered = Self { file: Some(file), content: Mutex::new(content) };
+        let remembered = Self { place: Place::File(file), content: Mutex::new(content) };
         remembered.change(|_| ())?;
         Ok(remembered)
+    }
+
+    /// Makes sure that it could be read, without touching it.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn check(directory: &Path) -> Result<()> {
+        let file = directory.join(FILE);
+        match fs::read(&file) {
+            Ok(bytes) => parse(&bytes, &file).map(drop),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed("read", &file)(error)),
+        }
     }
 
     pub fn extensions(&self) -> Vec<String> {
@@ -90,12 +140,17 @@ impl Remembered {
         let mut content = lock(&self.content);
         change(&mut content);
         (content.format, content.written_by) = (FORMAT, env!("CARGO_PKG_VERSION").to_string());
-        let Some(file) = &self.file else { return Ok(()) };
         let text = serde_json::to_vec_pretty(&*content)
-            .map_err(|error| DriverError::Task(format!("{} can't be written: {error}", file.display())))?;
-        let written = unfinished(file);
-        fs::write(&written, text).map_err(failed("write", &written))?;
-        finish(&written, file)
+            .map_err(|error| DriverError::Task(format!("{FILE} can't be written: {error}")))?;
+        match &self.place {
+            Place::Nowhere => Ok(()),
+            Place::File(file) => {
+                let written = unfinished(file);
+                fs::write(&written, text).map_err(failed("write", &written))?;
+                finish(&written, file)
+            }
+            Place::Store(store) => Ok(store.write_file(FILE, &text)?),
+        }
     }
 }
 

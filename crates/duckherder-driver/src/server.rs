@@ -8,18 +8,23 @@ use std::time::Duration;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use duckherder_engine::Database;
 use duckherder_proto::{CONNECTION_WINDOW_BYTES, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, MAX_STREAMS};
-use tokio::runtime::Runtime;
+use futures::TryStreamExt;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::oneshot;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use crate::cluster::{Change, Cluster, WORKER_TIMEOUT};
+use crate::connections::note_connection;
 use crate::databases::{Databases, Storage};
 use crate::distribute::DistributorFactory;
 use crate::error::{DriverError, Result};
+use crate::gate::{Gate, Guarded};
+use crate::home::{Home, StorageOptions};
 use crate::rejoin::rejoin;
-use crate::scheduler::Scheduler;
-use crate::service::{DriverService, Shared};
+use crate::scheduler::{Scheduler, StorageHome};
+use crate::service::Shared;
 use crate::sessions::{SessionLimits, Sessions};
 use crate::statistics::Statistics;
 use crate::sync::lock;
@@ -37,8 +42,8 @@ const BLOCKING_THREADS: usize = 4096;
 const STOP_GRACE: Duration = Duration::from_secs(5);
 /// How long a driver that starts waits for workers that it knew before.
 const WORKERS_GRACE: Duration = Duration::from_secs(6);
-/// How often idle sessions are looked for.
-const EXPIRE_EVERY: Duration = Duration::from_secs(10);
+/// How often sessions are looked for that are idle, or whose clients are gone.
+const EXPIRE_EVERY: Duration = Duration::from_secs(2);
 
 /// How to start a driver.
 pub struct DriverOptions {
@@ -52,6 +57,8 @@ pub struct DriverOptions {
     pub database: String,
     /// A directory for databases, and all else that outlives the driver, instead.
     pub data: Option<PathBuf>,
+    /// Object storage for the same, instead.
+    pub storage: Option<StorageOptions>,
     /// DuckDB settings of the database, for example `("threads", "4")`.
     pub settings: Vec<(String, String)>,
     pub limits: SessionLimits,
@@ -67,6 +74,7 @@ impl Default for DriverOptions {
             worker_timeout: WORKER_TIMEOUT,
             database: ":memory:".to_string(),
             data: None,
+            storage: None,
             settings: Vec::new(),
             limits: SessionLimits::default(),
             distributor: Some(Scheduler::factory()),
@@ -76,15 +84,8 @@ impl Default for DriverOptions {
 
 /// A running driver. Dropping it stops it.
 pub struct Driver {
-    address: SocketAddr,
     shared: Arc<Shared>,
-    runtime: Mutex<Option<Running>>,
-}
-
-struct Running {
-    runtime: Runtime,
-    stop: oneshot::Sender<()>,
-    stopped: mpsc::Receiver<()>,
+    serving: Serving,
 }
 
 impl Driver {
@@ -96,47 +97,24 @@ impl Driver {
     pub fn start(options: DriverOptions) -> Result<Self> {
         let listener = listen(&options.listen)?;
         let address = listener.local_addr().map_err(DriverError::Runtime)?;
-        let storage = match &options.data {
-            Some(directory) => Storage::Directory(directory),
-            None => Storage::Alone(&options.database),
+        let home = match (&options.storage, &options.data) {
+            (Some(storage), _) => Some(Home::storage(storage, &address.to_string())?),
+            (None, Some(path)) => Some(Home::directory(path, &address.to_string())?),
+            (None, None) => None,
         };
-        let databases = Arc::new(Databases::open(storage, &options.settings)?);
-        let cluster = Arc::new(Cluster::with_timeout(options.local_workers, options.worker_timeout));
-        let distributor = options.distributor.map(|make| make(databases.instance(), &cluster, address)).transpose()?;
-        let sessions = Sessions::new(Arc::clone(&databases), distributor.clone(), options.limits);
-        let shared = Arc::new(Shared {
-            sessions: Arc::new(sessions),
-            databases,
-            cluster,
-            statistics: Arc::new(Statistics::default()),
-            distributor,
-        });
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .thread_name("duckherder")
-            .max_blocking_threads(BLOCKING_THREADS)
-            .build()
-            .map_err(DriverError::Runtime)?;
-        let (stop, stop_asked) = oneshot::channel();
-        let (tell_stopped, stopped) = mpsc::channel();
-        let incoming = {
-            let _inside = runtime.enter();
-            let listener = tokio::net::TcpListener::from_std(listener).map_err(DriverError::Runtime)?;
-            TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEP_ALIVE_INTERVAL))
-        };
-        runtime.spawn(expire_sessions(Arc::downgrade(&shared)));
-        hear_of_workers(&shared);
-        call_workers_back(&shared, &runtime);
-        runtime.spawn(serve(incoming, Arc::clone(&shared), stop_asked, tell_stopped));
-        let database = options.data.map_or(options.database, |directory| directory.display().to_string());
-        tracing::info!(%address, database, local_workers = options.local_workers, "driver listens");
-        let runtime = Mutex::new(Some(Running { runtime, stop, stopped }));
-        Ok(Self { address, shared, runtime })
+        let shared = share(options, home, address)?;
+        let gate = Arc::new(Gate::default());
+        let runtime = threads()?;
+        work(&shared, runtime.handle());
+        call_workers_back(&shared, runtime.handle(), WORKERS_GRACE);
+        gate.open(Arc::clone(&shared));
+        let serving = Serving::start(runtime, listener, gate)?;
+        Ok(Self { shared, serving })
     }
 
     /// Where the driver listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.serving.address
     }
 
     /// The driver's DuckDB, with all its databases.
@@ -149,13 +127,73 @@ impl Driver {
         &self.shared.cluster
     }
 
+    /// Ends once another driver has taken the databases over. This one answers nobody any more then, and its process
+    /// should end, without closing the databases. The same if its storage has failed. What it says of that.
+    pub fn fenced(&self) -> impl Future<Output = DriverError> + Send + use<> {
+        fenced(Some(Arc::clone(&self.shared)))
+    }
+
+    /// Ends with the error with which the driver's DuckDB fails, after which it answers nobody; or never.
+    pub fn failure(&self) -> impl Future<Output = DriverError> + Send + use<> {
+        self.serving.gate.failed()
+    }
+
     /// Stops: takes no more calls, lets running ones end for a few seconds, interrupts the rest. Blocks until done.
     pub fn stop(&self) {
-        let Some(running) = lock(&self.runtime).take() else { return };
+        self.serving.stop();
+    }
+}
+
+/// Ends once the databases are another driver's; never, if they can't be.
+pub async fn fenced(shared: Option<Arc<Shared>>) -> DriverError {
+    let lost = shared.and_then(|shared| Some(shared.databases.lease()?.lost()));
+    match lost {
+        Some(lost) => lost.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A gate that callers find at a port. Dropping it stops it.
+pub struct Serving {
+    pub address: SocketAddr,
+    gate: Arc<Gate>,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    runtime: Runtime,
+    stop: oneshot::Sender<()>,
+    stopped: mpsc::Receiver<()>,
+}
+
+impl Serving {
+    /// Serves on `runtime`.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn start(runtime: Runtime, listener: TcpListener, gate: Arc<Gate>) -> Result<Self> {
+        let address = listener.local_addr().map_err(DriverError::Runtime)?;
+        let (stop, stop_asked) = oneshot::channel();
+        let (tell_stopped, stopped) = mpsc::channel();
+        let incoming = {
+            let _inside = runtime.enter();
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(DriverError::Runtime)?;
+            TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEP_ALIVE_INTERVAL))
+        };
+        runtime.spawn(serve(incoming, Arc::clone(&gate), stop_asked, tell_stopped));
+        Ok(Self { address, gate, running: Mutex::new(Some(Running { runtime, stop, stopped })) })
+    }
+
+    /// See [`Driver::stop`].
+    pub fn stop(&self) {
+        let Some(running) = lock(&self.running).take() else { return };
+        self.gate.end();
         // If the receiver is gone, the server has ended by itself.
         let _ = running.stop.send(());
         if running.stopped.recv_timeout(STOP_GRACE) == Err(mpsc::RecvTimeoutError::Timeout) {
-            self.shared.sessions.interrupt_all(running.runtime.handle());
+            if let Some(shared) = self.gate.shared() {
+                shared.sessions.interrupt_all(running.runtime.handle());
+            }
             // Whatever does not end even now is left behind.
             let _ = running.stopped.recv_timeout(STOP_GRACE);
         }
@@ -164,14 +202,85 @@ impl Driver {
     }
 }
 
-impl Drop for Driver {
+impl Drop for Serving {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
-/// Has the workers of the driver's last life join, as far as they answer soon.
-fn call_workers_back(shared: &Arc<Shared>, runtime: &Runtime) {
+/// Opens what calls work with.
+///
+/// # Errors
+/// DuckDB can't open the databases.
+pub fn share(options: DriverOptions, home: Option<Home>, address: SocketAddr) -> Result<Arc<Shared>> {
+    let directory = options.data.as_ref().map(|directory| directory.display().to_string());
+    let url = options.storage.as_ref().map(|storage| storage.url.clone());
+    let shown = url.or(directory).unwrap_or_else(|| options.database.clone());
+    let epoch = home.as_ref().and_then(Home::lease).map(|lease| lease.epoch());
+    let workers_storage = home.as_ref().and_then(Home::store).zip(options.storage.as_ref());
+    let workers_storage =
+        workers_storage.map(|(store, options)| StorageHome { store: Arc::clone(store), url: options.url.clone() });
+    let storage = match home {
+        Some(home) => Storage::Home(home),
+        None => Storage::Alone(&options.database),
+    };
+    let databases = Arc::new(Databases::open(storage, &settings(&options))?);
+    let cluster = Arc::new(Cluster::with_timeout(options.local_workers, options.worker_timeout));
+    let make = |make: DistributorFactory| make(databases.instance(), &cluster, address, workers_storage);
+    let distributor = options.distributor.map(make).transpose()?;
+    let sessions = Sessions::new(Arc::clone(&databases), distributor.clone(), options.limits);
+    tracing::info!(%address, database = shown, epoch, local_workers = options.local_workers, "driver listens");
+    Ok(Arc::new(Shared {
+        sessions: Arc::new(sessions),
+        databases,
+        cluster,
+        statistics: Arc::new(Statistics::default()),
+        distributor,
+    }))
+}
+
+/// The threads that serve.
+///
+/// # Errors
+/// The system gives none.
+pub fn threads() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("duckherder")
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_stack_size(duckherder_engine::STACK_BYTES)
+        .build()
+        .map_err(DriverError::Runtime)
+}
+
+/// Begins what a driver does by itself.
+pub fn work(shared: &Arc<Shared>, runtime: &Handle) {
+    runtime.spawn(expire_sessions(Arc::downgrade(shared)));
+    hear_of_workers(shared);
+    if let Some(lease) = shared.databases.lease() {
+        let (sessions, lost) = (Arc::downgrade(&shared.sessions), lease.lost());
+        runtime.spawn(async move {
+            lost.await;
+            // What runs is for nobody any more.
+            if let Some(sessions) = sessions.upgrade() {
+                sessions.interrupt_all(&Handle::current());
+            }
+        });
+    }
+}
+
+/// DuckDB's settings. Beside a database that is elsewhere, there is no place for temporary files.
+fn settings(options: &DriverOptions) -> Vec<(String, String)> {
+    let mut settings = options.settings.clone();
+    if options.storage.is_some() && !settings.iter().any(|(name, _)| name == "temp_directory") {
+        let directory = std::env::temp_dir().join(format!("duckherder-{}.tmp", std::process::id()));
+        settings.push(("temp_directory".to_string(), directory.display().to_string()));
+    }
+    settings
+}
+
+/// Has the workers of the driver's last life join, and waits for those that do within `grace`.
+pub fn call_workers_back(shared: &Arc<Shared>, runtime: &Handle, grace: Duration) {
     let remembered = shared.databases.remembered();
     for name in remembered.extensions() {
         shared.cluster.needs_extension(&name);
@@ -184,7 +293,7 @@ fn call_workers_back(shared: &Arc<Shared>, runtime: &Runtime) {
     runtime.spawn(rejoin(Arc::downgrade(&shared.cluster), tell_called));
     if !known.is_empty() {
         // A worker that is gone must not keep the driver from its clients.
-        let _ = called.recv_timeout(WORKERS_GRACE);
+        let _ = called.recv_timeout(grace);
     }
 }
 
@@ -217,7 +326,9 @@ fn end_threads(runtime: Runtime) {
     }
 }
 
-fn listen(address: &str) -> Result<TcpListener> {
+/// # Errors
+/// The port is in use, or the address unknown.
+pub fn listen(address: &str) -> Result<TcpListener> {
     let failed = |source| DriverError::Listen { address: address.to_string(), source };
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
@@ -226,13 +337,16 @@ fn listen(address: &str) -> Result<TcpListener> {
 
 async fn serve(
     incoming: TcpIncoming,
-    shared: Arc<Shared>,
+    gate: Arc<Gate>,
     stop_asked: oneshot::Receiver<()>,
     tell_stopped: mpsc::Sender<()>,
 ) {
-    let service = FlightServiceServer::new(DriverService(shared))
+    let connections = gate.connections();
+    let incoming = incoming.map_ok(move |stream| connections.watched(stream));
+    let service = FlightServiceServer::new(Guarded(gate))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let service = InterceptedService::new(service, note_connection);
     let served = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

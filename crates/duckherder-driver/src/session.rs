@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use duckherder_engine::{Connection, Statement};
+use duckherder_proto::settings::{ALIAS, ELSEWHERE, SCHEMA, SEED, VARIABLES};
 use duckherder_proto::statement::Setting;
 use duckherder_proto::transaction::TransactionMark;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
+use crate::connections::Connections;
 use crate::databases::DatabaseUse;
 use crate::distribute::{Distributor, SessionDistributor, TasksWatch};
 use crate::error::{DriverError, Result};
@@ -28,12 +30,12 @@ const STATEMENT_LIMIT: usize = 10_000;
 /// Rows that DuckDB may make ahead of the pump; its own bound is less than one of our Arrow batches.
 const STREAM_BUFFER: &str = "SET SESSION streaming_buffer_size = '16MB'";
 
+/// What a client sends was written out of a tree as deep as DuckDB's default allows; its parentheses count as much again.
+const DEEP_EXPRESSIONS: &str = "SET SESSION max_expression_depth = 2100";
+
 /// The client's own transaction decides which errors end it.
 const LENIENT_TRANSACTIONS: &str =
     "SET SESSION default_transaction_invalidation_policy = 'SYNTACTIC_ERRORS_DO_NOT_INVALIDATE'";
-
-/// The setting that names the schema of what has none.
-const SCHEMA: &str = "schema";
 
 /// Who a session lives and dies with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,16 +67,21 @@ pub struct Session {
     transaction: AtomicU64,
     born: Instant,
     used_ms: AtomicU64,
+    /// The connection of its last call, by its number; 0: not known.
+    connection: AtomicU64,
+    /// When that was first seen to be closed, if it is; 0: it is not.
+    left_ms: AtomicU64,
 }
 
 /// What belongs to the holder of the session's lock.
 pub struct SessionCore {
     pub connection: Connection,
-    database: DatabaseUse,
+    pub database: DatabaseUse,
     /// As in [`Session`].
     run: Arc<AtomicU64>,
     pub distributor: Option<Box<dyn SessionDistributor>>,
     statements: HashMap<u64, Prepared>,
+    /// Counts from anywhere: a client that goes on with another driver must not find its statement's number there.
     last_statement: u64,
     settings: HashMap<String, Option<String>>,
     closed: bool,
@@ -106,6 +113,7 @@ impl Session {
         connection.execute(STREAM_BUFFER)?;
         if owner == Owner::Client {
             connection.execute(LENIENT_TRANSACTIONS)?;
+            connection.execute(DEEP_EXPRESSIONS)?;
         } else {
             // Other clients know plain Arrow types, not DuckDB's extension types.
             connection.execute("SET SESSION arrow_lossless_conversion = false")?;
@@ -120,7 +128,7 @@ impl Session {
             run: Arc::clone(&run),
             distributor,
             statements: HashMap::new(),
-            last_statement: 0,
+            last_statement: uuid::Uuid::new_v4().as_u64_pair().0 >> 16,
             settings: HashMap::new(),
             closed: false,
         };
@@ -137,6 +145,8 @@ impl Session {
             transaction: AtomicU64::new(0),
             born: Instant::now(),
             used_ms: AtomicU64::new(0),
+            connection: AtomicU64::new(0),
+            left_ms: AtomicU64::new(0),
         })
     }
 
@@ -210,6 +220,24 @@ impl Session {
     /// How long nobody has used the session.
     pub fn idle(&self) -> Duration {
         self.born.elapsed().saturating_sub(Duration::from_millis(self.used_ms.load(Ordering::Relaxed)))
+    }
+
+    /// A call came through this connection.
+    pub fn came_through(&self, connection: u64) {
+        self.connection.store(connection, Ordering::Relaxed);
+        self.left_ms.store(0, Ordering::Relaxed);
+    }
+
+    /// For how long, as far as was looked, the client has not been there: the connection of its last call is closed.
+    pub fn left(&self, connections: &Connections) -> Duration {
+        let connection = self.connection.load(Ordering::Relaxed);
+        if connection == 0 || connections.is_open(connection) {
+            return Duration::ZERO;
+        }
+        let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        let first =
+            self.left_ms.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed).unwrap_or_else(|first| first);
+        Duration::from_millis(now.saturating_sub(if first == 0 { now } else { first }))
     }
 
     /// Makes the client's transaction `mark` the one that its calls are in. What is left of an earlier one, whose
@@ -325,13 +353,18 @@ impl SessionCore {
                 continue;
             }
             let name_sql = quote_identifier(name);
-            match value {
-                Some(value) => {
+            match (name.as_str(), value) {
+                (VARIABLES, text) => self.connection.set_variables(text.as_deref())?,
+                (ALIAS, name) => self.connection.call_database(name.as_deref().unwrap_or_default())?,
+                (SEED, Some(seed)) => self.connection.execute(&seeding(seed)?)?,
+                (SEED, None) => {}
+                (ELSEWHERE, given) => self.connection.serve_attachment(given.as_deref() == Some("true"))?,
+                (_, Some(value)) => {
                     let value = if name == SCHEMA { self.schema_here(value) } else { value.clone() };
                     let sql = format!("SET SESSION {name_sql} = {}", quote_text(&value));
                     self.connection.execute(&sql)?;
                 }
-                None => self.connection.execute(&format!("RESET SESSION {name_sql}"))?,
+                (_, None) => self.connection.execute(&format!("RESET SESSION {name_sql}"))?,
             }
             self.settings.insert(name.clone(), value.clone());
         }
@@ -431,6 +464,13 @@ impl SessionCore {
         self.statements.remove(&id);
         self.statements.is_empty()
     }
+}
+
+/// The statement that has random numbers begin where they do in the client, after its last `setseed()`.
+fn seeding(seed: &str) -> Result<String> {
+    let value = seed.split_once(':').and_then(|(_, value)| value.parse::<f64>().ok());
+    let value = value.ok_or_else(|| DriverError::Invalid(format!("'{seed}' is no seed of a session")))?;
+    Ok(format!("SELECT system.main.setseed({value:e}::DOUBLE)"))
 }
 
 /// Runs `work` on a thread that may block.

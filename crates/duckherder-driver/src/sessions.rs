@@ -1,13 +1,14 @@
 //! All sessions of a driver: found by the client's name for them, bounded, forgotten when idle.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use duckherder_proto::SESSION_HEADER;
 use duckherder_proto::database::{DATABASE_HEADER, decode_name};
 use tonic::metadata::MetadataMap;
 
+use crate::connections::{Connections, connection_of};
 use crate::databases::Databases;
 use crate::distribute::Distributor;
 use crate::error::{DriverError, Result};
@@ -20,11 +21,13 @@ pub struct SessionLimits {
     pub sessions: usize,
     /// An idle session is forgotten after this, its transaction rolled back.
     pub idle: Duration,
+    /// So is one whose client's connection has been closed for this long: the client may only have lost it.
+    pub left: Duration,
 }
 
 impl Default for SessionLimits {
     fn default() -> Self {
-        Self { sessions: 4096, idle: Duration::from_secs(3600) }
+        Self { sessions: 4096, idle: Duration::from_secs(3600), left: Duration::from_secs(5) }
     }
 }
 
@@ -33,6 +36,8 @@ pub struct Sessions {
     databases: Arc<Databases>,
     distributor: Option<Arc<dyn Distributor>>,
     limits: SessionLimits,
+    /// Of the clients, once they can call.
+    connections: OnceLock<Arc<Connections>>,
     state: Mutex<State>,
 }
 
@@ -45,7 +50,13 @@ struct State {
 
 impl Sessions {
     pub fn new(databases: Arc<Databases>, distributor: Option<Arc<dyn Distributor>>, limits: SessionLimits) -> Self {
-        Self { databases, distributor, limits, state: Mutex::default() }
+        Self { databases, distributor, limits, connections: OnceLock::new(), state: Mutex::default() }
+    }
+
+    /// Sessions end with the connections of their clients.
+    pub fn watch(&self, connections: Arc<Connections>) {
+        // They are the same for as long as the driver runs.
+        let _ = self.connections.set(connections);
     }
 
     /// The session that a call's header names, made if it is new; `None` for a call without the header.
@@ -99,6 +110,14 @@ impl Sessions {
     }
 
     async fn get_or_open(&self, id: &str, owner: Owner, metadata: &MetadataMap) -> Result<Arc<Session>> {
+        let session = self.find_or_open(id, owner, metadata).await?;
+        if let Some(connection) = connection_of(metadata) {
+            session.came_through(connection);
+        }
+        Ok(session)
+    }
+
+    async fn find_or_open(&self, id: &str, owner: Owner, metadata: &MetadataMap) -> Result<Arc<Session>> {
         if let Some(session) = self.get(id) {
             return Ok(session);
         }
@@ -146,16 +165,21 @@ impl Sessions {
         sessions.iter().for_each(|session| session.interrupt());
     }
 
-    /// Forgets sessions that nobody used for long. (The connection's end rolls its transaction back.)
+    /// Forgets sessions that nobody used for long, or whose client is gone. (The connection's end rolls its transaction back.)
     pub fn expire(&self) {
-        let idle = self.limits.idle;
+        let SessionLimits { idle, left, .. } = self.limits;
         let mut expired = Vec::new();
         {
             let mut state = lock(&self.state);
             let names: Vec<String> = state
                 .open
                 .iter()
-                .filter(|(_, session)| Arc::strong_count(session) == 1 && session.idle() >= idle)
+                .filter(|(_, session)| {
+                    let connections = self.connections.get();
+                    let has_left = connections.is_some_and(|connections| session.left(connections) >= left);
+                    let over = session.idle() >= idle || has_left;
+                    Arc::strong_count(session) == 1 && over
+                })
                 .map(|(name, _)| name.clone())
                 .collect();
             for name in names {
@@ -163,7 +187,7 @@ impl Sessions {
             }
         }
         if !expired.is_empty() {
-            tracing::info!(sessions = expired.len(), "idle sessions expired");
+            tracing::info!(sessions = expired.len(), "sessions expired: idle for long, or their clients are gone");
         }
     }
 }

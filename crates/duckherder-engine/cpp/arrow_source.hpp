@@ -70,6 +70,7 @@ public:
 	~ArrowSource();
 	ArrowSource(const ArrowSource &) = delete;
 
+	//! May become fewer while they are read.
 	duckdb::idx_t Partitions() const {
 		return table.partitions(self);
 	}

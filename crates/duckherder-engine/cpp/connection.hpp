@@ -3,25 +3,34 @@
 
 #include "bridge.hpp"
 #include "duckdb/common/arrow/arrow_format.hpp"
+#include "duckdb/common/optional.hpp"
 #include "duckdb/main/connection.hpp"
 #include "duckdb/main/database.hpp"
 #include "duckdb/main/query_result_stream.hpp"
 #include "duckdb/parser/sql_statement.hpp"
 #include "statement_cache.hpp"
+#include "stored_files.hpp"
+#include "stored_positions.hpp"
 
 struct DhDatabase : public duckdb::DuckDB {
 	using duckdb::DuckDB::DuckDB;
 
 	duckdb::shared_ptr<duckherder::DatabaseChanges> changes = duckdb::make_shared_ptr<duckherder::DatabaseChanges>();
+	//! Where its databases are, if not on the disk.
+	duckdb::shared_ptr<duckherder::StoredFiles> files;
 };
 
 struct DhConnection : public duckdb::Connection {
 	explicit DhConnection(DhDatabase &database)
 	    : duckdb::Connection(*database.instance),
 	      statements(duckdb::make_shared_ptr<duckherder::StatementCache>(*context, database.changes)) {
+		duckherder::CommitWaits::Register(*context, database.files);
+		duckherder::StoredPositions::Register(*context, database.files);
 	}
 
 	duckdb::shared_ptr<duckherder::StatementCache> statements;
+	//! For a client that has the connection's database attached: whether its default database is another.
+	duckdb::optional<bool> elsewhere;
 };
 
 //! What is known of a statement's result before its rows.
@@ -29,6 +38,8 @@ struct DhDescription {
 	duckdb::vector<duckdb::LogicalType> types;
 	duckdb::ArrowSchemaWrapper schema;
 	duckdb::StatementProperties properties;
+	//! DuckDB says of COPY TO that it only reads; run twice, it writes twice.
+	bool writes_files = false;
 };
 
 //! One parsed statement, the values of its parameters, and what binding it with them has told.
@@ -53,6 +64,9 @@ struct DhResult {
 	duckdb::unique_ptr<duckherder::ChangeMark> mark;
 	duckdb::QueryResultStream<duckdb::ArrowFormat> stream;
 	DhDescription description;
+	//! Where what the rows are made of may not be durable yet, and up to where it must be when they end, if not all of it.
+	duckdb::shared_ptr<duckherder::StoredFiles> files;
+	duckdb::optional_idx seen;
 	//! Rust reads the arrays as what `description` says.
 	bool types_checked = false;
 };

@@ -3,6 +3,7 @@
 
 #include "arrow_source.hpp"
 #include "distribute/task_planning.hpp"
+#include "named_by_client.hpp"
 #include "settings.hpp"
 #include "duckdb/catalog/catalog.hpp"
 #include "duckdb/main/client_config.hpp"
@@ -19,14 +20,33 @@ using duckherder::ToString;
 
 extern "C" {
 
-DhDatabase *dh_database_open(DhText path, const DhText *names, const DhText *values, size_t count, DhError *error) {
+//! With `table`, files of paths "stored://NAME" are those of `files`, which is taken over whatever happens.
+DhDatabase *dh_database_open(DhText path, const DhText *names, const DhText *values, size_t count,
+                             const DhFilesTable *table, void *files_p, DhError *error) {
 	return Guard<DhDatabase *>(error, nullptr, [&]() {
 		DBConfig config;
+		shared_ptr<duckherder::StoredFiles> files;
+		if (table) {
+			files = make_shared_ptr<duckherder::StoredFiles>(*table, files_p);
+			config.file_system = duckherder::MakeFileSystem(files);
+			// What a database no longer needs takes no space.
+			config.options.trim_free_blocks = true;
+			// A commit is seen once it is in the log, which has it before its checkpoint.
+			config.SetOptionByName(Identifier(AutoCheckpointSkipWalThresholdSetting::Name),
+			                       Value::UBIGINT(NumericLimits<idx_t>::Maximum()));
+		} else {
+			// A COPY TO Parquet that fails while other threads write would never end (DuckDB 2.0.0:
+			// ManagedAsyncWriteStreamQueue::AbortWrites waits, under its lock, for writes that want the lock). These
+			// threads also read ahead, which pays where files are far away.
+			config.options.async_threads = 0;
+		}
 		for (size_t i = 0; i < count; i++) {
 			config.SetOptionByName(Identifier(ToString(names[i])), Value(ToString(values[i])));
 		}
 		auto database = make_uniq<DhDatabase>(ToString(path), &config);
+		database->files = std::move(files);
 		duckherder::RegisterExchangeScan(*database->instance);
+		duckherder::RegisterNamedByClient(*database->instance);
 		duckherder::RegisterTaskPlanning(DBConfig::GetConfig(*database->instance));
 		// Each task binds its files anew. DuckDB looks at their times before it believes what it remembers.
 		DBConfig::GetConfig(*database->instance).SetOptionByName("parquet_metadata_cache", Value::BOOLEAN(true));

@@ -1,7 +1,9 @@
 // Where in the user's statement an error is, if DuckDB says where it is in the text that ran for it. For src/error.rs.
 #include "bridge.hpp"
+#include "parts_of.hpp"
 #include "query_of.hpp"
 
+#include "duckdb/parser/expression/cast_expression.hpp"
 #include "duckdb/parser/expression/subquery_expression.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/parser.hpp"
@@ -32,28 +34,35 @@ public:
 		    [&](TableRef &ref) { places.push_back({TABLES - static_cast<int>(ref.type), ref.query_location}); });
 	}
 
-private:
-	static constexpr int TABLES = -1;
-
 	void Visit(ParsedExpression &expression) {
 		places.push_back({static_cast<int>(expression.GetExpressionType()), expression.GetQueryLocation()});
 		if (expression.GetExpressionClass() == ExpressionClass::SUBQUERY) {
 			Visit(*expression.Cast<SubqueryExpression>().SubqueryMutable()->node);
+		} else if (expression.GetExpressionClass() == ExpressionClass::CAST) {
+			Visit(expression.Cast<CastExpression>().TargetTypeMutable());
 		}
 		ParsedExpressionIterator::EnumerateChildren(expression,
 		                                            [&](unique_ptr<ParsedExpression> &child) { Visit(*child); });
 	}
+
+private:
+	static constexpr int TABLES = -1;
 };
 
-//! The parts of the only statement in a text; none if it is not one that has a query.
+//! The parts of the only statement in a text that may be wrong by themselves.
 static vector<Place> PlacesIn(const string &sql) {
 	auto parser = Parser::GetBuiltinParser();
 	parser.ParseQuery(sql);
 	PlaceFinder finder;
-	auto query = parser.statements.size() == 1 ? QueryOf(*parser.statements[0]) : nullptr;
-	if (query) {
+	if (parser.statements.size() != 1) {
+		return {};
+	}
+	if (auto query = QueryOf(*parser.statements[0])) {
 		finder.Visit(*query);
 	}
+	ForEachPartOf(
+	    *parser.statements[0], [&](ParsedExpression &part) { finder.Visit(part); },
+	    [&](QueryNode &query) { finder.Visit(query); });
 	return std::move(finder.places);
 }
 

@@ -105,15 +105,14 @@ const vector<Identifier> &ColumnNames(const LogicalGet &get) {
 
 struct GlobalState : public GlobalTableFunctionState {
 	GlobalState(shared_ptr<ArrowSource> source_p, ArrowSourceColumns columns_p)
-	    : source(std::move(source_p)), columns(std::move(columns_p)), partitions(source->Partitions()) {
+	    : source(std::move(source_p)), columns(std::move(columns_p)) {
 	}
 	const shared_ptr<ArrowSource> source;
 	const ArrowSourceColumns columns;
-	const idx_t partitions;
 	std::atomic<idx_t> next_partition {0};
 
 	idx_t MaxThreads() const override {
-		return partitions;
+		return source->Partitions();
 	}
 };
 
@@ -163,7 +162,7 @@ static void Scan(ClientContext &context, TableFunctionInput &input, DataChunk &o
 	while (!local.reader.Read(output)) {
 		if (!local.partition.IsValid()) {
 			auto next = global.next_partition++;
-			if (next >= global.partitions) {
+			if (next >= global.source->Partitions()) {
 				return;
 			}
 			local.partition = next;

@@ -2,9 +2,12 @@
 
 #include "duckdb/parser/parsed_data/create_table_info.hpp"
 #include "duckdb/parser/parsed_data/create_view_info.hpp"
+#include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/query_node/delete_query_node.hpp"
 #include "duckdb/parser/query_node/insert_query_node.hpp"
 #include "duckdb/parser/query_node/merge_query_node.hpp"
+#include "duckdb/parser/query_node/select_node.hpp"
+#include "duckdb/parser/query_node/set_operation_node.hpp"
 #include "duckdb/parser/query_node/update_query_node.hpp"
 #include "duckdb/parser/statement/create_statement.hpp"
 #include "duckdb/parser/statement/delete_statement.hpp"
@@ -13,6 +16,7 @@
 #include "duckdb/parser/statement/merge_into_statement.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
 #include "duckdb/parser/statement/update_statement.hpp"
+#include "duckdb/parser/tableref/subqueryref.hpp"
 
 using namespace duckdb; // NOLINT
 
@@ -50,6 +54,55 @@ optional_ptr<QueryNode> QueryOf(SQLStatement &statement) {
 bool IsOfView(const SQLStatement &statement) {
 	return statement.type == StatementType::CREATE_STATEMENT &&
 	       statement.Cast<CreateStatement>().info->type == CatalogType::VIEW_ENTRY;
+}
+
+bool IsNamedByText(const ParsedExpression &expression) {
+	if (!expression.GetAlias().empty()) {
+		return false;
+	}
+	switch (expression.GetExpressionClass()) {
+	case ExpressionClass::COLUMN_REF:
+	case ExpressionClass::POSITIONAL_REFERENCE:
+	case ExpressionClass::STAR:
+		return false;
+	default:
+		break;
+	}
+	bool has_star = false;
+	ParsedExpressionIterator::VisitExpressionClass(expression, ExpressionClass::STAR,
+	                                               [&](const ParsedExpression &) { has_star = true; });
+	return !has_star;
+}
+
+static void NameOwnByText(QueryNode &node, const std::function<bool(const ParsedExpression &)> &which) {
+	for (auto &entry : node.cte_map.map) {
+		if (entry.second->query_node) {
+			NameOwnByText(*entry.second->query_node, which);
+		}
+	}
+	if (node.type == QueryNodeType::SET_OPERATION_NODE) {
+		for (auto &child : node.Cast<SetOperationNode>().children) {
+			NameOwnByText(*child, which);
+		}
+	}
+	if (node.type != QueryNodeType::SELECT_NODE) {
+		return;
+	}
+	for (auto &column : node.Cast<SelectNode>().select_list) {
+		if (IsNamedByText(*column) && which(*column)) {
+			column->SetAlias(column->GetName());
+		}
+	}
+}
+
+void NameByText(QueryNode &node, const std::function<bool(const ParsedExpression &)> &which) {
+	NameOwnByText(node, which);
+	auto look = [&](TableRef &ref) {
+		if (ref.type == TableReferenceType::SUBQUERY) {
+			NameOwnByText(*ref.Cast<SubqueryRef>().subquery->node, which);
+		}
+	};
+	ParsedExpressionIterator::EnumerateQueryNodeChildren(node, [](unique_ptr<ParsedExpression> &) {}, look);
 }
 
 } // namespace duckherder

@@ -1,8 +1,11 @@
+// What a statement consists of.
 #pragma once
 
 #include "duckdb/common/optional_ptr.hpp"
 #include "duckdb/parser/query_node.hpp"
 #include "duckdb/parser/sql_statement.hpp"
+
+#include <functional>
 
 namespace duckherder {
 
@@ -11,5 +14,10 @@ namespace duckherder {
 duckdb::optional_ptr<duckdb::QueryNode> QueryOf(duckdb::SQLStatement &statement);
 //! Whether it is CREATE VIEW.
 bool IsOfView(const duckdb::SQLStatement &statement);
+
+//! Whether the expression stands for exactly one column, whose name is its text.
+bool IsNamedByText(const duckdb::ParsedExpression &expression);
+//! Gives such columns of a query and of the queries in it, those of `which`, that name: their text may change then.
+void NameByText(duckdb::QueryNode &node, const std::function<bool(const duckdb::ParsedExpression &)> &which);
 
 } // namespace duckherder

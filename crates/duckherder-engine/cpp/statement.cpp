@@ -3,6 +3,7 @@
 #include "connection.hpp"
 #include "distribute/fragment.hpp"
 #include "distribute/task.hpp"
+#include "distribute/task_query.hpp"
 #include "exact_arrow_format.hpp"
 #include "wire_type.hpp"
 #include "wire_storage.hpp"
@@ -13,7 +14,11 @@
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/main/client_context_state.hpp"
 #include "duckdb/main/prepared_statement_data.hpp"
+#include "duckdb/parser/common_table_expression_info.hpp"
+#include "duckdb/parser/statement/copy_statement.hpp"
+#include "duckdb/parser/statement/select_statement.hpp"
 #include "duckdb/planner/planner.hpp"
+#include "duckdb/transaction/meta_transaction.hpp"
 
 #include <chrono>
 
@@ -54,16 +59,54 @@ static void Describe(ClientContext &context, const vector<Identifier> &names, ve
 	target.properties = properties;
 }
 
+//! Whether the statement may have a query whose tasks read tables. (Of those that may not, some insist that they are the
+//! first of their transaction that has to do with the database.)
+static bool MayReadTables(StatementType type) {
+	switch (type) {
+	case StatementType::SELECT_STATEMENT:
+	case StatementType::EXPLAIN_STATEMENT:
+	case StatementType::EXECUTE_STATEMENT:
+	case StatementType::INSERT_STATEMENT:
+	case StatementType::CREATE_STATEMENT:
+	case StatementType::COPY_STATEMENT:
+	case StatementType::RELATION_STATEMENT:
+		return true;
+	default:
+		return false;
+	}
+}
+
+//! Whether it leaves files behind.
+static bool WritesFiles(const SQLStatement &statement) {
+	if (statement.type == StatementType::COPY_STATEMENT) {
+		return !statement.Cast<CopyStatement>().info->is_from;
+	}
+	if (statement.type != StatementType::SELECT_STATEMENT) {
+		return false;
+	}
+	for (auto &cte : statement.Cast<SelectStatement>().node->cte_map.map) {
+		if (cte.second->query_node && cte.second->query_node->type == QueryNodeType::COPY_QUERY_NODE) {
+			return true;
+		}
+	}
+	return false;
+}
+
 //! Finds out what a statement would return, without running any of it.
 static void BindStatement(DhStatement &target) {
 	auto &context = *target.context;
 	try {
 		context.RunFunctionInTransaction(
 		    [&]() {
+			    auto positions = duckherder::StoredPositions::Of(context);
+			    if (positions && MayReadTables(target.statement->type)) {
+				    positions->Look(context);
+			    }
 			    Planner planner(context);
 			    planner.parameter_data = target.parameters;
 			    planner.CreatePlan(target.statement->Copy());
 			    Describe(context, planner.names, planner.types, planner.properties, target.description);
+			    target.description.writes_files = WritesFiles(*target.statement);
 		    },
 		    false);
 	} catch (const std::exception &exception) {
@@ -89,14 +132,49 @@ static QueryParameters AsArrow() {
 	return QueryParameters(make_shared_ptr<duckherder::ExactArrowFormat>(ARROW_BATCH_ROWS));
 }
 
+//! Whether a statement that runs will see nothing later than what it could see now.
+static bool HasSnapshots(ClientContext &context, QueryResult &result) {
+	if (!result.MetadataAvailable()) {
+		// It is several statements, of which not all are planned.
+		return false;
+	}
+	if (!context.transaction.HasActiveTransaction()) {
+		return true;
+	}
+	auto &transaction = context.transaction.ActiveTransaction();
+	for (auto &read : result.GetStatementProperties().read_databases) {
+		auto database = transaction.GetReferencedDatabase(read.first);
+		if (!database || !transaction.TryGetTransaction(*database)) {
+			return false;
+		}
+	}
+	return true;
+}
+
 static unique_ptr<DhResult> Submit(ClientContext &context, StatementCache &cache, unique_ptr<SQLStatement> statement,
                                    Parameters &values, Reach reach) {
 	auto parameters = AsArrow();
 	parameters.statement_args = &values;
 	auto mark = cache.Mark(context, reach);
+	auto waits = duckherder::CommitWaits::Of(context);
+	if (waits) {
+		waits->seen = optional_idx();
+	}
+	auto positions = duckherder::StoredPositions::Of(context);
+	if (positions) {
+		positions->reads = MayReadTables(statement->type);
+	}
 	auto result = context.Submit(std::move(statement), parameters);
 	result->ThrowIfError();
-	return make_uniq<DhResult>(std::move(result), std::move(mark));
+	if (waits && HasSnapshots(context, *result)) {
+		waits->seen = waits->files->Position();
+	}
+	auto submitted = make_uniq<DhResult>(std::move(result), std::move(mark));
+	if (waits) {
+		submitted->files = waits->files;
+		submitted->seen = waits->seen;
+	}
+	return submitted;
 }
 
 //! Starts a statement of the connection's cache.
@@ -158,6 +236,16 @@ static DhResult *Described(ClientContext &context, unique_ptr<DhResult> result) 
 	return result.release();
 }
 
+//! Starts a statement that must only read.
+static DhResult *Read(DhConnection &connection, unique_ptr<SQLStatement> statement) {
+	auto ready = duckherder::AsWritten(std::move(statement), Parameters());
+	auto result = SubmitIfReading(connection, ready);
+	if (!result) {
+		throw InvalidInputException("the query does not only read");
+	}
+	return Described(*connection.context, std::move(result));
+}
+
 extern "C" {
 
 //! Parses and binds one statement. `schema`/`values`: one row of parameter values (columns named after the
@@ -188,6 +276,9 @@ DhResult *dh_statement_start(DhConnection *connection, DhText sql, ArrowSchema *
 		auto &context = *connection->context;
 		auto parameters = ReadParameters(context, schema, values);
 		auto ready = connection->statements->Take(*connection, ToString(sql), std::move(parameters));
+		if (only_reading && WritesFiles(*ready.statement)) {
+			return nullptr;
+		}
 		auto result = only_reading ? SubmitIfReading(*connection, ready) : Submit(*connection, ready);
 		return result ? Described(context, std::move(result)) : nullptr;
 	});
@@ -195,14 +286,12 @@ DhResult *dh_statement_start(DhConnection *connection, DhText sql, ArrowSchema *
 
 //! Parses, binds and starts one query that only reads, and remembers nothing of it.
 DhResult *dh_connection_read(DhConnection *connection, DhText sql, DhError *error) {
-	return Guard<DhResult *>(error, nullptr, [&]() {
-		auto ready = duckherder::AsWritten(ParseOne(*connection, ToString(sql)), Parameters());
-		auto result = SubmitIfReading(*connection, ready);
-		if (!result) {
-			throw InvalidInputException("the query does not only read");
-		}
-		return Described(*connection->context, std::move(result));
-	});
+	return Guard<DhResult *>(error, nullptr, [&]() { return Read(*connection, ParseOne(*connection, ToString(sql))); });
+}
+
+//! The same for a task's query, which is not parsed.
+DhResult *dh_connection_read_query(DhConnection *connection, DhText query, DhError *error) {
+	return Guard<DhResult *>(error, nullptr, [&]() { return Read(*connection, duckherder::ReadQuery(query)); });
 }
 
 //! As dh_task_plan_open, for rows that go elsewhere.
@@ -266,7 +355,7 @@ int dh_description_kind(DhDescription *description) {
 }
 
 bool dh_description_read_only(DhDescription *description) {
-	return description->properties.IsReadOnly();
+	return description->properties.IsReadOnly() && !description->writes_files;
 }
 
 void dh_statement_parameters(DhStatement *statement, DhTextSink sink, void *target) {
@@ -315,6 +404,11 @@ int dh_result_next(DhResult *result, int64_t limit_ms, ArrowArray *array, DhErro
 			stream.GetErrorObject().Throw();
 		}
 		if (!batch) {
+			if (result->files) {
+				// Also within a transaction, nobody hears of what may be lost.
+				auto &seen = result->seen;
+				result->files->WaitDurable(seen.IsValid() ? seen.GetIndex() : result->files->Position());
+			}
 			return 0;
 		}
 		if (!result->types_checked) {

@@ -1,6 +1,8 @@
 #include "statement_cache.hpp"
 
+#include "connection.hpp"
 #include "keepable.hpp"
+#include "names_of_client.hpp"
 
 #include "duckdb/common/exception.hpp"
 #include "duckdb/execution/physical_plan_generator.hpp"
@@ -68,10 +70,13 @@ unique_ptr<ChangeMark> StatementCache::Mark(ClientContext &context, Reach reach)
 	return make_uniq<ChangeMark>(changes, changed_anything ? Reach::ANYTHING : reach);
 }
 
-unique_ptr<SQLStatement> ParseOne(Connection &connection, const string &sql) {
+unique_ptr<SQLStatement> ParseOne(DhConnection &connection, const string &sql) {
 	auto statements = connection.ExtractStatements(sql);
 	if (statements.size() != 1) {
 		throw InvalidInputException("expected one statement, got %d", statements.size());
+	}
+	if (connection.elsewhere) {
+		UnderstandNames(*connection.context, *statements[0], *connection.elsewhere);
 	}
 	return std::move(statements[0]);
 }
@@ -101,7 +106,7 @@ ReadyStatement AsWritten(unique_ptr<SQLStatement> statement, Parameters paramete
 	return ready;
 }
 
-ReadyStatement StatementCache::Take(Connection &connection, const string &sql, Parameters parameters) {
+ReadyStatement StatementCache::Take(DhConnection &connection, const string &sql, Parameters parameters) {
 	auto current = changes->generation.load();
 	if (current != generation) {
 		statements.clear();

@@ -9,6 +9,8 @@
 
 #include <list>
 
+struct DhConnection;
+
 namespace duckdb {
 class Planner;
 }
@@ -71,7 +73,7 @@ public:
 	~StatementCache();
 
 	//! The statement of `sql`, to be run in `context` right away.
-	ReadyStatement Take(duckdb::Connection &connection, const duckdb::string &sql, Parameters parameters);
+	ReadyStatement Take(DhConnection &connection, const duckdb::string &sql, Parameters parameters);
 	//! Makes the statement's plan, if it has one, known to DuckDB.
 	duckdb::unique_ptr<OfferedPlan> Offer(duckdb::ClientContext &context, const ReadyStatement &ready);
 	//! To be called before a statement starts, and kept until its commit is over.
@@ -94,7 +96,7 @@ private:
 	std::list<Known> statements;
 };
 
-//! The one statement of a text.
-duckdb::unique_ptr<duckdb::SQLStatement> ParseOne(duckdb::Connection &connection, const duckdb::string &sql);
+//! The one statement of a text, as the connection's session understands it.
+duckdb::unique_ptr<duckdb::SQLStatement> ParseOne(DhConnection &connection, const duckdb::string &sql);
 
 } // namespace duckherder

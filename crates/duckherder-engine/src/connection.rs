@@ -136,6 +136,43 @@ impl Connection {
         error.into_result(())
     }
 
+    /// Makes these the session's variables, as the client's extension has written them; `None`: it has none.
+    ///
+    /// # Errors
+    /// DuckDB can't read them.
+    pub fn set_variables(&self, text: Option<&str>) -> Result<()> {
+        let mut error = DhError::none();
+        let (value, present) = (text.unwrap_or_default().into(), text.is_some());
+        // SAFETY: the handle is alive, the text outlives the call.
+        unsafe { ffi::dh_connection_set_variables(self.handle, value, present, &mut error) };
+        error.into_result(())
+    }
+
+    /// The statements to come are of a client that has this connection's database attached, and have lost its name on
+    /// their way: the first of two names is a schema. If the client's default database is `elsewhere`, DuckDB's own
+    /// functions come before macros of this one.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn serve_attachment(&self, elsewhere: bool) -> Result<()> {
+        let mut error = DhError::none();
+        // SAFETY: the handle is alive.
+        unsafe { ffi::dh_connection_serve_attachment(self.handle, elsewhere, &mut error) };
+        error.into_result(())
+    }
+
+    /// What the client calls this connection's database; nothing: it calls it by no name of its own. The statements that
+    /// `query()` and the tables that `query_table()` is given may have that name.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn call_database(&self, name: &str) -> Result<()> {
+        let mut error = DhError::none();
+        // SAFETY: the handle is alive, the text outlives the call.
+        unsafe { ffi::dh_connection_call_database(self.handle, name.into(), &mut error) };
+        error.into_result(())
+    }
+
     /// Whether a transaction was begun and not ended.
     pub fn in_transaction(&self) -> bool {
         // SAFETY: the handle is alive.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::connection::Connection;
 use crate::error::Result;
+use crate::stored::{self, StoredFiles};
 use crate::{ffi, icu};
 
 /// A database that any number of connections share; closed with its last handle.
@@ -42,13 +43,30 @@ impl Database {
     /// # Errors
     /// What DuckDB says of the path or of a setting.
     pub fn open(path: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        Self::open_with(path, settings, None)
+    }
+
+    /// The same, where paths that [`stored_path`](crate::stored_path) makes are those of `files`. Statements end once all
+    /// that they have seen or done is durable there.
+    ///
+    /// # Errors
+    /// What DuckDB, or `files`, says.
+    pub fn open_stored(path: &str, settings: &[(&str, &str)], files: Arc<dyn StoredFiles>) -> Result<Self> {
+        Self::open_with(path, settings, Some(files))
+    }
+
+    fn open_with(path: &str, settings: &[(&str, &str)], files: Option<Arc<dyn StoredFiles>>) -> Result<Self> {
         icu::register();
+        let files = files.map(stored::into_raw);
+        let (table, files) = files
+            .as_ref()
+            .map_or((std::ptr::null(), std::ptr::null_mut()), |(table, files)| (&raw const *table, *files));
         let names: Vec<ffi::DhText> = settings.iter().map(|(name, _)| (*name).into()).collect();
         let values: Vec<ffi::DhText> = settings.iter().map(|(_, value)| (*value).into()).collect();
         let mut error = ffi::DhError::none();
-        // SAFETY: all texts outlive the call; the two arrays have `count` elements each.
-        let database =
-            unsafe { ffi::dh_database_open(path.into(), names.as_ptr(), values.as_ptr(), settings.len(), &mut error) };
+        let (names, values, count) = (names.as_ptr(), values.as_ptr(), settings.len());
+        // SAFETY: all texts and the table outlive the call; the two arrays have `count` elements each.
+        let database = unsafe { ffi::dh_database_open(path.into(), names, values, count, table, files, &mut error) };
         error.into_result(Self { handle: Arc::new(Handle(database)) })
     }
 

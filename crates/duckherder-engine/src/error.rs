@@ -14,6 +14,10 @@ pub struct EngineError {
     pub message: String,
 }
 
+/// Types of errors of a client that lead to another driver; the user is told of an `IO` error.
+const DRIVER_LOST: &str = "Driver lost";
+const DRIVER_ELSEWHERE: &str = "Driver elsewhere";
+
 pub type Result<T> = std::result::Result<T, EngineError>;
 
 impl EngineError {
@@ -77,10 +81,30 @@ impl EngineError {
         self.exception_type == PEER_LOST
     }
 
+    /// A driver is gone, or is not the active one any more; what it did before is not known.
+    pub fn driver_lost(message: impl Into<String>) -> Self {
+        Self::new(DRIVER_LOST, message)
+    }
+
+    /// The same of a driver that has done nothing.
+    pub fn driver_elsewhere(message: impl Into<String>) -> Self {
+        Self::new(DRIVER_ELSEWHERE, message)
+    }
+
+    /// Whether it is [`driver_lost`](Self::driver_lost) or [`driver_elsewhere`](Self::driver_elsewhere).
+    pub fn is_of_driver(&self) -> bool {
+        matches!(self.exception_type.as_str(), DRIVER_LOST | DRIVER_ELSEWHERE)
+    }
+
+    /// Whether it is [`driver_elsewhere`](Self::driver_elsewhere).
+    pub fn is_elsewhere(&self) -> bool {
+        self.exception_type == DRIVER_ELSEWHERE
+    }
+
     /// As the user is told.
     #[must_use]
     pub fn for_user(self) -> Self {
-        if self.is_lost() { Self::new("IO", self.message) } else { self }
+        if self.is_lost() || self.is_of_driver() { Self::new("IO", self.message) } else { self }
     }
 
     /// A broken promise of our own code, not of the user's.

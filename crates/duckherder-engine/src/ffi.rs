@@ -24,7 +24,13 @@ pub struct DhText {
 
 impl From<&str> for DhText {
     fn from(text: &str) -> Self {
-        Self { data: text.as_ptr().cast(), length: text.len() }
+        text.as_bytes().into()
+    }
+}
+
+impl From<&[u8]> for DhText {
+    fn from(bytes: &[u8]) -> Self {
+        Self { data: bytes.as_ptr().cast(), length: bytes.len() }
     }
 }
 
@@ -32,12 +38,18 @@ impl DhText {
     /// # Safety
     /// The text must still be alive.
     pub unsafe fn to_string_lossy(self) -> String {
+        // SAFETY: as the caller says.
+        String::from_utf8_lossy(unsafe { self.bytes() }).into_owned()
+    }
+
+    /// # Safety
+    /// The text must be alive as long as the bytes are read.
+    unsafe fn bytes<'a>(self) -> &'a [u8] {
         if self.length == 0 {
-            return String::new();
+            return &[];
         }
         // SAFETY: the caller says the text is alive, and C++ made pointer and length from one string.
-        let bytes = unsafe { std::slice::from_raw_parts(self.data.cast::<u8>(), self.length) };
-        String::from_utf8_lossy(bytes).into_owned()
+        unsafe { std::slice::from_raw_parts(self.data.cast::<u8>(), self.length) }
     }
 }
 
@@ -96,6 +108,28 @@ pub struct DhSourceTable {
     pub release: unsafe extern "C" fn(*mut c_void),
 }
 
+/// The functions of [`StoredFiles`](crate::StoredFiles) for C++; `DhFilesTable` in cpp/stored_files.hpp.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct DhFilesTable {
+    pub open: unsafe extern "C" fn(*mut c_void, DhText, bool, bool, *mut DhError) -> *mut c_void,
+    pub exists: unsafe extern "C" fn(*mut c_void, DhText, *mut DhError) -> c_int,
+    pub remove: unsafe extern "C" fn(*mut c_void, DhText, *mut DhError) -> c_int,
+    pub rename: unsafe extern "C" fn(*mut c_void, DhText, DhText, *mut DhError) -> c_int,
+    pub position: unsafe extern "C" fn(*mut c_void) -> u64,
+    pub wait_durable: unsafe extern "C" fn(*mut c_void, u64, *mut DhError) -> c_int,
+    pub changed: unsafe extern "C" fn(*mut c_void, DhText) -> u64,
+    pub release: unsafe extern "C" fn(*mut c_void),
+
+    pub length: unsafe extern "C" fn(*mut c_void, *mut DhError) -> i64,
+    pub read: unsafe extern "C" fn(*mut c_void, u64, *mut u8, u64, *mut DhError) -> i64,
+    pub write: unsafe extern "C" fn(*mut c_void, u64, *const u8, u64, *mut DhError) -> c_int,
+    pub trim: unsafe extern "C" fn(*mut c_void, u64, u64, *mut DhError) -> c_int,
+    pub truncate: unsafe extern "C" fn(*mut c_void, u64, *mut DhError) -> c_int,
+    pub sync: unsafe extern "C" fn(*mut c_void, *mut DhError) -> c_int,
+    pub close: unsafe extern "C" fn(*mut c_void),
+}
+
 pub type DhTextSink = unsafe extern "C" fn(*mut c_void, DhText);
 
 unsafe extern "C" {
@@ -107,6 +141,8 @@ unsafe extern "C" {
         names: *const DhText,
         values: *const DhText,
         count: usize,
+        table: *const DhFilesTable,
+        files: *mut c_void,
         error: *mut DhError,
     ) -> *mut DhDatabase;
     pub fn dh_database_close(database: *mut DhDatabase);
@@ -165,6 +201,8 @@ unsafe extern "C" {
         error: *mut DhError,
     ) -> *mut DhResult;
     pub fn dh_connection_read(connection: *mut DhConnection, sql: DhText, error: *mut DhError) -> *mut DhResult;
+    pub fn dh_connection_read_query(connection: *mut DhConnection, query: DhText, error: *mut DhError)
+    -> *mut DhResult;
     pub fn dh_statement_free(statement: *mut DhStatement);
     pub fn dh_statement_parameters(statement: *mut DhStatement, sink: DhTextSink, target: *mut c_void);
     pub fn dh_statement_execute(
@@ -194,6 +232,14 @@ unsafe extern "C" {
     pub fn dh_result_free(result: *mut DhResult);
 
     pub fn dh_connection_run_tasks(connection: *mut DhConnection, error: *mut DhError) -> bool;
+    pub fn dh_connection_set_variables(
+        connection: *mut DhConnection,
+        text: DhText,
+        present: bool,
+        error: *mut DhError,
+    ) -> bool;
+    pub fn dh_connection_serve_attachment(connection: *mut DhConnection, elsewhere: bool, error: *mut DhError) -> bool;
+    pub fn dh_connection_call_database(connection: *mut DhConnection, name: DhText, error: *mut DhError) -> bool;
     pub fn dh_connection_set(connection: *mut DhConnection, name: DhText, value: DhText, error: *mut DhError) -> bool;
     pub fn dh_connection_given_setting(
         connection: *mut DhConnection,
@@ -243,4 +289,13 @@ unsafe extern "C" {
 pub unsafe extern "C" fn push_text(target: *mut c_void, text: DhText) {
     // SAFETY: as the caller says.
     unsafe { (*target.cast::<Vec<String>>()).push(text.to_string_lossy()) };
+}
+
+/// Collects bytes into a `Vec<u8>`.
+///
+/// # Safety
+/// To be called with such a vector, and bytes that are alive.
+pub unsafe extern "C" fn push_bytes(target: *mut c_void, bytes: DhText) {
+    // SAFETY: as the caller says.
+    unsafe { (*target.cast::<Vec<u8>>()).extend_from_slice(bytes.bytes()) };
 }

@@ -19,15 +19,19 @@ pub mod distribute;
 pub mod error;
 mod ffi;
 mod icu;
-mod memory;
 mod nested;
 pub mod source;
 pub mod statement;
+pub mod stored;
 
 pub use connection::{Connection, Definition, Interrupter};
 pub use cpu::CpuMeter;
 pub use database::Database;
 pub use error::{EngineError, Result};
-pub use memory::keep_freed_memory;
 pub use source::BatchSource;
 pub use statement::{Description, ResultStream, Statement, Waited};
+pub use stored::{StoredFile, StoredFiles, stored_path};
+
+/// The stack of threads that run statements: DuckDB's own default, as a program's main thread has it, and more. With
+/// `max_expression_depth` a user decides how deep DuckDB goes; the 2 MiB that Rust gives a thread end at 1,500 terms.
+pub const STACK_BYTES: usize = 32 << 20;

@@ -21,7 +21,8 @@ pub trait BatchSource: Send + Sync {
     /// The columns; a field with metadata [`duckdb.type`](duckherder_proto::DUCKDB_TYPE_METADATA) becomes that type.
     fn schema(&self) -> SchemaRef;
 
-    /// How many partitions there are, at least one.
+    /// How many partitions there are, at least one. There may be fewer than there were said to be: whoever reads them
+    /// asks again before each.
     fn partitions(&self) -> usize {
         1
     }

@@ -1,6 +1,8 @@
 //! One connection to a driver, and the calls that it carries.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow_flight::Action;
@@ -9,7 +11,7 @@ use arrow_flight::sql::Any;
 use duckherder_engine::{EngineError, Result};
 use duckherder_proto::any::Command;
 use duckherder_proto::database::DATABASE_HEADER;
-use duckherder_proto::error::ErrorDetail;
+use duckherder_proto::error::{Elsewhere, ErrorDetail};
 use duckherder_proto::hello::Hello;
 use duckherder_proto::{
     CONNECTION_WINDOW_BYTES, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, SESSION_HEADER, TRANSACTION_HEADER,
@@ -21,9 +23,10 @@ use tonic::client::GrpcService;
 use tonic::codegen::{Body as HttpBody, Bytes, StdError};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, ConnectError, Request, Status};
 
 use crate::io_error;
+use crate::lookout::Lookout;
 
 /// A driver that does not answer by then is not there.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -36,6 +39,10 @@ const STREAM_WINDOW_BYTES: u32 = 16 << 20;
 /// A connection to a driver; clones share it.
 #[derive(Clone)]
 pub struct Line {
+    /// No other of this process has it.
+    pub number: u64,
+    /// Whether another driver has taken over, where that can be.
+    lookout: Option<Arc<Lookout>>,
     channel: Channel,
     client: FlightServiceClient<Channel>,
     /// `host:port`, for messages.
@@ -65,14 +72,42 @@ impl Line {
         let client = FlightServiceClient::new(channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Self { channel, client, address })
+        static LINES: AtomicU64 = AtomicU64::new(0);
+        let number = LINES.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { number, lookout: None, channel, client, address })
     }
 
-    /// Makes sure that it is a driver of our version that answers.
+    /// With somebody who looks, while calls wait, whether another driver has taken over.
+    #[must_use]
+    pub fn watched_by(self, lookout: Arc<Lookout>) -> Self {
+        Self { lookout: Some(lookout), ..self }
+    }
+
+    /// Whether another driver has taken over.
+    pub fn is_superseded(&self) -> bool {
+        self.lookout.as_ref().is_some_and(|lookout| lookout.is_superseded())
+    }
+
+    /// Waits for an answer, unless another driver takes over meanwhile.
+    ///
+    /// # Errors
+    /// That; or the answer's own.
+    pub async fn unless_superseded<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
+        let Some(lookout) = &self.lookout else { return answer.await };
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            () = lookout.superseded() => Err(EngineError::driver_lost(format!(
+                "the duckherder driver at {} does not answer, and another one has taken over", self.address
+            ))),
+        }
+    }
+
+    /// Makes sure that it is a driver of our version that answers: what it says of itself.
     ///
     /// # Errors
     /// `IO`, with both versions.
-    pub async fn greet(&self) -> Result<()> {
+    pub async fn greet(&self) -> Result<Hello> {
         let own = Hello::from("client");
         let no_driver = |reason| io_error(format!("can't work with what answers at {}: {reason}", self.address));
         let action = Action { r#type: Hello::TYPE_URL.to_string(), body: own.pack() };
@@ -85,7 +120,8 @@ impl Line {
             _ => self.error(&status),
         })?;
         let hello: Hello = self.unpack(answer.map(|answer| answer.body).unwrap_or_default())?;
-        hello.check(&own, "driver").map_err(no_driver)
+        hello.check(&own, "driver").map_err(no_driver)?;
+        Ok(hello)
     }
 
     pub fn client(&self) -> FlightServiceClient<Channel> {
@@ -116,9 +152,22 @@ impl Line {
                     | Code::Aborted
             )
         {
-            return io_error(format!("lost the duckherder driver at {}: {}", self.address, innermost(status)));
+            let text = format!("lost the duckherder driver at {}: {}", self.address, innermost(status));
+            return match not_sent(status) {
+                true => EngineError::driver_elsewhere(text),
+                false => EngineError::driver_lost(text),
+            };
         }
-        ErrorDetail::from_status(status).into()
+        let detail = ErrorDetail::from_status(status);
+        match detail.elsewhere() {
+            Elsewhere::No => detail.into(),
+            Elsewhere::NothingDone => EngineError::driver_elsewhere(self.said(&detail)),
+            Elsewhere::OutcomeUnknown => EngineError::driver_lost(self.said(&detail)),
+        }
+    }
+
+    fn said(&self, detail: &ErrorDetail) -> String {
+        format!("the duckherder driver at {} says: {}", self.address, detail.message)
     }
 
     /// An action and its one answer.
@@ -156,6 +205,18 @@ impl Line {
 /// What was meant by an answer can't be read.
 pub fn malformed(error: &dyn std::error::Error) -> EngineError {
     io_error(format!("the driver's answer is malformed: {error}"))
+}
+
+/// Whether a call has failed since there was no connection to carry it.
+fn not_sent(status: &Status) -> bool {
+    let mut current: Option<&dyn std::error::Error> = Some(status);
+    while let Some(error) = current {
+        if error.is::<ConnectError>() {
+            return true;
+        }
+        current = error.source();
+    }
+    false
 }
 
 fn innermost(error: &dyn std::error::Error) -> String {

@@ -9,9 +9,10 @@ use duckherder_proto::actions::{
     CountWorkers, DatabaseEntry, DatabaseList, DropDatabase, Empty, ListDatabases, ListStatistics, LoadExtension,
     OpenDatabase, QueryStatistic, QueryStatistics, RegisterWorker, WorkerCount,
 };
+use duckherder_proto::any::Command;
 use duckherder_proto::herd::{ListWorkers, WorkerEntry, WorkerList};
 
-use crate::call::Line;
+use crate::route::{Address, Effect, Route, TAKEOVER_LIMIT};
 use crate::runtime::{wait, wait_at_most};
 use crate::session::Session;
 
@@ -22,14 +23,14 @@ const LOAD_LIMIT: Duration = Duration::from_secs(300);
 
 /// A driver, wherever it is at the moment.
 pub struct Driver {
-    place: Mutex<Place>,
+    route: Mutex<Arc<Route>>,
+    /// The workers that were registered here: id and location.
+    workers: Mutex<Vec<(String, String)>>,
     database: DatabaseName,
 }
 
-struct Place {
-    line: Line,
-    /// The workers that were registered here: id and location.
-    workers: Vec<(String, String)>,
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Driver {
@@ -38,30 +39,50 @@ impl Driver {
     /// # Errors
     /// `IO`, naming the place; `Catalog` if it has no such database.
     pub fn connect(host: &str, port: u16, database: &DatabaseName, patience: &Patience) -> Result<Self> {
-        let line = open(host, port, database, patience)?;
-        Ok(Self { place: Mutex::new(Place { line, workers: Vec::new() }), database: database.clone() })
+        let addresses = Address::parse(host, port)?;
+        let places: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let what = format!("a duckherder driver at {}", places.join(" or "));
+        let limit = if addresses.len() > 1 { ANSWER_LIMIT + TAKEOVER_LIMIT } else { ANSWER_LIMIT };
+        let named = database.clone();
+        let route = wait_at_most(limit, &what, patience, async move {
+            let route = Route::open(addresses).await?;
+            enter(&route, named).await?;
+            Ok(route)
+        })?;
+        Ok(Self { route: Mutex::new(Arc::new(route)), workers: Mutex::default(), database: database.clone() })
     }
 
-    fn place(&self) -> MutexGuard<'_, Place> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    fn route(&self) -> Arc<Route> {
+        Arc::clone(&lock(&self.route))
     }
 
-    fn line(&self) -> Line {
-        self.place().line.clone()
+    /// Asks for, or tells, something that the driver answers within `limit`; `what` names who answers.
+    fn call<A: Command, M: Command>(
+        &self,
+        effect: Effect,
+        limit: Option<(Duration, &str)>,
+        message: &M,
+        patience: &Patience,
+    ) -> Result<A> {
+        let route = self.route();
+        let called = route.call(effect, async |line| line.action(None, message).await);
+        match limit {
+            Some((limit, "")) => {
+                let what = format!("the driver at {}", route.line().address);
+                wait_at_most(route.limit(limit), &what, patience, called)
+            }
+            Some((limit, what)) => wait_at_most(route.limit(limit), what, patience, called),
+            None => wait(patience, called),
+        }
     }
 }
 
-fn open(host: &str, port: u16, database: &DatabaseName, patience: &Patience) -> Result<Line> {
-    let what = format!("a duckherder driver at {host}:{port}");
-    let (host, database) = (host.to_string(), database.clone());
-    wait_at_most(ANSWER_LIMIT, &what, patience, async move {
-        let line = Line::connect(&host, port).await?;
-        line.greet().await?;
-        if let DatabaseName { name: Some(name), create_if_missing } = database {
-            let _: Empty = line.action(None, &OpenDatabase { name, create_if_missing }).await?;
-        }
-        Ok(line)
-    })
+/// Makes sure that the driver has the database.
+async fn enter(route: &Route, database: DatabaseName) -> Result<()> {
+    let DatabaseName { name: Some(name), create_if_missing } = database else { return Ok(()) };
+    let message = OpenDatabase { name, create_if_missing };
+    let Empty {} = route.call(Effect::READS, async |line| line.action(None, &message).await).await?;
+    Ok(())
 }
 
 /// Host and port of `grpc://host:port`.
@@ -75,73 +96,77 @@ fn parse_location(location: &str) -> Result<(String, u16)> {
     if host.is_empty() || host.contains('/') { Err(invalid()) } else { Ok((host.to_string(), port)) }
 }
 
+/// The driver knows it by heart.
+const AT_ONCE: Option<(Duration, &str)> = Some((ANSWER_LIMIT, ""));
+
 impl RemoteDriver for Driver {
     fn open_session(&self) -> Result<Arc<dyn RemoteSession>> {
-        Ok(Arc::new(Session::open(self.line(), self.database.name.as_deref())?))
+        Ok(Arc::new(Session::open(self.route(), self.database.name.as_deref())?))
     }
 
     fn register_worker(&self, worker_id: &str, location: &str, patience: &Patience) -> Result<()> {
         parse_location(location)?;
-        let line = self.line();
         let message = RegisterWorker { worker_id: worker_id.to_string(), location: location.to_string() };
         let what = format!("the worker {worker_id} at {location}");
-        let _: Empty = wait_at_most(ANSWER_LIMIT, &what, patience, line.action(None, &message))?;
-        let mut place = self.place();
-        place.workers.retain(|(known, _)| known != worker_id);
-        place.workers.push((message.worker_id, message.location));
+        // Told twice it is the same.
+        let Empty {} = self.call(Effect::READS, Some((ANSWER_LIMIT, &what)), &message, patience)?;
+        let mut workers = lock(&self.workers);
+        workers.retain(|(known, _)| known != worker_id);
+        workers.push((message.worker_id, message.location));
         Ok(())
     }
 
     fn replace(&self, _driver_id: &str, location: &str, patience: &Patience) -> Result<()> {
         let (host, port) = parse_location(location)?;
-        let line = open(&host, port, &self.database, patience)?;
-        let workers = self.place().workers.clone();
-        if line.address != self.line().address {
+        let (known, database) = (self.route(), self.database.clone());
+        let address = Address { host, port };
+        let what = format!("a duckherder driver at {address}");
+        let route = wait_at_most(ANSWER_LIMIT, &what, patience, async move {
+            let route = known.replaced_by(address).await?;
+            enter(&route, database).await?;
+            Ok(route)
+        })?;
+        let (line, workers) = (route.line(), lock(&self.workers).clone());
+        if line.address != self.route().line().address {
             for (worker_id, location) in workers {
                 let what = format!("the worker {worker_id} at {location}");
                 let message = RegisterWorker { worker_id, location };
-                let _: Empty = wait_at_most(ANSWER_LIMIT, &what, patience, line.action(None, &message))?;
+                let Empty {} = wait_at_most(ANSWER_LIMIT, &what, patience, line.action(None, &message))?;
             }
         }
-        self.place().line = line;
+        *lock(&self.route) = Arc::new(route);
         Ok(())
     }
 
     fn worker_count(&self, patience: &Patience) -> Result<u64> {
-        let line = self.line();
-        let what = format!("the driver at {}", line.address);
-        let count: WorkerCount = wait_at_most(ANSWER_LIMIT, &what, patience, line.action(None, &CountWorkers {}))?;
+        let count: WorkerCount = self.call(Effect::READS, AT_ONCE, &CountWorkers {}, patience)?;
         Ok(count.workers)
     }
 
     fn workers(&self, patience: &Patience) -> Result<Vec<WorkerEntry>> {
-        let line = self.line();
-        let what = format!("the driver at {}", line.address);
-        let listed: WorkerList = wait_at_most(ANSWER_LIMIT, &what, patience, line.action(None, &ListWorkers {}))?;
+        let listed: WorkerList = self.call(Effect::READS, AT_ONCE, &ListWorkers {}, patience)?;
         Ok(listed.workers)
     }
 
     fn load_extension(&self, name: &str, patience: &Patience) -> Result<()> {
-        let line = self.line();
-        let what = format!("the driver at {}", line.address);
         let message = LoadExtension { name: name.to_string() };
-        let _: Empty = wait_at_most(LOAD_LIMIT, &what, patience, line.action(None, &message))?;
+        // Loaded twice it is the same.
+        let Empty {} = self.call(Effect::READS, Some((LOAD_LIMIT, "")), &message, patience)?;
         Ok(())
     }
 
     fn databases(&self, patience: &Patience) -> Result<Vec<DatabaseEntry>> {
-        let listed: DatabaseList = wait(patience, self.line().action(None, &ListDatabases {}))?;
+        let listed: DatabaseList = self.call(Effect::READS, None, &ListDatabases {}, patience)?;
         Ok(listed.databases)
     }
 
     fn drop_database(&self, name: &str, patience: &Patience) -> Result<()> {
-        let _: Empty = wait(patience, self.line().action(None, &DropDatabase { name: name.to_string() }))?;
+        let Empty {} = self.call(Effect::WRITES, None, &DropDatabase { name: name.to_string() }, patience)?;
         Ok(())
     }
 
     fn statistics(&self, clear: bool, patience: &Patience) -> Result<Vec<QueryStatistic>> {
-        let line = self.line();
-        let listed: QueryStatistics = wait(patience, line.action(None, &ListStatistics { clear }))?;
+        let listed: QueryStatistics = self.call(Effect::READS, None, &ListStatistics { clear }, patience)?;
         Ok(listed.queries)
     }
 }

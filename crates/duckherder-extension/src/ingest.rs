@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use crate::call::{Line, Place, in_place};
 use crate::io_error;
 use crate::put::{Pieces, PutChannel};
+use crate::route::Effect;
 use crate::rows::StoredRows;
 use crate::runtime::{runtime, wait};
 use crate::transaction::TransactionState;
@@ -35,12 +36,13 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Begins the call.
+    /// Begins the call; what its loss means is that of `effect`, where another driver may take over.
     ///
     /// # Errors
     /// There are no threads to do it; what the driver says comes out later.
     pub fn begin(
         line: Line,
+        effect: Option<Effect>,
         place: Place,
         transaction: Arc<TransactionState>,
         statement: &StatementText,
@@ -57,7 +59,13 @@ impl Ingest {
         let (messages, waiting) = mpsc::channel(WAITING_BATCHES);
         // An empty channel takes the first message.
         messages.try_send(Pieces::More(first)).map_err(|_| EngineError::internal("an empty channel is full"))?;
-        let answer = runtime()?.spawn(async move { put(&line, &place, waiting).await });
+        let answer = runtime()?.spawn(async move {
+            let answer = line.unless_superseded(put(&line, &place, waiting)).await;
+            answer.map_err(|error| match effect {
+                Some(effect) if error.is_of_driver() => effect.told(error),
+                _ => error,
+            })
+        });
         let transaction = statement.in_transaction.then_some(transaction);
         Ok(Self { schema, encoder, transaction, messages: Some(messages), answer: Some(answer) })
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  DuckDB --C++ (duckherder-engine)--> driver --> session --Arrow Flight--> driver process
+//!                                        |           |--> route: where the driver is; again: what is run once more
 //!                                        |           '--> rows in, rows out
 //!                                        '--> local: drivers and workers inside this process
 //! ```
@@ -11,7 +12,9 @@ mod call;
 mod driver;
 mod ingest;
 mod local;
+mod lookout;
 mod put;
+mod route;
 mod rows;
 mod runtime;
 mod session;

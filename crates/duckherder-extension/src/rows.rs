@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
 use arrow_flight::FlightData;
-use arrow_flight::decode::{DecodedPayload, FlightDataDecoder};
+use arrow_flight::decode::{DecodedFlightData, DecodedPayload, FlightDataDecoder};
 use arrow_flight::error::FlightError;
 use duckherder_engine::{BatchSource, EngineError, Result};
 use duckherder_proto::statement::PreparedStatement;
@@ -21,6 +21,7 @@ use tonic::Streaming;
 use crate::again::Again;
 use crate::call::Line;
 use crate::io_error;
+use crate::route::Effect;
 use crate::runtime::runtime;
 use crate::watch::Watch;
 
@@ -85,7 +86,8 @@ impl Queue {
 
 impl Rows {
     /// Goes on receiving. What has already come is taken at once; no thread is kept busy for what is complete. With
-    /// `again`, the statement is run once more if the driver loses a worker before the first row has come.
+    /// `again`, the statement is run once more if the driver loses a worker, or is lost, before the first row has come.
+    /// Without it, what the loss means is that of `effect`, where another driver may take over.
     ///
     /// # Errors
     /// There are no threads to do it.
@@ -94,19 +96,24 @@ impl Rows {
         schema: SchemaRef,
         watch: Option<Watch>,
         mut again: Option<Again>,
+        effect: Option<Effect>,
     ) -> Result<Self> {
+        let told = move |error: EngineError| match effect {
+            Some(effect) if error.is_of_driver() => effect.told(error),
+            _ => error,
+        };
         let queue = Arc::new(Queue::default());
         let mut lost = None;
         while let Some(next) = incoming.next(&schema).now_or_never() {
             let next = match next {
-                Err(error) if error.is_lost() && again.is_some() => {
+                Err(error) if again.as_ref().is_some_and(|again| again.may_follow(&error)) => {
                     lost = Some(error);
                     break;
                 }
                 next => next,
             };
             again = None;
-            if queue.put(next) {
+            if queue.put(next.map_err(told)) {
                 return Ok(Self { schema, queue, receiving: None, watch });
             }
             if queue.state().bytes > WAITING_BYTES {
@@ -121,7 +128,7 @@ impl Rows {
                     None => incoming.next(&expected).await,
                 };
                 let next = match (next, again.as_mut()) {
-                    (Err(error), Some(again)) if error.is_lost() => match again.begin(error).await {
+                    (Err(error), Some(again)) if again.may_follow(&error) => match again.begin(error).await {
                         Ok((begun, _, _)) => {
                             incoming = begun;
                             continue;
@@ -131,7 +138,7 @@ impl Rows {
                     (next, _) => next,
                 };
                 again = None;
-                if filled.put(next) {
+                if filled.put(next.map_err(told)) {
                     return;
                 }
                 filled.has_room().await;
@@ -166,10 +173,15 @@ impl Incoming {
         }
     }
 
+    async fn message(&mut self) -> Result<Option<DecodedFlightData>> {
+        let (line, decoder) = (&self.line, &mut self.decoder);
+        let next = async { decoder.next().await.transpose().map_err(|error| flight_error(line, error)) };
+        line.unless_superseded(next).await
+    }
+
     /// The next rows, which have the columns `expected`; `None` once all are there.
     async fn next(&mut self, expected: &SchemaRef) -> Result<Option<Received>> {
-        while let Some(next) = self.decoder.next().await {
-            let data = next.map_err(|error| flight_error(&self.line, error))?;
+        while let Some(data) = self.message().await? {
             if !data.inner.app_metadata.is_empty() && !matches!(data.payload, DecodedPayload::Schema(_)) {
                 self.promised = Some(self.line.unpack::<EndOfPartition>(data.inner.app_metadata)?.rows);
             }

@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::StreamWriter;
 use arrow_flight::FlightDescriptor;
+use bytes::Bytes;
 use duckherder_engine::client::{Patience, Prepared, RemoteIngest, RemoteSession, Start, StatementText};
 use duckherder_engine::{BatchSource, EngineError, Result};
 use duckherder_proto::actions::{
@@ -22,6 +23,8 @@ use uuid::Uuid;
 use crate::again::{Again, begin, get};
 use crate::call::{Header, Line, Place, in_place, malformed};
 use crate::ingest::Ingest;
+use crate::io_error;
+use crate::route::{Effect, Route};
 use crate::rows::Rows;
 use crate::runtime::{runtime, wait, wait_at_most};
 use crate::transaction::TransactionState;
@@ -32,7 +35,7 @@ const ROLLBACK_LIMIT: Duration = Duration::from_secs(30);
 
 /// A session; the driver makes it when it first hears its name.
 pub struct Session {
-    line: Line,
+    route: Arc<Route>,
     name: Header,
     /// See [`Place::database`].
     database: Option<Header>,
@@ -51,15 +54,21 @@ struct Statements {
 
 enum Known {
     /// The driver waits to be told to run it.
-    Prepared {
-        driver_id: u64,
-        schema: SchemaRef,
-        watched: bool,
-        /// If it only reads.
-        reading: Option<Box<PrepareStatement>>,
-    },
+    Prepared(Box<Waiting>),
     /// It runs, and its rows are on their way.
     Running(Arc<Rows>),
+}
+
+/// A statement that the driver waits to be told to run.
+struct Waiting {
+    /// Where it was prepared: no other driver knows it.
+    line: Line,
+    driver_id: u64,
+    schema: SchemaRef,
+    watched: bool,
+    read_only: bool,
+    /// To begin anew, if that may be needed.
+    message: Option<PrepareStatement>,
 }
 
 impl Session {
@@ -67,12 +76,12 @@ impl Session {
     ///
     /// # Errors
     /// The names don't make headers; they always do.
-    pub fn open(line: Line, database: Option<&str>) -> Result<Self> {
+    pub fn open(route: Arc<Route>, database: Option<&str>) -> Result<Self> {
         let header = |text: String| Header::try_from(text).map_err(|error| malformed(&error));
         let name = header(Uuid::new_v4().to_string())?;
         let database = database.map(|database| header(encode_name(database))).transpose()?;
         Ok(Self {
-            line,
+            route,
             name,
             database,
             transaction: Arc::default(),
@@ -100,6 +109,16 @@ impl Session {
         Place { session: self.name.clone(), database: self.database.clone(), transaction }
     }
 
+    /// What a call may do.
+    fn effect(&self, in_transaction: bool, reads: bool) -> Effect {
+        Effect { reads, transaction: in_transaction.then(|| self.transaction.mark().begun) }
+    }
+
+    /// [`effect`](Self::effect), where another driver may take over.
+    fn effect_of_loss(&self, in_transaction: bool, reads: bool) -> Option<Effect> {
+        self.route.several().then(|| self.effect(in_transaction, reads))
+    }
+
     /// A number for a run that is watched, 0 for any other.
     fn next_run(&self, watched: bool) -> u64 {
         if watched { self.runs.fetch_add(1, Ordering::Relaxed) + 1 } else { 0 }
@@ -114,7 +133,7 @@ impl Session {
 
     /// Tells the driver something whose answer nobody waits for.
     fn tell(&self, message: impl Command + 'static) {
-        let told = self.line.action(Some(&self.place(false)), &message);
+        let told = self.route.line().action(Some(&self.place(false)), &message);
         if let Ok(runtime) = runtime() {
             runtime.spawn(async move {
                 if let Err::<Empty, _>(error) = told.await {
@@ -131,32 +150,48 @@ impl Drop for Session {
     }
 }
 
-/// What the driver tells of a statement, and its rows, if it runs.
-type Told = (SchemaRef, PreparedStatement, Option<Rows>);
+/// What the driver tells of a statement.
+type Told = (SchemaRef, PreparedStatement);
 
-async fn prepare(line: Line, place: Place, message: PrepareStatement) -> Result<Told> {
-    let descriptor = FlightDescriptor::new_cmd(message.pack());
-    let answer = line.client().get_flight_info(in_place(descriptor, Some(&place))).await;
+async fn prepare(line: &Line, place: &Place, message: Bytes) -> Result<Told> {
+    let descriptor = FlightDescriptor::new_cmd(message);
+    let answer = line.client().get_flight_info(in_place(descriptor, Some(place))).await;
     let info = answer.map_err(|status| line.error(&status))?.into_inner();
     let told = line.unpack(info.app_metadata.clone())?;
-    Ok((Arc::new(info.try_decode_schema()?), told, None))
+    Ok((Arc::new(info.try_decode_schema()?), told))
 }
 
-async fn run_statement(line: Line, place: Place, message: RunStatement) -> Result<Told> {
-    let watch = watch(&line, &place, message.run);
-    let mut again = message.statement.as_ref().and_then(|statement| Again::of(&line, &place, statement, message.run));
-    let (incoming, schema, told) = match (begin(&line, &place, &message).await, again.as_mut()) {
-        (Err(error), Some(again)) if error.is_lost() && message.only_reading => again.begin(error).await?,
+/// Runs a statement; it was only prepared, at the end of that line, if there are no rows.
+async fn run_statement(
+    route: &Arc<Route>,
+    place: &Place,
+    message: RunStatement,
+    effect: Effect,
+) -> Result<(Line, Told, Option<Rows>)> {
+    let packed = message.pack();
+    let (line, begun) = route
+        .call(effect, async |line| match begin(&line, place, packed.clone()).await {
+            // Another worker is tried below.
+            Err(error) if error.is_lost() => Ok((line, Err(error))),
+            begun => begun.map(|begun| (line, Ok(begun))),
+        })
+        .await?;
+    let watch = watch(&line, place, message.run);
+    let mut again =
+        message.statement.as_ref().and_then(|statement| Again::of(route, &line, place, statement, message.run));
+    let (incoming, schema, told) = match (begun, again.as_mut()) {
+        (Err(error), Some(again)) if message.only_reading => again.begin(error).await?,
         (begun, _) => begun?,
     };
     let rows = match told.statement_id {
         0 => {
             let again = again.filter(|_| told.read_only);
-            Some(Rows::receive(incoming, Arc::clone(&schema), watch, again)?)
+            let effect = route.several().then_some(Effect { reads: told.read_only, ..effect });
+            Some(Rows::receive(incoming, Arc::clone(&schema), watch, again, effect)?)
         }
         _ => None,
     };
-    Ok((schema, told, rows))
+    Ok((line, (schema, told), rows))
 }
 
 fn watch(line: &Line, place: &Place, run: u64) -> Option<Watch> {
@@ -181,6 +216,62 @@ fn encode_parameters(parameters: Option<&RecordBatch>) -> Result<Vec<u8>> {
     Ok(writer.into_inner()?)
 }
 
+impl Session {
+    /// Runs a statement where it was prepared; anew, if that is not the active driver any more.
+    async fn execute_waiting(
+        &self,
+        waiting: Waiting,
+        in_transaction: bool,
+        user_sql: &str,
+        place: &Place,
+    ) -> Result<Rows> {
+        let Waiting { line, driver_id, schema, watched, read_only, message } = waiting;
+        let effect = self.effect(in_transaction, read_only);
+        let run = self.next_run(watched);
+        let execute = ExecuteStatement {
+            statement_id: driver_id,
+            parameters: Vec::new(),
+            in_transaction,
+            close_after: true,
+            user_sql: user_sql.to_string(),
+            run,
+        };
+        let reading = message.as_ref().filter(|_| read_only && !in_transaction);
+        let mut again = reading.and_then(|statement| Again::of(&self.route, &line, place, statement, run));
+        let elsewhere = !in_transaction && self.route.usable().await?.number != line.number;
+        let answer = match elsewhere {
+            true => {
+                Err(EngineError::driver_elsewhere(format!("the driver at {} is not active any more", line.address)))
+            }
+            false => line.unless_superseded(get(&line, place, execute.pack())).await,
+        };
+        let error = match (answer, again.as_mut()) {
+            (Ok(incoming), _) => {
+                let loss = self.effect_of_loss(in_transaction, read_only);
+                return Rows::receive(incoming, schema, watch(&line, place, run), again, loss);
+            }
+            (Err(error), Some(again)) if again.may_follow(&error) => {
+                let incoming = again.begin(error).await?.0;
+                return Rows::receive(incoming, schema, watch(&line, place, run), None, None);
+            }
+            (Err(error), _) => error,
+        };
+        if !self.route.leads_on(&error) {
+            return Err(error);
+        }
+        self.route.breaks(&line);
+        effect.once_more(error)?;
+        // What was only bound there is begun here.
+        let statement = message.map(|message| PrepareStatement { user_sql: user_sql.to_string(), ..message });
+        let message = RunStatement { statement, only_reading: false, run };
+        let (line, (now, _), rows) = run_statement(&self.route, place, message, effect).await?;
+        if now != schema {
+            return Err(io_error("the statement has other columns than before: the table has changed, run it again"));
+        }
+        rows.ok_or_else(|| io_error(format!("the driver at {} did not run the statement", line.address)))
+    }
+}
+
 impl RemoteSession for Session {
     fn prepare(
         &self,
@@ -190,24 +281,37 @@ impl RemoteSession for Session {
         patience: &Patience,
     ) -> Result<Prepared> {
         let message = message_of(statement, encode_parameters(parameters)?);
-        let (line, place, watched) = (self.line.clone(), self.place(statement.in_transaction), statement.watched);
-        let prepared = matches!(start, Start::Never).then(|| Box::new(message.clone()));
-        let (schema, told, rows) = match start {
-            Start::Never => wait(patience, prepare(line, place, message))?,
+        let (place, watched) = (self.place(statement.in_transaction), statement.watched);
+        let keeps = matches!(start, Start::Never) || self.route.several();
+        let kept = keeps.then(|| message.clone());
+        let (line, (schema, told), rows) = match start {
+            Start::Never => {
+                // To bind changes nothing.
+                let (effect, packed) = (self.effect(statement.in_transaction, true), message.pack());
+                let prepared = self.route.call(effect, async |line| {
+                    let told = prepare(&line, &place, packed.clone()).await?;
+                    Ok((line, told, None))
+                });
+                wait(patience, prepared)?
+            }
             Start::IfReading | Start::Always => {
                 let only_reading = matches!(start, Start::IfReading);
+                let effect = self.effect(statement.in_transaction, only_reading);
                 let run = RunStatement { statement: Some(message), only_reading, run: self.next_run(watched) };
-                wait(patience, run_statement(line, place, run))?
+                wait(patience, run_statement(&self.route, &place, run, effect))?
             }
         };
         self.answered(statement.in_transaction);
         let statement = match rows {
             Some(rows) => self.remember(Known::Running(Arc::new(rows))),
-            None => {
-                let schema = Arc::clone(&schema);
-                let reading = prepared.filter(|_| told.read_only);
-                self.remember(Known::Prepared { driver_id: told.statement_id, schema, watched, reading })
-            }
+            None => self.remember(Known::Prepared(Box::new(Waiting {
+                line,
+                driver_id: told.statement_id,
+                schema: Arc::clone(&schema),
+                watched,
+                read_only: told.read_only,
+                message: kept.filter(|_| told.read_only || self.route.several()),
+            }))),
         };
         Ok(Prepared {
             statement,
@@ -220,8 +324,8 @@ impl RemoteSession for Session {
     fn close_statement(&self, statement: u64) {
         // Rows that nobody wants are dropped, which stops the statement.
         let known = self.statements().known.remove(&statement);
-        if let Some(Known::Prepared { driver_id, .. }) = known {
-            self.tell(CloseStatement { statement_id: driver_id });
+        if let Some(Known::Prepared(waiting)) = known {
+            self.tell(CloseStatement { statement_id: waiting.driver_id });
         }
     }
 
@@ -233,42 +337,36 @@ impl RemoteSession for Session {
         patience: &Patience,
     ) -> Result<Arc<dyn BatchSource>> {
         let known = self.statements().known.remove(&statement);
-        let (statement_id, schema, watched, reading) = match known {
+        let waiting = match known {
             Some(Known::Running(rows)) => return Ok(rows),
-            Some(Known::Prepared { driver_id, schema, watched, reading }) => (driver_id, schema, watched, reading),
+            Some(Known::Prepared(waiting)) => waiting,
             None => return Err(EngineError::internal(format!("statement {statement} was not prepared"))),
         };
-        let message = ExecuteStatement {
-            statement_id,
-            parameters: Vec::new(),
-            in_transaction,
-            close_after: true,
-            user_sql: user_sql.to_string(),
-            run: self.next_run(watched),
-        };
-        let (line, place) = (self.line.clone(), self.place(in_transaction));
-        let watch = watch(&line, &place, message.run);
-        let again = reading.filter(|_| !in_transaction);
-        let mut again = again.and_then(|statement| Again::of(&line, &place, &statement, message.run));
-        let rows = wait(patience, async move {
-            let incoming = match (get(&line, &place, &message).await, again.as_mut()) {
-                (Err(error), Some(again)) if error.is_lost() => again.begin(error).await?.0,
-                (incoming, _) => incoming?,
-            };
-            Rows::receive(incoming, schema, watch, again)
-        })?;
+        let place = self.place(in_transaction);
+        let rows = wait(patience, self.execute_waiting(*waiting, in_transaction, user_sql, &place))?;
         self.answered(in_transaction);
         Ok(Arc::new(rows))
     }
 
     fn end_transaction(&self, commit: bool, patience: &Patience) -> Result<()> {
-        let place = self.place(true);
+        let (place, in_it) = (self.place(true), self.effect(true, false));
         self.transaction.ends();
-        let ended = self.line.action(Some(&place), &EndTransaction { commit });
+        let line = self.route.line();
+        let ended = line.unless_superseded(line.action(Some(&place), &EndTransaction { commit }));
+        let ended = async {
+            ended.await.map_err(|error| {
+                if !self.route.leads_on(&error) {
+                    return error;
+                }
+                self.route.breaks(&line);
+                let effect = if error.is_elsewhere() { in_it } else { Effect::WRITES };
+                effect.told(error)
+            })
+        };
         let Empty {} = if commit {
             wait(patience, ended)?
         } else {
-            let what = format!("the driver at {}", self.line.address);
+            let what = format!("the driver at {}", line.address);
             wait_at_most(ROLLBACK_LIMIT, &what, patience, ended)?
         };
         Ok(())
@@ -276,8 +374,10 @@ impl RemoteSession for Session {
 
     fn describe(&self, known_version: Option<u64>, in_transaction: bool, patience: &Patience) -> Result<Catalog> {
         let place = self.place(in_transaction);
-        let described =
-            wait(patience, self.line.action(Some(&place), &DescribeCatalog { known_version, in_transaction }))?;
+        let message = DescribeCatalog { known_version, in_transaction };
+        let effect = self.effect(in_transaction, true);
+        let described = self.route.call(effect, async |line| line.action(Some(&place), &message).await);
+        let described = wait(patience, described)?;
         self.answered(in_transaction);
         Ok(described)
     }
@@ -285,7 +385,9 @@ impl RemoteSession for Session {
     fn draw(&self, explain: &StatementText, patience: &Patience) -> Result<String> {
         let place = self.place(explain.in_transaction);
         let message = DrawStatement { statement: Some(message_of(explain, Vec::new())) };
-        let Drawing { mermaid } = wait(patience, self.line.action(Some(&place), &message))?;
+        let effect = self.effect(explain.in_transaction, true);
+        let drawn = self.route.call(effect, async |line| line.action(Some(&place), &message).await);
+        let Drawing { mermaid } = wait(patience, drawn)?;
         self.answered(explain.in_transaction);
         Ok(mermaid)
     }
@@ -294,9 +396,12 @@ impl RemoteSession for Session {
         &self,
         statement: &StatementText,
         schema: SchemaRef,
-        _patience: &Patience,
+        patience: &Patience,
     ) -> Result<Box<dyn RemoteIngest>> {
         let place = self.place(statement.in_transaction);
-        Ok(Box::new(Ingest::begin(self.line.clone(), place, Arc::clone(&self.transaction), statement, schema)?))
+        let effect = self.effect(statement.in_transaction, false);
+        let line = wait(patience, self.route.ready(effect))?;
+        let loss = self.effect_of_loss(statement.in_transaction, false);
+        Ok(Box::new(Ingest::begin(line, loss, place, Arc::clone(&self.transaction), statement, schema)?))
     }
 }

@@ -20,10 +20,11 @@ impl Placer<'_> {
             Site::Workers(draft) if self.meets(&draft, node, self.has_many_groups(node, child)) => {
                 Site::Workers(self.unspread(draft))
             }
-            Site::Workers(draft) if self.keeps_groups() && has_keys(node) => self.shuffled(node, &[(child, draft)]),
-            Site::Workers(draft) if self.may_shuffle() && has_keys(node) && self.are_many(node.estimated_rows) => {
-                self.shuffled_again(node, &draft, Cut::Copy, MergeStrategy::Distinct)
-            }
+            Site::Workers(draft) if self.rows_are_shuffled(node) => match self.meeting_by_ranges(&draft, node) {
+                Some(draft) => Site::Workers(draft),
+                None if self.keeps_groups() => self.shuffled(node, &[(child, draft)]),
+                None => self.shuffled_again(node, &draft, Cut::Copy, MergeStrategy::Distinct),
+            },
             Site::Workers(draft) => {
                 self.gather(node, draft, Cut::Copy, MergeStrategy::Distinct);
                 Site::Driver
@@ -43,6 +44,12 @@ impl Placer<'_> {
         };
         let merge = merge_of_aggregate(aggregate);
         let shuffled = self.groups_are_shuffled(node, child, aggregate);
+        if shuffled
+            && !self.meets(&draft, node, true)
+            && let Some(draft) = self.meeting_by_ranges(&draft, node)
+        {
+            return Site::Workers(draft);
+        }
         match merge {
             _ if !aggregate.grouping_sets && self.meets(&draft, node, shuffled) => Site::Workers(self.unspread(draft)),
             Ok(merge) if shuffled && !self.nearly_all_differ(groups_of(node), child) => {
@@ -65,6 +72,12 @@ impl Placer<'_> {
                 Site::Driver
             }
         }
+    }
+
+    /// Whether distinct rows come together in tasks.
+    fn rows_are_shuffled(&self, node: &PlanNode) -> bool {
+        let many = self.may_shuffle() && self.are_many(node.estimated_rows);
+        has_keys(node) && (self.keeps_groups() || many)
     }
 
     /// Whether there are groups that no single machine is to hold, or rows that it need not see.

@@ -64,6 +64,12 @@ fn cheapest(plan: &Plan, capacity: Capacity) -> Decision {
 
 /// How much longer a query may take that workers get all the same: what one table gives, they are to give.
 fn slack_us(plan: &Plan, distribution: &Distribution) -> u64 {
+    // What the driver writes need not leave it.
+    if matches!(plan.root.operator, Operator::Write(_))
+        && distribution.stages.iter().all(|stage| stage.writes.is_none())
+    {
+        return 0;
+    }
     // One task that reads files does what the driver does itself.
     let single = distribution.stages.iter().all(|stage| stage.tasks == 1);
     match plan.root.preorder_scans().as_slice() {
@@ -131,8 +137,8 @@ fn may_distribute(plan: &Plan, capacity: Capacity) -> Result<(), String> {
     let always = plan.distribution == Distributed::Always;
     for node in &nodes {
         match &node.operator {
-            // What is inserted comes out of the driver's own tables: it need not leave it.
-            Operator::Write(_) if always => {}
+            // Whoever has no threads of others to gain keeps what is written here.
+            Operator::Write(_) if always || node.write.is_some() || capacity.workers.remote > 0 => {}
             Operator::Write(name) | Operator::Other(name) => return Err(format!("{name} runs on the driver")),
             _ => {}
         }

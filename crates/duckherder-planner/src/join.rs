@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | one side whole in every task | that side's tables, once a task | every join that keeps the rows of the other side |
 //! | one side broadcast | its rows, to each task | the same, where that side's rows are in tasks |
+//! | by ranges of a key | nothing | every join with an equality, but not IN, of tables that are stored by it |
 //! | both shuffled by their keys | the rows of both | every join with an equality, but not IN (NULLs are everybody's) |
 //! | on the driver | the rows of both | what is left |
 
@@ -13,7 +14,7 @@ use crate::plan::{AggregateCall, JoinKind, Operator, PlanNode};
 use crate::split::strategy_of;
 use crate::stage::{Cut, MergeStrategy};
 
-/// How often in a plan it is tried in vain to broadcast a side.
+/// How often in a plan it is tried in vain to broadcast a side, or to read both by ranges.
 const MOST_FAILURES: usize = 8;
 
 /// Sides are 0, the left one, and 1.
@@ -23,6 +24,8 @@ enum Way {
     Whole(usize),
     /// The same, but a stage runs it and sends its rows.
     Broadcast(usize),
+    /// Each task reads a range of the key of this number, of both sides.
+    Ranges(usize),
     Shuffled,
 }
 
@@ -40,10 +43,14 @@ impl Placer<'_> {
             match way {
                 Way::Whole(side) => return self.with_whole(node, sides[1 - side], sides[side]),
                 Way::Shuffled => return self.join_shuffled(node, sides),
-                Way::Broadcast(_) if self.failed_broadcasts == MOST_FAILURES => {}
+                Way::Broadcast(_) | Way::Ranges(_) if self.failures == MOST_FAILURES => {}
                 Way::Broadcast(side) => match self.with_broadcast(node, sides[1 - side], sides[side]) {
                     Some(site) => return site,
-                    None => self.failed_broadcasts += 1,
+                    None => self.failures += 1,
+                },
+                Way::Ranges(key) => match self.with_ranges(node, key, sides) {
+                    Some(site) => return site,
+                    None => self.failures += 1,
                 },
             }
         }
@@ -74,6 +81,9 @@ impl Placer<'_> {
         }
         if has_keys(node) && kind != JoinKind::Mark && kind != JoinKind::Invalid && self.may_shuffle() {
             ways.push((driver_first(in_tasks != [true; 2]), costs.shuffled(), Way::Shuffled));
+            if let Some((key, added)) = self.best_ranges(node, sides).filter(|_| in_tasks == [true; 2]) {
+                ways.push((0, added, Way::Ranges(key)));
+            }
         }
         ways.sort_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)));
         ways.into_iter().map(|(_, _, way)| way).collect()

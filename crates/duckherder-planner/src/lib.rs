@@ -5,6 +5,7 @@
 //!                                                     \--> Distribution: stages, and what is left on the driver
 //!        place   where each operator runs               join   which side of a join moves
 //!        filter  which rows need not move            aggregate, shuffle
+//!        ranges  what is read by ranges of a key, as tables are stored   zones   which values are where
 //!        partition   what runs where rows are divided already    shared   CTEs    union   UNION ALL
 //!        cost    what that takes, here and on workers
 //!   Plan + Distribution --Graph::distributed()--> what duckherder_explain() draws, in mermaid
@@ -21,6 +22,7 @@ mod mermaid;
 mod partition;
 mod place;
 pub mod plan;
+mod ranges;
 mod shared;
 mod shuffle;
 pub mod skew;
@@ -29,10 +31,13 @@ pub mod stage;
 #[cfg(test)]
 mod tests;
 mod union;
+mod zones;
 
 pub use cost::{Capacity, Estimate};
 pub use decide::decide;
 pub use graph::Graph;
 pub use plan::{Aggregate, AggregateCall, Files, Limit, Operator, Plan, PlanNode, Scan};
-pub use split::{Mode, RowGroup, Split, Workers, split, split_files};
-pub use stage::{Cut, Decision, Distribution, Exchange, KeyOfScan, MergeStrategy, RuntimeFilter, ScanUse, Stage};
+pub use split::{Mode, RowGroup, Split, Workers, split, split_by_keys, split_files};
+pub use stage::{
+    Cut, Decision, Distribution, Exchange, KeyOfScan, MergeStrategy, RuntimeFilter, ScanKey, ScanUse, Stage,
+};

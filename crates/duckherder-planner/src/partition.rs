@@ -18,13 +18,15 @@ pub struct Partitioning {
     keys: Vec<Key>,
     /// But not rows that have NULL in a key: they met none, so they are anywhere.
     nulls_anywhere: bool,
+    /// Not by a hash, but by ranges of the one key ([`crate::ranges`]): nothing can be shuffled to where its partners are.
+    by_ranges: bool,
     /// Stages that were shuffled by the keys, each of which has all values that the keys have here.
     pub stages: Vec<usize>,
 }
 
 /// The names that the value of a key has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Key {
+pub struct Key {
     /// And whether they are cast to another type of integers: equal where the key is equal, but of another hash.
     columns: BTreeMap<Column, bool>,
 }
@@ -34,9 +36,17 @@ impl Key {
         Self { columns: key.column.iter().map(|column| (column.clone(), false)).collect() }
     }
 
+    pub fn named(column: &Column) -> Self {
+        Self { columns: BTreeMap::from([(column.clone(), false)]) }
+    }
+
+    pub fn is_unnamed(&self) -> bool {
+        self.columns.is_empty()
+    }
+
     /// Has the value of `key`, in whatever type.
-    fn has(&self, key: &ShuffleKey) -> bool {
-        key.column.as_ref().is_some_and(|column| self.columns.contains_key(column))
+    pub fn has(&self, key: &ShuffleKey) -> bool {
+        key.value().is_some_and(|column| self.columns.contains_key(column))
     }
 
     /// Has the hash of `key`.
@@ -44,7 +54,7 @@ impl Key {
         key.column.as_ref().is_some_and(|column| self.columns.get(column) == Some(&false))
     }
 
-    fn renamed(&self, renames: &[Rename]) -> Self {
+    pub fn renamed(&self, renames: &[Rename]) -> Self {
         let mut columns = BTreeMap::new();
         for rename in renames {
             let Some(cast) = self.columns.get(&rename.was) else { continue };
@@ -52,13 +62,21 @@ impl Key {
         }
         Self { columns }
     }
+
+    /// After an inner join by `left` = `right`: if it is one of them, it has both names.
+    pub fn join(&mut self, left: &ShuffleKey, right: &ShuffleKey) {
+        if self.is(left) || self.is(right) {
+            let names = [left, right].into_iter().filter_map(|side| side.column.clone());
+            self.columns.extend(names.map(|column| (column, false)));
+        }
+    }
 }
 
 impl Partitioning {
     /// Of the rows that `stages` shuffle for `node`, as they come out of it; before [`above`](Self::above).
     pub fn of(node: &PlanNode, stages: &[usize]) -> Option<Self> {
         let keys: Vec<Key> = node.keys.first()?.iter().map(Key::of).collect();
-        let mut made = Self { keys, nulls_anywhere: false, stages: Vec::new() };
+        let mut made = Self { keys, nulls_anywhere: false, by_ranges: false, stages: Vec::new() };
         match stages {
             [only] => made.stages.push(*only),
             [left, right] if node.join.is_some() => {
@@ -68,6 +86,23 @@ impl Partitioning {
             _ => {}
         }
         made.usable()
+    }
+
+    /// Of what is read by ranges of a column in which nothing is NULL.
+    pub fn by_ranges_of(key: Key) -> Self {
+        Self { keys: vec![key], nulls_anywhere: false, by_ranges: true, stages: Vec::new() }
+    }
+
+    pub fn is_by_ranges_of(&self, key: &ShuffleKey) -> bool {
+        self.by_ranges && self.keys.iter().all(|own| own.has(key))
+    }
+
+    pub fn has_nulls_anywhere(&self) -> bool {
+        self.nulls_anywhere
+    }
+
+    pub fn let_nulls_anywhere(&mut self) {
+        self.nulls_anywhere = true;
     }
 
     fn usable(self) -> Option<Self> {
@@ -99,7 +134,8 @@ impl Partitioning {
     pub fn serves_join(&self, keys: &[ShuffleKey]) -> Option<Vec<usize>> {
         let fits = |key: &ShuffleKey| key.null_meets_none || !self.nulls_anywhere;
         let number = |own: &Key| keys.iter().position(|key| own.is(key) && fits(key));
-        self.keys.iter().map(number).collect()
+        let numbers = self.keys.iter().map(number).collect();
+        if self.by_ranges { None } else { numbers }
     }
 
     /// After the join by the keys of these numbers, each of which is one of the keys here. `stages`: of either side.
@@ -115,8 +151,8 @@ impl Partitioning {
                 // The key is not NULL now; its other names may be.
                 key.columns.clear();
             }
-            let names = node.keys.iter().filter_map(|side| side.get(*number)?.column.clone());
-            key.columns.extend(names.map(|column| (column, false)));
+            let names = node.keys.iter().filter_map(|side| side.get(*number));
+            key.columns.extend(names.filter_map(|name| Some((name.value()?.clone(), name.column.is_none()))));
         }
         self.nulls_anywhere = !all_have_partners;
     }
@@ -128,12 +164,7 @@ impl Partitioning {
             return;
         }
         for (left, right) in left.iter().zip(right) {
-            for key in &mut self.keys {
-                if key.is(left) || key.is(right) {
-                    let names = [left, right].into_iter().filter_map(|side| side.column.clone());
-                    key.columns.extend(names.map(|column| (column, false)));
-                }
-            }
+            self.keys.iter_mut().for_each(|key| key.join(left, right));
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::decide::readable;
 use crate::filter::{filter_by_keys, narrow_by_broadcast};
 use crate::partition::Partitioning;
 use crate::plan::{AggregateCall, Distributed, Operator, Plan, PlanNode};
+use crate::ranges::Divisible;
 use crate::shared::SharedInputs;
 use crate::split::{Mode, Workers, strategy_of};
 use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, ScanUse, Stage};
@@ -32,6 +33,7 @@ pub enum Site {
 }
 
 /// A stage that may still grow upwards.
+#[derive(Clone)]
 pub struct Draft {
     pub mode: Mode,
     pub tasks: u64,
@@ -39,6 +41,8 @@ pub struct Draft {
     pub inputs: Vec<usize>,
     /// By what its rows are divided among the tasks, if that is by their values.
     pub partitioning: Option<Partitioning>,
+    /// By ranges of what they may be divided, if they are not by their values.
+    pub divisible: Vec<Divisible>,
 }
 
 impl Draft {
@@ -57,6 +61,7 @@ impl Draft {
         if let Some(partitioning) = &mut self.partitioning {
             partitioning.join_whole(node);
         }
+        self.divisible.iter_mut().for_each(|one| one.join_whole(node));
     }
 
     /// Whether all that a task reads is its part of a table.
@@ -66,7 +71,7 @@ impl Draft {
 
     /// What one task reads beside its part.
     pub fn read_whole(&mut self, scans: impl IntoIterator<Item = usize>) {
-        self.scans.extend(scans.into_iter().map(|scan| ScanUse { scan, whole: true }));
+        self.scans.extend(scans.into_iter().map(|scan| ScanUse { scan, whole: true, key: None }));
     }
 }
 
@@ -97,8 +102,8 @@ pub struct Placer<'a> {
     pub stages: Vec<Stage>,
     notes: Vec<String>,
     pub shared: SharedInputs,
-    /// Sides of joins that were not broadcast after all.
-    pub failed_broadcasts: usize,
+    /// Ways to join that were tried in vain.
+    pub failures: usize,
     pub prefers: Preference,
     /// What is being placed is read by a join, or a UNION ALL, with other rows.
     pub put_together: bool,
@@ -126,7 +131,7 @@ impl<'a> Placer<'a> {
             stages: Vec::new(),
             notes: Vec::new(),
             shared: SharedInputs::default(),
-            failed_broadcasts: 0,
+            failures: 0,
             prefers: Preference::NONE,
             put_together: false,
             in_any_order: false,
@@ -168,8 +173,9 @@ impl<'a> Placer<'a> {
         self.in_any_order = own;
         match site {
             Site::Workers(draft) => {
+                let divisible = draft.divisible_above(node);
                 let partitioning = draft.partitioning.and_then(|partitioning| partitioning.above(node));
-                Site::Workers(Draft { partitioning, ..draft })
+                Site::Workers(Draft { partitioning, divisible, ..draft })
             }
             site => site,
         }
@@ -197,11 +203,10 @@ impl<'a> Placer<'a> {
             Operator::CteScan => self.cte_scan(node),
             // What its second part reads, it reads several times.
             Operator::RecursiveCte => self.read_on_driver(node),
-            Operator::Constants
-            | Operator::Collected
-            | Operator::Relational
-            | Operator::Write(_)
-            | Operator::Other(_) => self.on_driver(node),
+            Operator::Write(_) => self.write(node),
+            Operator::Constants | Operator::Collected | Operator::Relational | Operator::Other(_) => {
+                self.on_driver(node)
+            }
         }
     }
 
@@ -263,8 +268,9 @@ impl<'a> Placer<'a> {
         }
         let (Some(scan), Some(number)) = (&node.scan, self.number_of(node)) else { return Site::Driver };
         let (mode, tasks) = strategy_of(scan, self.plan.min_split_rows, self.workers);
-        let scans = vec![ScanUse { scan: number, whole: false }];
-        Site::Workers(Draft { mode, tasks, scans, inputs: Vec::new(), partitioning: None })
+        let scans = vec![ScanUse { scan: number, whole: false, key: None }];
+        let divisible = self.divisible(number, &scan.ranges);
+        Site::Workers(Draft { mode, tasks, scans, inputs: Vec::new(), partitioning: None, divisible })
     }
 
     /// The operator joins its child, wherever that is.
@@ -302,6 +308,25 @@ impl<'a> Placer<'a> {
             }
             site => site,
         }
+    }
+
+    /// Tasks write the files that are asked for, if they have the rows; otherwise the driver does.
+    fn write(&mut self, node: &PlanNode) -> Site {
+        let (Some(write), [child]) = (&node.write, node.children.as_slice()) else { return self.on_driver(node) };
+        if !write.kept.is_empty() {
+            self.note(format!("the driver writes the files: {}", write.kept));
+            return self.on_driver(node);
+        }
+        // Nor do DuckDB's threads keep an order where they share several files.
+        self.in_any_order = true;
+        if let Site::Workers(draft) = self.place(child) {
+            self.gather(child, draft, Cut::Subtree, MergeStrategy::Concatenate);
+            if let Some(stage) = self.stages.last_mut() {
+                stage.writes = Some(node.id);
+                stage.order_shows = false;
+            }
+        }
+        Site::Driver
     }
 
     /// The driver runs it over the rows of its children.
@@ -353,7 +378,12 @@ impl<'a> Placer<'a> {
         match self.place(child) {
             Site::Workers(draft) if draft.is_single() => Site::Workers(draft),
             Site::Workers(draft) if self.meets(&draft, node, true) => Site::Workers(self.unspread(draft)),
-            Site::Workers(draft) if has_keys(node) && self.may_shuffle() => self.shuffled(node, &[(child, draft)]),
+            Site::Workers(draft) if has_keys(node) && self.may_shuffle() => {
+                match self.meeting_by_ranges(&draft, node) {
+                    Some(draft) => Site::Workers(draft),
+                    None => self.shuffled(node, &[(child, draft)]),
+                }
+            }
             Site::Workers(draft) => {
                 self.gather(child, draft, Cut::Subtree, MergeStrategy::Concatenate);
                 Site::Driver
@@ -415,6 +445,7 @@ impl<'a> Placer<'a> {
             tasks: if in_order { draft.tasks } else { draft.tasks.min(self.workers.count()) },
             rows: node.estimated_rows,
             scans: draft.scans.clone(),
+            cuts: self.cuts_of(draft),
             inputs: draft.inputs.clone(),
             join: None,
             divided_by: None,
@@ -422,6 +453,8 @@ impl<'a> Placer<'a> {
             told_keys: None,
             hash_keys: Vec::new(),
             merge,
+            writes: None,
+            order_shows: exchange == Exchange::Gather && !self.in_any_order,
         });
         self.stages.len() - 1
     }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use serde::Deserialize;
 
 use crate::split::{ROW_GROUP_ROWS, RowGroup};
+use crate::zones::Zone;
 
 /// A plan and what holds for all of it.
 #[derive(Clone, Debug, Deserialize)]
@@ -28,6 +29,9 @@ pub struct Plan {
     /// Operators have labels, and their keys names.
     #[serde(default)]
     pub explained: bool,
+    /// Workers elsewhere read the driver's tables themselves, where it keeps them.
+    #[serde(default)]
+    pub stored: bool,
     /// Operators, by id, at which a cut was tried and DuckDB could not write the SQL.
     #[serde(default)]
     pub not_written: Vec<u64>,
@@ -70,6 +74,9 @@ pub struct PlanNode {
     pub aggregate: Option<Aggregate>,
     #[serde(default)]
     pub limit: Option<Limit>,
+    /// Of a COPY TO that makes a directory of files.
+    #[serde(default)]
+    pub write: Option<Write>,
     /// DISTINCT ON rather than DISTINCT.
     #[serde(default)]
     pub distinct_on: bool,
@@ -124,12 +131,22 @@ pub struct ShuffleKey {
     /// The column that it is, if it is one.
     #[serde(default)]
     pub column: Option<Column>,
+    /// The column of another type of integers that it is a cast of: equal where that is, but of another hash.
+    #[serde(default)]
+    pub cast_from: Option<Column>,
     /// A row with NULL here need not meet any other.
     #[serde(default)]
     pub null_meets_none: bool,
     /// As the user knows it, if the plan is explained.
     #[serde(default)]
     pub text: String,
+}
+
+impl ShuffleKey {
+    /// The column whose value it has, in whatever type.
+    pub fn value(&self) -> Option<&Column> {
+        self.column.as_ref().or(self.cast_from.as_ref())
+    }
 }
 
 /// A column that has the value of another.
@@ -294,6 +311,9 @@ pub struct RangeColumn {
     pub column: Column,
     /// In the table, or among the files' columns.
     pub number: u64,
+    /// What it has where; empty if that is not known, or it has NULLs.
+    #[serde(default)]
+    pub zones: Vec<Zone>,
 }
 
 /// Files, and the units that tasks divide among them: row groups, or whole files.
@@ -390,6 +410,16 @@ impl AggregateCall {
     pub fn sees_order(&self) -> bool {
         self.order_dependent && !ROUNDED.contains(&self.name.as_str())
     }
+}
+
+/// Files that COPY TO makes in a directory.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Write {
+    /// Its absolute path.
+    pub directory: String,
+    /// Why only the driver can write them; empty if nothing is known against tasks.
+    #[serde(default)]
+    pub kept: String,
 }
 
 /// LIMIT and OFFSET, or a TOP N's.

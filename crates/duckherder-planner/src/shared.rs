@@ -18,7 +18,8 @@ use crate::plan::{Column, Operator, PlanNode, Rename};
 use crate::split::Mode;
 use crate::stage::{Cut, Exchange, MergeStrategy, Stage};
 
-/// How often in a plan the readers of a CTE are placed again before all others are with the driver.
+/// How often in a plan the readers of a CTE, or what it is defined as, are placed again before all others are with the
+/// driver: one may be inside of another, and each time doubles the work.
 const MOST_FAILURES: usize = 8;
 
 /// The CTEs whose rows are in tasks, by their numbers.
@@ -26,6 +27,8 @@ const MOST_FAILURES: usize = 8;
 pub struct SharedInputs {
     ctes: HashMap<u64, SharedInput>,
     failures: usize,
+    /// Definitions that did not come to be in tasks.
+    misplaced: usize,
     /// Groups that a join reads are made by tasks, even if they are few: on the driver, the join would be there, too. So
     /// are those of a UNION ALL.
     pub keeps_groups: bool,
@@ -49,12 +52,15 @@ impl Placer<'_> {
         };
         let before = self.mark();
         let in_any_order = std::mem::replace(&mut self.in_any_order, true);
-        let site = if self.may_shuffle() { self.place(definition) } else { Site::Driver };
+        let tried = self.may_shuffle() && self.shared.failures < MOST_FAILURES && self.shared.misplaced < MOST_FAILURES;
+        let site = if tried { self.place(definition) } else { Site::Driver };
         self.in_any_order = in_any_order;
-        if let Site::Workers(draft) = site
-            && let Some(site) = self.read_in_tasks(node.id, number, (definition, draft), (reader, &node.columns))
-        {
-            return site;
+        if let Site::Workers(draft) = site {
+            if let Some(site) = self.read_in_tasks(node.id, number, (definition, draft), (reader, &node.columns)) {
+                return site;
+            }
+        } else if tried {
+            self.shared.misplaced += 1;
         }
         self.reset(before);
         self.in_any_order = false;
@@ -120,6 +126,7 @@ impl Placer<'_> {
             scans: Vec::new(),
             inputs: vec![shared.stage],
             partitioning: shared.partitioning.clone().and_then(|partitioning| partitioning.renamed(&renames)),
+            divisible: Vec::new(),
         })
     }
 

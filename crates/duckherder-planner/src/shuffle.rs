@@ -47,7 +47,7 @@ impl Placer<'_> {
         }
         let (mode, tasks) = (Mode::HashPartition, self.workers().count());
         let partitioning = Partitioning::of(node, &inputs);
-        Site::Workers(Draft { mode, tasks, scans: Vec::new(), inputs, partitioning })
+        Site::Workers(Draft { mode, tasks, scans: Vec::new(), inputs, partitioning, divisible: Vec::new() })
     }
 
     /// The tasks of the draft do what they can for their rows; what comes of it goes to the tasks of a new one, by the
@@ -56,13 +56,15 @@ impl Placer<'_> {
         let exchange = Exchange::Hash { consumer: node.id, side: 0 };
         let inputs = vec![self.stage(node, draft, cut, exchange, merge)];
         let (mode, tasks) = (Mode::HashPartition, self.workers().count());
-        Site::Workers(Draft { mode, tasks, scans: Vec::new(), partitioning: Partitioning::of(node, &inputs), inputs })
+        let partitioning = Partitioning::of(node, &inputs);
+        Site::Workers(Draft { mode, tasks, scans: Vec::new(), inputs, partitioning, divisible: Vec::new() })
     }
 
     /// The rows of the draft, cut at `node`, go to the one task of a new one.
     pub fn in_one_task(&mut self, node: &PlanNode, draft: &Draft, cut: Cut, merge: MergeStrategy) -> Site {
         let inputs = vec![self.stage(node, draft, cut, Exchange::Broadcast, merge)];
-        Site::Workers(Draft { mode: Mode::HashPartition, tasks: 1, scans: Vec::new(), inputs, partitioning: None })
+        let (mode, scans, divisible) = (Mode::HashPartition, Vec::new(), Vec::new());
+        Site::Workers(Draft { mode, tasks: 1, scans, inputs, partitioning: None, divisible })
     }
 
     pub fn shuffle(&mut self, node: &PlanNode, side: usize, child: &PlanNode, draft: &Draft) -> usize {

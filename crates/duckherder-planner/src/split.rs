@@ -45,6 +45,8 @@ pub enum Mode {
     NaturalPartition,
     /// Whole row groups.
     RowGroupPartition,
+    /// Ranges of the values of a column by which tables are stored.
+    KeyRangePartition,
     /// Rows of other stages, by the hash of their keys.
     HashPartition,
 }
@@ -56,6 +58,7 @@ impl Mode {
             Self::Delegated => "DELEGATED",
             Self::NaturalPartition => "NATURAL_PARTITION",
             Self::RowGroupPartition => "ROW_GROUP_PARTITION",
+            Self::KeyRangePartition => "KEY_RANGE_PARTITION",
             Self::HashPartition => "HASH_PARTITION",
         }
     }
@@ -93,7 +96,10 @@ pub fn strategy_of(scan: &Scan, min_split_rows: u64, workers: Workers) -> (Mode,
 /// Divides files among at most `tasks` tasks, by their units, in order.
 pub fn split_files(mode: Mode, tasks: u64, units: &[RowGroup]) -> Vec<Split> {
     match mode {
-        Mode::RowGroupPartition | Mode::NaturalPartition => ranges(&row_group_starts(tasks, units)),
+        // Where others are divided by keys, as well.
+        Mode::RowGroupPartition | Mode::NaturalPartition | Mode::KeyRangePartition => {
+            ranges(&row_group_starts(tasks, units))
+        }
         Mode::Local | Mode::Delegated | Mode::HashPartition => vec![Split::WHOLE],
     }
 }
@@ -113,6 +119,9 @@ pub enum Split {
     Range { first: Option<u64>, last: Option<u64> },
     /// Row ids with this remainder: a sample, of which no order is asked.
     Remainder { tasks: u64, task: u64 },
+    /// Rows with a value, as a number, from `least` to `greatest` in a column; `None` is open-ended. All of them are among
+    /// the row ids, or units, from `first` to `last`.
+    Keys { column: u64, least: Option<i64>, greatest: Option<i64>, first: Option<u64>, last: Option<u64> },
 }
 
 impl Split {
@@ -121,12 +130,20 @@ impl Split {
     pub const NOTHING: Self = Self::Range { first: Some(i64::MAX as u64), last: None };
 }
 
+/// Divides a table by the values of a column, of which nothing is NULL: each part but the first begins with one of `cuts`.
+pub fn split_by_keys(column: u64, cuts: &[i64]) -> Vec<Split> {
+    let leasts = std::iter::once(None).chain(cuts.iter().copied().map(Some));
+    let greatests = cuts.iter().map(|cut| cut.checked_sub(1)).chain(std::iter::once(None));
+    let part = |(least, greatest)| Split::Keys { column, least, greatest, first: None, last: None };
+    leasts.zip(greatests).map(part).collect()
+}
+
 /// Divides a table among at most `tasks` tasks, in the order of its rows.
 pub fn split(mode: Mode, tasks: u64, row_groups: &[RowGroup]) -> Vec<Split> {
     match mode {
         Mode::Local | Mode::Delegated | Mode::HashPartition => vec![Split::WHOLE],
         Mode::RowGroupPartition => ranges(&row_group_starts(tasks, row_groups)),
-        Mode::NaturalPartition => {
+        Mode::NaturalPartition | Mode::KeyRangePartition => {
             let end = row_groups.iter().map(|group| group.start + group.rows).max().unwrap_or(0);
             let mut starts: Vec<u64> = (1..tasks).map(|task| end * task / tasks).filter(|start| *start > 0).collect();
             starts.dedup();
@@ -217,6 +234,7 @@ mod tests {
                             first.is_none_or(|first| row >= first) && last.is_none_or(|last| row <= last)
                         }
                         Split::Remainder { tasks, task } => row % tasks == task,
+                        Split::Keys { .. } => true,
                     };
                     splits.iter().filter(owns).count()
                 };
@@ -268,7 +286,7 @@ mod tests {
                         Split::Range { first, last } => {
                             first.is_none_or(|first| first <= unit) && last.is_none_or(|last| last >= unit)
                         }
-                        Split::Remainder { .. } => true,
+                        Split::Remainder { .. } | Split::Keys { .. } => true,
                     });
                     assert_eq!(readers.count(), 1);
                 }

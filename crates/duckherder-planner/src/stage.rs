@@ -1,5 +1,7 @@
 //! What the planner gives: stages, and how the rows between them move.
 
+use std::collections::BTreeMap;
+
 use crate::cost::Estimate;
 use crate::plan::{JoinKind, PlanNode};
 use crate::split::Mode;
@@ -40,6 +42,9 @@ pub struct Stage {
     /// What all tasks together are estimated to give, before the cut divides anything.
     pub rows: Option<u64>,
     pub scans: Vec<ScanUse>,
+    /// Where scans are read by ranges of a column: with which values, as numbers, each task but the first begins. By the
+    /// number of the first scan of those that are cut at the same.
+    pub cuts: BTreeMap<usize, Vec<i64>>,
     /// The stages whose rows are shuffled or broadcast to this one's tasks, by number.
     pub inputs: Vec<usize>,
     /// What its rows are shuffled for, if that is a join that may have those of a heavy key in several tasks.
@@ -54,6 +59,11 @@ pub struct Stage {
     /// The numbers of the consumer's keys that are hashed, in this order; all, if there are none.
     pub hash_keys: Vec<u64>,
     pub merge: MergeStrategy,
+    /// Each task writes its rows to a file: the COPY TO, above its operator, that asks for it. What goes to the driver is
+    /// how many rows each has written, and where.
+    pub writes: Option<u64>,
+    /// The rows go to the driver, and something there shows in which order they come (`list`, `first`).
+    pub order_shows: bool,
 }
 
 /// What the keys of another stage's rows, which go to the same join, leave of a stage's.
@@ -114,6 +124,17 @@ pub struct ScanUse {
     pub scan: usize,
     /// Each task reads all of it; otherwise each its split.
     pub whole: bool,
+    /// The splits are ranges of a column.
+    pub key: Option<ScanKey>,
+}
+
+/// By ranges of which column a scan is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanKey {
+    /// Its number in the table, or among the files' columns.
+    pub column: u64,
+    /// Which of the stage's [`cuts`](Stage::cuts).
+    pub cuts: usize,
 }
 
 /// How the rows of the tasks become the rows of the operator at the cut.
@@ -148,6 +169,7 @@ impl Stage {
     /// What the driver does with the rows of its tasks.
     pub fn on_driver(&self) -> String {
         match (self.merge, self.cut) {
+            _ if self.writes.is_some() => "gives the files of the tasks their names".to_string(),
             (MergeStrategy::None, _) => "passes the rows on".to_string(),
             (merge, Cut::PartialAggregate) => format!("combines and finalizes the states ({})", merge.name()),
             (merge, _) => format!("merges the rows ({})", merge.name()),

@@ -38,6 +38,11 @@ impl Placer<'_> {
             }
         }
         let Some(mut draft) = drafts.into_iter().reduce(joined) else { return Site::Driver };
+        if !moved.is_empty() {
+            // Those are divided by whole rows.
+            draft.partitioning = None;
+            draft.divisible.clear();
+        }
         draft.inputs.extend(moved);
         Site::Workers(draft)
     }
@@ -54,10 +59,11 @@ fn joined(mut draft: Draft, other: Draft) -> Draft {
     draft.tasks = draft.tasks.max(other.tasks);
     // How its tables are divided, for a draft may have none; even ranges serve every table.
     let by = |mode: Mode| [draft.mode, other.mode].contains(&mode);
-    let modes = [Mode::NaturalPartition, Mode::RowGroupPartition, Mode::HashPartition];
+    let modes = [Mode::KeyRangePartition, Mode::NaturalPartition, Mode::RowGroupPartition, Mode::HashPartition];
     draft.mode = modes.into_iter().find(|mode| by(*mode)).unwrap_or(Mode::Delegated);
     draft.scans.extend(other.scans);
     draft.inputs.extend(other.inputs);
     draft.partitioning = None;
+    draft.divisible.clear();
     draft
 }

@@ -251,7 +251,17 @@ pub struct SeeFiles {
     pub files: Vec<FileStamp>,
 }
 
-/// Answer to [`SeeFiles`].
+/// Whether a worker sees a file that the driver has just made, and can make another one, `answer`, beside it:
+/// [`SeenFiles`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ReachFile {
+    #[prost(message, optional, tag = "1")]
+    pub file: Option<FileStamp>,
+    #[prost(string, tag = "2")]
+    pub answer: String,
+}
+
+/// Answer to [`SeeFiles`] and [`ReachFile`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct SeenFiles {
     /// What is wrong with the first that it does not; none if it sees all.
@@ -321,6 +331,7 @@ command!(
     ListDatabases,
     DatabaseList,
     SeeFiles,
+    ReachFile,
     SeenFiles,
     ListStatistics,
     QueryStatistics,

@@ -13,7 +13,7 @@ use prost::Message;
 
 use crate::any::Command;
 use crate::error::{ErrorDetail, PEER_LOST};
-use crate::task::EndOfPartition;
+use crate::task::{EndOfPartition, InputsHere};
 
 /// The rows of a task or a split, as [`BatchEncoder`](crate::encode::BatchEncoder) encodes them.
 pub struct BatchStream {
@@ -26,8 +26,9 @@ pub struct BatchStream {
 pub enum Received {
     /// The columns; comes first.
     Schema(SchemaRef),
-    /// Rows, never none.
-    Batch(RecordBatch),
+    /// Rows, never none, and the bytes that they came in. (Each array's own size counts the whole message, which all are
+    /// slices of.)
+    Batch(RecordBatch, u64),
 }
 
 impl BatchStream {
@@ -48,7 +49,7 @@ impl BatchStream {
                 DecodedPayload::Schema(schema) => Some(Received::Schema(schema)),
                 DecodedPayload::RecordBatch(batch) if batch.num_rows() > 0 => {
                     self.rows += batch.num_rows() as u64;
-                    Some(Received::Batch(batch))
+                    Some(Received::Batch(batch, (inner.data_header.len() + inner.data_body.len()) as u64))
                 }
                 _ => None,
             };
@@ -74,9 +75,10 @@ impl BatchStream {
         self.end.as_ref()?.cpu_ns.map(Duration::from_nanos)
     }
 
-    /// How many of a task's inputs came out of its cache, once all rows are there.
-    pub fn cached(&self) -> u32 {
-        self.end.as_ref().map_or(0, |end| end.cached)
+    /// Which of a task's inputs were there, once all rows are.
+    pub fn inputs_here(&self) -> InputsHere {
+        let here = |end: &EndOfPartition| InputsHere { cached: end.cached, from_storage: end.from_storage };
+        self.end.as_ref().map_or_else(InputsHere::default, here)
     }
 
     fn failed(&self, error: FlightError) -> ErrorDetail {

@@ -11,7 +11,7 @@ use arrow_flight::FlightData;
 
 use crate::MAX_MESSAGE_BYTES;
 use crate::any::Command;
-use crate::task::EndOfPartition;
+use crate::task::{EndOfPartition, InputsHere};
 
 /// Messages are cut to about this size: other Flight clients take no more than 4 MiB unless told otherwise.
 const TARGET_MESSAGE_BYTES: usize = 3 << 20;
@@ -84,17 +84,18 @@ impl BatchEncoder {
         self.finish_after(self.rows)
     }
 
-    /// The same for a task, which took so much CPU time if it was measured, and read so many inputs out of its cache.
+    /// The same for a task, which took so much CPU time if it was measured.
     ///
     /// # Errors
     /// As for [`finish`](Self::finish).
-    pub fn finish_task(&mut self, cpu: Option<Duration>, cached: u32) -> Result<FlightData, ArrowError> {
-        self.finish_with(EndOfPartition { rows: self.rows, cpu_ns: cpu.map(nanoseconds), cached })
+    pub fn finish_task(&mut self, cpu: Option<Duration>, here: InputsHere) -> Result<FlightData, ArrowError> {
+        let InputsHere { cached, from_storage } = here;
+        self.finish_with(EndOfPartition { rows: self.rows, cpu_ns: cpu.map(nanoseconds), cached, from_storage })
     }
 
     /// [`finish`](Self::finish) of a stream of `rows` rows, wherever they were encoded.
     pub(crate) fn finish_after(&mut self, rows: u64) -> Result<FlightData, ArrowError> {
-        self.finish_with(EndOfPartition { rows, cpu_ns: None, cached: 0 })
+        self.finish_with(EndOfPartition { rows, ..EndOfPartition::default() })
     }
 
     fn finish_with(&mut self, end: EndOfPartition) -> Result<FlightData, ArrowError> {

@@ -24,11 +24,26 @@ pub struct ErrorDetail {
     /// is [`PEER_LOST`].)
     #[prost(bool, tag = "3")]
     pub worker_lost: bool,
+    /// Whether another driver is to be asked.
+    #[prost(enumeration = "Elsewhere", tag = "4")]
+    pub elsewhere: i32,
+}
+
+/// Whether a driver that refuses says so because another one has its databases, and what it did before it found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum Elsewhere {
+    /// The error is the statement's.
+    No = 0,
+    /// Another driver is to be asked; this one has done nothing.
+    NothingDone = 1,
+    /// Another driver is to be asked; what this one did may, or may not, be in the databases.
+    OutcomeUnknown = 2,
 }
 
 impl ErrorDetail {
     pub fn new(exception_type: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { exception_type: exception_type.into(), message: message.into(), worker_lost: false }
+        Self { exception_type: exception_type.into(), message: message.into(), ..Self::default() }
     }
 
     /// The gRPC status that carries this error.
@@ -71,6 +86,19 @@ impl ErrorDetail {
             | Code::Aborted => PEER_LOST,
             _ => "IO",
         };
-        Self::new(exception_type, status.message())
+        Self::new(exception_type, told(status))
+    }
+}
+
+/// What a status says, with what gRPC's own ones ("transport error") leave to their cause.
+pub fn told(status: &Status) -> String {
+    let mut cause = std::error::Error::source(status);
+    while let Some(deeper) = cause.and_then(std::error::Error::source) {
+        cause = Some(deeper);
+    }
+    let (message, cause) = (status.message(), cause.map(ToString::to_string).unwrap_or_default());
+    match cause.is_empty() || message.contains(&cause) {
+        true => message.to_string(),
+        false => format!("{message}: {cause}"),
     }
 }

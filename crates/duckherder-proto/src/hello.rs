@@ -15,6 +15,31 @@ pub struct Hello {
     /// `client`, `driver` or `worker`.
     #[prost(string, tag = "3")]
     pub role: String,
+    /// Whether a driver takes statements.
+    #[prost(enumeration = "DriverState", tag = "4")]
+    pub state: i32,
+    /// Of an active driver: the number of its life among those of all drivers of its directory; the greatest is the one
+    /// that counts. 0: it shares its databases with no other.
+    #[prost(uint64, tag = "5")]
+    pub epoch: u64,
+    /// Of an active driver: which databases it has, if others may take them over.
+    #[prost(string, tag = "7")]
+    pub databases: String,
+    /// Of a standby: the address of the driver whose place it would take, for people.
+    #[prost(string, tag = "6")]
+    pub waits_for: String,
+}
+
+/// Whether a driver takes statements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum DriverState {
+    /// It does.
+    Active = 0,
+    /// It waits to take the place of another one.
+    Standby = 1,
+    /// Another one has taken its place: it ends.
+    Fenced = 2,
 }
 
 impl Command for Hello {
@@ -24,7 +49,12 @@ impl Command for Hello {
 impl Hello {
     /// What this process says of itself.
     pub fn from(role: &str) -> Self {
-        Self { protocol: PROTOCOL_VERSION, version: env!("CARGO_PKG_VERSION").to_string(), role: role.to_string() }
+        Self {
+            protocol: PROTOCOL_VERSION,
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            role: role.to_string(),
+            ..Self::default()
+        }
     }
 
     /// Whether this is a `role` that the speaker of `own` can work with; otherwise what to do.
@@ -65,8 +95,8 @@ mod tests {
         let own = Hello::from("client");
         Hello::from("driver").check(&own, "driver").unwrap();
         assert_eq!(Hello::from("worker").check(&own, "driver").unwrap_err(), "it is a worker, no driver");
-        let older = Hello { protocol: 4, version: "0.0.9".to_string(), role: "driver".to_string() };
+        let older = Hello { protocol: 4, version: "0.0.9".to_string(), role: "driver".to_string(), ..Hello::default() };
         let error = older.check(&own, "driver").unwrap_err();
-        assert!(error.contains("protocol 4 (Duckherder 0.0.9), this client protocol 6"), "{error}");
+        assert!(error.contains("protocol 4 (Duckherder 0.0.9), this client protocol 8"), "{error}");
     }
 }

@@ -65,6 +65,9 @@ pub struct WorkerStatus {
     /// That it keeps of its drivers' tables.
     #[prost(uint64, tag = "7")]
     pub cached_bytes: u64,
+    /// The locations of workers that it was to fetch rows from, but can't reach now.
+    #[prost(string, repeated, tag = "8")]
+    pub unreachable: Vec<String>,
 }
 
 /// `DoAction` at a driver: [`WorkerList`].

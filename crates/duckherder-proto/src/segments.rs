@@ -242,7 +242,7 @@ mod tests {
             while let Some(next) = block_on(stream.next()).unwrap() {
                 match next {
                     Received::Schema(schema) => assert_eq!(&schema, sent[0].schema_ref()),
-                    Received::Batch(batch) => arrived.push(batch),
+                    Received::Batch(batch, _) => arrived.push(batch),
                 }
             }
             let sent: Vec<_> = sent.into_iter().filter(|batch| batch.num_rows() > 0).collect();

@@ -32,3 +32,14 @@ pub const SESSION_SETTINGS: [&str; 27] = [
     "scalar_subquery_error_on_multiple_rows",
     "table_function_identifier_conversion",
 ];
+
+/// Beside those, what of a client's session has no setting of DuckDB's. The schema that names without one are looked up in.
+pub const SCHEMA: &str = "schema";
+/// The session's variables (SET VARIABLE), as the extension writes them.
+pub const VARIABLES: &str = "variables";
+/// Whether, `true` or `false`, the client's default database is another than the one that it has attached here.
+pub const ELSEWHERE: &str = "elsewhere";
+/// What the client calls the session's database.
+pub const ALIAS: &str = "alias";
+/// The last `setseed()` of the client's session: how many there have been, a colon, and the seed.
+pub const SEED: &str = "seed";

@@ -16,9 +16,9 @@ pub struct RunTask {
     pub task: u32,
     #[prost(uint32, tag = "4")]
     pub attempt: u32,
-    /// SQL over the names of `inputs`.
-    #[prost(string, tag = "5")]
-    pub fragment: String,
+    /// A query over the names of `inputs`: a tree of DuckDB's, serialized.
+    #[prost(bytes = "vec", tag = "5")]
+    pub fragment: Vec<u8>,
     #[prost(message, repeated, tag = "6")]
     pub inputs: Vec<TaskInput>,
     #[prost(message, repeated, tag = "7")]
@@ -61,6 +61,39 @@ pub struct RunTask {
     /// what its driver believes.
     #[prost(fixed64, tag = "18")]
     pub instance: u64,
+    /// Where the driver's databases are kept, if the worker can read them there.
+    #[prost(message, optional, tag = "19")]
+    pub storage: Option<StorageState>,
+}
+
+/// A state of a driver's storage, which stays there as long as the query runs.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct StorageState {
+    /// As the driver was given it; whoever reads there has its own credentials.
+    #[prost(string, tag = "1")]
+    pub url: String,
+    /// Whose log it is that has the state: the same URL may be another place elsewhere.
+    #[prost(string, tag = "2")]
+    pub writer: String,
+    /// The last log object of the state.
+    #[prost(uint64, tag = "3")]
+    pub version: u64,
+    /// How many of the object's records belong to it; nothing: all.
+    #[prost(uint64, optional, tag = "4")]
+    pub records: Option<u64>,
+    #[prost(message, repeated, tag = "5")]
+    pub databases: Vec<StorageDatabase>,
+}
+
+/// A database in a driver's storage.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct StorageDatabase {
+    /// Its file.
+    #[prost(string, tag = "1")]
+    pub file: String,
+    /// What it is called in the SQL of inputs. Two of one name have the same bytes, but for chance.
+    #[prost(string, tag = "2")]
+    pub name: String,
 }
 
 /// The least and the greatest value of a column, as a number: of a date the days, of a timestamp the microseconds, since
@@ -113,6 +146,9 @@ pub struct TaskInput {
     /// The stored rows that these are: who has them need not ask.
     #[prost(message, optional, tag = "5")]
     pub stored: Option<StoredRows>,
+    /// The same rows as a query of the databases in the driver's storage; empty if they can't be read there.
+    #[prost(string, tag = "6")]
+    pub storage_sql: String,
 }
 
 /// Rows of the driver's tables that a worker may keep.
@@ -134,6 +170,9 @@ pub struct StoredRows {
     pub first: Option<u64>,
     #[prost(uint64, optional, tag = "6")]
     pub last: Option<u64>,
+    /// Which of their rows, as SQL, in the names of the columns; empty: all.
+    #[prost(string, tag = "7")]
+    pub condition: String,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -227,6 +266,18 @@ pub struct EndOfPartition {
     /// How many of a task's inputs came out of its worker's cache.
     #[prost(uint32, tag = "3")]
     pub cached: u32,
+    /// How many of them it has read in the driver's storage.
+    #[prost(uint32, tag = "4")]
+    pub from_storage: u32,
+}
+
+/// How many of a task's inputs the driver had to send no rows for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InputsHere {
+    /// They came out of the worker's cache.
+    pub cached: u32,
+    /// They were read in the driver's storage.
+    pub from_storage: u32,
 }
 
 /// `app_metadata` of a message of the answer to a [`RunTask`] that collects keys: all rows are made, though not all
@@ -268,6 +319,9 @@ pub struct TaskMoved {
     /// How many of the task's inputs came out of its worker's cache.
     #[prost(uint32, tag = "6")]
     pub cached: u32,
+    /// How many of them it has read in the driver's storage.
+    #[prost(uint32, tag = "7")]
+    pub from_storage: u32,
 }
 
 command!(RunTask, ReadSplit, ReadStored, ReadPartition, EndOfPartition, TaskMade, TaskMoved, TaskProgress);

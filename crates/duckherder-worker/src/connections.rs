@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use duckherder_engine::distribute::TaskPlan;
+use duckherder_engine::distribute::{TaskPlan, TaskQuery};
 use duckherder_engine::{Connection, Database, ResultStream};
 use duckherder_proto::statement::Setting;
 use duckherder_proto::task::RunTask;
@@ -37,7 +37,7 @@ pub struct TaskConnection {
 /// All that a plan depends on. (The tables of a worker are its inputs, and those of its cache, which never change.)
 #[derive(PartialEq)]
 struct PlanKey {
-    fragment: String,
+    fragment: Vec<u8>,
     /// Names and schemas, and what is read of the cache.
     inputs: Vec<(String, Vec<u8>, Option<String>)>,
     settings: Vec<Setting>,
@@ -111,14 +111,14 @@ impl TaskConnection {
     ///
     /// # Errors
     /// DuckDB's.
-    pub fn start(&mut self, fragment: &str) -> Result<ResultStream> {
+    pub fn start(&mut self, fragment: &TaskQuery) -> Result<ResultStream> {
         if self.key.is_some() && !self.planned {
-            self.plan = TaskPlan::of_sql(&self.connection, fragment)?;
+            self.plan = fragment.plan(&self.connection)?;
             self.planned = true;
         }
         Ok(match &self.plan {
             Some(plan) => plan.read(&self.connection)?,
-            None => self.connection.read(fragment)?,
+            None => fragment.read(&self.connection)?,
         })
     }
 }

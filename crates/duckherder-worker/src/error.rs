@@ -17,6 +17,8 @@ pub enum WorkerError {
     #[error("cannot encode rows as Arrow: {0}")]
     Arrow(#[from] arrow::error::ArrowError),
     #[error("{0}")]
+    Storage(#[from] duckherder_storage::StorageError),
+    #[error("{0}")]
     Invalid(String),
 }
 
@@ -26,7 +28,7 @@ impl From<WorkerError> for Status {
     fn from(error: WorkerError) -> Self {
         let exception_type = match &error {
             WorkerError::Engine(error) => return ErrorDetail::from(error.clone()).into_status(),
-            WorkerError::Listen { .. } | WorkerError::Runtime(_) => "IO",
+            WorkerError::Listen { .. } | WorkerError::Runtime(_) | WorkerError::Storage(_) => "IO",
             WorkerError::Invalid(_) => "Invalid Input",
             WorkerError::Arrow(_) => "INTERNAL",
         };

@@ -39,6 +39,16 @@ pub fn first_difference(files: &[FileStamp]) -> Option<String> {
     })
 }
 
+/// Makes the file `answer` where a file of the driver's is; why not, if it does not see that file as the driver does, or
+/// can't write there.
+pub fn reach(file: &FileStamp, answer: &str) -> Option<String> {
+    if let Some(difference) = first_difference(std::slice::from_ref(file)) {
+        return Some(difference);
+    }
+    let made = fs::OpenOptions::new().write(true).create_new(true).open(local_path(answer));
+    made.err().map(|error| format!("\"{answer}\" can't be written: {error}"))
+}
+
 /// Checks that a task reads what the query was planned with.
 ///
 /// # Errors

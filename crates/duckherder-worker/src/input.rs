@@ -13,7 +13,7 @@ use duckherder_engine::{BatchSource, EngineError};
 use duckherder_proto::MAX_MESSAGE_BYTES;
 use duckherder_proto::any::Command;
 use duckherder_proto::decode::{BatchStream, Received};
-use duckherder_proto::error::ErrorDetail;
+use duckherder_proto::error::{ErrorDetail, PEER_LOST};
 use duckherder_proto::task::{InputSource, ReadPartition, ReadStored, StoredGroup, TaskInput};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -143,6 +143,7 @@ impl Source {
         let (sender, receiver) = mpsc::channel(QUEUE_BATCHES);
         let (ticket, location) = (Ticket::new(source.ticket.clone()), source.location.clone());
         let expected = Arc::clone(schema);
+        let look_after = peers.look_after(&location);
         runtime.spawn(async move {
             let client = FlightServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
             let received = tokio::select! {
@@ -152,7 +153,12 @@ impl Source {
             };
             let last = match received {
                 Ok(()) => Item::End,
-                Err(detail) => Item::Failed(name_peer(&location, detail)),
+                Err(detail) => {
+                    if detail.exception_type == PEER_LOST {
+                        look_after.await;
+                    }
+                    Item::Failed(name_peer(&location, detail))
+                }
             };
             // Nobody reads any more if this fails.
             let _ = sender.send(last).await;
@@ -211,7 +217,7 @@ async fn receive(
                     return Err(ErrorDetail::new("IO", "an input has other columns than the driver announced"));
                 }
             }
-            Received::Batch(batch) => {
+            Received::Batch(batch, _) => {
                 if sender.send(Item::Batch(batch)).await.is_err() {
                     // The fragment has all that it wants.
                     return Ok(());

@@ -8,6 +8,7 @@ use arrow_flight::Action;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::Any;
 use duckherder_proto::any::Command;
+use duckherder_proto::error::{Elsewhere, ErrorDetail};
 use duckherder_proto::herd::{JoinHerd, Joined};
 use prost::Message;
 use tonic::Status;
@@ -19,6 +20,10 @@ use crate::error::{Result, WorkerError};
 /// How long a call may take: the driver calls back before it answers.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// When a call that waits has to show that its connection is alive, and how long that may take. (Packets that were lost
+/// while a network was cut are sent again ever more seldom: a new connection is there much sooner than an old one.)
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(4);
 /// When to call again if the driver does not say.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
 
@@ -44,6 +49,7 @@ impl Join {
         }
         let endpoint = Endpoint::from_shared(format!("http://{}", self.driver));
         let endpoint = endpoint.map_err(|error| WorkerError::Invalid(format!("'{}': {error}", self.driver)))?;
+        let endpoint = endpoint.http2_keep_alive_interval(KEEP_ALIVE_INTERVAL).keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
         Ok(endpoint.connect_timeout(CONNECT_LIMIT).tcp_nodelay(true))
     }
 }
@@ -70,9 +76,13 @@ pub async fn attend(join: Join, endpoint: Endpoint, worker_id: String, port: u16
                 Duration::from_millis(again_after_ms.max(10))
             }
             Err(status) => {
-                let reason = status.message().to_string();
+                let reason = ErrorDetail::from_status(&status).message;
                 if problem.as_ref() != Some(&reason) {
-                    tracing::warn!(driver = join.driver, reason, "cannot join; it is tried again and again");
+                    if ErrorDetail::from_status(&status).elsewhere() == Elsewhere::No {
+                        tracing::warn!(driver = join.driver, reason, "cannot join; it is tried again and again");
+                    } else {
+                        tracing::info!(driver = join.driver, reason, "not joined until that is the driver");
+                    }
                     problem = Some(reason);
                 }
                 AGAIN_AFTER

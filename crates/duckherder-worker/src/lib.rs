@@ -7,6 +7,8 @@
 //!  worker <--DoGet(ReadPartition)-'       shuffle   until the next stage's tasks have fetched them
 //! ```
 //!
+//! Where the driver's databases are in object storage, `storage` reads its tables there, and nothing is asked of the driver.
+//!
 //! `join` tells drivers that there is a worker, `attendance` answers them how it is.
 //!
 //! The driver runs the tasks of its local workers itself; what it needs of the exchange and of files is public here.
@@ -27,6 +29,7 @@ pub mod serve;
 mod server;
 mod service;
 pub mod shuffle;
+mod storage;
 mod task;
 pub mod temporary;
 
@@ -34,3 +37,4 @@ pub use cache::DEFAULT_CACHE_BYTES;
 pub use error::{Result, WorkerError};
 pub use join::Join;
 pub use server::{Worker, WorkerOptions};
+pub use storage::DEFAULT_STORAGE_CACHE_BYTES;

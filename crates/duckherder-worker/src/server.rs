@@ -17,7 +17,8 @@ use crate::attendance::Attendance;
 use crate::cache::{DEFAULT_CACHE_BYTES, SplitCache};
 use crate::error::{Result, WorkerError};
 use crate::join::{Join, attend};
-use crate::service::WorkerService;
+use crate::service::{Caches, WorkerService};
+use crate::storage::{DEFAULT_STORAGE_CACHE_BYTES, MountedFiles};
 
 /// Bytes of one stream that may be on their way: enough that it is not held up by its acknowledgements.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
@@ -36,14 +37,16 @@ pub struct WorkerOptions {
     /// Its name in logs and in the herd that it joins; in that, if it is empty, it is called by its address. (A driver that
     /// registers it knows it by the name that was given there.)
     pub id: String,
-    /// A driver to work for, instead of waiting to be registered.
-    pub join: Option<Join>,
+    /// Drivers to work for, instead of waiting to be registered. One that is a standby is asked until it is the driver.
+    pub join: Vec<Join>,
     /// DuckDB settings of the worker's database, for example `("threads", "4")`.
     pub settings: Vec<(String, String)>,
     /// Where it keeps what it has read of the driver's tables; `None`: where temporary files go.
     pub cache_directory: Option<PathBuf>,
     /// How much of that it keeps, in bytes as rows have in memory; 0: nothing.
     pub cache_bytes: u64,
+    /// How much it keeps there of a driver's object storage; 0: it reads nothing there itself.
+    pub storage_cache_bytes: u64,
 }
 
 impl Default for WorkerOptions {
@@ -51,10 +54,11 @@ impl Default for WorkerOptions {
         Self {
             listen: format!("0.0.0.0:{}", duckherder_proto::DEFAULT_WORKER_PORT),
             id: "worker-1".to_string(),
-            join: None,
+            join: Vec::new(),
             settings: Vec::new(),
             cache_directory: None,
             cache_bytes: DEFAULT_CACHE_BYTES,
+            storage_cache_bytes: DEFAULT_STORAGE_CACHE_BYTES,
         }
     }
 }
@@ -85,8 +89,9 @@ impl Worker {
         let address = listener.local_addr().map_err(failed)?;
         let settings: Vec<(&str, &str)> =
             options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let endpoint = options.join.as_ref().map(Join::endpoint).transpose()?;
-        let database = Database::open(":memory:", &settings)?;
+        let endpoints = options.join.iter().map(Join::endpoint).collect::<Result<Vec<_>>>()?;
+        let files = Arc::new(MountedFiles::default());
+        let database = Database::open_stored(":memory:", &settings, Arc::clone(&files) as _)?;
         let attendance = Arc::new(Attendance::new(database.clone()));
         let directory = match options.cache_directory {
             Some(directory) => directory,
@@ -95,12 +100,14 @@ impl Worker {
                 given.map_or_else(std::env::temp_dir, PathBuf::from)
             }
         };
-        let service = WorkerService::new(database, Arc::clone(&attendance), &directory, options.cache_bytes)?;
+        let caches = Caches { directory, bytes: options.cache_bytes, storage_bytes: options.storage_cache_bytes };
+        let service = WorkerService::new(database, files, Arc::clone(&attendance), caches)?;
         let cache = service.cache();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("duckherder-worker")
             .max_blocking_threads(BLOCKING_THREADS)
+            .thread_stack_size(duckherder_engine::STACK_BYTES)
             .build()
             .map_err(WorkerError::Runtime)?;
         let (stop, stop_asked) = oneshot::channel::<()>();
@@ -133,8 +140,8 @@ impl Worker {
             let _ = tell_stopped.send(());
         });
         tracing::info!(%address, id = options.id, "worker listens");
-        if let (Some(join), Some(endpoint)) = (options.join, endpoint) {
-            runtime.spawn(attend(join, endpoint, options.id, address.port(), Arc::clone(&attendance)));
+        for (join, endpoint) in options.join.into_iter().zip(endpoints) {
+            runtime.spawn(attend(join, endpoint, options.id.clone(), address.port(), Arc::clone(&attendance)));
         }
         Ok(Self { address, attendance, running: Mutex::new(Some(Running { runtime, cache, stop, stopped })) })
     }

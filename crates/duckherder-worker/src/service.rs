@@ -1,6 +1,6 @@
 //! The calls that a worker answers.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use arrow_flight::{
     PollInfo, PutResult, Result as ActionResult, SchemaResult, Ticket,
 };
 use duckherder_engine::{Database, EngineError};
-use duckherder_proto::actions::{Empty as Done, LoadExtension, SeeFiles, SeenFiles};
+use duckherder_proto::actions::{Empty as Done, LoadExtension, ReachFile, SeeFiles, SeenFiles};
 use duckherder_proto::any::{Command, unknown};
 use duckherder_proto::hello::Hello;
 use duckherder_proto::herd::AskWorker;
@@ -26,6 +26,7 @@ use crate::connections::TaskConnections;
 use crate::error::{Result, WorkerError};
 use crate::peers::Peers;
 use crate::shuffle::ShuffleStore;
+use crate::storage::{MountedFiles, StorageReads};
 use crate::{files, serve, task};
 
 type Rows<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -38,23 +39,36 @@ pub struct WorkerService {
     peers: Arc<Peers>,
     store: Arc<ShuffleStore>,
     cache: Option<Arc<SplitCache>>,
+    storage: Arc<StorageReads>,
+}
+
+/// What a worker may keep.
+pub struct Caches {
+    /// Where the files are made.
+    pub directory: PathBuf,
+    /// Rows of the driver's tables.
+    pub bytes: u64,
+    /// Parts of the driver's object storage.
+    pub storage_bytes: u64,
 }
 
 impl WorkerService {
-    /// `cache_directory`: where the cache's file is made; `cache_bytes`: how much it may keep.
+    /// `files`: those that the database was opened with.
     ///
     /// # Errors
-    /// The file can't be made.
+    /// The cache's file can't be made.
     pub fn new(
         database: Database,
+        files: Arc<MountedFiles>,
         attendance: Arc<Attendance>,
-        cache_directory: &Path,
-        cache_bytes: u64,
+        caches: Caches,
     ) -> Result<Self> {
         let connections = Arc::new(TaskConnections::new(database.clone()));
         let peers = Arc::default();
-        let cache = SplitCache::open(&database, &connections, &peers, cache_directory, cache_bytes)?;
-        Ok(Self { database, attendance, connections, peers, store: Arc::default(), cache })
+        let Caches { directory, bytes, storage_bytes } = caches;
+        let cache = SplitCache::open(&database, &connections, &peers, &directory, bytes)?;
+        let storage = StorageReads::new(database.clone(), files, Arc::clone(&connections), directory, storage_bytes);
+        Ok(Self { database, attendance, connections, peers, store: Arc::default(), cache, storage })
     }
 
     /// What it keeps of the driver's tables.
@@ -104,6 +118,7 @@ impl FlightService for WorkerService {
             peers: Arc::clone(&self.peers),
             store: Arc::clone(&self.store),
             cache: self.cache.clone(),
+            storage: Arc::clone(&self.storage),
         };
         Ok(Response::new(task::run(place, run).boxed()))
     }
@@ -122,9 +137,17 @@ impl FlightService for WorkerService {
             let seen = Ok(ActionResult { body: SeenFiles { problem }.pack() });
             return Ok(Response::new(stream::iter([seen]).boxed()));
         }
+        if let Some(ReachFile { file: Some(file), answer }) = ReachFile::from_any(&any).map_err(malformed)? {
+            let reach = tokio::task::spawn_blocking(move || files::reach(&file, &answer));
+            let problem =
+                reach.await.map_err(|error| WorkerError::Invalid(format!("writing a file failed: {error}")))?;
+            let seen = Ok(ActionResult { body: SeenFiles { problem }.pack() });
+            return Ok(Response::new(stream::iter([seen]).boxed()));
+        }
         if let Some(question) = AskWorker::from_any(&any).map_err(malformed)? {
             let mut status = self.attendance.answer(&question)?;
             status.cached_bytes = self.cache.as_ref().map_or(0, |cache| cache.bytes());
+            status.unreachable = self.peers.unreachable();
             let status = Ok(ActionResult { body: status.pack() });
             return Ok(Response::new(stream::iter([status]).boxed()));
         }
@@ -147,7 +170,11 @@ impl FlightService for WorkerService {
             r#type: SeeFiles::TYPE_URL.to_string(),
             description: "Says whether files are as the driver sees them".to_string(),
         };
-        Ok(Response::new(stream::iter([Ok(load), Ok(see), Ok(ask)]).boxed()))
+        let reach = ActionType {
+            r#type: ReachFile::TYPE_URL.to_string(),
+            description: "Says whether it writes where the driver does".to_string(),
+        };
+        Ok(Response::new(stream::iter([Ok(load), Ok(see), Ok(reach), Ok(ask)]).boxed()))
     }
 
     async fn handshake(

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use arrow::datatypes::Schema;
 use arrow_flight::FlightData;
+use duckherder_engine::distribute::TaskQuery;
 use duckherder_engine::{Connection, CpuMeter, EngineError, Interrupter, ResultStream};
 use duckherder_proto::any::Command;
 use duckherder_proto::encode::{BatchEncoder, nanoseconds};
-use duckherder_proto::task::{RunTask, TaskInput, TaskMade, TaskMoved, TaskProgress};
+use duckherder_proto::task::{InputsHere, RunTask, TaskInput, TaskMade, TaskMoved, TaskProgress};
 use futures::{Stream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -18,13 +19,14 @@ use tonic::Status;
 
 use crate::cache::{Found, SplitCache};
 use crate::connections::{TaskConnection, TaskConnections};
-use crate::error::Result;
+use crate::error::{Result, WorkerError};
 use crate::files;
 use crate::input::Input;
 use crate::peers::Peers;
 use crate::shuffle::{
     self, CollectedKeys, DivideBy, Division, HashDivision, KeyFilter, Notices, Partitions, Room, ShuffleStore, TaskKey,
 };
+use crate::storage::{InUse, StorageReads};
 
 /// Messages that may wait to be sent.
 const QUEUE_MESSAGES: usize = 4;
@@ -40,6 +42,7 @@ pub struct Place {
     pub peers: Arc<Peers>,
     pub store: Arc<ShuffleStore>,
     pub cache: Option<Arc<SplitCache>>,
+    pub storage: Arc<StorageReads>,
 }
 
 /// Runs a task; dropping the stream stops it. To be called inside the runtime.
@@ -69,6 +72,7 @@ pub fn run(place: Place, task: RunTask) -> impl Stream<Item = Result<FlightData,
         // Whoever waits for rows would wait for ever.
         let sent = catch_unwind(AssertUnwindSafe(run))
             .unwrap_or_else(|_| Err(EngineError::internal(format!("task {} panicked", task.task)).into()));
+        let sent = sent.map_err(|error| kept.blame(&place, error));
         cancel.finish();
         match sent {
             Ok(connection) => place.connections.give_back(connection),
@@ -100,33 +104,81 @@ async fn tell_progress(task: Arc<Cancel>, sender: mpsc::WeakSender<Result<Flight
     }
 }
 
-/// Of each input of a task, its rows if they are in the cache, for as long as the task runs.
-struct Kept(Vec<Option<Found>>);
+/// Of each input of a task, its rows if they can be read without the driver, for as long as the task runs.
+struct Kept {
+    inputs: Vec<Option<Here>>,
+    /// What of them is in the driver's storage.
+    _mounted: Option<InUse>,
+    /// Of the cache's file.
+    life: u64,
+}
+
+/// Rows that can be read without the driver.
+enum Here {
+    InCache(Found),
+    /// A query of them.
+    InStorage(String),
+}
+
+impl Here {
+    /// A query of the rows.
+    fn sql(&self) -> &str {
+        match self {
+            Self::InCache(found) => &found.sql,
+            Self::InStorage(sql) => sql,
+        }
+    }
+}
 
 impl Kept {
-    /// What is not there will be the next time.
+    /// What should be in the cache and is not will be the next time.
     fn of(place: &Place, task: &RunTask, runtime: &Handle) -> Self {
+        let reads_storage = task.inputs.iter().any(|input| !input.storage_sql.is_empty());
+        let state = task.storage.as_ref().filter(|_| reads_storage);
+        let mounted = state.and_then(|state| place.storage.open(state));
         let _inside = runtime.enter();
+        let life = place.cache.as_ref().map_or(0, |cache| cache.life());
         let find = |input: &TaskInput| {
+            if mounted.is_some() && !input.storage_sql.is_empty() {
+                return Some(Here::InStorage(input.storage_sql.clone()));
+            }
             let (cache, stored) = (place.cache.as_ref()?, input.stored.as_ref()?);
             let found = cache.find(stored, &rest_of(input));
             let complete = found.as_ref().is_some_and(|found| found.missing.is_empty());
             if let (false, Some(source)) = (complete, input.sources.first()) {
                 cache.want(stored, &source.location);
             }
-            found
+            found.map(Here::InCache)
         };
-        Self(task.inputs.iter().map(find).collect())
+        let inputs = task.inputs.iter().map(find).collect();
+        Self { inputs, _mounted: mounted, life }
+    }
+
+    /// The error with which the task ends. If the cache's file was at fault, it says nothing of the task.
+    fn blame(&self, place: &Place, error: WorkerError) -> WorkerError {
+        let from_cache = |here: &Here| matches!(here, Here::InCache(_));
+        let used = place.cache.as_ref().filter(|_| self.inputs.iter().flatten().any(from_cache));
+        match used.is_some_and(|cache| cache.mend(self.life)) {
+            true => EngineError::lost(format!("its cache failed: {error}")).into(),
+            false => error,
+        }
     }
 
     /// What is read in the place of each input that is here.
     fn queries(&self) -> Vec<Option<&str>> {
-        self.0.iter().map(|found| found.as_ref().map(|found| found.sql.as_str())).collect()
+        self.inputs.iter().map(|here| here.as_ref().map(Here::sql)).collect()
     }
 
     /// How many inputs are all here.
-    fn count(&self) -> u32 {
-        self.0.iter().flatten().filter(|found| found.missing.is_empty()).count() as u32
+    fn count(&self) -> InputsHere {
+        let mut count = InputsHere::default();
+        for here in self.inputs.iter().flatten() {
+            match here {
+                Here::InCache(found) => count.cached += u32::from(found.missing.is_empty()),
+                Here::InStorage(_) => count.from_storage += 1,
+            }
+        }
+        count
     }
 }
 
@@ -149,19 +201,21 @@ impl Running<'_> {
     fn start(&self, connection: &mut TaskConnection) -> Result<ResultStream> {
         files::check(&self.task.files)?;
         connection.connection.watch(self.task.watched);
-        for (input, kept) in self.task.inputs.iter().zip(&self.kept.0) {
+        for (input, here) in self.task.inputs.iter().zip(&self.kept.inputs) {
             let connection = &connection.connection;
-            let Some(found) = kept else {
+            let Some(here) = here else {
                 connection.register_input(&input.name, Input::open(input, self.place, self.runtime)?)?;
                 continue;
             };
-            connection.register_query(&input.name, &found.sql)?;
-            if !found.missing.is_empty() {
+            connection.register_query(&input.name, here.sql())?;
+            if let Here::InCache(found) = here
+                && !found.missing.is_empty()
+            {
                 let rest = Input::open_rest(input, &found.missing, self.task.query_id, self.place, self.runtime)?;
                 connection.register_input(&rest_of(input), rest)?;
             }
         }
-        let rows = connection.start(&self.task.fragment)?;
+        let rows = connection.start(&TaskQuery::from_bytes(self.task.fragment.clone()))?;
         // DuckDB forgets an interrupt that comes before the statement starts.
         self.go_on(Stop::Statement(connection.connection.interrupter()))?;
         Ok(rows)
@@ -233,13 +287,15 @@ impl Running<'_> {
         };
         let sent = shuffle::keep(store, room, key, rows, division, Notices { stop, check, made })?;
         let cpu = meter.map(|meter| meter.total()).transpose()?;
+        let InputsHere { cached, from_storage } = self.kept.count();
         let moved = TaskMoved {
             rows: sent.rows,
             bytes: sent.bytes,
             spilled_bytes: sent.spilled_bytes,
             filtered_rows: sent.filtered_rows,
             cpu_ns: cpu.map(nanoseconds),
-            cached: self.kept.count(),
+            cached,
+            from_storage,
         };
         for message in [schema, encoder.finish()?.with_app_metadata(moved.pack())] {
             // The driver has gone if this fails.

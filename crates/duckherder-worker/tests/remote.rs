@@ -29,9 +29,9 @@ fn remote(count: usize) -> Remote {
     let keep = Arc::clone(&slot);
     let driver = Driver::start(DriverOptions {
         listen: "127.0.0.1:0".to_string(),
-        distributor: Some(Box::new(move |database, cluster, address| {
+        distributor: Some(Box::new(move |database, cluster, address, storage| {
             let scheduler: Arc<dyn Distributor> =
-                Arc::new(Scheduler::new(database.clone(), Arc::clone(cluster), address.port())?);
+                Arc::new(Scheduler::new(database.clone(), Arc::clone(cluster), address.port(), storage)?);
             *keep.lock().unwrap() = Some(Arc::clone(&scheduler));
             Ok(scheduler)
         })),

@@ -9,6 +9,7 @@
 
 mod address;
 mod call;
+mod reach;
 mod watch;
 mod worker;
 
@@ -101,11 +102,11 @@ impl Cluster {
         &self.local
     }
 
-    /// Workers in other processes that get tasks, in order of their ids.
+    /// Workers in other processes that get tasks, in order of their ids: they answer, and reach each other.
     pub fn remote_workers(&self) -> Vec<RemoteWorker> {
         let mut workers = self.known_workers();
         workers.retain(RemoteWorker::is_active);
-        workers
+        reach::together(workers, |worker| &worker.location, RemoteWorker::unreachable)
     }
 
     fn known_workers(&self) -> Vec<RemoteWorker> {

@@ -69,10 +69,7 @@ impl Cluster {
             async move {
                 let question = AskWorker { driver, may_leave: false };
                 let answer = ask::<WorkerStatus>(&worker.channel, &question, AT_ONCE).await;
-                match answer {
-                    Ok(Some(status)) if status.instance == worker.instance => {}
-                    _ => self.suspect(&worker),
-                }
+                self.heard(&worker, answer, false);
             }
         };
         join_all(workers.iter().map(call)).await;

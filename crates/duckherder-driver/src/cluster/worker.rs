@@ -132,13 +132,19 @@ impl RemoteWorker {
         &self.presence.tasks
     }
 
-    /// It has answered. Whether it now gets tasks, or no more.
+    /// It has answered. Whether it, or another one of which it speaks, now gets tasks, or no more.
     pub fn answered(&self, status: WorkerStatus) -> bool {
         let state = if status.draining { WorkerState::Draining } else { WorkerState::Active };
         let mut said = lock(&self.presence.said);
         let before = std::mem::replace(&mut said.state, state);
+        let changed = before != state || said.status.unreachable != status.unreachable;
         (said.status, said.at, said.at_us) = (status, Instant::now(), now_us());
-        before != state
+        changed
+    }
+
+    /// The locations of other workers that it can't reach.
+    pub fn unreachable(&self) -> Vec<String> {
+        lock(&self.presence.said).status.unreachable.clone()
     }
 
     /// It has not answered. Whether it got tasks until now.

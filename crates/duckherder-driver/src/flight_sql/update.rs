@@ -10,6 +10,7 @@ use arrow::datatypes::SchemaRef;
 use arrow_flight::FlightData;
 use duckherder_proto::statement::ResultKind;
 
+use crate::alone::may_write_files;
 use crate::encode::BatchEncoder;
 use crate::error::Result;
 use crate::session::{Prepared, SessionCore};
@@ -32,15 +33,25 @@ fn run_taken(
     rows: &[RecordBatch],
     statistics: &Statistics,
 ) -> Result<i64> {
+    let in_transaction = core.connection.in_transaction();
     let many = rows.iter().map(RecordBatch::num_rows).sum::<usize>() > 1;
-    let own_transaction = many && !core.connection.in_transaction();
-    core.join_transaction(own_transaction)?;
-    let sql = prepared.user_sql.clone();
-    let changed = core.measured(sql, statistics, |core| prepared.count_changes(core, rows));
-    if own_transaction {
-        core.end_transaction(changed.is_ok())?;
-    }
-    changed
+    let (sql, writes_files) = (prepared.user_sql.clone(), may_write_files(&prepared.sql));
+    core.measured(sql, statistics, |core| {
+        // What has failed is rolled back before it is run once more.
+        core.run_or_alone(
+            in_transaction,
+            || !writes_files,
+            |core| {
+                let own_transaction = many && !in_transaction;
+                core.join_transaction(own_transaction)?;
+                let changed = prepared.count_changes(core, rows);
+                if own_transaction {
+                    core.end_transaction(changed.is_ok())?;
+                }
+                changed
+            },
+        )
+    })
 }
 
 /// Runs a statement that returns no rows right now, with the parameters bound to it, and keeps its count. Others

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use duckherder_engine::EngineError;
@@ -14,6 +15,7 @@ use super::crew::{Crew, Hiring};
 use super::exchange::{Run, Work};
 use super::remote::RemoteRun;
 use super::session::Last;
+use crate::alone::is_of_values;
 use crate::sync::lock;
 
 /// How often a query, or one task of it, is tried. (What ends every worker that runs it must not end them all.)
@@ -60,8 +62,13 @@ impl TaskExchange {
     /// statement has changed so far; DuckDB takes one of a connection for one that comes before that. The session knows
     /// better what it was.
     fn told(&self, error: EngineError) -> EngineError {
-        if let (true, Some(last)) = (error.is_lost(), self.session.upgrade()) {
-            lock(&last).lost = Some(error.message.clone());
+        if let Some(last) = self.session.upgrade() {
+            let mut last = lock(&last);
+            if error.is_lost() {
+                last.lost = Some(error.message.clone());
+            } else if is_of_values(&error) {
+                last.failed = Some(error.message.clone());
+            }
         }
         error.for_user()
     }
@@ -102,6 +109,12 @@ impl Exchange for TaskExchange {
 
     fn poll(&self, partition: usize, cx: &mut Context<'_>) -> Poll<Result<TaskOutput, EngineError>> {
         self.poll_attempts(partition, cx).map_err(|error| self.told(error))
+    }
+
+    fn ended(&self, most: Duration) -> bool {
+        // Not held while waiting: another attempt may have to take the place of this one.
+        let run = Arc::clone(&self.current().run);
+        run.wait_until_ended(most)
     }
 }
 

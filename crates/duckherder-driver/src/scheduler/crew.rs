@@ -17,7 +17,7 @@ const DRIVER: &str = "driver";
 pub struct Hiring {
     /// Its stages have one task each: one that needs no network is preferred.
     single: bool,
-    /// The workers elsewhere that see the files that it reads, if it reads some.
+    /// The workers elsewhere that see the files that it reads, or the directory that it writes to, if there are such.
     sees_files: Option<BTreeSet<u64>>,
 }
 
@@ -29,13 +29,11 @@ pub struct Crew {
 }
 
 impl Hiring {
-    pub fn new(single: bool, files: &FilesOfScans) -> Self {
-        let sees = |files: &FilesOfScans| {
-            let mut known = files.iter().flatten().map(|files| files.seen_by());
-            let first = known.next()?.clone();
-            Some(known.fold(first, |all, other| &all & other))
-        };
-        Self { single, sees_files: sees(files) }
+    /// `target`: the workers elsewhere that write where the query does, if its tasks write files.
+    pub fn new(single: bool, files: &FilesOfScans, target: Option<&BTreeSet<u64>>) -> Self {
+        let known = files.iter().flatten().map(|files| files.seen_by()).chain(target);
+        let sees_files = known.cloned().reduce(|all, other| &all & &other);
+        Self { single, sees_files }
     }
 
     /// The workers that there are now; the driver itself, if there are none.
@@ -65,7 +63,8 @@ impl Hiring {
         Crew { workers, leases: Mutex::new(leases.into_iter().flatten().collect()) }
     }
 
-    /// As [`hire`](Self::hire), after a worker was lost: none that does not answer at once.
+    /// As [`hire`](Self::hire), after a worker was lost: none that does not answer at once, or that another one can't
+    /// reach.
     pub fn hire_again(&self, shared: &Shared) -> Crew {
         let crew = self.hire(shared);
         let remote: Vec<RemoteWorker> = crew.remote().cloned().collect();
@@ -73,7 +72,8 @@ impl Hiring {
         if let Ok(runtime) = shared.runtime() {
             runtime.block_on(cluster.call_all(&remote));
         }
-        match remote.iter().all(RemoteWorker::is_active) {
+        let left = cluster.remote_workers();
+        match remote.iter().all(|worker| left.iter().any(|other| other.is(worker))) {
             true => crew,
             false => self.hire(shared),
         }

@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use duckherder_engine::distribute::{Snapshot, TaskOutput};
 use duckherder_engine::{EngineError, Interrupter};
+use duckherder_proto::task::InputsHere;
 use duckherder_worker::shuffle::{CollectedKeys, Partitions};
 
 use super::Shared;
@@ -59,6 +60,9 @@ pub struct Run {
     pub crew: Crew,
     /// Tasks that have not ended.
     unfinished: AtomicUsize,
+    /// None is left, or they were stopped.
+    ended: Mutex<bool>,
+    ends: Condvar,
     pub snapshot: Snapshot,
     /// See [`Work::plan`].
     pub plan: Option<u64>,
@@ -154,6 +158,8 @@ impl Run {
             lanes,
             crew,
             unfinished: AtomicUsize::new(stages.iter().map(RunningStage::tasks).sum()),
+            ended: Mutex::default(),
+            ends: Condvar::new(),
             skew: Skew::new(&stages),
             filters: Filters::new(&stages),
             gate: Gate::new(queues, stages.last().is_some_and(|stage| stage.blocks)),
@@ -229,7 +235,7 @@ impl Run {
     }
 
     fn finished(self: &Arc<Self>, id: TaskId, worker: &Worker, done: TaskRows, started: Instant) {
-        let TaskRows { rows, bytes, filtered_rows, spilled_bytes, cpu, cached } = done;
+        let TaskRows { rows, bytes, filtered_rows, spilled_bytes, cpu, here } = done;
         let stage = &self.stages[id.stage];
         // Nobody is to wait for keys that do not come.
         self.filters.made(stage, id.task, CollectedKeys::default());
@@ -244,7 +250,7 @@ impl Run {
                 filtered_rows,
                 spilled_bytes,
                 cpu,
-                cached,
+                here,
                 elapsed: started.elapsed(),
             });
         });
@@ -254,7 +260,19 @@ impl Run {
         }
         if self.unfinished.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.crew.dismiss();
+            self.has_ended();
         }
+    }
+
+    fn has_ended(&self) {
+        *lock(&self.ended) = true;
+        self.ends.notify_all();
+    }
+
+    /// Waits until no task is left, or they were stopped, or for `most`. Whether that is so.
+    pub fn wait_until_ended(&self, most: Duration) -> bool {
+        let waits = self.ends.wait_timeout_while(lock(&self.ended), most, |ended| !*ended);
+        *waits.unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// The lane's worker was lost in the middle of a task: another takes its place, and begins with that task, if no row
@@ -365,6 +383,7 @@ impl Run {
             queue.close(error.cloned());
         }
         self.gate.open();
+        self.has_ended();
         if let Some(remote) = &self.remote {
             remote.stop();
         }
@@ -406,6 +425,6 @@ pub struct TaskRows {
     pub spilled_bytes: u64,
     /// If the query is analyzed.
     pub cpu: Option<Duration>,
-    /// Inputs that came out of the worker's cache.
-    pub cached: u32,
+    /// Inputs that the driver sent nothing for.
+    pub here: InputsHere,
 }

@@ -192,9 +192,10 @@ fn run_fragment(
     }
     let (connection, plan) = snapshot_connection.planned(planned, &stage.fragment)?;
     if stage.partitions == 0 {
+        let writing = stage.writing(&stage.fragment, run.query_id, id.task, run.attempt(id))?;
         let chunks = match plan {
             Some(plan) => plan.open(connection)?,
-            None => ChunkStream::open(connection, &stage.fragment, splits)?,
+            None => ChunkStream::open(connection, writing.as_ref().unwrap_or(&stage.fragment), splits)?,
         };
         let sent = send_chunks(run, id, chunks, connection)?;
         files::check(&stamps)?;
@@ -216,7 +217,7 @@ fn run_fragment(
     let division = Division { partitions: stage.partitions, by };
     let rows = match plan {
         Some(plan) => plan.read(connection)?,
-        None => connection.read(&narrowed.as_ref().unwrap_or(&stage.fragment).task_sql(splits)?)?,
+        None => narrowed.as_ref().unwrap_or(&stage.fragment).task_query(splits)?.read(connection)?,
     };
     may_run(run, id, Stop::Statement(connection.interrupter()))?;
     check_columns(stage, &rows.schema())?;

@@ -3,6 +3,7 @@
 //! ```text
 //!   SessionScheduler   decides about the plans of one connection, remembers how they ran
 //!     files            whether workers see the files that a plan reads
+//!     target           whether workers can write where a plan writes files
 //!   ScheduledQuery     a plan that was cut; each run of it is a
 //!   TaskExchange       rows of the last stage's tasks, read by the driver's query; once more, if workers are lost
 //!     crew             the workers of an attempt
@@ -13,6 +14,7 @@
 //!     filter           the keys of one side of a join, for the other
 //!     local            a task on the driver's instance, at the query's snapshot
 //!     remote           a task in another process, its split read back from the driver
+//!     storage          or read where the driver's databases are kept
 //!   RunReport          what the tasks of a run did
 //!     unevenness       how evenly they shared it
 //! ```
@@ -32,6 +34,8 @@ mod session;
 mod skew;
 mod splits;
 mod stages;
+mod storage;
+mod target;
 mod threads;
 mod unevenness;
 mod unordered;
@@ -51,6 +55,7 @@ use crate::sync::lock;
 use local::ConnectionPool;
 use session::SessionScheduler;
 use splits::RunningSplits;
+pub use storage::StorageHome;
 use threads::TaskThreads;
 
 /// How long the threads of tasks may take to end after their queries have.
@@ -68,6 +73,8 @@ pub struct Shared {
     splits: Arc<RunningSplits>,
     /// Where workers in other processes find the driver.
     port: u16,
+    /// Where they find its databases.
+    storage: Option<StorageHome>,
     /// Threads of the calls to workers in other processes; made with the first of them.
     runtime: Mutex<Option<Arc<tokio::runtime::Runtime>>>,
     next_worker: AtomicUsize,
@@ -82,14 +89,19 @@ pub struct Shared {
 impl Scheduler {
     /// A factory for [`DriverOptions`](crate::DriverOptions).
     pub fn factory() -> DistributorFactory {
-        Box::new(|database, cluster, address| {
-            Ok(Arc::new(Self::new(database.clone(), Arc::clone(cluster), address.port())?))
+        Box::new(|database, cluster, address, storage| {
+            Ok(Arc::new(Self::new(database.clone(), Arc::clone(cluster), address.port(), storage)?))
         })
     }
 
     /// # Errors
     /// DuckDB refuses the hook.
-    pub fn new(database: Database, cluster: Arc<Cluster>, port: u16) -> Result<Self, EngineError> {
+    pub fn new(
+        database: Database,
+        cluster: Arc<Cluster>,
+        port: u16,
+        storage: Option<StorageHome>,
+    ) -> Result<Self, EngineError> {
         database.allow_distribution()?;
         let connections = Arc::new(ConnectionPool::new(database));
         let splits = Arc::new(RunningSplits::new(Arc::clone(&connections)));
@@ -98,6 +110,7 @@ impl Scheduler {
             connections,
             splits,
             port,
+            storage,
             runtime: Mutex::new(None),
             next_worker: AtomicUsize::new(0),
             plans: AtomicU64::new(0),

@@ -31,7 +31,14 @@ pub struct ScheduledQuery {
     number: u64,
     /// The stages that were started, each with those that it reads.
     started: Mutex<BTreeSet<usize>>,
-    files: FilesOfScans,
+    reach: Reach,
+}
+
+/// Which workers elsewhere can do what the plan asks of them.
+pub struct Reach {
+    pub files: FilesOfScans,
+    /// Those that write where the driver does, if tasks write files.
+    pub target: Option<BTreeSet<u64>>,
 }
 
 /// A decision, and what came of it.
@@ -107,16 +114,19 @@ impl Worker {
 }
 
 impl ScheduledQuery {
-    pub fn new(shared: Arc<Shared>, planned: Planned, files: FilesOfScans, session: Weak<Mutex<Last>>) -> Self {
+    pub fn new(shared: Arc<Shared>, planned: Planned, reach: Reach, session: Weak<Mutex<Last>>) -> Self {
         let number = shared.next_plan();
-        Self { shared, planned, session, number, started: Mutex::default(), files }
+        Self { shared, planned, session, number, started: Mutex::default(), reach }
     }
 
     /// Which workers the tasks may have.
     fn hiring(&self, top: usize) -> Hiring {
         let stages = &self.planned.distribution.stages;
         let single = |number: &usize| stages.get(*number).is_some_and(|stage| stage.tasks == 1);
-        Hiring::new(needed(stages, top).iter().all(single), &self.files)
+        let needed = needed(stages, top);
+        let writes = needed.iter().any(|number| stages.get(*number).is_some_and(|stage| stage.writes.is_some()));
+        let target = self.reach.target.as_ref().filter(|_| writes);
+        Hiring::new(needed.iter().all(single), &self.reach.files, target)
     }
 }
 
@@ -130,6 +140,7 @@ impl DistributedQuery for ScheduledQuery {
         for number in &numbers {
             let stage = &stages[*number];
             let shuffled = match stage.exchange {
+                Exchange::Gather if stage.writes.is_some() => ", each writes a file",
                 Exchange::Gather => "",
                 Exchange::Hash { .. } => ", rows shuffled by the hash of their keys",
                 Exchange::Broadcast => ", every row to each task",
@@ -185,7 +196,7 @@ impl DistributedQuery for ScheduledQuery {
         let hiring = self.hiring(top);
         let crew = hiring.hire(&self.shared);
         let measures = Measures { cpu: run.analyzed, progress: run.watched };
-        let (stages, snapshot) = prepare(&self.shared, &self.planned.distribution, &self.files, top, run)?;
+        let (stages, snapshot) = prepare(&self.shared, &self.planned.distribution, &self.reach.files, top, run)?;
         let plan = (!lock(&self.started).insert(top)).then_some(self.number);
         let report = Arc::clone(&self.planned.report);
         let tasks = stages.last().map_or(0, RunningStage::tasks);

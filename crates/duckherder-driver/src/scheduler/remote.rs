@@ -9,7 +9,7 @@ use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::Any;
 use arrow_flight::{FlightData, Ticket};
 use duckherder_engine::EngineError;
-use duckherder_engine::distribute::{Fragment, FragmentInput, Snapshot, TaskOutput};
+use duckherder_engine::distribute::{Fragment, FragmentInput, Snapshot, TaskOutput, TaskQuery};
 use duckherder_planner::Split;
 use duckherder_proto::MAX_MESSAGE_BYTES;
 use duckherder_proto::any::Command;
@@ -19,7 +19,7 @@ use duckherder_proto::error::{ErrorDetail, PEER_LOST};
 use duckherder_proto::settings::SESSION_SETTINGS;
 use duckherder_proto::statement::Setting;
 use duckherder_proto::task::{
-    InputSource, ReadPartition, ReadSplit, RunTask, TaskInput, TaskMade, TaskMoved, TaskProgress,
+    InputSource, InputsHere, ReadPartition, ReadSplit, RunTask, TaskInput, TaskMade, TaskMoved, TaskProgress,
 };
 use duckherder_worker::shuffle::{CollectedKeys, HashDivision, KeyFilter};
 use futures::StreamExt;
@@ -33,6 +33,7 @@ use super::query::Worker;
 use super::skew::heavy_keys_of;
 use super::splits::{RunningSplits, SplitSql};
 use super::stages::{RunningStage, exchange_schema};
+use super::storage::InStorage;
 use crate::cluster::RemoteWorker;
 
 /// What the remote tasks of a run share.
@@ -41,6 +42,8 @@ pub struct RemoteRun {
     splits: Arc<RunningSplits>,
     stages: Vec<RemoteStage>,
     settings: Vec<Setting>,
+    /// What workers may read themselves.
+    storage: Option<InStorage>,
     result_schema: OnceLock<SchemaRef>,
     stop: watch::Sender<bool>,
 }
@@ -48,7 +51,7 @@ pub struct RemoteRun {
 /// What the remote tasks of a stage run.
 struct RemoteStage {
     /// By task.
-    fragments: Vec<String>,
+    fragments: Vec<TaskQuery>,
     /// Of each input, IPC-encoded; empty where the tasks read files themselves.
     schemas: Vec<Vec<u8>>,
 }
@@ -92,17 +95,19 @@ impl RemoteRun {
                 Ok(schema_bytes(&schema)?.to_vec())
             };
             let schemas = stage.inputs.iter().enumerate().map(schema).collect::<Result<_, _>>()?;
-            let fragments = stage.splits.iter().map(|splits| stage.fragment.remote_sql(splits));
+            let fragments = stage.splits.iter().map(|splits| stage.fragment.remote_query(splits));
             remote.push(RemoteStage { fragments: fragments.collect::<Result<_, _>>()?, schemas });
         }
         let settings = read_settings(connection)?;
         drop(snapshot_connection);
         shared.splits.add(query_id, snapshot.clone(), sql);
+        let storage = shared.storage.as_ref().and_then(|home| home.state_of(snapshot, shared.splits.driver()));
         Ok(Self {
             query_id,
             splits: Arc::clone(&shared.splits),
             stages: remote,
             settings,
+            storage,
             result_schema: OnceLock::new(),
             stop: watch::Sender::new(false),
         })
@@ -119,18 +124,26 @@ impl RemoteRun {
         self.splits.remove(self.query_id);
     }
 
-    /// The rows of the task's splits are from now on those of the narrowed `fragment`; its SQL.
-    fn narrow(&self, stage: &RunningStage, task: usize, fragment: &Fragment) -> Result<String, EngineError> {
+    /// The rows of the task's splits are from now on those of the narrowed `fragment`; what the task runs.
+    fn narrow(&self, stage: &RunningStage, task: usize, fragment: &Fragment) -> Result<TaskQuery, EngineError> {
         let splits = &stage.splits[task];
         for (input, split) in splits.iter().enumerate().filter(|(input, _)| stage.files[*input].is_none()) {
             let key = (stage.number as u32, task as u32, input as u32);
             self.splits.replace(self.query_id, key, fragment.split_sql(input, *split)?);
         }
-        fragment.remote_sql(splits)
+        fragment.remote_query(splits)
     }
 
-    /// `driver`: where the worker finds the driver.
-    fn task(&self, run: &Run, id: TaskId, worker: &RemoteWorker, driver: &str, division: HashDivision) -> RunTask {
+    /// `driver`: where the worker finds the driver; `fragment`: with what its keys leave of its splits.
+    fn task(
+        &self,
+        run: &Run,
+        id: TaskId,
+        worker: &RemoteWorker,
+        driver: &str,
+        fragment: &Fragment,
+        division: HashDivision,
+    ) -> RunTask {
         let (stage, remote) = (&run.stages[id.stage], &self.stages[id.stage]);
         let inputs = stage.inputs.iter().zip(&remote.schemas).enumerate().filter_map(|(number, (input, schema))| {
             let (sources, rows, stored) = match input {
@@ -145,7 +158,13 @@ impl RemoteRun {
                 }
                 FragmentInput::Files { .. } => return None,
             };
-            Some(TaskInput { name: input.name(), sources, schema: schema.clone(), rows, stored })
+            let storage_sql = match (input, &self.storage) {
+                (FragmentInput::Split { .. }, Some(storage)) => {
+                    storage.sql(fragment, number, stage.splits[id.task][number]).unwrap_or_default()
+                }
+                _ => String::new(),
+            };
+            Some(TaskInput { name: input.name(), sources, schema: schema.clone(), rows, stored, storage_sql })
         });
         let mut settings = self.settings.clone();
         if stage.reads_exchanges() {
@@ -158,7 +177,7 @@ impl RemoteRun {
             stage: stage.number as u32,
             task: id.task as u32,
             attempt: run.attempt(id),
-            fragment: remote.fragments[id.task].clone(),
+            fragment: remote.fragments[id.task].clone().into_bytes(),
             inputs: inputs.collect(),
             settings,
             partitions: stage.partitions as u32,
@@ -172,6 +191,7 @@ impl RemoteRun {
             repeated: run.plan.is_some() && stage.may_keep_plans(),
             watched: run.measures.progress,
             instance: worker.instance,
+            storage: self.storage.as_ref().map(|storage| storage.state().clone()),
         }
     }
 
@@ -225,16 +245,22 @@ pub fn run_task(run: &Arc<Run>, id: TaskId, worker: &RemoteWorker) -> Result<Tas
     let remote = run.remote.as_ref().ok_or_else(|| EngineError::internal("the splits are not served"))?;
     let stage = &run.stages[id.stage];
     let wanted = wanted_of(run, id)?;
-    let narrowed =
-        wanted.narrow(&stage.fragment)?.map(|fragment| remote.narrow(stage, id.task, &fragment)).transpose()?;
+    let narrowed = wanted.narrow(&stage.fragment)?;
+    let fragment = narrowed.as_ref().unwrap_or(&stage.fragment);
+    let writing = stage.writing(fragment, run.query_id, id.task, run.attempt(id))?;
+    let other = match (&narrowed, &writing) {
+        (None, None) => None,
+        (None, Some(writing)) => Some(writing.remote_query(&stage.splits[id.task])?),
+        (Some(narrowed), writing) => Some(remote.narrow(stage, id.task, writing.as_ref().unwrap_or(narrowed))?),
+    };
     let division = HashDivision {
         heavy: heavy_keys_of(run, id)?,
         filter: wanted.filter,
         collect_bits: run.filters.bits(stage),
         collect_ranges: run.filters.columns(stage),
     };
-    let mut task = remote.task(run, id, worker, &driver_location(worker, shared.port)?, division);
-    task.fragment = narrowed.unwrap_or(task.fragment);
+    let mut task = remote.task(run, id, worker, &driver_location(worker, shared.port)?, fragment, division);
+    task.fragment = other.map_or(task.fragment, TaskQuery::into_bytes);
     let ticket = Ticket::new(task.pack());
     let keeps = stage.partitions > 0;
     shared.runtime()?.block_on(async {
@@ -279,8 +305,9 @@ async fn wait_for_others(
         }
     }
     match moved {
-        Some(TaskMoved { rows, bytes, filtered_rows, spilled_bytes, cpu_ns, cached }) => {
-            Ok(TaskRows { rows, bytes, filtered_rows, spilled_bytes, cpu: cpu_ns.map(Duration::from_nanos), cached })
+        Some(TaskMoved { rows, bytes, filtered_rows, spilled_bytes, cpu_ns, cached, from_storage }) => {
+            let (cpu, here) = (cpu_ns.map(Duration::from_nanos), InputsHere { cached, from_storage });
+            Ok(TaskRows { rows, bytes, filtered_rows, spilled_bytes, cpu, here })
         }
         None => {
             let cut = ErrorDetail::new(PEER_LOST, "its answer was cut before the task had ended");
@@ -332,8 +359,7 @@ async fn receive(
                     return Err(EngineError::new("IO", message));
                 }
             }
-            Received::Batch(batch) => {
-                let bytes = batch.get_array_memory_size() as u64;
+            Received::Batch(batch, bytes) => {
                 sent.rows += batch.num_rows() as u64;
                 sent.bytes += bytes;
                 // Blocks this task's own thread only.
@@ -344,7 +370,7 @@ async fn receive(
         }
     }
     sent.cpu = stream.cpu();
-    sent.cached = stream.cached();
+    sent.here = stream.inputs_here();
     Ok(sent)
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use duckherder_engine::Interrupter;
 use duckherder_planner::Split;
 use duckherder_planner::cost::{StageEstimate, milliseconds};
+use duckherder_proto::task::InputsHere;
 
 use crate::sync::lock;
 
@@ -25,8 +26,8 @@ pub struct TaskReport {
     pub spilled_bytes: u64,
     /// See [`CpuMeter`](duckherder_engine::CpuMeter); of a query that is analyzed.
     pub cpu: Option<Duration>,
-    /// Inputs that came out of the worker's cache.
-    pub cached: u32,
+    /// Inputs that the driver sent nothing for.
+    pub here: InputsHere,
     /// From its start until its rows had gone where they go.
     pub elapsed: Duration,
 }
@@ -178,19 +179,24 @@ impl TaskReport {
             Split::Range { first: Some(first), last: None } => format!("{unit} >= {first}"),
             Split::Range { first: Some(first), last: Some(last) } => format!("{unit} {first} to {last}"),
             Split::Remainder { tasks, task } => format!("{unit} % {tasks} = {task}"),
+            Split::Keys { least: None, greatest: None, .. } => "all rows".to_string(),
+            Split::Keys { least: None, greatest: Some(greatest), .. } => format!("key <= {greatest}"),
+            Split::Keys { least: Some(least), greatest: None, .. } => format!("key >= {least}"),
+            Split::Keys { least: Some(least), greatest: Some(greatest), .. } => format!("key {least} to {greatest}"),
         };
         let filtered = match self.filtered_rows {
             0 => String::new(),
             rows => format!(" ({rows} left out by the filter)"),
         };
-        let cached = match self.cached {
+        let inputs = |count: u32, how: &str| match count {
             0 => String::new(),
-            1 => ", 1 input cached".to_string(),
-            inputs => format!(", {inputs} inputs cached"),
+            1 => format!(", 1 input {how}"),
+            count => format!(", {count} inputs {how}"),
         };
+        let here = inputs(self.here.cached, "cached") + &inputs(self.here.from_storage, "from storage");
         let cpu = self.cpu.map_or_else(String::new, |cpu| format!(", {} CPU", shown(cpu)));
         format!(
-            "{} of {part}: {} rows{filtered}, {} bytes, {} bytes spilled{cached}{cpu}, {} wall",
+            "{} of {part}: {} rows{filtered}, {} bytes, {} bytes spilled{here}{cpu}, {} wall",
             self.worker,
             self.rows,
             self.bytes,

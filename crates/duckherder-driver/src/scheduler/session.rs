@@ -8,8 +8,8 @@ use duckherder_planner::plan::Distributed;
 use duckherder_planner::{Decision, Distribution, Graph, Plan, decide};
 
 use super::Shared;
-use super::files;
-use super::query::{Planned, ScheduledQuery};
+use super::query::{Planned, Reach, ScheduledQuery};
+use super::{files, target};
 use crate::distribute::{ExecutionOutcome, SessionDistributor, TasksWatch};
 use crate::sync::lock;
 
@@ -26,6 +26,8 @@ pub struct Last {
     reason: Option<String>,
     /// What its tasks failed with because a worker was lost.
     pub lost: Option<String>,
+    /// What its tasks failed with because of a value.
+    pub failed: Option<String>,
     /// Of a plan that was explained.
     graph: Option<Graph>,
 }
@@ -41,10 +43,13 @@ impl distribute::Distributor for SessionScheduler {
         let capacity = self.shared.cluster.capacity();
         let workers = capacity.workers;
         let mut plan = plan.clone();
-        let files = match workers.count() > 0 && plan.distribution != Distributed::Never && !plan.has_written {
-            true => files::look(&self.shared, &mut plan),
-            false => Vec::new(),
+        plan.stored = self.shared.storage.is_some();
+        let (files, target) = match workers.count() > 0 && plan.distribution != Distributed::Never && !plan.has_written
+        {
+            true => (files::look(&self.shared, &mut plan), target::look(&self.shared, &mut plan)),
+            false => (Vec::new(), None),
         };
+        let reach = Reach { files, target };
         match decide(&plan, capacity) {
             Decision::Local { reason } => {
                 tracing::debug!(reason, "not distributed");
@@ -54,7 +59,7 @@ impl distribute::Distributor for SessionScheduler {
             Decision::Distributed(distribution) => {
                 let planned = Planned::new(distribution.clone());
                 let session = Arc::downgrade(&self.last);
-                let query = Arc::new(ScheduledQuery::new(Arc::clone(&self.shared), planned.clone(), files, session));
+                let query = Arc::new(ScheduledQuery::new(Arc::clone(&self.shared), planned.clone(), reach, session));
                 let graph = plan.explained.then(|| Graph::distributed(&plan, &distribution, workers));
                 *lock(&self.last) = Last { query: Some(planned), graph, ..Last::default() };
                 Some((distribution, query))
@@ -84,6 +89,10 @@ impl SessionDistributor for Arc<SessionScheduler> {
 
     fn lost_worker(&self, error: &EngineError) -> bool {
         lock(&self.last).lost.as_ref().is_some_and(|lost| error.message.contains(lost))
+    }
+
+    fn failed_in_task(&self, error: &EngineError) -> bool {
+        lock(&self.last).failed.as_ref().is_some_and(|failed| error.message.contains(failed))
     }
 
     fn watch(&self) -> Arc<dyn TasksWatch> {

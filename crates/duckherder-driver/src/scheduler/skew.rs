@@ -146,7 +146,7 @@ fn take_sample(
     connection.set(UNORDERED.0, UNORDERED.1)?;
     let mut sample = Sample { one_of: part.one_of, ..Sample::default() };
     let mut take = || -> Result<(), EngineError> {
-        let rows = connection.read(&stage.fragment.last_column_sql(&part.splits)?)?;
+        let rows = stage.fragment.last_column_query(&part.splits)?.read(connection)?;
         may_run(run, id, Stop::Sample(connection.interrupter()))?;
         let mut taken = 0;
         for batch in rows {

@@ -75,6 +75,7 @@ impl RunningSplits {
         let unknown = || EngineError::new("Invalid Input", format!("there is no split {split:?}: its query has ended"));
         let query = lock(&self.queries).get(&split.query_id).cloned().ok_or_else(unknown)?;
         let sql = query.sql.get(&(split.stage, split.task, split.input)).ok_or_else(unknown)?;
+        tracing::debug!(query = split.query_id, stage = split.stage, task = split.task, "rows of a split are sent");
         let connection = self.connections.enter(&query.snapshot)?;
         let stream = connection.get()?.read(sql)?;
         let schema = stream.schema();
@@ -98,6 +99,7 @@ impl RunningSplits {
                 query.snapshot.enter(&connection)?;
             }
         }
+        tracing::debug!(table = stored.table, "rows are sent to be kept");
         let columns: Vec<u64> = stored.columns.iter().copied().map(u64::from).collect();
         let groups: Vec<StoredGroup> = stored.groups.iter().map(stored_group).collect();
         let (snapshot, sql) = read_stored(&connection, &stored.table, &columns, &groups)?;

@@ -5,10 +5,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use duckherder_engine::distribute::{Fragment, FragmentInput, QueryRun, Snapshot, StoredGroup, StoredTable};
+use duckherder_engine::distribute::{
+    Fragment, FragmentInput, QueryRun, RowGroupValues, Snapshot, StoredGroup, StoredTable,
+};
 use duckherder_engine::{Connection, EngineError};
 use duckherder_planner::{
-    Distribution, Exchange, MergeStrategy, RowGroup, RuntimeFilter, Split, Stage, split, split_files,
+    Distribution, Exchange, MergeStrategy, RowGroup, RuntimeFilter, Split, Stage, split, split_by_keys, split_files,
 };
 use duckherder_proto::task::{FileStamp, StoredColumn, StoredRows};
 
@@ -48,6 +50,8 @@ pub struct RunningStage {
     pub side: Option<JoinSide>,
     /// Those that it leaves out.
     pub filter: Option<RuntimeFilter>,
+    /// Where its tasks put the files that they write, if they do.
+    pub directory: Option<String>,
 }
 
 /// A table, as the query's snapshot has it.
@@ -57,9 +61,9 @@ pub struct StoredInput {
 }
 
 impl StoredInput {
-    /// The rows of a split, if workers may keep them.
-    pub fn rows(&self, driver: u64, split: Split) -> Option<StoredRows> {
-        let Split::Range { first, last } = split else { return None };
+    /// The rows of a split, if workers may keep them. `condition`: which of those, as SQL.
+    pub fn rows(&self, driver: u64, split: Split, condition: String) -> Option<StoredRows> {
+        let (Split::Range { first, last } | Split::Keys { first, last, .. }) = split else { return None };
         let after = |group: usize| self.groups.get(group + 1).map_or(u64::MAX, |next| next.first);
         let read = |group: &usize| {
             let of = &self.groups[*group];
@@ -90,6 +94,7 @@ impl StoredInput {
             groups: groups.iter().map(proto).collect(),
             first: first.filter(|first| begins.is_some_and(|begins| *first > begins)),
             last: last.filter(|last| ends.is_some_and(|ends| *last < ends - 1)),
+            condition,
         })
     }
 }
@@ -119,12 +124,30 @@ impl RunningStage {
         }
     }
 
+    /// What a task runs that writes a file: one that no other attempt has, so that whoever is lost in the middle of it
+    /// writes to none that is used. `None` if it gives its rows.
+    ///
+    /// # Errors
+    /// Nothing says what the file is to be.
+    pub fn writing(
+        &self,
+        fragment: &Fragment,
+        query: u64,
+        task: usize,
+        attempt: u32,
+    ) -> Result<Option<Fragment>, EngineError> {
+        let path = self.directory.as_ref().map(|directory| format!("{directory}/{query:x}-{task}-{attempt}"));
+        path.map(|path| fragment.writing(&path)).transpose()
+    }
+
     /// From where to where the task reads the divided table, about, as parts of all its rows. (DuckDB's progress is that
     /// of a scan of all: it counts the rows before the task's as read.)
     pub fn reach(&self, task: usize) -> Range<f64> {
         let tasks = self.tasks() as f64;
         match self.divided(task) {
-            Part::Rows(Split::Range { first, last }) if (first, last) != (None, None) => {
+            Part::Rows(Split::Range { first, last } | Split::Keys { first, last, .. })
+                if (first, last) != (None, None) =>
+            {
                 task as f64 / tasks..(task + 1) as f64 / tasks
             }
             _ => 0.0..1.0,
@@ -155,7 +178,8 @@ impl RunningStage {
 
     /// What a task reads of a split input, if its worker may keep that.
     pub fn stored_rows(&self, task: usize, input: usize, driver: u64) -> Option<StoredRows> {
-        self.stored.get(input)?.as_ref()?.rows(driver, self.splits[task][input])
+        let (stored, split) = (self.stored.get(input)?.as_ref()?, self.splits[task][input]);
+        stored.rows(driver, split, self.fragment.key_condition(input, split).ok()?)
     }
 
     pub fn reads_files(&self) -> bool {
@@ -165,7 +189,7 @@ impl RunningStage {
     /// Whether its tasks may run with the plan of the last time. (Files may be others then; and DuckDB 2.0.0 does not see
     /// that rows below a plan that runs again have an order that was asked for.)
     pub fn may_keep_plans(&self) -> bool {
-        !self.sorted && !self.reads_files() && !self.is_narrowed()
+        !self.sorted && !self.reads_files() && !self.is_narrowed() && self.directory.is_none()
     }
 
     /// Whether its scans read what the keys of another stage have to do with: something else each time.
@@ -204,7 +228,7 @@ pub fn prepare(
     top: usize,
     run: QueryRun,
 ) -> Result<(Vec<RunningStage>, Snapshot), EngineError> {
-    let QueryRun { fragments, snapshot, row_groups, stored, .. } = run;
+    let QueryRun { fragments, snapshot, row_groups, stored, directory, .. } = run;
     let elsewhere = shared.cluster.workers().remote > 0;
     let numbers = needed(&distribution.stages, top);
     let mut prepared: Vec<RunningStage> = Vec::new();
@@ -214,9 +238,13 @@ pub fn prepare(
         };
         let inputs = fragment.inputs();
         let forwarded = prepared.iter().filter(|other| other.readers.contains(&number)).map(RunningStage::tasks).max();
-        let splits = task_splits(stage, forwarded, &inputs, &row_groups, files)?;
+        let mut splits = task_splits(stage, forwarded, &inputs, &row_groups, files)?;
         let files = files_of(&inputs, files)?;
         let table_rows = table_rows(&inputs, &row_groups);
+        if elsewhere && stage.scans.iter().any(|read| read.key.is_some()) {
+            let connection = shared.connections.enter(&snapshot)?;
+            within_row_groups(connection.get()?, &fragment, &files, &mut splits)?;
+        }
         let stored = if elsewhere { stored_inputs(&fragment, &inputs, &stored)? } else { Vec::new() };
         let sorted = stage.merge == MergeStrategy::SortMerge;
         let side = JoinSide::of(stage, &inputs, &row_groups);
@@ -229,10 +257,11 @@ pub fn prepare(
             stored,
             partitions: 0,
             readers: readers_of(&distribution.stages, number),
-            blocks: matches!(
-                stage.merge,
-                MergeStrategy::Aggregate | MergeStrategy::GroupBy | MergeStrategy::Distinct | MergeStrategy::TopN
-            ),
+            blocks: stage.writes.is_some()
+                || matches!(
+                    stage.merge,
+                    MergeStrategy::Aggregate | MergeStrategy::GroupBy | MergeStrategy::Distinct | MergeStrategy::TopN
+                ),
             sorted,
             broadcast: matches!(stage.exchange, Exchange::Broadcast | Exchange::Forward { .. }),
             rows: stage.rows,
@@ -240,6 +269,7 @@ pub fn prepare(
             schema: None,
             side,
             filter: stage.filter.clone(),
+            directory: directory.clone().filter(|_| stage.writes.is_some()),
         });
     }
     shuffle(&distribution.stages, &mut prepared);
@@ -258,6 +288,40 @@ fn readers_of(stages: &[Stage], number: usize) -> Vec<usize> {
         Exchange::Forward { .. } => (0..stages.len()).filter(|other| stages[*other].inputs.contains(&number)).collect(),
         Exchange::Gather | Exchange::Hash { .. } | Exchange::Broadcast => Vec::new(),
     }
+}
+
+/// Says in splits by keys of tables in which row groups their rows are: whoever keeps rows keeps those of row groups.
+fn within_row_groups(
+    connection: &Connection,
+    fragment: &Fragment,
+    files: &[Option<Arc<KnownFiles>>],
+    splits: &mut [Vec<Split>],
+) -> Result<(), EngineError> {
+    for input in (0..files.len()).filter(|input| files[*input].is_none()) {
+        let column = splits.iter().find_map(|task| match task[input] {
+            Split::Keys { column, .. } => Some(column),
+            Split::Range { .. } | Split::Remainder { .. } => None,
+        });
+        let Some(column) = column else { continue };
+        let groups = fragment.row_group_values(connection, input, column)?;
+        splits.iter_mut().for_each(|task| task[input] = among(task[input], &groups));
+    }
+    Ok(())
+}
+
+/// The split, and where its rows are: from the first to the last row group that may have some. Where no row group says
+/// anything, they may be anywhere.
+fn among(split: Split, groups: &[RowGroupValues]) -> Split {
+    let Split::Keys { column, least, greatest, .. } = split else { return split };
+    let has = |group: &RowGroupValues| {
+        greatest.is_none_or(|greatest| group.least <= greatest) && least.is_none_or(|least| group.greatest >= least)
+    };
+    let Some(first) = groups.iter().position(has) else {
+        return if groups.is_empty() { split } else { Split::NOTHING };
+    };
+    let next = groups.iter().rposition(has).and_then(|last| groups.get(last + 1));
+    let first = Some(groups[first].first).filter(|_| first > 0);
+    Split::Keys { column, least, greatest, first, last: next.map(|next| next.first - 1) }
 }
 
 /// How many tasks, or stages, read each stage that the driver does not read.
@@ -335,9 +399,10 @@ fn task_splits(
             columns.push(None);
             continue;
         }
-        let splits = match files.get(scan).and_then(Option::as_ref) {
-            Some(known) => split_files(stage.mode, stage.tasks, &known.files.units()),
-            None => {
+        let splits = match (planned.key, files.get(scan).and_then(Option::as_ref)) {
+            (Some(key), _) => split_by_keys(key.column, stage.cuts.get(&key.cuts).map_or(&[][..], Vec::as_slice)),
+            (None, Some(known)) => split_files(stage.mode, stage.tasks, &known.files.units()),
+            (None, None) => {
                 let groups = row_groups.get(scan).map_or(&[][..], Vec::as_slice);
                 split(stage.mode, stage.tasks, groups)
             }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use duckherder_engine::EngineError;
+use duckherder_engine::{EngineError, STACK_BYTES};
 
 use crate::sync::lock;
 
@@ -57,7 +57,10 @@ impl TaskThreads {
         state.threads += 1;
         drop(state);
         let threads = Arc::clone(self);
-        let made = std::thread::Builder::new().name("task-thread".to_string()).spawn(move || threads.run(task));
+        let made = std::thread::Builder::new()
+            .name("task-thread".to_string())
+            .stack_size(STACK_BYTES)
+            .spawn(move || threads.run(task));
         match made {
             Ok(made) => {
                 let mut state = lock(&self.state);

@@ -340,7 +340,7 @@ async fn statistics_keep_the_users_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_bounded() {
-    let limits = SessionLimits { sessions: 2, idle: Duration::from_secs(600) };
+    let limits = SessionLimits { sessions: 2, idle: Duration::from_secs(600), ..SessionLimits::default() };
     let options = DriverOptions { listen: "127.0.0.1:0".to_string(), limits, ..Default::default() };
     let driver = Driver::start(options).unwrap();
     let client = Client::connect(&driver).await;

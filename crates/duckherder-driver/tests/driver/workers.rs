@@ -18,7 +18,7 @@ fn driver() -> Driver {
 fn worker(driver: &Driver, id: &str, listen: &str) -> Worker {
     let join = Join { driver: driver.address().to_string(), advertise: None };
     let (id, listen) = (id.to_string(), listen.to_string());
-    Worker::start(WorkerOptions { listen, id, join: Some(join), ..Default::default() }).unwrap()
+    Worker::start(WorkerOptions { listen, id, join: vec![join], ..Default::default() }).unwrap()
 }
 
 /// Workers in other processes, as a client sees them.

@@ -138,7 +138,8 @@ typedef void (*DhStatisticSink)(void *target, const DhStatistic *statistic);
 //! The table of functions that Rust gives to C++ once, at load. Every function reports failure through `error`;
 //! `driver`, `session` and `ingest` are owned by C++ and given back with the matching `_free`.
 struct DhClientTable {
-	//! For sessions in `database`, or in the default one.
+	//! For sessions in `database`, or in the default one. `host` may be several `host:port`, separated by commas: whichever
+	//! is active.
 	void *(*driver_connect)(DhText host, uint16_t port, DhOptionalText database, bool create_if_missing,
 	                        DhPatience patience, DhError *error);
 	void (*driver_free)(void *driver);

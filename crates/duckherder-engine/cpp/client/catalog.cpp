@@ -2,6 +2,7 @@
 #include "catalog.hpp"
 
 #include "connection_state.hpp"
+#include "session_of_client.hpp"
 #include "duckdb/common/string_util.hpp"
 #include "duckdb/main/attached_database.hpp"
 #include "duckdb/main/client_data.hpp"
@@ -142,18 +143,42 @@ bool RemoteCatalog::FindRegistered(const Identifier &local, QualifiedName &remot
 	return true;
 }
 
+void RemoteCatalog::SetClientsEntries(const identifier_set_t &entries) {
+	std::lock_guard<std::mutex> guard(lock);
+	clients_entries = entries;
+}
+
+bool RemoteCatalog::IsClientsEntry(const Identifier &name) {
+	std::lock_guard<std::mutex> guard(lock);
+	return clients_entries.count(name) > 0;
+}
+
 RemoteStatement RemoteCatalog::MakeStatement(ClientContext &context, string sql) const {
 	RemoteStatement statement;
 	statement.sql = std::move(sql);
 	statement.user_sql = RunningQuery(context);
 	session_settings.AddTo(context, statement.settings);
 	statement.settings.push_back({"schema", SessionSchema(context).GetIdentifierName(), true});
+	auto variables = WriteVariables(context);
+	statement.settings.push_back({"variables", variables ? *variables : string(), static_cast<bool>(variables)});
+	auto &paths = ClientData::Get(context).catalog_search_path->GetSetPaths();
+	auto is_here = [&](const CatalogSearchEntry &entry) { return entry.GetCatalog() == GetName(); };
+	auto elsewhere = std::none_of(paths.begin(), paths.end(), is_here);
+	statement.settings.push_back({"elsewhere", elsewhere ? "true" : "false", true});
+	statement.settings.push_back({"alias", GetName().GetIdentifierName(), true});
+	auto seed = ConnectionState::Get(context)->Seed();
+	statement.settings.push_back({"seed", seed ? *seed : string(), static_cast<bool>(seed)});
 	return statement;
 }
 
 Identifier RemoteCatalog::SessionSchema(ClientContext &context) const {
 	auto &default_entry = ClientData::Get(context).catalog_search_path->GetDefault();
 	return default_entry.GetCatalog() == GetName() ? default_entry.GetSchema() : Identifier::DefaultSchema();
+}
+
+QualifiedName RemoteCatalog::InDefaultSchema(ClientContext &context, const Identifier &name) const {
+	auto schema = ClientData::Get(context).catalog_search_path->GetDefaultSchema(GetName());
+	return QualifiedName(Identifier(), schema, name);
 }
 
 QualifiedName RemoteCatalog::NameThere(ClientContext &context, const QualifiedName &name) {
@@ -186,7 +211,7 @@ vector<vector<Value>> RemoteCatalog::QueryRows(ClientContext &context, const str
 	auto session = transaction.GetSession();
 	auto statement = MakeStatement(context, sql);
 	PreparedRemote prepared;
-	auto source = session->session.Run(context, statement, transaction.StartInTransaction(context), {}, prepared);
+	auto source = session->session.Run(context, statement, transaction.StartInTransaction(context), {}, prepared, true);
 	ArrowSourceColumns columns(context, prepared.schema.arrow_schema);
 	if (columns.types != types) {
 		throw IOException("the driver gave other columns than expected for %s", sql);
@@ -296,7 +321,28 @@ static uint16_t ParsePort(const string &text) {
 	return port->GetValue<uint16_t>();
 }
 
-//! `host:port`, `host:port/database`, `/database`, or nothing.
+//! Several addresses, each with its port.
+static string CompleteAddresses(const string &addresses, uint16_t port) {
+	string complete;
+	for (idx_t begin = 0, end = 0; end != string::npos; begin = end + 1) {
+		end = addresses.find(',', begin);
+		auto address = addresses.substr(begin, end == string::npos ? end : end - begin);
+		StringUtil::Trim(address);
+		auto colon = address.rfind(':');
+		if (address.empty() || colon == 0) {
+			throw BinderException("\"%s\" is no list of addresses: write host:port,host:port", addresses);
+		}
+		if (colon == string::npos) {
+			address += ":" + to_string(port);
+		} else {
+			ParsePort(address.substr(colon + 1));
+		}
+		complete += (complete.empty() ? "" : ",") + address;
+	}
+	return complete;
+}
+
+//! `host:port`, several of them, `host:port/database`, `/database`, or nothing.
 static DriverPlace ParsePath(const string &path) {
 	DriverPlace place {DEFAULT_HOST, DEFAULT_PORT, {}, false};
 	if (path.empty() || path == IN_MEMORY_PATH) {
@@ -305,7 +351,9 @@ static DriverPlace ParsePath(const string &path) {
 	auto slash = path.find('/');
 	auto address = path.substr(0, slash);
 	auto colon = address.rfind(':');
-	if (colon != string::npos) {
+	if (address.find(',') != string::npos) {
+		place.host = address;
+	} else if (colon != string::npos) {
 		place.host = address.substr(0, colon);
 		place.port = ParsePort(address.substr(colon + 1));
 	}
@@ -340,6 +388,9 @@ static unique_ptr<Catalog> Attach(optional_ptr<StorageExtensionInfo>, ClientCont
 			                      "server_port, database and create_if_missing",
 			                      option.first);
 		}
+	}
+	if (place.host.find(',') != string::npos) {
+		place.host = CompleteAddresses(place.host, place.port);
 	}
 	// `ATTACH IF NOT EXISTS` and friends compare paths; ours is where the driver is.
 	return make_uniq_base<Catalog, RemoteCatalog>(db, context, std::move(place));

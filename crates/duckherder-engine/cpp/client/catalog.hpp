@@ -58,6 +58,9 @@ public:
 	void UnregisterTable(const duckdb::Identifier &local);
 	bool FindRegistered(const duckdb::Identifier &local, duckdb::QualifiedName &remote);
 
+	//! The views and macros that are bound here: no statement that reads them goes to the driver whole.
+	void SetClientsEntries(const duckdb::identifier_set_t &entries);
+
 	//! What the driver needs to run `sql` as this context's session would.
 	RemoteStatement MakeStatement(duckdb::ClientContext &context, duckdb::string sql) const;
 	//! Runs a statement whose rows nobody wants.
@@ -69,6 +72,8 @@ public:
 	void RunAlter(duckdb::ClientContext &context, const duckdb::AlterInfo &info);
 	//! For a statement that DuckDB did not hand over whole: after `USE dh`, CREATE TABLE s.t.
 	void RunCreate(duckdb::ClientContext &context, const duckdb::CreateInfo &info);
+	//! The name of something there that the user has named without a schema.
+	duckdb::QualifiedName InDefaultSchema(duckdb::ClientContext &context, const duckdb::Identifier &name) const;
 	//! The name by which DDL tells the driver of something here.
 	duckdb::QualifiedName NameThere(duckdb::ClientContext &context, const duckdb::QualifiedName &name);
 
@@ -128,6 +133,10 @@ public:
 	}
 
 private:
+	bool IsClientsEntry(const duckdb::Identifier &name);
+	//! Has the statement bound once more if it reads one that was not known to be bound here.
+	void CheckClientsEntries(duckdb::ClientContext &context, duckdb::QueryNode &node);
+
 	//! The schema that names without one are looked up in.
 	duckdb::Identifier SessionSchema(duckdb::ClientContext &context) const;
 
@@ -143,6 +152,8 @@ private:
 	std::mutex lock;
 	//! By lower-cased name.
 	duckdb::unordered_map<duckdb::string, duckdb::QualifiedName> registered_tables;
+	//! As the session saw them that looked last.
+	duckdb::identifier_set_t clients_entries;
 };
 
 //! Lets `ATTACH ... (TYPE duckherder)` work.

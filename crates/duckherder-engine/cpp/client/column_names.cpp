@@ -2,9 +2,9 @@
 
 #include "connection_state.hpp"
 #include "duckdb/common/string_util.hpp"
+#include "duckdb/parser/expression/function_expression.hpp"
 #include "duckdb/parser/parsed_data/create_table_info.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
-#include "duckdb/parser/parser.hpp"
 #include "duckdb/parser/query_node/select_node.hpp"
 #include "duckdb/parser/query_node/set_operation_node.hpp"
 #include "duckdb/parser/statement/create_statement.hpp"
@@ -13,6 +13,8 @@
 #include "duckdb/planner/operator/logical_get.hpp"
 #include "duckdb/planner/planner_extension.hpp"
 #include "query_function.hpp"
+#include "query_of.hpp"
+#include "unfold.hpp"
 
 #include <algorithm>
 
@@ -52,21 +54,10 @@ static optional_ptr<SelectNode> NamingSelect(SQLStatement &statement) {
 	}
 }
 
-bool IsNamedByText(const ParsedExpression &expression) {
-	if (!expression.GetAlias().empty()) {
-		return false;
-	}
-	switch (expression.GetExpressionClass()) {
-	case ExpressionClass::COLUMN_REF:
-	case ExpressionClass::STAR:
-		return false;
-	default:
-		break;
-	}
-	bool has_star = false;
-	ParsedExpressionIterator::VisitExpressionClass(expression, ExpressionClass::STAR,
-	                                               [&](const ParsedExpression &) { has_star = true; });
-	return !has_star;
+//! alias(x) gives the name of x, or its own if it is given one.
+static bool TellsItsName(const ParsedExpression &expression) {
+	return expression.GetExpressionClass() == ExpressionClass::FUNCTION &&
+	       expression.Cast<FunctionExpression>().FunctionName() == "alias";
 }
 
 void KeepColumnNames(ClientContext &context, QueryNode &node) {
@@ -84,14 +75,13 @@ void KeepColumnNames(ClientContext &context, QueryNode &node) {
 	if (query.empty()) {
 		return;
 	}
-	Parser parser(context);
-	parser.ParseQuery(query);
-	auto written = parser.statements.size() == 1 ? NamingSelect(*parser.statements[0]) : nullptr;
+	auto statement = ParseWritten(context, query);
+	auto written = statement ? NamingSelect(*statement) : nullptr;
 	if (!written || written->select_list.size() != columns.size()) {
 		return;
 	}
 	for (idx_t i = 0; i < columns.size(); i++) {
-		if (IsNamedByText(*columns[i]) && IsNamedByText(*written->select_list[i])) {
+		if (IsNamedByText(*columns[i]) && IsNamedByText(*written->select_list[i]) && !TellsItsName(*columns[i])) {
 			columns[i]->SetAlias(written->select_list[i]->GetName());
 		}
 	}

@@ -13,7 +13,4 @@ void KeepColumnNames(duckdb::ClientContext &context, duckdb::QueryNode &node);
 //! Lets a pushed statement's result have one name twice, as DuckDB's own results may.
 void RegisterColumnNames(duckdb::DBConfig &config);
 
-//! Whether the expression stands for exactly one column, whose name is its text.
-bool IsNamedByText(const duckdb::ParsedExpression &expression);
-
 } // namespace duckherder

@@ -1,7 +1,9 @@
 #include "connection_state.hpp"
 
 #include "bind_otherwise.hpp"
+#include "duckdb/common/string_util.hpp"
 #include "duckdb/main/client_context.hpp"
+#include "duckdb/main/client_data.hpp"
 #include "duckdb/main/prepared_statement_data.hpp"
 #include "history.hpp"
 
@@ -79,6 +81,20 @@ optional<string> ConnectionState::TakeRemoteQuery() {
 	return taken;
 }
 
+void ConnectionState::Seeded(double seed_p) {
+	std::lock_guard<std::mutex> guard(lock);
+	seed = seed_p;
+	seeds++;
+}
+
+optional<string> ConnectionState::Seed() {
+	std::lock_guard<std::mutex> guard(lock);
+	if (seeds == 0) {
+		return {};
+	}
+	return StringUtil::Format("%d:%.17g", seeds, seed);
+}
+
 void ConnectionState::QueryBegin(ClientContext &) {
 	begun = std::chrono::steady_clock::now();
 	TakeRemoteQuery();
@@ -87,8 +103,20 @@ void ConnectionState::QueryBegin(ClientContext &) {
 	pushed = false;
 }
 
+//! A whole statement became one without parameters: DuckDB's list of prepared statements (2.0.0) fails at one that has some
+//! and counts none.
+static void CountParameters(ClientContext &context) {
+	for (auto &entry : ClientData::Get(context).prepared_statements) {
+		auto &prepared = *entry.second;
+		if (prepared.unbound_statement && prepared.properties.parameter_count == 0) {
+			prepared.properties.parameter_count = prepared.unbound_statement->named_param_map.size();
+		}
+	}
+}
+
 void ConnectionState::QueryEnd(ClientContext &context, optional_ptr<ErrorData> error) {
 	rebind = false;
+	CountParameters(context);
 	auto query = TakeRemoteQuery();
 	if (!query || (error && error->HasError())) {
 		return;

@@ -65,6 +65,11 @@ public:
 		return pushed;
 	}
 
+	//! setseed() was called; several threads may at once.
+	void Seeded(double seed);
+	//! The last seed, as it goes to a driver: another text for each call.
+	duckdb::optional<duckdb::string> Seed();
+
 	//! A whole statement that is handed to a driver takes so many parameters.
 	void SetParameterCount(duckdb::idx_t count) {
 		parameter_count = count;
@@ -92,6 +97,8 @@ private:
 	std::mutex lock;
 	//! What runs, if it concerns a driver.
 	duckdb::optional<duckdb::string> remote_query;
+	double seed = 0;
+	duckdb::idx_t seeds = 0;
 	std::mutex explaining_lock;
 	std::atomic<std::thread::id> explaining_thread;
 	//! See Explaining.

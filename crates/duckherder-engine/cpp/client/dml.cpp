@@ -184,6 +184,14 @@ PhysicalOperator &RemoteCatalog::PlanUpdate(ClientContext &context, PhysicalPlan
 		node.set_info->columns.push_back(target.Name());
 		node.set_info->expressions.push_back(make_uniq<ColumnRefExpression>(Identifier(name), Identifier(INPUT_NAME)));
 	}
+	if (node.set_info->columns.empty()) {
+		// INSERT OR REPLACE of nothing but the key changes no value, and counts the rows.
+		for (auto &column : table.GetColumns().Physical()) {
+			node.set_info->columns = {column.Name()};
+		}
+		auto kept = make_uniq<ColumnRefExpression>(node.set_info->columns[0], table.Description().name);
+		node.set_info->expressions.push_back(std::move(kept));
+	}
 	// The last column of the plan says which row it is.
 	columns.push_back({plan.types.size() - 1, INPUT_ROWID, LogicalType::BIGINT});
 	auto &sink = planner.Make<RemoteSink>(*this, node.ToString(), std::move(columns), op.types, op.return_chunk, false,

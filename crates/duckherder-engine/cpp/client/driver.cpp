@@ -66,7 +66,8 @@ struct BorrowedStatement {
 };
 
 string DriverPlace::ToString() const {
-	auto text = host + ":" + to_string(port);
+	auto several = host.find(',') != string::npos;
+	auto text = several ? host : host + ":" + to_string(port);
 	return database ? text + "/" + *database : text;
 }
 
@@ -137,8 +138,10 @@ void Session::CloseStatement(uint64_t statement) {
 }
 
 shared_ptr<ArrowSource> Session::Run(ClientContext &context, const RemoteStatement &statement, bool in_transaction,
-                                     const vector<pair<string, Value>> &parameters, PreparedRemote &result) {
-	Prepare(context, statement, in_transaction, parameters, DH_START_ALWAYS, result);
+                                     const vector<pair<string, Value>> &parameters, PreparedRemote &result,
+                                     bool reads) {
+	auto start = reads ? DH_START_IF_READING : DH_START_ALWAYS;
+	Prepare(context, statement, in_transaction, parameters, start, result);
 	return Execute(context, result.statement, in_transaction, statement.user_sql);
 }
 

@@ -22,6 +22,7 @@ DhPatience PatienceOf(duckdb::ClientContext &context);
 
 //! Where an attachment is.
 struct DriverPlace {
+	//! Or several `host:port`, separated by commas: a driver and those that may take its place.
 	duckdb::string host;
 	uint16_t port;
 	//! The driver's default one, if it is none.
@@ -84,11 +85,12 @@ public:
 	//! Starts a prepared statement, if it does not run yet, which the driver forgets once it has run.
 	duckdb::shared_ptr<ArrowSource> Execute(duckdb::ClientContext &context, uint64_t statement, bool in_transaction,
 	                                        const duckdb::string &user_sql);
-	//! Prepares and starts in one go, for a statement that is certain to be executed.
+	//! Prepares and starts in one go, for a statement that is certain to be executed; if it `reads` only, once more where
+	//! a driver or a worker is lost.
 	duckdb::shared_ptr<ArrowSource> Run(duckdb::ClientContext &context, const RemoteStatement &statement,
 	                                    bool in_transaction,
 	                                    const duckdb::vector<duckdb::pair<duckdb::string, duckdb::Value>> &parameters,
-	                                    PreparedRemote &result);
+	                                    PreparedRemote &result, bool reads = false);
 	void EndTransaction(DhPatience patience, bool commit);
 	//! How a statement would be run, as a Mermaid flowchart; `explain` is the EXPLAIN of it.
 	duckdb::string Draw(duckdb::ClientContext &context, const RemoteStatement &explain, bool in_transaction);

@@ -5,6 +5,7 @@
 #include "column_names.hpp"
 #include "connection_state.hpp"
 #include "functions.hpp"
+#include "seed.hpp"
 #include "sequences.hpp"
 #include "settings.hpp"
 #include "statements.hpp"
@@ -53,6 +54,7 @@ void dh_client_load(ExtensionLoader *loader, const DhClientTable *rust) {
 	duckherder::RegisterScalarFunctions(*loader);
 	duckherder::RegisterTableFunctions(*loader);
 	duckherder::RegisterSequenceFunctions(*loader);
+	duckherder::RegisterSeedFunction(*loader);
 	duckherder::RegisterPragmas(*loader);
 }
 

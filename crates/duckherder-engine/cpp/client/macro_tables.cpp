@@ -1,8 +1,10 @@
 #include "macro_tables.hpp"
 
+#include "duckdb/catalog/catalog.hpp"
 #include "duckdb/common/string_util.hpp"
 #include "duckdb/function/scalar_macro_function.hpp"
 #include "duckdb/function/table_macro_function.hpp"
+#include "duckdb/parser/expression/function_expression.hpp"
 #include "duckdb/parser/expression/subquery_expression.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/query_node.hpp"
@@ -13,10 +15,10 @@ using namespace duckdb; // NOLINT
 
 namespace duckherder {
 
-class TableQualifier {
+class NameQualifier {
 public:
-	TableQualifier(Snapshot &snapshot, const Identifier &catalog, bool may_have_ctes)
-	    : snapshot(snapshot), catalog(catalog), may_have_ctes(may_have_ctes) {
+	NameQualifier(ClientContext &context, Snapshot &snapshot, const Identifier &catalog, bool may_have_ctes)
+	    : context(context), snapshot(snapshot), catalog(catalog), may_have_ctes(may_have_ctes) {
 	}
 
 	void Qualify(QueryNode &node) {
@@ -25,6 +27,9 @@ public:
 	}
 
 	void Qualify(ParsedExpression &expression) {
+		if (expression.GetExpressionClass() == ExpressionClass::FUNCTION) {
+			QualifyMacro(expression.Cast<FunctionExpression>().GetQualifiedNameMutable());
+		}
 		if (expression.GetExpressionClass() == ExpressionClass::SUBQUERY) {
 			Qualify(*expression.Cast<SubqueryExpression>().SubqueryMutable()->node);
 		}
@@ -33,6 +38,30 @@ public:
 	}
 
 private:
+	//! A call's catalog was taken away where the macro was made; with the schema, if DuckDB has no function of that name.
+	void QualifyMacro(QualifiedName &name) {
+		auto plain = name.Path().size() == 1;
+		if (name.Path().size() > 2 || (plain && IsOfSystem(name.Name()))) {
+			return;
+		}
+		auto schema_name = plain ? Identifier::DefaultSchema() : name.Schema();
+		auto schema = snapshot.FindSchema(schema_name);
+		if (schema && (schema->Describe(EntryKind::SCALAR_MACRO, name.Name()) ||
+		               schema->Describe(EntryKind::TABLE_MACRO, name.Name()))) {
+			name = QualifiedName(catalog, schema_name, name.Name());
+		}
+	}
+
+	bool IsOfSystem(const Identifier &function) {
+		QualifiedName name(Identifier(SYSTEM_CATALOG), Identifier::DefaultSchema(), function);
+		for (auto type : {CatalogType::SCALAR_FUNCTION_ENTRY, CatalogType::TABLE_FUNCTION_ENTRY}) {
+			if (Catalog::GetEntry(context, EntryLookupInfo(type, name), OnEntryNotFound::RETURN_NULL)) {
+				return true;
+			}
+		}
+		return false;
+	}
+
 	void Qualify(TableRef &ref) {
 		if (ref.type != TableReferenceType::BASE_TABLE) {
 			return;
@@ -50,15 +79,16 @@ private:
 		}
 	}
 
+	ClientContext &context;
 	Snapshot &snapshot;
 	const Identifier &catalog;
 	bool may_have_ctes;
 };
 
-void QualifyTables(CreateMacroInfo &info, Snapshot &snapshot, const Identifier &catalog) {
+void QualifyNames(ClientContext &context, CreateMacroInfo &info, Snapshot &snapshot, const Identifier &catalog) {
 	for (auto &macro : info.macros) {
 		auto may_have_ctes = StringUtil::Contains(StringUtil::Lower(macro->ToSQL()), "with");
-		TableQualifier qualifier(snapshot, catalog, may_have_ctes);
+		NameQualifier qualifier(context, snapshot, catalog, may_have_ctes);
 		if (macro->type == MacroType::SCALAR_MACRO) {
 			qualifier.Qualify(*macro->Cast<ScalarMacroFunction>().expression);
 		} else {

@@ -177,7 +177,7 @@ static unique_ptr<GlobalTableFunctionState> InitGlobal(ClientContext &context, T
 		source = session.Execute(context, prepared.GetIndex(), in_transaction, data.statement.user_sql);
 	} else {
 		PreparedRemote now;
-		source = session.Run(context, data.statement, in_transaction, data.parameters, now);
+		source = session.Run(context, data.statement, in_transaction, data.parameters, now, data.read_only);
 		if (ArrowSourceColumns(context, now.schema.arrow_schema).types != data.columns->types) {
 			throw TransactionException("the columns of the statement changed after it was bound; run it again");
 		}

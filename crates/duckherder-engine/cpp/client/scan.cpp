@@ -192,7 +192,7 @@ static unique_ptr<GlobalTableFunctionState> InitGlobal(ClientContext &context, T
 	auto session = transaction.GetSession();
 	auto statement = catalog.MakeStatement(context, MakeSelect(data, input.column_ids)->ToString());
 	PreparedRemote prepared;
-	auto source = session->session.Run(context, statement, in_transaction, {}, prepared);
+	auto source = session->session.Run(context, statement, in_transaction, {}, prepared, true);
 	auto columns = make_uniq<ArrowSourceColumns>(context, prepared.schema.arrow_schema);
 	// The source has the wanted columns and no others, in order.
 	vector<column_t> source_columns;
@@ -255,6 +255,15 @@ static optional_ptr<TableCatalogEntry> TableOf(optional_ptr<const FunctionData> 
 	return bind_data->Cast<ScanData>().table.Shown();
 }
 
+//! Has DuckDB keep a common table expression that it would copy otherwise: a scan is one table's, at one time.
+static void RefuseCopy(Serializer &, const optional_ptr<FunctionData>, const BoundTableFunction &) {
+	throw NotImplementedException("a scan of a driver's table can't be copied");
+}
+
+static unique_ptr<FunctionData> RefuseCopied(Deserializer &, BoundTableFunction &) {
+	throw NotImplementedException("a scan of a driver's table can't be copied");
+}
+
 TableFunction ScanFunction() {
 	TableFunction function(Identifier("duckherder_scan"), vector<LogicalType>(), ScanTable, nullptr, InitGlobal,
 	                       InitRemoteScanLocal);
@@ -267,6 +276,8 @@ TableFunction ScanFunction() {
 	function.get_virtual_columns = VirtualColumns;
 	function.get_row_id_columns = RowIdColumns;
 	function.get_table_entry = TableOf;
+	function.SetSerializeCallback(RefuseCopy);
+	function.SetDeserializeCallback(RefuseCopied);
 	return function;
 }
 

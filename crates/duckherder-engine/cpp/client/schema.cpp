@@ -67,6 +67,15 @@ void RemoteSchema::Add(EntryDescription description) {
 	descriptions.emplace(std::move(key), std::move(description));
 }
 
+void RemoteSchema::AddDefinitions(vector<reference<const EntryDescription>> &target) const {
+	for (auto &entry : descriptions) {
+		auto kind = entry.second.kind;
+		if (kind == EntryKind::VIEW || kind == EntryKind::SCALAR_MACRO || kind == EntryKind::TABLE_MACRO) {
+			target.push_back(entry.second);
+		}
+	}
+}
+
 optional_ptr<const EntryDescription> RemoteSchema::Describe(EntryKind kind, const Identifier &name) const {
 	auto found = descriptions.find(KeyOf(kind, name));
 	return found == descriptions.end() ? nullptr : &found->second;
@@ -247,7 +256,7 @@ unique_ptr<CreateMacroInfo> RemoteSchema::MacroInfo(ClientContext &context, cons
 
 CatalogEntry &RemoteSchema::CalledMacro(ClientContext &context, const EntryDescription &description) {
 	auto info = MacroInfo(context, description);
-	QualifyTables(*info, snapshot, remote_catalog.GetName());
+	QualifyNames(context, *info, snapshot, remote_catalog.GetName());
 	std::lock_guard<std::mutex> guard(lock);
 	auto &entry = called_macros[KeyOf(description.kind, description.name)];
 	if (!entry) {
@@ -333,6 +342,10 @@ optional_ptr<CatalogEntry> RemoteSchema::LookupEntry(CatalogTransaction transact
 		return own;
 	}
 	if (type == CatalogType::TABLE_ENTRY || type == CatalogType::VIEW_ENTRY) {
+		auto view = snapshot.IsClients(wanted) ? Describe(EntryKind::VIEW, wanted) : nullptr;
+		if (view) {
+			return GetOrMake(context, *view);
+		}
 		auto table = FindTable(context, wanted);
 		if (table) {
 			return table.get();

@@ -3,9 +3,11 @@
 #include "transaction.hpp"
 
 #include "duckdb/catalog/catalog_entry_retriever.hpp"
+#include "duckdb/catalog/catalog_search_path.hpp"
 #include "duckdb/execution/expression_executor_state.hpp"
 #include "duckdb/function/scalar/sequence_functions.hpp"
 #include "duckdb/function/scalar/sequence_utils.hpp"
+#include "duckdb/main/client_data.hpp"
 #include "duckdb/parser/expression/constant_expression.hpp"
 #include "duckdb/parser/query_node/select_node.hpp"
 #include "duckdb/parser/tableref/table_function_ref.hpp"
@@ -158,12 +160,27 @@ void RegisterSequenceFunctions(ExtensionLoader &loader) {
 	Replace(loader, "setval", setval);
 }
 
-void NameSequenceForDriver(ClientContext &context, RemoteCatalog &catalog, FunctionExpression &call) {
+//! Whether the driver's database has that sequence, in a schema where names without one are looked up.
+static bool IsThere(CatalogEntryRetriever &retriever, RemoteCatalog &catalog, const Identifier &name) {
+	auto &paths = *ClientData::Get(retriever.GetContext()).catalog_search_path;
+	for (auto &schema : {paths.GetDefaultSchema(catalog.GetName()), Identifier::DefaultSchema()}) {
+		EntryLookupInfo lookup(CatalogType::SEQUENCE_ENTRY, QualifiedName(catalog.GetName(), schema, name));
+		if (retriever.GetEntry(lookup, OnEntryNotFound::RETURN_NULL)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+void NameSequenceForDriver(ClientContext &context, RemoteCatalog &catalog, FunctionExpression &call, bool of_column) {
 	QualifiedName name;
 	if (!IsSequenceCall(call) || !NamesSequence(call, name)) {
 		return;
 	}
 	CatalogEntryRetriever retriever(context);
+	if (of_column && name.Path().size() == 1 && IsThere(retriever, catalog, name.Name())) {
+		return;
+	}
 	auto bound = Binder::BindTableName(retriever, name);
 	auto entry = retriever.GetEntry(EntryLookupInfo(CatalogType::SEQUENCE_ENTRY, bound), OnEntryNotFound::RETURN_NULL);
 	if (entry && &entry->ParentCatalog() != &catalog) {

@@ -14,7 +14,8 @@ void RegisterSequenceFunctions(duckdb::ExtensionLoader &loader);
 bool MayConcernOtherSequence(const duckdb::ParsedExpression &expression, const RemoteCatalog &catalog);
 
 //! In a call that goes to the driver as part of a statement, the sequence's name as the driver knows it; nothing
-//! happens to other calls.
-void NameSequenceForDriver(duckdb::ClientContext &context, RemoteCatalog &catalog, duckdb::FunctionExpression &call);
+//! happens to other calls. For a column's default it is looked for beside the table first.
+void NameSequenceForDriver(duckdb::ClientContext &context, RemoteCatalog &catalog, duckdb::FunctionExpression &call,
+                           bool of_column);
 
 } // namespace duckherder

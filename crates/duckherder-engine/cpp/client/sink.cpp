@@ -119,6 +119,7 @@ unique_ptr<Ingest> RemoteSink::BeginIngest(ClientContext &context, CatalogSessio
 	if (changes_catalog) {
 		transaction.CatalogChanged();
 	}
+	transaction.Ingests(context);
 	return make_uniq<Ingest>(context, session.session, catalog.MakeStatement(context, sql),
 	                         transaction.StartInTransaction(context), ColumnTypes(), names);
 }
@@ -129,9 +130,6 @@ unique_ptr<GlobalSinkState> RemoteSink::GetGlobalSinkState(ClientContext &contex
 	auto state = make_uniq<SinkGlobal>();
 	state->session = transaction.GetSession();
 	state->wait_for_all = transaction.MustWait(context);
-	if (!state->wait_for_all) {
-		state->ingest = BeginIngest(context, *state->session);
-	}
 	return std::move(state);
 }
 
@@ -139,7 +137,15 @@ unique_ptr<LocalSinkState> RemoteSink::GetLocalSinkState(ExecutionContext &conte
 	return make_uniq<SinkLocal>(context.client, ColumnTypes(), sink_state->Cast<SinkGlobal>());
 }
 
-SinkResultType RemoteSink::Sink(ExecutionContext &, DataChunk &chunk, OperatorSinkInput &input) const {
+//! Not before there are rows: what they are made of may have to ask the driver first what there is (duckdb_tables()).
+void RemoteSink::Begin(ClientContext &context, SinkGlobal &global) const {
+	std::lock_guard<std::mutex> guard(global.lock);
+	if (!global.ingest) {
+		global.ingest = BeginIngest(context, *global.session);
+	}
+}
+
+SinkResultType RemoteSink::Sink(ExecutionContext &context, DataChunk &chunk, OperatorSinkInput &input) const {
 	auto &local = input.local_state.Cast<SinkLocal>();
 	for (idx_t i = 0; i < columns.size(); i++) {
 		local.chunk.data[i].Reference(chunk.data[columns[i].input_index]);
@@ -148,7 +154,9 @@ SinkResultType RemoteSink::Sink(ExecutionContext &, DataChunk &chunk, OperatorSi
 	if (local.waiting) {
 		local.waiting->Append(local.chunk);
 	} else {
-		local.batches.Add(local.chunk, input.global_state.Cast<SinkGlobal>());
+		auto &global = input.global_state.Cast<SinkGlobal>();
+		Begin(context.client, global);
+		local.batches.Add(local.chunk, global);
 	}
 	return SinkResultType::NEED_MORE_INPUT;
 }
@@ -172,8 +180,8 @@ SinkCombineResultType RemoteSink::Combine(ExecutionContext &, OperatorSinkCombin
 SinkFinalizeType RemoteSink::Finalize(Pipeline &, Event &, ClientContext &context,
                                       OperatorSinkFinalizeInput &input) const {
 	auto &global = input.global_state.Cast<SinkGlobal>();
+	Begin(context, global);
 	if (global.wait_for_all) {
-		global.ingest = BeginIngest(context, *global.session);
 		BatchMaker batches(context, ColumnTypes());
 		if (global.waiting) {
 			for (auto &chunk : global.waiting->Chunks()) {
@@ -184,6 +192,7 @@ SinkFinalizeType RemoteSink::Finalize(Pipeline &, Event &, ClientContext &contex
 		global.waiting.reset();
 	}
 	global.changed_rows = global.ingest->Finish(context, global.returned);
+	RemoteTransaction::Get(context, catalog).Ingested();
 	return SinkFinalizeType::READY;
 }
 

@@ -16,6 +16,8 @@ struct SinkColumn {
 	duckdb::LogicalType type;
 };
 
+struct SinkGlobal;
+
 class RemoteSink : public duckdb::PhysicalOperator {
 public:
 	static constexpr const duckdb::PhysicalOperatorType TYPE = duckdb::PhysicalOperatorType::EXTENSION;
@@ -60,6 +62,7 @@ protected:
 
 private:
 	duckdb::vector<duckdb::LogicalType> ColumnTypes() const;
+	void Begin(duckdb::ClientContext &context, SinkGlobal &global) const;
 	duckdb::unique_ptr<Ingest> BeginIngest(duckdb::ClientContext &context, CatalogSession &session) const;
 
 	RemoteCatalog &catalog;

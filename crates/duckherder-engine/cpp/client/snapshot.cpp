@@ -1,6 +1,7 @@
 #include "snapshot.hpp"
 
 #include "catalog.hpp"
+#include "clients_entries.hpp"
 #include "duckdb/common/string_util.hpp"
 #include "duckdb/parser/parsed_data/create_schema_info.hpp"
 
@@ -77,7 +78,23 @@ shared_ptr<Snapshot> Snapshot::Fetch(ClientContext &context, RemoteCatalog &cata
 	}
 	fresh->version = state.version;
 	fresh->GetOrMakeSchema(Identifier::DefaultSchema());
+	fresh->clients_entries = FindClientsEntries(context, *fresh);
+	catalog.SetClientsEntries(fresh->clients_entries);
 	return fresh;
+}
+
+vector<reference<const EntryDescription>> Snapshot::Definitions() const {
+	vector<reference<const EntryDescription>> result;
+	for (auto &schema : schemas) {
+		schema.second->AddDefinitions(result);
+	}
+	return result;
+}
+
+bool Snapshot::HasTable(const Identifier &name) const {
+	return std::any_of(schemas.begin(), schemas.end(), [&](const auto &schema) {
+		return static_cast<bool>(schema.second->Describe(EntryKind::TABLE, name));
+	});
 }
 
 optional_ptr<RemoteSchema> Snapshot::FindSchema(const Identifier &name) {

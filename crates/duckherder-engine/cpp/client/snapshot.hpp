@@ -108,6 +108,8 @@ public:
 	RemoteSchema(RemoteCatalog &catalog, Snapshot &snapshot, duckdb::CreateSchemaInfo &info);
 
 	void Add(EntryDescription description);
+	//! The views and macros.
+	void AddDefinitions(duckdb::vector<duckdb::reference<const EntryDescription>> &target) const;
 	duckdb::optional_ptr<const EntryDescription> Describe(EntryKind kind, const duckdb::Identifier &name) const;
 
 	void Scan(duckdb::ClientContext &context, duckdb::CatalogType type,
@@ -175,6 +177,17 @@ public:
 	duckdb::idx_t Version() const {
 		return version;
 	}
+	//! The views and macros.
+	duckdb::vector<duckdb::reference<const EntryDescription>> Definitions() const;
+	//! Whether a schema has a table of that name.
+	bool HasTable(const duckdb::Identifier &name) const;
+	//! Whether a view or macro is to be bound here; see clients_entries.hpp.
+	bool IsClients(const duckdb::Identifier &entry) const {
+		return clients_entries.count(entry) > 0;
+	}
+	const duckdb::identifier_set_t &ClientsEntries() const {
+		return clients_entries;
+	}
 	//! What the driver calls its database.
 	const duckdb::Identifier &Database() const {
 		return database;
@@ -189,6 +202,7 @@ private:
 	RemoteCatalog &catalog;
 	duckdb::idx_t version = 0;
 	duckdb::Identifier database;
+	duckdb::identifier_set_t clients_entries;
 	std::map<duckdb::string, duckdb::unique_ptr<RemoteSchema>> schemas;
 };
 

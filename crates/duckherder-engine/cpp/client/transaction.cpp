@@ -34,10 +34,21 @@ shared_ptr<Snapshot> RemoteTransaction::GetSnapshot(ClientContext &context) {
 	return Validate(context);
 }
 
+bool RemoteTransaction::MustDoWithKnown(ClientContext &context) {
+	auto query = context.transaction.GetActiveQuery();
+	if (query == MAXIMUM_QUERY_ID || query != ingesting_query || !session->snapshot) {
+		return false;
+	}
+	if (snapshots.empty() || snapshots.back() != session->snapshot) {
+		snapshots.push_back(session->snapshot);
+	}
+	return true;
+}
+
 shared_ptr<Snapshot> RemoteTransaction::Validate(ClientContext &context) {
 	std::lock_guard<std::mutex> guard(lock);
 	std::lock_guard<std::mutex> session_guard(session->lock);
-	if (validated && !session->stale) {
+	if ((validated && !session->stale) || MustDoWithKnown(context)) {
 		return session->snapshot;
 	}
 	ForgetEarly();
@@ -56,7 +67,7 @@ shared_ptr<Snapshot> RemoteTransaction::Refresh(ClientContext &context) {
 	std::lock_guard<std::mutex> session_guard(session->lock);
 	auto query = context.transaction.GetActiveQuery();
 	auto known = refreshed_query.IsValid() && refreshed_query.GetIndex() == query;
-	if (known && !session->stale && session->snapshot) {
+	if ((known && !session->stale && session->snapshot) || MustDoWithKnown(context)) {
 		return session->snapshot;
 	}
 	ForgetEarly();

@@ -47,6 +47,13 @@ public:
 	void InsertsFollowEachOther(duckdb::ClientContext &context) {
 		inserting_query = context.transaction.GetActiveQuery();
 	}
+	//! From here on the running statement has the session busy with rows: the catalog is what it was known to be.
+	void Ingests(duckdb::ClientContext &context) {
+		ingesting_query = context.transaction.GetActiveQuery();
+	}
+	void Ingested() {
+		ingesting_query = duckdb::MAXIMUM_QUERY_ID;
+	}
 	//! Whether the running statement is a transaction of its own.
 	static bool StandsAlone(duckdb::ClientContext &context);
 	//! Whether a statement that is prepared now belongs to a transaction of several.
@@ -59,6 +66,8 @@ public:
 private:
 	//! With `lock` held.
 	void ForgetEarly();
+	//! With that and the session's held: whether the driver can't be asked for the catalog, but it was before.
+	bool MustDoWithKnown(duckdb::ClientContext &context);
 
 	const duckdb::shared_ptr<CatalogSession> session;
 	RemoteCatalog &catalog;
@@ -73,6 +82,8 @@ private:
 	duckdb::idx_t counted_query = 0;
 	//! See InsertsFollowEachOther.
 	duckdb::idx_t inserting_query = duckdb::MAXIMUM_QUERY_ID;
+	//! See Ingests.
+	std::atomic<duckdb::idx_t> ingesting_query {duckdb::MAXIMUM_QUERY_ID};
 	duckdb::weak_ptr<PreparedStatement> started_early;
 	//! Whether the driver may have a transaction open for us.
 	std::atomic<bool> open_on_driver {false};

@@ -2,19 +2,26 @@
 
 #include "connection_state.hpp"
 #include "query_of.hpp"
+#include "session_of_client.hpp"
 
 #include "duckdb/catalog/catalog_entry/scalar_function_catalog_entry.hpp"
+#include "duckdb/function/scalar_macro_function.hpp"
+#include "duckdb/function/table_macro_function.hpp"
 #include "duckdb/main/client_data.hpp"
 #include "duckdb/main/prepared_statement_data.hpp"
 #include "duckdb/parser/expression/cast_expression.hpp"
 #include "duckdb/parser/expression/function_expression.hpp"
 #include "duckdb/parser/expression/subquery_expression.hpp"
 #include "duckdb/parser/expression/type_expression.hpp"
+#include "duckdb/parser/expression/window_expression.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
+#include "duckdb/parser/parsed_data/create_macro_info.hpp"
 #include "duckdb/parser/parser.hpp"
+#include "duckdb/parser/statement/create_statement.hpp"
 #include "duckdb/parser/statement/execute_statement.hpp"
 #include "duckdb/parser/statement/prepare_statement.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
+#include "duckdb/parser/tableref/basetableref.hpp"
 #include "duckdb/parser/tableref/table_function_ref.hpp"
 
 #include <map>
@@ -23,7 +30,8 @@ using namespace duckdb; // NOLINT
 
 namespace duckherder {
 
-using Location = std::pair<uint32_t, uint32_t>;
+//! Tells a variable of the session, which drivers have, too.
+static const char *const VARIABLE = "getvariable";
 
 static Location LocationOf(const ParsedExpression &expression) {
 	auto location = expression.GetQueryLocation();
@@ -161,6 +169,22 @@ private:
 	ClientContext &context;
 };
 
+//! Whether DuckDB may have put it there for an expression: a constant, or how it writes a list, a STRUCT or a MAP.
+static bool MayBeValue(const ParsedExpression &expression) {
+	switch (expression.GetExpressionClass()) {
+	case ExpressionClass::CONSTANT:
+		return true;
+	case ExpressionClass::FUNCTION:
+		// As nobody calls a function that has no need to.
+		return expression.Cast<FunctionExpression>().GetQualifiedName().Path().size() == 3;
+	case ExpressionClass::CAST:
+		return expression.Cast<CastExpression>().Child().GetExpressionClass() == ExpressionClass::FUNCTION &&
+		       MayBeValue(expression.Cast<CastExpression>().Child());
+	default:
+		return false;
+	}
+}
+
 class Unfolder {
 public:
 	Unfolder(ClientContext &context, QueryNode &written, bool for_driver) : context(context), for_driver(for_driver) {
@@ -177,26 +201,32 @@ private:
 			return;
 		}
 		if (expression.GetQueryLocation().IsValid()) {
-			// The largest of those at a place.
 			written.emplace(LocationOf(expression), expression);
 		}
 		ForEachPart(expression, [&](unique_ptr<ParsedExpression> &part) { Remember(*part); });
 	}
 
 	void Unfold(unique_ptr<ParsedExpression> &expression) {
-		if (expression->GetExpressionClass() != ExpressionClass::CONSTANT) {
+		if (!MayBeValue(*expression) || !UnfoldValue(expression)) {
 			ForEachPart(*expression, [&](unique_ptr<ParsedExpression> &part) { Unfold(part); });
-			return;
 		}
-		auto found = written.find(LocationOf(*expression));
+	}
+
+	bool UnfoldValue(unique_ptr<ParsedExpression> &value) {
+		if (value->GetAlias().empty()) {
+			return false;
+		}
+		auto [begin, end] = written.equal_range(LocationOf(*value));
 		// A value has the name that its expression would have had.
-		if (found == written.end() || expression->GetAlias().empty() || NameOf(found->second) != expression->GetAlias()) {
-			return;
+		auto found = std::find_if(begin, end, [&](auto &entry) { return NameOf(entry.second) == value->GetAlias(); });
+		if (found == end) {
+			return false;
 		}
 		auto original = found->second.get().Copy();
 		if (!for_driver || IsKnownToAll(*original)) {
-			expression = std::move(original);
+			value = std::move(original);
 		}
+		return true;
 	}
 
 	//! Whether a driver has the same value for it: nothing in it is of this session, or was made in the client.
@@ -205,7 +235,8 @@ private:
 		if (expression.GetExpressionClass() == ExpressionClass::FUNCTION) {
 			auto entry = FunctionOf(context, expression);
 			known = entry && IsDuckDBs(*entry) && entry->type == CatalogType::SCALAR_FUNCTION_ENTRY &&
-			        HasStability(*entry, FunctionStability::CONSISTENT);
+			        (HasStability(*entry, FunctionStability::CONSISTENT) ||
+			         (entry->name == VARIABLE && AreVariablesSent(context)));
 		} else if (expression.GetExpressionClass() == ExpressionClass::TYPE) {
 			EntryLookupInfo lookup(CatalogType::TYPE_ENTRY, expression.Cast<TypeExpression>().GetQualifiedName());
 			auto entry = Catalog::GetEntry(context, lookup, OnEntryNotFound::RETURN_NULL);
@@ -223,14 +254,15 @@ private:
 
 	ClientContext &context;
 	const bool for_driver;
-	std::map<Location, reference<ParsedExpression>> written;
+	//! Those at one place from the largest on.
+	std::multimap<Location, reference<ParsedExpression>> written;
 };
 
 //! Whether a constant has a name, as all that DuckDB folds.
 static bool HasNamedConstants(QueryNode &node) {
 	auto found = false;
 	std::function<void(unique_ptr<ParsedExpression> &)> look = [&](unique_ptr<ParsedExpression> &expression) {
-		found = found || (expression->GetExpressionClass() == ExpressionClass::CONSTANT && !expression->GetAlias().empty());
+		found = found || (MayBeValue(*expression) && !expression->GetAlias().empty());
 		if (!found) {
 			ForEachPart(*expression, look);
 		}
@@ -239,16 +271,8 @@ static bool HasNamedConstants(QueryNode &node) {
 	return found;
 }
 
-unique_ptr<SQLStatement> ParseWritten(ClientContext &context, const string &sql) {
-	if (sql.empty()) {
-		return nullptr;
-	}
-	Parser parser(context);
-	parser.ParseQuery(sql);
-	if (parser.statements.size() != 1) {
-		return nullptr;
-	}
-	auto &statement = parser.statements[0];
+//! What a PREPARE or EXECUTE is of; any other statement itself.
+static unique_ptr<SQLStatement> Bound(ClientContext &context, unique_ptr<SQLStatement> statement) {
 	if (statement->type == StatementType::PREPARE_STATEMENT) {
 		return std::move(statement->Cast<PrepareStatement>().statement);
 	}
@@ -257,7 +281,29 @@ unique_ptr<SQLStatement> ParseWritten(ClientContext &context, const string &sql)
 		auto found = prepared.find(statement->Cast<ExecuteStatement>().name);
 		return found == prepared.end() ? nullptr : found->second->unbound_statement->Copy();
 	}
-	return std::move(statement);
+	return statement;
+}
+
+//! The statements of a text, as they were written.
+static vector<unique_ptr<SQLStatement>> ParseAllWritten(ClientContext &context, const string &sql) {
+	vector<unique_ptr<SQLStatement>> result;
+	if (sql.empty()) {
+		return result;
+	}
+	Parser parser(context);
+	parser.ParseQuery(sql);
+	for (auto &statement : parser.statements) {
+		auto bound = Bound(context, std::move(statement));
+		if (bound) {
+			result.push_back(std::move(bound));
+		}
+	}
+	return result;
+}
+
+unique_ptr<SQLStatement> ParseWritten(ClientContext &context, const string &sql) {
+	auto statements = ParseAllWritten(context, sql);
+	return statements.size() == 1 ? std::move(statements[0]) : nullptr;
 }
 
 bool MayBeFolded(ClientContext &context, QueryNode &written) {
@@ -274,11 +320,91 @@ void UnfoldPart(ClientContext &context, QueryNode &node) {
 	if (!HasNamedConstants(node)) {
 		return;
 	}
-	auto statement = ParseWritten(context, ConnectionState::Get(context)->BoundText(context));
-	auto written = statement ? QueryOf(*statement) : nullptr;
-	if (written) {
-		Unfolder(context, *written, true).Unfold(node);
+	for (auto &statement : ParseAllWritten(context, ConnectionState::Get(context)->BoundText(context))) {
+		auto written = QueryOf(*statement);
+		if (written) {
+			Unfolder(context, *written, true).Unfold(node);
+		}
 	}
+}
+
+static void FindQualified(QueryNode &node, std::set<Location> &found);
+
+static void FindQualified(ParsedExpression &expression, std::set<Location> &found) {
+	if (expression.GetExpressionClass() == ExpressionClass::SUBQUERY) {
+		FindQualified(*expression.Cast<SubqueryExpression>().SubqueryMutable()->node, found);
+	}
+	if (expression.GetExpressionClass() == ExpressionClass::FUNCTION && expression.GetQueryLocation().IsValid() &&
+	    expression.Cast<FunctionExpression>().GetQualifiedName().Path().size() > 1) {
+		found.insert(LocationOf(expression));
+	} else if (expression.GetExpressionClass() == ExpressionClass::WINDOW && expression.GetQueryLocation().IsValid() &&
+	           expression.Cast<WindowExpression>().GetQualifiedName().Path().size() > 1) {
+		found.insert(LocationOf(expression));
+	}
+	ParsedExpressionIterator::EnumerateChildren(
+	    expression, [&](unique_ptr<ParsedExpression> &part) { FindQualified(*part, found); });
+}
+
+static void FindQualified(QueryNode &node, std::set<Location> &found) {
+	auto visit = [&](unique_ptr<ParsedExpression> &expression) { FindQualified(*expression, found); };
+	ParsedExpressionIterator::EnumerateQueryNodeChildren(node, visit, [&](TableRef &ref) {
+		idx_t path = 0;
+		if (ref.type == TableReferenceType::BASE_TABLE) {
+			path = ref.Cast<BaseTableRef>().GetQualifiedName().Path().size();
+		} else if (ref.type == TableReferenceType::TABLE_FUNCTION) {
+			auto &function = *ref.Cast<TableFunctionRef>().function;
+			auto is_call = function.GetExpressionClass() == ExpressionClass::FUNCTION;
+			path = is_call ? function.Cast<FunctionExpression>().GetQualifiedName().Path().size() : 0;
+		}
+		if (path > 1 && ref.query_location.IsValid()) {
+			found.insert({ref.query_location.offset, ref.query_location.length});
+		}
+	});
+}
+
+static void FindQualified(SQLStatement &statement, std::set<Location> &found) {
+	if (auto query = QueryOf(statement)) {
+		FindQualified(*query, found);
+	} else if (statement.type == StatementType::CREATE_STATEMENT) {
+		auto &info = *statement.Cast<CreateStatement>().info;
+		if (info.type == CatalogType::TABLE_MACRO_ENTRY) {
+			for (auto &macro : info.Cast<CreateMacroInfo>().macros) {
+				FindQualified(*macro->Cast<TableMacroFunction>().query_node, found);
+			}
+		} else if (info.type == CatalogType::MACRO_ENTRY) {
+			for (auto &macro : info.Cast<CreateMacroInfo>().macros) {
+				FindQualified(*macro->Cast<ScalarMacroFunction>().expression, found);
+			}
+		}
+	}
+}
+
+unique_ptr<std::set<Location>> QualifiedNames(ClientContext &context) {
+	auto found = make_uniq<std::set<Location>>();
+	// Each place is one statement's.
+	for (auto &statement : ParseAllWritten(context, ConnectionState::Get(context)->BoundText(context))) {
+		FindQualified(*statement, *found);
+	}
+	return found;
+}
+
+optional<bool> AreCallsQualified(ClientContext &context, const Identifier &function) {
+	auto some = false, others = false;
+	std::function<void(unique_ptr<ParsedExpression> &)> look = [&](unique_ptr<ParsedExpression> &expression) {
+		if (expression->GetExpressionClass() == ExpressionClass::FUNCTION) {
+			auto &name = expression->Cast<FunctionExpression>().GetQualifiedName();
+			auto is_it = name.Name() == function;
+			some = some || (is_it && name.Path().size() > 1);
+			others = others || (is_it && name.Path().size() == 1);
+		}
+		ForEachPart(*expression, look);
+	};
+	for (auto &statement : ParseAllWritten(context, ConnectionState::Get(context)->BoundText(context))) {
+		if (auto query = QueryOf(*statement)) {
+			ForEach(*query, look);
+		}
+	}
+	return some && others ? optional<bool>() : optional<bool>(some);
 }
 
 } // namespace duckherder

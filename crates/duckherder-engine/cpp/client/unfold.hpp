@@ -4,9 +4,12 @@
 #pragma once
 
 #include "duckdb/catalog/catalog_entry.hpp"
+#include "duckdb/common/optional.hpp"
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/parser/query_node.hpp"
 #include "duckdb/parser/sql_statement.hpp"
+
+#include <set>
 
 namespace duckherder {
 
@@ -19,7 +22,16 @@ bool MayBeFolded(duckdb::ClientContext &context, duckdb::QueryNode &written);
 //! Puts back what was folded in `node`, which is, or was a part of, the query `written`.
 void Unfold(duckdb::ClientContext &context, duckdb::QueryNode &node, duckdb::QueryNode &written);
 //! The same for a part of the statement that is being bound, if its text is known, which is to go to a driver: what is of
-//! the client's session (getvariable, current_schema) stays a value.
+//! the client's session (current_schema) stays a value.
 void UnfoldPart(duckdb::ClientContext &context, duckdb::QueryNode &node);
+
+//! A place in a statement's text.
+using Location = std::pair<uint32_t, uint32_t>;
+//! Where the statement that is being bound names a table, or a function, by more than its own name; nothing if its text
+//! is not known.
+duckdb::unique_ptr<std::set<Location>> QualifiedNames(duckdb::ClientContext &context);
+
+//! Whether it calls functions of that name by more than their own name: all, or none, or (nothing) some and others not.
+duckdb::optional<bool> AreCallsQualified(duckdb::ClientContext &context, const duckdb::Identifier &function);
 
 } // namespace duckherder

@@ -1,4 +1,5 @@
 #include "cut.hpp"
+#include "written_files.hpp"
 
 #include "duckdb/common/type_visitor.hpp"
 #include "duckdb/function/scalar/generic_common.hpp"
@@ -51,7 +52,7 @@ void PlanCutter::Cut(shared_ptr<DistributedQuery> query, const vector<PlannedCut
 		root->ResolveOperatorTypes();
 		switch (cut.kind) {
 		case DH_CUT_SUBTREE:
-			CutSubtree(query, planned, undo);
+			cut.writes ? CutWrite(query, planned, undo) : CutSubtree(query, planned, undo);
 			break;
 		case DH_CUT_COPY:
 			CutCopy(query, planned, undo);
@@ -65,6 +66,7 @@ void PlanCutter::Cut(shared_ptr<DistributedQuery> query, const vector<PlannedCut
 		default:
 			throw InternalException("unknown cut %d", cut.kind);
 		}
+		query->stages.back().order_shows = cut.order_shows;
 	}
 	root->ResolveOperatorTypes();
 	undo.Forget();
@@ -78,8 +80,7 @@ static bool CanReachTasks(const LogicalType &type) {
 	return !TypeVisitor::Contains(type, [](const LogicalType &part) { return part.IsAggregateState(); });
 }
 
-void PlanCutter::Replace(shared_ptr<DistributedQuery> query, Place &place, ExportedPlan exported,
-                         LastColumn last, Undo &undo) {
+vector<LogicalType> PlanCutter::CheckedTypes(Place &place, ExportedPlan &exported, LastColumn last) {
 	auto types = exported.fragment->BindTypes(optimizer.context);
 	auto bindings = place->GetColumnBindings();
 	auto &wanted = place->types;
@@ -97,6 +98,14 @@ void PlanCutter::Replace(shared_ptr<DistributedQuery> query, Place &place, Expor
 	if (last == LastColumn::NONE) {
 		types.resize(wanted.size());
 	}
+	return types;
+}
+
+void PlanCutter::Replace(shared_ptr<DistributedQuery> query, Place &place, ExportedPlan exported,
+                         LastColumn last, Undo &undo) {
+	auto types = CheckedTypes(place, exported, last);
+	auto bindings = place->GetColumnBindings();
+	auto &wanted = place->types;
 	auto stage = query->AddStage(std::move(exported.fragment), types);
 	auto rows = place->has_estimated_cardinality ? place->estimated_cardinality : 1;
 	auto sorted = last == LastColumn::SORT_KEY;
@@ -126,6 +135,19 @@ void PlanCutter::CutSubtree(shared_ptr<DistributedQuery> query, const PlannedCut
 	if (cut.exchange == DH_EXCHANGE_FORWARD) {
 		Share(std::move(query), Find(cut.consumer), undo);
 	}
+}
+
+void PlanCutter::CutWrite(shared_ptr<DistributedQuery> query, const PlannedCut &planned, Undo &undo) {
+	auto &rows = Find(planned.cut.node);
+	auto &place = Find(planned.cut.consumer);
+	auto &copy = place->Cast<LogicalCopyToFile>();
+	auto exported = ExportForReader(planned, rows, ShuffleKeys(), undo);
+	if (CheckedTypes(rows, exported, LastColumn::NONE) != copy.expected_types) {
+		throw NotImplementedException("its SQL gives other columns than are written");
+	}
+	exported.fragment->target = make_shared_ptr<FileTarget>(copy);
+	auto stage = query->AddStage(std::move(exported.fragment), WrittenTypes());
+	ReplaceUntilUndone(place, make_uniq<LogicalWrite>(query, stage, copy), undo);
 }
 
 //! Its references, which none below a CTE of the same number is.

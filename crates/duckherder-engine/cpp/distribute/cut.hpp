@@ -30,6 +30,8 @@ private:
 	using Place = duckdb::unique_ptr<duckdb::LogicalOperator>;
 
 	void CutSubtree(duckdb::shared_ptr<DistributedQuery> query, const PlannedCut &planned, Undo &undo);
+	//! The same, where each task writes its rows to a file.
+	void CutWrite(duckdb::shared_ptr<DistributedQuery> query, const PlannedCut &planned, Undo &undo);
 	//! The operator as SQL whose rows the reader of the cut can take.
 	ExportedPlan ExportForReader(const PlannedCut &planned, Place &place, const ShuffleKeys &keys, Undo &undo);
 	//! Every reader of the CTE reads the stage's rows.
@@ -42,6 +44,8 @@ private:
 	//! Puts the rows of the stage that is made of `exported` in the place of the operator.
 	void Replace(duckdb::shared_ptr<DistributedQuery> query, Place &place, ExportedPlan exported, LastColumn last,
 	             Undo &undo);
+	//! Binds the SQL of the operator and checks that it gives the operator's columns; returns their types.
+	duckdb::vector<duckdb::LogicalType> CheckedTypes(Place &place, ExportedPlan &exported, LastColumn last);
 	ShuffleKeys KeysOfCut(const PlannedCut &planned);
 	//! The operator, as the place that owns it.
 	Place &Find(uint64_t number);

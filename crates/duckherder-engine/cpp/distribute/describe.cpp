@@ -26,11 +26,13 @@
 #include "duckdb/storage/data_table.hpp"
 #include "duckdb/storage/table/data_table_info.hpp"
 #include "estimates.hpp"
+#include "file_target.hpp"
 #include "keys.hpp"
 #include "labels.hpp"
 #include "settings.hpp"
 #include "snapshot.hpp"
 #include "wire_type.hpp"
+#include "zones.hpp"
 
 using namespace duckdb; // NOLINT
 
@@ -146,8 +148,38 @@ static string ColumnId(const ColumnBinding &binding) {
 	return Quoted(to_string(binding.table_index.index) + "." + to_string(binding.column_index.GetIndex()));
 }
 
-//! The columns of which a range can be read, with their numbers in the table.
-static string DescribeRanges(const PlanScan &scan) {
+//! More of them are described as fewer.
+static constexpr idx_t MOST_ZONES = 128;
+
+static string DescribeZones(const vector<Zone> &zones) {
+	vector<string> described;
+	auto together = zones.size() / MOST_ZONES + 1;
+	for (idx_t i = 0; i < zones.size(); i += together) {
+		auto all = zones[i];
+		for (idx_t other = i + 1; other < MinValue<idx_t>(i + together, zones.size()); other++) {
+			all.rows += zones[other].rows;
+			all.least = MinValue(all.least, zones[other].least);
+			all.greatest = MaxValue(all.greatest, zones[other].greatest);
+		}
+		described.push_back(List({to_string(all.rows), to_string(all.least), to_string(all.greatest)}));
+	}
+	return List(described);
+}
+
+static vector<Zone> ZonesOf(ClientContext &context, const PlanScan &scan, const ColumnIndex &index) {
+	if (scan.files.scan) {
+		auto found = scan.files.scan->zones.find(index.GetPrimaryIndex());
+		return found == scan.files.scan->zones.end() ? vector<Zone>() : found->second;
+	}
+	auto table = scan.get.get().GetTable();
+	if (!table || !table->IsDuckTable()) {
+		return {};
+	}
+	return ZonesOf(context, table->Cast<DuckTableEntry>(), table->GetColumn(index.ToLogical()));
+}
+
+//! The columns of which a range can be read, with their numbers in the table, and what they have where.
+static string DescribeRanges(ClientContext &context, const PlanScan &scan) {
 	vector<string> columns;
 	auto &get = scan.get.get();
 	auto &read = get.GetColumnIds();
@@ -155,7 +187,8 @@ static string DescribeRanges(const PlanScan &scan) {
 		if (HasRange(scan, read[i])) {
 			JsonObject column;
 			column.Raw("column", ColumnId(ColumnBinding(get.table_index, ProjectionIndex(i))));
-			columns.push_back(column.Number("number", read[i].GetPrimaryIndex()).End());
+			column.Number("number", read[i].GetPrimaryIndex());
+			columns.push_back(column.Raw("zones", DescribeZones(ZonesOf(context, scan, read[i]))).End());
 		}
 	}
 	return List(columns);
@@ -187,7 +220,7 @@ static string DescribeScan(ClientContext &context, const PlanScan &plan_scan) {
 		rows = get.EstimateSourceCardinality(context);
 		virtual_columns = false;
 	}
-	scan.Text("kept", WhyKept(plan_scan)).Raw("ranges", DescribeRanges(plan_scan));
+	scan.Text("kept", WhyKept(plan_scan)).Raw("ranges", DescribeRanges(context, plan_scan));
 	return scan.Bool("shared_table", shared)
 	    .Number("rows", rows)
 	    .Number("row_bytes", ReadBytes(get))
@@ -209,6 +242,12 @@ static bool IsOrderedWithin(LogicalDistinct &distinct) {
 	});
 }
 
+//! Whether states of rows that follow each other, combined in their order, give what one state of all rows would.
+static bool CanBeCombined(const BoundAggregateFunction &function) {
+	// Of the states of last() the first one wins, where its values are numbers.
+	return function.HasStateCombineCallback() && function.GetName() != "last";
+}
+
 static string DescribeAggregate(LogicalAggregate &aggregate, optional_idx distinct) {
 	vector<string> calls;
 	for (auto &expression : aggregate.expressions) {
@@ -216,7 +255,7 @@ static string DescribeAggregate(LogicalAggregate &aggregate, optional_idx distin
 		auto &function = call.Function();
 		// The optimizer itself exports and combines states, for grouping sets and below joins.
 		auto is_state = call.GetReturnType().IsAggregateState();
-		auto exportable = function.HasStateCombineCallback() && (is_state || function.HasGetStateTypeCallback());
+		auto exportable = CanBeCombined(function) && (is_state || function.HasGetStateTypeCallback());
 		calls.push_back(JsonObject()
 		                    .Text("name", function.GetName().GetIdentifierName())
 		                    .Bool("distinct", call.IsDistinct())
@@ -250,6 +289,14 @@ static string DescribeJoin(LogicalJoin &join) {
 	return JsonObject()
 	    .Text("type", EnumUtil::ToString(join.join_type))
 	    .Bool("asof", join.type == LogicalOperatorType::LOGICAL_ASOF_JOIN)
+	    .End();
+}
+
+static string DescribeWrite(ClientContext &context, const LogicalCopyToFile &copy) {
+	auto kept = WhyDriverWrites(copy);
+	return JsonObject()
+	    .Text("directory", kept.empty() ? AbsolutePath(context, copy.file_path) : "")
+	    .Text("kept", kept)
 	    .End();
 }
 
@@ -332,8 +379,8 @@ static string DescribeKeys(LogicalOperator &op, idx_t side, bool explained) {
 		JsonObject object;
 		auto cast = false;
 		auto column = ColumnOf(*key.value, cast);
-		if (column && !cast) {
-			object.Raw("column", ColumnId(column->Binding()));
+		if (column) {
+			object.Raw(cast ? "cast_from" : "column", ColumnId(column->Binding()));
 		}
 		object.Bool("null_meets_none", key.null_meets_none);
 		if (explained) {
@@ -455,6 +502,13 @@ static string DescribeOperator(ClientContext &context, LogicalOperator &op, cons
 	case LogicalOperatorType::LOGICAL_TOP_N: {
 		auto &top_n = op.Cast<LogicalTopN>();
 		node.Raw("limit", JsonObject().Number("rows", top_n.limit).Number("offset", top_n.offset).End());
+		break;
+	}
+	case LogicalOperatorType::LOGICAL_COPY_TO_FILE: {
+		auto &copy = op.Cast<LogicalCopyToFile>();
+		if (WritesDirectory(copy)) {
+			node.Raw("write", DescribeWrite(context, copy));
+		}
 		break;
 	}
 	default:

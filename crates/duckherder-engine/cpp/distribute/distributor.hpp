@@ -34,6 +34,10 @@ struct DhCut {
 	//! The numbers of those of its keys that decide, in this order; all, if there are none. Alive during the call.
 	const uint64_t *keys;
 	uint64_t key_count;
+	//! Something on the driver shows in which order the rows come.
+	bool order_shows;
+	//! Each task writes its rows to a file: what the COPY TO `consumer` asks for.
+	bool writes;
 };
 typedef void (*DhCutSink)(void *target, DhCut cut);
 
@@ -64,6 +68,8 @@ struct DhRun {
 	bool analyzed;
 	//! Somebody asks how far it is.
 	bool watched;
+	//! Where tasks put the files that they write; empty if they write none.
+	DhText directory;
 };
 
 //! The Rust side of distribution. All of it may be called from any thread.
@@ -90,6 +96,8 @@ struct DhDistributorTable {
 	//! how many rows there must have been.
 	int (*poll)(void *exchange, uint64_t partition, void *waker, void **chunk, ArrowArray *array, uint64_t *rows,
 	            DhError *error);
+	//! Waits until all tasks have ended and reported, or for `most_ms`; whether they have, or have been stopped.
+	bool (*ended)(void *exchange, uint64_t most_ms);
 	//! The Arrow schema of the arrays.
 	void (*schema)(void *exchange, ArrowSchema *schema, DhError *error);
 	//! Stops what still runs.

@@ -14,6 +14,8 @@ namespace duckherder {
 struct Stage {
 	duckdb::unique_ptr<Fragment> fragment;
 	duckdb::vector<duckdb::LogicalType> types;
+	//! Something on the driver shows in which order the rows come.
+	bool order_shows = false;
 };
 
 //! What a plan has that was cut: Rust's record of it, and its stages.

@@ -168,7 +168,7 @@ static vector<idx_t> StoredColumns(const TableCatalogEntry &table, const set<idx
 static SplitInput RenameTable(QueryNode &query, const PlanScan &plan_scan, idx_t number) {
 	auto &scan = plan_scan.get.get();
 	auto entry = scan.GetTable();
-	SplitInput input {number, QualifiedName(Identifier(), Identifier(), Identifier(FILES_NAME)), nullptr, {}, {}, {}, {}, {}};
+	SplitInput input {number, QualifiedName(Identifier(), Identifier(), Identifier(FILES_NAME)), nullptr, {}, {}, {}, {}, {}, false};
 	set<idx_t> needed;
 	set<column_t> needed_virtual;
 	for (auto &index : scan.GetColumnIds()) {
@@ -188,6 +188,9 @@ static SplitInput RenameTable(QueryNode &query, const PlanScan &plan_scan, idx_t
 			input.names.push_back(scan.names[index]);
 		}
 		input.stored_columns = StoredColumns(*entry, needed);
+		input.has_computed = std::any_of(needed.begin(), needed.end(), [&](idx_t index) {
+			return entry->GetColumn(LogicalIndex(index)).Generated();
+		});
 	} else {
 		input.files = plan_scan.files.scan;
 		input.columns.insert(input.columns.end(), needed_virtual.begin(), needed_virtual.end());

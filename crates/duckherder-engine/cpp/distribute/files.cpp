@@ -1,6 +1,7 @@
 #include "files.hpp"
 
 #include "fragment.hpp"
+#include "keys.hpp"
 #include "settings.hpp"
 #include "duckdb/common/multi_file/multi_file_list.hpp"
 #include "duckdb/common/multi_file/multi_file_reader.hpp"
@@ -107,19 +108,16 @@ static vector<string> PathsAsBound(ClientContext &context, const LogicalGet &get
 }
 
 //! Rows of each row group of the one file that is scanned; none if that is not known.
-static vector<idx_t> RowGroupsOf(ClientContext &context, const BoundTableFunction &function, const FunctionData &data) {
+static vector<idx_t> RowsOf(ClientContext &context, const BoundTableFunction &function, const FunctionData &data,
+                            const vector<PartitionStatistics> &groups) {
 	vector<idx_t> rows;
-	if (!function.get_partition_stats || !function.cardinality) {
-		return rows;
-	}
-	GetPartitionStatsInput input(function, &data);
-	for (auto &group : function.get_partition_stats(context, input)) {
+	for (auto &group : groups) {
 		if (group.count_type != CountType::COUNT_EXACT) {
 			return vector<idx_t>();
 		}
 		rows.push_back(group.count);
 	}
-	if (rows.empty()) {
+	if (rows.empty() && function.cardinality) {
 		auto estimate = function.cardinality(context, &data);
 		if (estimate && estimate->has_estimated_cardinality && estimate->estimated_cardinality == 0) {
 			rows.push_back(0);
@@ -128,22 +126,50 @@ static vector<idx_t> RowGroupsOf(ClientContext &context, const BoundTableFunctio
 	return rows;
 }
 
-//! Of all files; empty if those of one are not known.
-static vector<vector<idx_t>> ReadFooters(ClientContext &context, const LogicalGet &get, const FileScan &scan) {
-	vector<vector<idx_t>> found;
-	for (auto &path : scan.paths) {
-		if (scan.call.paths.size() == 1) {
-			found.push_back(RowGroupsOf(context, get.function, *get.bind_data));
-		} else {
-			auto binder = Binder::CreateBinder(context);
-			auto alone = BindCall(*binder, FileCall {scan.call.function, {path}, scan.call.options, string()});
-			found.push_back(RowGroupsOf(context, alone.function, *alone.data));
-		}
-		if (found.back().empty()) {
-			return {};
+//! What the row groups of one file more have where.
+static void TakeZones(FileScan &scan, const MultiFileBindData &all, const MultiFileBindData &file,
+                      const vector<PartitionStatistics> &groups) {
+	for (auto column = scan.zones.begin(); column != scan.zones.end();) {
+		auto place = file.initial_reader ? PlaceOf(all, column->first, file.initial_reader->GetColumns()) : optional_idx();
+		auto told = place.IsValid() && AddZones(column->second, groups, place.GetIndex());
+		column = told ? std::next(column) : scan.zones.erase(column);
+	}
+}
+
+//! The row groups of one of the files; whether they are known.
+static bool ReadFooter(ClientContext &context, FileScan &scan, const MultiFileBindData &all,
+                       const BoundTableFunction &function, const FunctionData &data) {
+	vector<PartitionStatistics> groups;
+	if (function.get_partition_stats && function.cardinality) {
+		GetPartitionStatsInput input(function, &data);
+		groups = function.get_partition_stats(context, input);
+	}
+	TakeZones(scan, all, data.Cast<MultiFileBindData>(), groups);
+	scan.row_groups.push_back(RowsOf(context, function, data, groups));
+	return !scan.row_groups.back().empty();
+}
+
+//! Of all files; nothing if the row groups of one are not known.
+static void ReadFooters(ClientContext &context, const LogicalGet &get, const MultiFileBindData &all, FileScan &scan) {
+	for (auto &index : get.GetColumnIds()) {
+		if (!index.IsVirtualColumn() && !index.HasChildren() && HasRange(get.returned_types.at(index.GetPrimaryIndex()))) {
+			scan.zones[index.GetPrimaryIndex()];
 		}
 	}
-	return found;
+	auto known = true;
+	for (auto &path : scan.paths) {
+		if (scan.call.paths.size() == 1) {
+			known = known && ReadFooter(context, scan, all, get.function, *get.bind_data);
+		} else if (known) {
+			auto binder = Binder::CreateBinder(context);
+			auto alone = BindCall(*binder, FileCall {scan.call.function, {path}, scan.call.options, string()});
+			known = ReadFooter(context, scan, all, alone.function, *alone.data);
+		}
+	}
+	if (!known) {
+		scan.row_groups.clear();
+		scan.zones.clear();
+	}
 }
 
 static uint64_t NewId() {
@@ -206,7 +232,7 @@ static FoundFiles Look(ClientContext &context, LogicalGet &get) {
 	}
 	scan.text = !parquet;
 	if (parquet && scan.paths.size() <= MOST_FOOTERS) {
-		scan.row_groups = ReadFooters(context, get, scan);
+		ReadFooters(context, get, *data, scan);
 	}
 	scan.bound = BoundScan {get.function, get.bind_data->Copy(), get.returned_types, get.names, get.virtual_columns};
 	KeepFiles(scan.bound, scan.paths);

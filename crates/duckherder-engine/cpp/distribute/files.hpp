@@ -5,6 +5,7 @@
 #include "duckdb/parser/parsed_expression.hpp"
 #include "duckdb/parser/query_node.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
+#include "zones.hpp"
 
 namespace duckdb {
 class ExtensionLoader;
@@ -45,6 +46,8 @@ struct FileScan {
 	duckdb::vector<duckdb::string> paths;
 	//! Rows of each row group of each file; empty if files are not divided.
 	duckdb::vector<duckdb::vector<duckdb::idx_t>> row_groups;
+	//! Of the columns that have a range, by their ids: what they have where, if all files say so.
+	duckdb::map<duckdb::column_t, duckdb::vector<Zone>> zones;
 	//! Not Parquet.
 	bool text;
 
@@ -64,6 +67,10 @@ struct FoundFiles {
 	duckdb::shared_ptr<const FileScan> scan;
 	duckdb::string kept;
 };
+
+//! Where a file has the column of a scan, as it is read.
+duckdb::optional_idx PlaceOf(const duckdb::MultiFileBindData &scan, duckdb::column_t id,
+                             const duckdb::vector<duckdb::MultiFileColumnDefinition> &physical);
 
 //! What `get` reads. Looks into the footers of Parquet files.
 FoundFiles FindFiles(duckdb::ClientContext &context, duckdb::LogicalGet &get);

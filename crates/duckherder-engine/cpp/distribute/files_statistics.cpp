@@ -12,6 +12,15 @@ using namespace duckdb; // NOLINT
 
 namespace duckherder {
 
+optional_idx PlaceOf(const MultiFileBindData &scan, column_t id, const vector<MultiFileColumnDefinition> &physical) {
+	for (idx_t place = 0; place < physical.size(); place++) {
+		if (scan.MatchesPhysicalColumn(id, physical[place].name, physical[place].type)) {
+			return place;
+		}
+	}
+	return optional_idx();
+}
+
 //! So many files of a part are looked into.
 static constexpr idx_t MOST_FILES = 16;
 
@@ -44,7 +53,7 @@ public:
 			columns.clear();
 		}
 		for (auto column = columns.begin(); column != columns.end();) {
-			auto place = PlaceOf(column->first, reader->GetColumns());
+			auto place = PlaceOf(scan.Files(), column->first, reader->GetColumns());
 			auto told = place.IsValid();
 			for (auto group = NumericCast<idx_t>(first); told && group < end; group++) {
 				told = Merge(column->second, groups[group], place.GetIndex());
@@ -78,16 +87,6 @@ public:
 private:
 	static string SQLQuotedIdentifier(const Identifier &name) {
 		return "\"" + StringUtil::Replace(name.GetIdentifierName(), "\"", "\"\"") + "\"";
-	}
-
-	//! Where a file has the column as it is read.
-	optional_idx PlaceOf(column_t id, const vector<MultiFileColumnDefinition> &physical) const {
-		for (idx_t place = 0; place < physical.size(); place++) {
-			if (scan.Files().MatchesPhysicalColumn(id, physical[place].name, physical[place].type)) {
-				return place;
-			}
-		}
-		return optional_idx();
 	}
 
 	static bool Merge(unique_ptr<BaseStatistics> &known, const PartitionStatistics &group, idx_t place) {

@@ -2,6 +2,7 @@
 
 #include "arrow_source.hpp"
 #include "bridge.hpp"
+#include "task_query.hpp"
 #include "duckdb/common/extension_type_info.hpp"
 #include "duckdb/common/types/value.hpp"
 #include "duckdb/parser/common_table_expression_info.hpp"
@@ -47,7 +48,23 @@ unique_ptr<Fragment> Fragment::Copy() const {
 	auto copy = make_uniq<Fragment>(query->Copy(), splits, exchanges);
 	copy->types = types;
 	copy->keys = keys;
+	copy->target = target;
+	copy->path = path;
 	return copy;
+}
+
+unique_ptr<Fragment> Fragment::Writing(const string &path_p) const {
+	if (!target) {
+		throw InternalException("the fragment's rows go nowhere but to its reader");
+	}
+	auto writing = Copy();
+	writing->path = path_p;
+	writing->types = WrittenTypes();
+	return writing;
+}
+
+unique_ptr<QueryNode> Fragment::Written(unique_ptr<QueryNode> rows) const {
+	return path.empty() ? std::move(rows) : target->WritingQuery(std::move(rows), path);
 }
 
 unique_ptr<Fragment> Fragment::Narrowed(const vector<DhScanRange> &ranges) const {
@@ -86,28 +103,45 @@ static void Where(SelectNode &node, Conditions conditions) {
 }
 
 //! `names` are those of the input's columns in their order.
-static void AddRanges(Conditions &conditions, const SplitInput &input, const vector<Identifier> &names) {
+static void AddRange(Conditions &conditions, const SplitInput &input, const vector<Identifier> &names, idx_t column,
+                     int64_t least, int64_t greatest) {
+	auto place = std::find(input.columns.begin(), input.columns.end(), column) - input.columns.begin();
+	auto &type = input.types.at(column);
+	// Other tables' keys may have a larger type.
+	int64_t lowest, highest;
+	LimitsOf(type, lowest, highest);
+	if (least > greatest || least > highest || greatest < lowest) {
+		conditions.push_back(ConstantExpression::FromValue(Value::BOOLEAN(false)));
+		return;
+	}
+	auto compare = [&](ExpressionType comparison, int64_t value) {
+		conditions.push_back(make_uniq<ComparisonExpression>(
+		    comparison, make_uniq<ColumnRefExpression>(names.at(NumericCast<idx_t>(place))),
+		    WriteValue(Value::Numeric(type, value))));
+	};
+	if (least > lowest) {
+		compare(ExpressionType::COMPARE_GREATERTHANOREQUALTO, least);
+	}
+	if (greatest < highest) {
+		compare(ExpressionType::COMPARE_LESSTHANOREQUALTO, greatest);
+	}
+}
+
+//! What of the rows of a split is read.
+static void AddRanges(Conditions &conditions, const SplitInput &input, const vector<Identifier> &names,
+                      const DhSplit &split) {
+	if (split.key >= 0) {
+		AddRange(conditions, input, names, NumericCast<idx_t>(split.key), split.least, split.greatest);
+	}
 	for (auto &range : input.ranges) {
-		if (range.least > range.greatest) {
-			conditions.push_back(ConstantExpression::FromValue(Value::BOOLEAN(false)));
-			continue;
-		}
-		auto place = std::find(input.columns.begin(), input.columns.end(), range.column) - input.columns.begin();
-		auto &type = input.types.at(range.column);
-		auto compare = [&](ExpressionType comparison, int64_t value) {
-			conditions.push_back(make_uniq<ComparisonExpression>(
-			    comparison, make_uniq<ColumnRefExpression>(names.at(NumericCast<idx_t>(place))),
-			    WriteValue(Value::Numeric(type, value))));
-		};
-		compare(ExpressionType::COMPARE_GREATERTHANOREQUALTO, range.least);
-		compare(ExpressionType::COMPARE_LESSTHANOREQUALTO, range.greatest);
+		AddRange(conditions, input, names, range.column, range.least, range.greatest);
 	}
 }
 
 //! What a task reads of its files.
 static unique_ptr<QueryNode> FilesQuery(const SplitInput &input, const DhSplit &split) {
 	auto part = input.files->PartQuery(input.columns, split.first, split.last);
-	if (input.ranges.empty()) {
+	if (input.ranges.empty() && split.key < 0) {
 		return part;
 	}
 	auto statement = make_uniq<SelectStatement>();
@@ -117,7 +151,7 @@ static unique_ptr<QueryNode> FilesQuery(const SplitInput &input, const DhSplit &
 		rows->column_name_alias.push_back(ColumnName(i));
 	}
 	Conditions conditions;
-	AddRanges(conditions, input, rows->column_name_alias);
+	AddRanges(conditions, input, rows->column_name_alias, split);
 	auto node = make_uniq<SelectNode>();
 	node->select_list.push_back(make_uniq<StarExpression>());
 	node->from_table = std::move(rows);
@@ -125,7 +159,14 @@ static unique_ptr<QueryNode> FilesQuery(const SplitInput &input, const DhSplit &
 	return std::move(node);
 }
 
-unique_ptr<QueryNode> Fragment::SplitQuery(idx_t number, const DhSplit &split) const {
+//! The same table of another database.
+static QualifiedName InCatalog(const QualifiedName &table, const string &catalog) {
+	auto path = table.Path();
+	path.front() = Identifier(catalog);
+	return QualifiedName::FromPath(std::move(path));
+}
+
+unique_ptr<QueryNode> Fragment::SplitQuery(idx_t number, const DhSplit &split, const string &catalog) const {
 	auto &input = splits.at(number);
 	if (input.files) {
 		return FilesQuery(input, split);
@@ -140,7 +181,7 @@ unique_ptr<QueryNode> Fragment::SplitQuery(idx_t number, const DhSplit &split) c
 		node->select_list.push_back(std::move(nothing));
 	}
 	auto reference = make_uniq<BaseTableRef>();
-	reference->SetQualifiedName(input.table);
+	reference->SetQualifiedName(catalog.empty() ? input.table : InCatalog(input.table, catalog));
 	node->from_table = std::move(reference);
 	Conditions conditions;
 	if (split.divisor > 0) {
@@ -157,9 +198,20 @@ unique_ptr<QueryNode> Fragment::SplitQuery(idx_t number, const DhSplit &split) c
 	if (split.last >= 0) {
 		conditions.push_back(Compare(ExpressionType::COMPARE_LESSTHANOREQUALTO, RowId(), split.last));
 	}
-	AddRanges(conditions, input, input.names);
+	AddRanges(conditions, input, input.names, split);
 	Where(*node, std::move(conditions));
 	return std::move(node);
+}
+
+string Fragment::KeyCondition(idx_t number, const DhSplit &split) const {
+	auto &input = splits.at(number);
+	Conditions conditions;
+	if (split.key >= 0) {
+		AddRange(conditions, input, input.names, NumericCast<idx_t>(split.key), split.least, split.greatest);
+	}
+	SelectNode node;
+	Where(node, std::move(conditions));
+	return node.where_clause ? node.where_clause->ToString() : string();
 }
 
 //! `query` reads `name`, which comes before its own CTEs: they may read it, too.
@@ -203,7 +255,7 @@ unique_ptr<QueryNode> Fragment::WithInputs(const vector<DhSplit> &task, const De
 }
 
 unique_ptr<QueryNode> Fragment::TaskQuery(const vector<DhSplit> &task) const {
-	return WithInputs(task, [](const ExchangeInput &exchange) { return Arriving(exchange.stage); });
+	return Written(WithInputs(task, [](const ExchangeInput &exchange) { return Arriving(exchange.stage); }));
 }
 
 unique_ptr<QueryNode> Fragment::LastColumnQuery(const vector<DhSplit> &task) const {
@@ -250,7 +302,7 @@ unique_ptr<QueryNode> Fragment::RemoteQuery(const vector<DhSplit> &task) const {
 	auto has_state = std::any_of(types.begin(), types.end(),
 	                             [](const LogicalType &type) { return type.IsAggregateState(); });
 	if (!has_state) {
-		return over_inputs;
+		return Written(std::move(over_inputs));
 	}
 	auto node = make_uniq<SelectNode>();
 	auto statement = make_uniq<SelectStatement>();
@@ -272,7 +324,7 @@ unique_ptr<QueryNode> Fragment::RemoteQuery(const vector<DhSplit> &task) const {
 }
 
 const vector<LogicalType> &Fragment::BindTypes(ClientContext &context) {
-	vector<DhSplit> whole(splits.size(), DhSplit {-1, -1, 0, 0});
+	vector<DhSplit> whole(splits.size(), DhSplit {-1, -1, 0, 0, -1, 0, 0});
 	SelectStatement statement;
 	statement.node = WithInputs(whole, [](const ExchangeInput &exchange) { return NoRows(exchange.types); });
 	auto binder = Binder::CreateBinder(context);
@@ -319,24 +371,51 @@ Fragment *dh_fragment_narrowed(const Fragment *fragment, const DhScanRange *rang
 	});
 }
 
-//! The SQL of one task; a split an input.
-void dh_fragment_sql(const Fragment *fragment, int form, const DhSplit *splits, uint64_t count, DhTextSink sink,
-                     void *target, DhError *error) {
+//! The same fragment, which writes its rows to `path` and tells how many there were, in which files.
+Fragment *dh_fragment_writing(const Fragment *fragment, DhText path, DhError *error) {
+	return duckherder::Guard<Fragment *>(
+	    error, nullptr, [&]() { return fragment->Writing(duckherder::ToString(path)).release(); });
+}
+
+//! The query of one task, as duckherder::ReadQuery reads it; a split an input.
+void dh_fragment_query(const Fragment *fragment, int form, const DhSplit *splits, uint64_t count, DhTextSink sink,
+                       void *target, DhError *error) {
 	duckherder::Guard(error, false, [&]() {
 		vector<DhSplit> task(splits, splits + count);
 		auto query = form == DH_FRAGMENT_HERE        ? fragment->TaskQuery(task)
 		             : form == DH_FRAGMENT_ELSEWHERE ? fragment->RemoteQuery(task)
 		                                             : fragment->LastColumnQuery(task);
+		sink(target, duckherder::ToText(duckherder::WriteQuery(*query)));
+		return true;
+	});
+}
+
+//! The database of the table that a split input is of; nothing if its rows can't be read in a copy of that.
+void dh_fragment_catalog(const Fragment *fragment, uint64_t input, DhTextSink sink, void *target, DhError *error) {
+	duckherder::Guard(error, false, [&]() {
+		auto &split = fragment->Splits().at(input);
+		if (!split.files && !split.has_computed && !split.table.Catalog().empty()) {
+			sink(target, duckherder::ToText(split.table.Catalog().GetIdentifierName()));
+		}
+		return true;
+	});
+}
+
+//! The SQL of the rows that a split input stands for in one task, in a database of the name `catalog` if that is not empty.
+void dh_fragment_split_sql(const Fragment *fragment, uint64_t input, DhSplit split, DhText catalog, DhTextSink sink,
+                           void *target, DhError *error) {
+	duckherder::Guard(error, false, [&]() {
+		auto query = fragment->SplitQuery(input, split, duckherder::ToString(catalog));
 		sink(target, duckherder::ToText(query->ToString()));
 		return true;
 	});
 }
 
-//! The SQL of the rows that a split input stands for in one task.
-void dh_fragment_split_sql(const Fragment *fragment, uint64_t input, DhSplit split, DhTextSink sink, void *target,
-                           DhError *error) {
+//! What a split by keys says of the rows that it reads.
+void dh_fragment_key_condition(const Fragment *fragment, uint64_t input, DhSplit split, DhTextSink sink, void *target,
+                               DhError *error) {
 	duckherder::Guard(error, false, [&]() {
-		sink(target, duckherder::ToText(fragment->SplitQuery(input, split)->ToString()));
+		sink(target, duckherder::ToText(fragment->KeyCondition(input, split)));
 		return true;
 	});
 }

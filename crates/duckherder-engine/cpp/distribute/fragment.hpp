@@ -1,6 +1,7 @@
 // The part of a plan that the tasks of one stage run: SQL over the names of its inputs, kept as a syntax tree.
 #pragma once
 
+#include "file_target.hpp"
 #include "files.hpp"
 #include "duckdb/parser/query_node.hpp"
 #include "duckdb/parser/qualified_name.hpp"
@@ -24,6 +25,10 @@ struct DhSplit {
 	//! 0: a range; otherwise `rowid % divisor = remainder`.
 	int64_t divisor;
 	int64_t remainder;
+	//! -1: any rows of these; otherwise those with a value from `least` to `greatest` in the column of this number.
+	int64_t key;
+	int64_t least;
+	int64_t greatest;
 };
 
 //! Rows of a scan that have other values in the column can meet none in a join.
@@ -31,12 +36,12 @@ struct DhScanRange {
 	uint64_t scan;
 	//! Its number in the table, or among the files' columns.
 	uint64_t column;
-	//! If there is no such value, the greater one.
+	//! If there is no such value, the greater one; the least number of all: open, as is the greatest of all below.
 	int64_t least;
 	int64_t greatest;
 };
 
-//! A task's SQL: on the instance that has the tables; elsewhere, over the names of its inputs but files; and of the last
+//! A task's query: on the instance that has the tables; elsewhere, over the names of its inputs but files; and of the last
 //! column alone of the rows that the first gives.
 enum DhFragmentForm : int { DH_FRAGMENT_HERE = 0, DH_FRAGMENT_ELSEWHERE = 1, DH_FRAGMENT_LAST_COLUMN = 2 };
 //! What an input of a fragment is.
@@ -66,6 +71,8 @@ struct SplitInput {
 	duckdb::vector<DhScanRange> ranges;
 	//! Of a table's: their places in its storage; empty if one of them is made of others, or has parts.
 	duckdb::vector<duckdb::idx_t> stored_columns;
+	//! Of a table's: one of them is computed of others, by whatever the names in it mean to the driver.
+	bool has_computed = false;
 };
 
 //! Rows of another stage, under the name `exchange_<stage>`, with columns c0, c1 ...
@@ -95,8 +102,12 @@ public:
 	//! The SQL of one task elsewhere, which reads its files itself, over the names of its other inputs; a split an input.
 	//! States, which Arrow doesn't know, travel as the plain values that they are.
 	duckdb::unique_ptr<duckdb::QueryNode> RemoteQuery(const duckdb::vector<DhSplit> &splits) const;
-	//! The rows of one split of an input, as a query of the driver's database.
-	duckdb::unique_ptr<duckdb::QueryNode> SplitQuery(duckdb::idx_t input, const DhSplit &split) const;
+	//! The rows of one split of an input, as a query of the driver's database, or of one that has the same tables under the
+	//! name of `catalog`.
+	duckdb::unique_ptr<duckdb::QueryNode> SplitQuery(duckdb::idx_t input, const DhSplit &split,
+	                                                 const duckdb::string &catalog = duckdb::string()) const;
+	//! What a split by keys says of the rows that it reads, in the names of the input's columns; empty if all are read.
+	duckdb::string KeyCondition(duckdb::idx_t input, const DhSplit &split) const;
 	//! The SQL of one task where the tables themselves can be read; a split an input.
 	duckdb::unique_ptr<duckdb::QueryNode> TaskQuery(const duckdb::vector<DhSplit> &splits) const;
 	//! The last column alone of the rows of one task where the tables themselves can be read; once its types are known.
@@ -122,6 +133,11 @@ public:
 
 	duckdb::unique_ptr<Fragment> Copy() const;
 
+	//! What tasks write instead of giving their rows, if they do.
+	duckdb::shared_ptr<const FileTarget> target;
+	//! The same fragment, which writes its rows to `path` and tells how many there were, in which files.
+	duckdb::unique_ptr<Fragment> Writing(const duckdb::string &path) const;
+
 private:
 	using DefineExchange = std::function<duckdb::unique_ptr<duckdb::QueryNode>(const ExchangeInput &)>;
 	//! The SQL with a definition for each name of an input.
@@ -131,8 +147,13 @@ private:
 	duckdb::unique_ptr<duckdb::QueryNode> query;
 	duckdb::vector<SplitInput> splits;
 	duckdb::vector<ExchangeInput> exchanges;
+	//! `rows`, or the same query that writes them.
+	duckdb::unique_ptr<duckdb::QueryNode> Written(duckdb::unique_ptr<duckdb::QueryNode> rows) const;
+
 	//! Known once bound.
 	duckdb::vector<duckdb::LogicalType> types;
+	//! Where one task writes; empty: nowhere.
+	duckdb::string path;
 };
 
 //! The type that carries an aggregate's state; any other type is its own.

@@ -4,6 +4,7 @@
 #include "duckdb/function/partition_stats.hpp"
 #include "duckdb/main/client_config.hpp"
 #include "duckdb/main/query_profiler.hpp"
+#include "duckdb/parallel/pipeline.hpp"
 #include "duckdb/parallel/thread_context.hpp"
 #include "duckdb/storage/data_table.hpp"
 #include "snapshot.hpp"
@@ -18,8 +19,13 @@ RunningExchange::RunningExchange(shared_ptr<DistributedQuery> query_p, idx_t sta
 }
 
 RunningExchange::~RunningExchange() {
+	Stop();
+}
+
+void RunningExchange::Stop() {
 	if (exchange) {
 		query->functions.release_exchange(exchange);
+		exchange = nullptr;
 	}
 }
 
@@ -77,7 +83,8 @@ void RunningExchange::Start(ClientContext &context) {
 	           row_groups.data(),
 	           row_groups.size(),
 	           QueryProfiler::Get(context).IsEnabled(),
-	           ClientConfig::GetConfig(context).enable_progress_bar};
+	           ClientConfig::GetConfig(context).enable_progress_bar,
+	           ToText(directory)};
 	exchange = query->functions.start(query->query, stage, run, &error);
 	try {
 		ThrowIfError(error);
@@ -203,13 +210,53 @@ unique_ptr<GlobalSourceState> PhysicalExchange::GetGlobalSourceState(ClientConte
 	return make_uniq<RunningExchange>(query, stage);
 }
 
-unique_ptr<LocalSourceState> PhysicalExchange::GetLocalSourceState(ExecutionContext &, GlobalSourceState &) const {
-	return make_uniq<ExchangeReader>();
+bool PhysicalExchange::NeedsOneReader(Pipeline &pipeline) const {
+	auto sink = pipeline.GetSink();
+	if (!query->stages[stage].order_shows || !sink) {
+		return false;
+	}
+	switch (sink->type) {
+	case PhysicalOperatorType::UNGROUPED_AGGREGATE:
+	case PhysicalOperatorType::HASH_GROUP_BY:
+	case PhysicalOperatorType::PERFECT_HASH_GROUP_BY:
+		return true;
+	default:
+		// The others ask for the numbers of the tasks, or take all rows before they look at them.
+		return false;
+	}
 }
 
-void PhysicalExchange::ShowTasks(ExecutionContext &context) const {
+unique_ptr<LocalSourceState> PhysicalExchange::GetLocalSourceState(ExecutionContext &context,
+                                                                   GlobalSourceState &global) const {
+	auto reader = make_uniq<ExchangeReader>();
+	auto one = context.pipeline && NeedsOneReader(*context.pipeline);
+	reader->idle = one && global.Cast<RunningExchange>().claimed.exchange(true);
+	return std::move(reader);
+}
+
+//! How long to wait for tasks to report whose rows have all been read, and how often to look for an interrupt.
+static constexpr idx_t MOST_WAITS = 200;
+static constexpr uint64_t WAIT_MS = 50;
+
+void PhysicalExchange::ShowTasks(ExecutionContext &context, RunningExchange &exchange) const {
+	if (!QueryProfiler::Get(context.client).IsEnabled()) {
+		return;
+	}
+	// A task whose rows went to other tasks may end after these.
+	for (idx_t waits = 0; waits < MOST_WAITS; waits++) {
+		if (context.client.IsInterrupted()) {
+			throw InterruptException();
+		}
+		if (exchange.query->functions.ended(exchange.exchange, WAIT_MS)) {
+			break;
+		}
+	}
+	context.thread.profiler.GetOperatorMetrics(*this).SetExtraInfo(ParamsToString());
+}
+
+void PhysicalExchange::HideTasks(ExecutionContext &context) const {
 	if (QueryProfiler::Get(context.client).IsEnabled()) {
-		context.thread.profiler.GetOperatorMetrics(*this).SetExtraInfo(ParamsToString());
+		context.thread.profiler.GetOperatorMetrics(*this).SetExtraInfo(InsertionOrderPreservingMap<string>());
 	}
 }
 
@@ -217,15 +264,23 @@ SourceResultType PhysicalExchange::GetDataInternal(ExecutionContext &context, Da
                                                    OperatorSourceInput &input) const {
 	auto &global = input.global_state.Cast<RunningExchange>();
 	auto &reader = input.local_state.Cast<ExchangeReader>();
+	HideTasks(context);
+	if (reader.idle) {
+		return SourceResultType::FINISHED;
+	}
 	global.Start(context.client);
 	while (true) {
+		auto was_open = reader.partition.IsValid();
 		auto found = reader.Read(context.client, global, input.interrupt_state, output);
 		if (found != SourceResultType::FINISHED) {
 			return found;
 		}
+		auto last = was_open && ++global.read_partitions == global.partitions;
 		auto next = global.next_partition++;
+		if (last || global.partitions == 0) {
+			ShowTasks(context, global);
+		}
 		if (next >= global.partitions) {
-			ShowTasks(context);
 			return SourceResultType::FINISHED;
 		}
 		reader.Open(next);

@@ -33,9 +33,19 @@ public:
 
 	duckdb::shared_ptr<DistributedQuery> query;
 	duckdb::idx_t stage;
+	//! Where tasks put the files that they write, if they do.
+	duckdb::string directory;
 	std::atomic<duckdb::idx_t> next_partition {0};
+	//! Tasks whose rows have been read to their end.
+	std::atomic<duckdb::idx_t> read_partitions {0};
+	//! One reader is to have all rows: it has come.
+	std::atomic<bool> claimed {false};
 	duckdb::idx_t partitions = 0;
 	void *exchange = nullptr;
+
+protected:
+	//! Lets go of the tasks, those that still run, too.
+	void Stop();
 
 private:
 	//! Why the tasks did not start.
@@ -57,6 +67,8 @@ public:
 	                              const duckdb::InterruptState &interrupt, duckdb::DataChunk &output);
 
 	duckdb::optional_idx partition;
+	//! Another reader has all rows.
+	bool idle = false;
 
 private:
 	//! The next rows of the Arrow batch at hand.
@@ -101,8 +113,13 @@ public:
 	duckdb::idx_t stage;
 
 protected:
-	//! EXPLAIN ANALYZE took its lines before the tasks ran.
-	void ShowTasks(duckdb::ExecutionContext &context) const;
+	//! Whether what one thread makes of its rows would be put together with another's in any order.
+	bool NeedsOneReader(duckdb::Pipeline &pipeline) const;
+	//! EXPLAIN ANALYZE took its lines before the tasks ran. To be called by the one who has read the last row; what other
+	//! readers took goes with `HideTasks`.
+	void ShowTasks(duckdb::ExecutionContext &context, RunningExchange &exchange) const;
+	//! The lines of a reader that is done before others would otherwise take the place of what the last one shows.
+	void HideTasks(duckdb::ExecutionContext &context) const;
 	duckdb::SourceResultType GetDataInternal(duckdb::ExecutionContext &context, duckdb::DataChunk &output,
 	                                         duckdb::OperatorSourceInput &input) const override;
 };

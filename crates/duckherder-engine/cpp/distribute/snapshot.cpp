@@ -27,6 +27,12 @@ void QuerySnapshot::Add(ClientContext &context, AttachedDatabase &database) {
 	auto &transaction = DuckTransaction::Get(context, database);
 	parts.push_back(Part {database.shared_from_this(), transaction.start_time, transaction.view.visibility_bound,
 	                      DuckTransactionManager::Get(database).SharedVacuumLock()});
+	auto positions = StoredPositions::Of(context);
+	StoredDatabase found;
+	if (positions && !transaction.ChangesMade() && positions->Find(context, database, found)) {
+		stored_position = positions->Position();
+		stored.push_back(std::move(found));
+	}
 }
 
 void QuerySnapshot::Enter(Connection &connection) const {
@@ -63,6 +69,17 @@ extern "C" {
 
 void dh_snapshot_free(QuerySnapshot *snapshot) {
 	delete snapshot;
+}
+
+//! The position of the stored files that have the snapshot's databases; of each its name in DuckDB, its name there, and
+//! the position that its bytes are of.
+uint64_t dh_snapshot_stored(const QuerySnapshot *snapshot, DhTextSink sink, void *target) {
+	for (auto &database : snapshot->Stored()) {
+		sink(target, duckherder::ToText(database.name));
+		sink(target, duckherder::ToText(database.file));
+		sink(target, duckherder::ToText(to_string(database.as_of)));
+	}
+	return snapshot->stored_position;
 }
 
 //! The connection's next statements read the snapshot, until dh_snapshot_leave.

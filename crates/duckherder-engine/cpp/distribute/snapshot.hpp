@@ -2,6 +2,7 @@
 #pragma once
 
 #include "connection.hpp"
+#include "stored_positions.hpp"
 #include "duckdb/main/client_config.hpp"
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/storage/storage_lock.hpp"
@@ -17,6 +18,11 @@ public:
 
 	//! What the transaction that `context` is in sees of one more database; it must stay open while tasks begin.
 	void Add(duckdb::ClientContext &context, duckdb::AttachedDatabase &database);
+	//! The databases that are in stored files as the snapshot sees them, at `stored_position`.
+	const duckdb::vector<StoredDatabase> &Stored() const {
+		return stored;
+	}
+	uint64_t stored_position = 0;
 	//! Begins a read-only transaction on `connection` that sees exactly this snapshot, with the session's settings.
 	void Enter(duckdb::Connection &connection) const;
 
@@ -31,6 +37,7 @@ private:
 
 	//! None if only files are read.
 	duckdb::vector<Part> parts;
+	duckdb::vector<StoredDatabase> stored;
 	duckdb::ClientConfig config;
 };
 

@@ -234,7 +234,7 @@ SourceResultType PhysicalSortMerge::GetDataInternal(ExecutionContext &context, D
 		return SourceResultType::BLOCKED;
 	}
 	if (state.heap.empty()) {
-		ShowTasks(context);
+		ShowTasks(context, global);
 		return SourceResultType::FINISHED;
 	}
 	state.Merge(context.client, output);

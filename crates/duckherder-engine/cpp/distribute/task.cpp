@@ -3,11 +3,11 @@
 
 #include "fragment.hpp"
 #include "keepable.hpp"
+#include "task_query.hpp"
 
 #include "duckdb/execution/physical_operator.hpp"
 #include "duckdb/execution/physical_plan_generator.hpp"
 #include "duckdb/main/query_result_stream.hpp"
-#include "duckdb/parser/statement/select_statement.hpp"
 #include "duckdb/planner/planner.hpp"
 
 using namespace duckdb; // NOLINT
@@ -41,16 +41,11 @@ static unique_ptr<DataChunk> FetchChunk(QueryResultStream<ChunkFormat> &stream) 
 	return chunk;
 }
 
-//! One task of a fragment where the tables themselves can be read; a split an input. Not parsed, which would take as long
-//! as the rest of its planning: the fragment was bound as this tree, too, when the plan was cut. (For nine of ten tasks
-//! of TPC-DS it equals what parsing its text gives.)
+//! One task of a fragment where the tables themselves can be read; a split an input. Not parsed: the fragment was bound as
+//! this tree, too, when the plan was cut. (For nine of ten tasks of TPC-DS it equals what parsing its text gives.)
 static unique_ptr<SQLStatement> TaskStatement(const duckherder::Fragment &fragment, const DhSplit *splits,
                                               uint64_t count) {
-	auto statement = make_uniq<SelectStatement>();
-	statement->node = fragment.TaskQuery(vector<DhSplit>(splits, splits + count));
-	statement->query = statement->node->ToString();
-	statement->stmt_location = QueryLocation(0, statement->query.size());
-	return std::move(statement);
+	return duckherder::StatementOf(fragment.TaskQuery(vector<DhSplit>(splits, splits + count)));
 }
 
 //! Null if the plan would keep something of one run for the next.
@@ -97,12 +92,10 @@ DhTaskPlan *dh_task_plan(DhConnection *connection, const duckherder::Fragment *f
 	});
 }
 
-//! The same for a task whose SQL came from elsewhere.
-DhTaskPlan *dh_task_plan_sql(DhConnection *connection, DhText sql, DhError *error) {
-	return Guard<DhTaskPlan *>(error, nullptr, [&]() {
-		auto statement = duckherder::ParseOne(*connection, duckherder::ToString(sql));
-		return PlanForGood(*connection, *statement).release();
-	});
+//! The same for a task whose query came from elsewhere.
+DhTaskPlan *dh_task_plan_query(DhConnection *connection, DhText query, DhError *error) {
+	return Guard<DhTaskPlan *>(
+	    error, nullptr, [&]() { return PlanForGood(*connection, *duckherder::ReadQuery(query)).release(); });
 }
 
 DhChunkStream *dh_task_plan_open(DhConnection *connection, DhTaskPlan *plan, DhError *error) {

@@ -4,6 +4,7 @@
 
 #include "duckdb/function/scalar/compressed_materialization_utils.hpp"
 #include "duckdb/planner/column_binding_map.hpp"
+#include "duckdb/planner/expression/bound_cast_expression.hpp"
 #include "duckdb/planner/expression/bound_columnref_expression.hpp"
 #include "duckdb/planner/expression/bound_function_expression.hpp"
 #include "duckdb/planner/expression_iterator.hpp"
@@ -15,7 +16,27 @@ using namespace duckdb; // NOLINT
 
 namespace duckherder {
 
+//! Whether a call is one that DuckDB widens a column by.
+static bool Widens(const Expression &expression) {
+	auto input = CMUtils::GetWrappedInput(expression);
+	if (!input) {
+		return false;
+	}
+	switch (CMUtils::GetExpressionType(expression.Cast<BoundFunctionExpression>())) {
+	case CMExpressionType::DECOMPRESS:
+		return true;
+	case CMExpressionType::CAST:
+		return GetTypeIdSize(expression.GetReturnType().InternalType()) > GetTypeIdSize(input->GetReturnType().InternalType());
+	default:
+		return false;
+	}
+}
+
 static void UndoInExpression(unique_ptr<Expression> &expression, const column_binding_map_t<LogicalType> &types) {
+	LogicalType wide;
+	if (Widens(*expression)) {
+		wide = expression->GetReturnType();
+	}
 	while (CMUtils::GetWrappedInput(*expression)) {
 		auto input = std::move(expression->Cast<BoundFunctionExpression>().GetChildrenMutable()[0]);
 		expression = std::move(input);
@@ -28,6 +49,10 @@ static void UndoInExpression(unique_ptr<Expression> &expression, const column_bi
 	}
 	ExpressionIterator::EnumerateChildren(*expression,
 	                                      [&](unique_ptr<Expression> &child) { UndoInExpression(child, types); });
+	if (wide.id() != LogicalTypeId::INVALID && expression->GetReturnType() != wide) {
+		// Of what is known to be empty DuckDB has kept the narrow columns only.
+		expression = BoundCastExpression::AddDefaultCastToType(std::move(expression), wide);
+	}
 }
 
 //! What is known of the narrow columns does not hold for the wide ones.

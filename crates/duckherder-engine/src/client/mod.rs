@@ -6,7 +6,11 @@
 //!
 //! C++ adapts DuckDB's catalog to the traits here; the extension implements them over the network.
 
+mod calls;
+mod drivers;
 mod ffi;
+mod ingests;
+mod sessions;
 mod table;
 
 use std::ffi::c_void;
@@ -79,7 +83,8 @@ pub struct DatabaseName {
 
 /// What the extension is to a DuckDB: the way to drivers, and servers of its own.
 pub trait Herd: Send + Sync {
-    /// Connects to a driver, for sessions in one of its databases.
+    /// Connects to a driver, for sessions in one of its databases. `host` may be several `host:port`, separated by
+    /// commas: whichever is active.
     ///
     /// # Errors
     /// `IO` if nobody of our version answers there, naming the place; `Catalog` if it has no such database.

@@ -4,10 +4,12 @@ use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use arrow::array::{Array, StructArray};
 use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use duckherder_planner::{self as planner, Cut, Plan, RowGroup, Stage};
+use serde::Deserialize;
 
 use super::ffi::{DhCut, DhCutSink, DhDistributorTable, DhRun};
 use super::{DistributedQuery, Distributor, Exchange, Fragment, QueryRun, Snapshot, StoredGroup, TaskOutput};
@@ -25,6 +27,7 @@ pub(super) const TABLE: DhDistributorTable = DhDistributorTable {
     start,
     partitions,
     poll,
+    ended,
     schema,
     release_exchange: release::<Arc<dyn Exchange>>,
 };
@@ -69,7 +72,7 @@ fn cut_to_ffi(stage: &Stage) -> DhCut {
         Cut::Sort => 4,
     };
     let (exchange, consumer, side) = match stage.exchange {
-        planner::Exchange::Gather => (0, 0, 0),
+        planner::Exchange::Gather => (0, stage.writes.unwrap_or(0), 0),
         planner::Exchange::Hash { consumer, side } => (1, consumer, side),
         planner::Exchange::Broadcast => {
             let (join, side) = stage.told_keys.unwrap_or((u64::MAX, 0));
@@ -78,7 +81,8 @@ fn cut_to_ffi(stage: &Stage) -> DhCut {
         planner::Exchange::Forward { cte } => (3, cte, 0),
     };
     let (keys, key_count) = (stage.hash_keys.as_ptr(), stage.hash_keys.len() as u64);
-    DhCut { kind, exchange, node: stage.node, consumer, side, keys, key_count }
+    let (order_shows, writes) = (stage.order_shows, stage.writes.is_some());
+    DhCut { kind, exchange, node: stage.node, consumer, side, keys, key_count, order_shows, writes }
 }
 
 unsafe extern "C" fn decide(
@@ -91,7 +95,10 @@ unsafe extern "C" fn decide(
     // SAFETY: C++ calls with what `into_raw` gave it, and a text that is alive.
     let (distributor, text) = unsafe { (borrow::<Arc<dyn Distributor>>(this), plan.to_string_lossy()) };
     let decided = guard(|| {
-        let plan: Plan = serde_json::from_str(&text)
+        // Plans are as deep as DuckDB allows, on a stack that is made for them.
+        let mut reader = serde_json::Deserializer::from_str(&text);
+        reader.disable_recursion_limit();
+        let plan = Plan::deserialize(&mut reader)
             .map_err(|problem| EngineError::internal(format!("a plan's description is broken: {problem}")))?;
         Ok(distributor.decide(&plan))
     });
@@ -183,7 +190,10 @@ unsafe extern "C" fn start(query: *mut c_void, top: u64, run: DhRun, error: *mut
         });
     }
     let (analyzed, watched) = (run.analyzed, run.watched);
-    match guard(|| query.start(top as usize, QueryRun { fragments, snapshot, row_groups, stored, analyzed, watched })) {
+    // SAFETY: the text is alive during the call.
+    let directory = Some(unsafe { run.directory.to_string_lossy() }).filter(|path| !path.is_empty());
+    let run = QueryRun { fragments, snapshot, row_groups, stored, analyzed, watched, directory };
+    match guard(|| query.start(top as usize, run)) {
         Ok(exchange) => Box::into_raw(Box::new(exchange)).cast(),
         Err(problem) => {
             // SAFETY: C++ gave an empty error.
@@ -235,6 +245,13 @@ unsafe extern "C" fn poll(
             }
         }
     }
+}
+
+unsafe extern "C" fn ended(exchange: *mut c_void, most_ms: u64) -> bool {
+    // SAFETY: C++ calls with what `start` gave it.
+    let exchange = unsafe { borrow::<Arc<dyn Exchange>>(exchange) };
+    // Who has panicked reports nothing more.
+    catch_unwind(AssertUnwindSafe(|| exchange.ended(Duration::from_millis(most_ms)))).unwrap_or(true)
 }
 
 unsafe extern "C" fn schema(exchange: *mut c_void, target: *mut FFI_ArrowSchema, error: *mut DhError) {

@@ -21,6 +21,8 @@ pub struct DhCut {
     pub side: u64,
     pub keys: *const u64,
     pub key_count: u64,
+    pub order_shows: bool,
+    pub writes: bool,
 }
 pub type DhCutSink = unsafe extern "C" fn(*mut c_void, DhCut);
 
@@ -53,6 +55,7 @@ pub struct DhRun {
     pub row_group_count: u64,
     pub analyzed: bool,
     pub watched: bool,
+    pub directory: DhText,
 }
 
 /// `DhFragmentForm` in cpp/distribute/fragment.hpp.
@@ -71,6 +74,9 @@ pub struct DhSplit {
     pub last: i64,
     pub divisor: i64,
     pub remainder: i64,
+    pub key: i64,
+    pub least: i64,
+    pub greatest: i64,
 }
 
 /// `DhScanRange` in cpp/distribute/fragment.hpp.
@@ -85,6 +91,8 @@ pub struct DhScanRange {
 
 /// `DhInputSink` in cpp/distribute/fragment.hpp: 0 is a split of a table, 1 the exchange of a stage, 2 a split of files.
 pub type DhInputSink = unsafe extern "C" fn(*mut c_void, c_int, u64);
+/// `DhZoneSink` in cpp/distribute/zones.cpp: the first row id of a row group, and the least and the greatest value.
+pub type DhZoneSink = unsafe extern "C" fn(*mut c_void, u64, i64, i64);
 /// `DhKeySink` in cpp/distribute/fragment.hpp: a column, or -1.
 pub type DhKeySink = unsafe extern "C" fn(*mut c_void, i64);
 
@@ -108,6 +116,7 @@ pub struct DhDistributorTable {
         *mut u64,
         *mut DhError,
     ) -> c_int,
+    pub ended: unsafe extern "C" fn(*mut c_void, u64) -> bool,
     pub schema: unsafe extern "C" fn(*mut c_void, *mut FFI_ArrowSchema, *mut DhError),
     pub release_exchange: unsafe extern "C" fn(*mut c_void),
 }
@@ -130,7 +139,8 @@ unsafe extern "C" {
         count: u64,
         error: *mut DhError,
     ) -> *mut DhFragment;
-    pub fn dh_fragment_sql(
+    pub fn dh_fragment_writing(fragment: *const DhFragment, path: DhText, error: *mut DhError) -> *mut DhFragment;
+    pub fn dh_fragment_query(
         fragment: *const DhFragment,
         form: c_int,
         splits: *const DhSplit,
@@ -139,10 +149,35 @@ unsafe extern "C" {
         target: *mut c_void,
         error: *mut DhError,
     );
+    pub fn dh_fragment_key_condition(
+        fragment: *const DhFragment,
+        input: u64,
+        split: DhSplit,
+        sink: DhTextSink,
+        target: *mut c_void,
+        error: *mut DhError,
+    );
+    pub fn dh_fragment_zones(
+        connection: *mut DhConnection,
+        fragment: *const DhFragment,
+        input: u64,
+        column: u64,
+        sink: DhZoneSink,
+        target: *mut c_void,
+        error: *mut DhError,
+    );
+    pub fn dh_fragment_catalog(
+        fragment: *const DhFragment,
+        input: u64,
+        sink: DhTextSink,
+        target: *mut c_void,
+        error: *mut DhError,
+    );
     pub fn dh_fragment_split_sql(
         fragment: *const DhFragment,
         input: u64,
         split: DhSplit,
+        catalog: DhText,
         sink: DhTextSink,
         target: *mut c_void,
         error: *mut DhError,
@@ -173,6 +208,7 @@ unsafe extern "C" {
         error: *mut DhError,
     ) -> *mut DhSnapshot;
 
+    pub fn dh_snapshot_stored(snapshot: *const DhSnapshot, sink: DhTextSink, target: *mut c_void) -> u64;
     pub fn dh_snapshot_free(snapshot: *mut DhSnapshot);
     pub fn dh_snapshot_enter(snapshot: *const DhSnapshot, connection: *mut DhConnection, error: *mut DhError) -> bool;
     pub fn dh_snapshot_leave(connection: *mut DhConnection, error: *mut DhError) -> bool;
@@ -191,7 +227,7 @@ unsafe extern "C" {
         count: u64,
         error: *mut DhError,
     ) -> *mut DhTaskPlan;
-    pub fn dh_task_plan_sql(connection: *mut DhConnection, sql: DhText, error: *mut DhError) -> *mut DhTaskPlan;
+    pub fn dh_task_plan_query(connection: *mut DhConnection, query: DhText, error: *mut DhError) -> *mut DhTaskPlan;
     pub fn dh_task_plan_open(
         connection: *mut DhConnection,
         plan: *mut DhTaskPlan,

@@ -7,10 +7,11 @@ use arrow::datatypes::SchemaRef;
 use duckherder_planner::Split;
 
 use super::ffi::{self, DhFragment, DhScanRange, DhSnapshot, DhSplit, FragmentForm};
+use super::task::TaskPlan;
 use crate::connection::Connection;
 use crate::error::Result;
-use crate::ffi::{DhError, DhTextSink, dh_description_free, push_text};
-use crate::statement::Description;
+use crate::ffi::{DhError, DhTextSink, dh_connection_read_query, dh_description_free, push_bytes, push_text};
+use crate::statement::{Description, ResultStream};
 
 /// The part of a plan that the tasks of a stage run, over the names of its inputs.
 pub struct Fragment(*mut DhFragment);
@@ -24,6 +25,42 @@ impl Drop for Fragment {
     fn drop(&mut self) {
         // SAFETY: ours since `from_raw`, freed once.
         unsafe { ffi::dh_fragment_free(self.0) }
+    }
+}
+
+/// A task's query as the tree that it is, in bytes that any process with the same DuckDB reads: parsing a text takes
+/// longer than all else that comes before a small task's first row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskQuery(Vec<u8>);
+
+impl TaskQuery {
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// Starts it on the connection. It must only read.
+    ///
+    /// # Errors
+    /// What DuckDB says of it, or these are no query's bytes.
+    pub fn read(&self, connection: &Connection) -> Result<ResultStream> {
+        let mut error = DhError::none();
+        // SAFETY: the connection is alive, the bytes outlive the call.
+        let handle = unsafe { dh_connection_read_query(connection.as_ptr(), self.0.as_slice().into(), &mut error) };
+        error.into_result(())?;
+        // SAFETY: the handle is a new result's, which describes itself.
+        unsafe { ResultStream::described(handle) }
+    }
+
+    /// The same, planned for several runs on the connection; `None` if it can't run several times.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn plan(&self, connection: &Connection) -> Result<Option<TaskPlan>> {
+        TaskPlan::of_query(connection, &self.0)
     }
 }
 
@@ -87,14 +124,17 @@ impl Fragment {
         self.0
     }
 
-    fn text(&self, ask: impl FnOnce(*const DhFragment, DhTextSink, *mut c_void, *mut DhError)) -> Result<String> {
+    pub(super) fn text(
+        &self,
+        ask: impl FnOnce(*const DhFragment, DhTextSink, *mut c_void, *mut DhError),
+    ) -> Result<String> {
         let mut error = DhError::none();
         let mut texts: Vec<String> = Vec::new();
         ask(self.0, push_text, std::ptr::from_mut(&mut texts).cast(), &mut error);
         error.into_result(texts.pop().unwrap_or_default())
     }
 
-    /// What it reads: first the splits, in the order in which [`task_sql`](Self::task_sql) takes them.
+    /// What it reads: first the splits, in the order in which [`task_query`](Self::task_query) takes them.
     pub fn inputs(&self) -> Vec<FragmentInput> {
         let mut inputs = Vec::new();
         // SAFETY: the fragment is alive; the sink gets the list it expects.
@@ -129,38 +169,56 @@ impl Fragment {
         Ok(unsafe { Self::from_raw(narrowed) })
     }
 
-    /// The SQL of one task elsewhere, which reads its files itself, over the names of its other inputs: a split a split
+    /// The same fragment, which writes its rows to `path` as the COPY TO above asks for, and gives how many there were
+    /// and the files that they are in.
+    ///
+    /// # Errors
+    /// There is no COPY TO above.
+    pub fn writing(&self, path: &str) -> Result<Self> {
+        let mut error = DhError::none();
+        // SAFETY: the fragment is alive, and the text outlives the call.
+        let writing = unsafe { ffi::dh_fragment_writing(self.0, path.into(), &mut error) };
+        error.into_result(())?;
+        // SAFETY: it is new.
+        Ok(unsafe { Self::from_raw(writing) })
+    }
+
+    /// What one task elsewhere runs, which reads its files itself, over the names of its other inputs: a split a split
     /// input. States of aggregates come as the plain values that they are.
     ///
     /// # Errors
     /// There are fewer splits than inputs.
-    pub fn remote_sql(&self, splits: &[Split]) -> Result<String> {
-        self.sql(FragmentForm::Elsewhere, splits)
+    pub fn remote_query(&self, splits: &[Split]) -> Result<TaskQuery> {
+        self.query(FragmentForm::Elsewhere, splits)
     }
 
-    /// The SQL of one task where the tables themselves can be read: a split a split input.
+    /// What one task runs where the tables themselves can be read: a split a split input.
     ///
     /// # Errors
     /// There are fewer splits than inputs.
-    pub fn task_sql(&self, splits: &[Split]) -> Result<String> {
-        self.sql(FragmentForm::Here, splits)
+    pub fn task_query(&self, splits: &[Split]) -> Result<TaskQuery> {
+        self.query(FragmentForm::Here, splits)
     }
 
-    /// The SQL of the last column alone of the same task's rows.
+    /// The last column alone of the same task's rows.
     ///
     /// # Errors
     /// There are fewer splits than inputs.
-    pub fn last_column_sql(&self, splits: &[Split]) -> Result<String> {
-        self.sql(FragmentForm::LastColumn, splits)
+    pub fn last_column_query(&self, splits: &[Split]) -> Result<TaskQuery> {
+        self.query(FragmentForm::LastColumn, splits)
     }
 
-    fn sql(&self, form: FragmentForm, splits: &[Split]) -> Result<String> {
+    fn query(&self, form: FragmentForm, splits: &[Split]) -> Result<TaskQuery> {
         let splits = splits_to_ffi(splits);
         let count = splits.len() as u64;
-        // SAFETY: the fragment is alive; the sink gets the list it expects; the splits outlive the call.
-        self.text(|this, sink, target, error| unsafe {
-            ffi::dh_fragment_sql(this, form as c_int, splits.as_ptr(), count, sink, target, error);
-        })
+        let mut error = DhError::none();
+        let mut bytes: Vec<u8> = Vec::new();
+        // SAFETY: the fragment is alive; the sink gets the bytes it expects; the splits outlive the call.
+        unsafe {
+            let target = std::ptr::from_mut(&mut bytes).cast();
+            ffi::dh_fragment_query(self.0, form as c_int, splits.as_ptr(), count, push_bytes, target, &mut error);
+        }
+        error.into_result(TaskQuery(bytes))
     }
 
     /// The columns of its rows, named c0, c1 and so on, as `connection` would send them. Nothing is bound for that: they
@@ -186,10 +244,18 @@ impl Fragment {
     /// # Errors
     /// There is no such input.
     pub fn split_sql(&self, input: usize, split: Split) -> Result<String> {
+        self.split_sql_in(input, split, "")
+    }
+
+    /// The same where the driver's database has the name `catalog`.
+    ///
+    /// # Errors
+    /// There is no such input.
+    pub fn split_sql_in(&self, input: usize, split: Split, catalog: &str) -> Result<String> {
         let split = split_to_ffi(split);
-        // SAFETY: as above; the split is plain data.
+        // SAFETY: as above; the split is plain data, the name outlives the call.
         self.text(|this, sink, target, error| unsafe {
-            ffi::dh_fragment_split_sql(this, input as u64, split, sink, target, error);
+            ffi::dh_fragment_split_sql(this, input as u64, split, catalog.into(), sink, target, error);
         })
     }
 }
@@ -198,12 +264,15 @@ pub(super) fn splits_to_ffi(splits: &[Split]) -> Vec<DhSplit> {
     splits.iter().copied().map(split_to_ffi).collect()
 }
 
-fn split_to_ffi(split: Split) -> DhSplit {
+pub(super) fn split_to_ffi(split: Split) -> DhSplit {
     let id = |row: Option<u64>| row.map_or(-1, |row| row as i64);
+    let all = DhSplit { first: -1, last: -1, divisor: 0, remainder: 0, key: -1, least: 0, greatest: 0 };
     match split {
-        Split::Range { first, last } => DhSplit { first: id(first), last: id(last), divisor: 0, remainder: 0 },
-        Split::Remainder { tasks, task } => {
-            DhSplit { first: -1, last: -1, divisor: tasks as i64, remainder: task as i64 }
+        Split::Range { first, last } => DhSplit { first: id(first), last: id(last), ..all },
+        Split::Remainder { tasks, task } => DhSplit { divisor: tasks as i64, remainder: task as i64, ..all },
+        Split::Keys { column, least, greatest, first, last } => {
+            let (least, greatest) = (least.unwrap_or(i64::MIN), greatest.unwrap_or(i64::MAX));
+            DhSplit { first: id(first), last: id(last), key: column as i64, least, greatest, ..all }
         }
     }
 }
@@ -232,6 +301,10 @@ impl Snapshot {
     /// The snapshot becomes ours.
     pub(super) unsafe fn from_raw(snapshot: *mut DhSnapshot) -> Self {
         Self(Arc::new(Handle(snapshot)))
+    }
+
+    pub(super) fn as_ptr(&self) -> *const DhSnapshot {
+        self.0.0
     }
 
     /// Begins a read-only transaction on `connection`, which must be to the same database and in none, that sees

@@ -13,17 +13,20 @@ mod ffi;
 mod fragment;
 mod stored;
 mod task;
+mod zones;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use duckherder_planner::{Distribution, Plan, RowGroup};
 
-pub use fragment::{Fragment, FragmentInput, ScanRange, Snapshot};
-pub use stored::{StoredGroup, StoredTable, read_stored};
+pub use fragment::{Fragment, FragmentInput, ScanRange, Snapshot, TaskQuery};
+pub use stored::{StoredDatabase, StoredDatabases, StoredGroup, StoredTable, read_stored};
 pub use task::{Chunk, ChunkStream, TaskPlan};
+pub use zones::RowGroupValues;
 
 use crate::connection::Connection;
 use crate::database::Database;
@@ -68,6 +71,8 @@ pub struct QueryRun {
     pub analyzed: bool,
     /// Somebody asks how far it is.
     pub watched: bool,
+    /// Where the tasks of the stage put the files that they write, if they do.
+    pub directory: Option<String>,
 }
 
 /// The rows of a query's tasks: a partition a task. Dropping it stops the tasks.
@@ -85,6 +90,10 @@ pub trait Exchange: Send + Sync {
     /// # Errors
     /// The task's; become the query's.
     fn poll(&self, partition: usize, cx: &mut Context<'_>) -> Poll<Result<TaskOutput>>;
+
+    /// Waits until all tasks have ended and said what they did, or for `most`: the rows of a task can be read before it
+    /// has ended, if they go to others. Whether that is so, or the tasks were stopped.
+    fn ended(&self, most: Duration) -> bool;
 }
 
 /// Rows of a task.

@@ -31,7 +31,55 @@ pub struct StoredTable {
     pub columns: Vec<(u64, String)>,
 }
 
+/// The databases of a snapshot that are in stored files, as it sees them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredDatabases {
+    /// The state of the files: how much was synced.
+    pub position: u64,
+    pub databases: Vec<StoredDatabase>,
+}
+
+/// A database in stored files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredDatabase {
+    /// In DuckDB.
+    pub name: String,
+    /// In the files.
+    pub file: String,
+    /// How much was synced when it last changed, or the state's own position.
+    pub as_of: u64,
+}
+
+impl Snapshot {
+    /// What of it can be read in the files that the databases are kept in.
+    pub fn stored(&self) -> StoredDatabases {
+        let mut texts: Vec<String> = Vec::new();
+        // SAFETY: the snapshot is alive; the sink gets the list it expects.
+        let position =
+            unsafe { ffi::dh_snapshot_stored(self.as_ptr(), push_text, std::ptr::from_mut(&mut texts).cast()) };
+        let mut texts = texts.into_iter();
+        let database = || {
+            let (name, file) = (texts.next()?, texts.next()?);
+            Some(StoredDatabase { name, file, as_of: texts.next()?.parse().ok()? })
+        };
+        StoredDatabases { position, databases: std::iter::from_fn(database).collect() }
+    }
+}
+
 impl Fragment {
+    /// The database that `input`, counted among the splits, is of, if a copy of it gives the same rows.
+    ///
+    /// # Errors
+    /// There is no such input.
+    pub fn catalog(&self, input: usize) -> Result<Option<String>> {
+        let mut error = DhError::none();
+        let mut texts: Vec<String> = Vec::new();
+        let target: *mut c_void = std::ptr::from_mut(&mut texts).cast();
+        // SAFETY: the fragment is alive; the sink gets the list it expects.
+        unsafe { ffi::dh_fragment_catalog(self.as_ptr(), input as u64, push_text, target, &mut error) };
+        error.into_result(texts.pop())
+    }
+
     /// The table that `input`, counted among the splits, is of; `None` if its rows can't be kept elsewhere.
     ///
     /// # Errors

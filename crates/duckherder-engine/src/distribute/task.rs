@@ -76,14 +76,11 @@ impl TaskPlan {
         Ok((!plan.is_null()).then_some(Self(plan)))
     }
 
-    /// The same for a task whose SQL came from elsewhere.
-    ///
-    /// # Errors
-    /// What DuckDB says of it.
-    pub fn of_sql(connection: &Connection, sql: &str) -> Result<Option<Self>> {
+    /// The same for a task's query.
+    pub(super) fn of_query(connection: &Connection, query: &[u8]) -> Result<Option<Self>> {
         let mut error = DhError::none();
-        // SAFETY: the connection is alive, the text outlives the call.
-        let plan = unsafe { ffi::dh_task_plan_sql(connection.as_ptr(), sql.into(), &mut error) };
+        // SAFETY: the connection is alive, the bytes outlive the call.
+        let plan = unsafe { ffi::dh_task_plan_query(connection.as_ptr(), query.into(), &mut error) };
         error.into_result(())?;
         Ok((!plan.is_null()).then_some(Self(plan)))
     }

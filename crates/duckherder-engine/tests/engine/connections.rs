@@ -272,3 +272,26 @@ fn a_statement_whose_columns_changed_is_an_error() {
     let error = statement.execute(None).unwrap().next().unwrap().unwrap_err();
     assert_eq!(error.exception_type, "TransactionContext", "{error}");
 }
+
+/// A session's variables come from whoever is connected: bytes that say that a value is a list of lists of lists, without
+/// an end, are an error, not the end of the process.
+#[test]
+fn variables_without_a_bottom_are_an_error() {
+    fn base64(bytes: &[u8]) -> String {
+        const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let digits = |group: &[u8]| {
+            let number = group.iter().fold(0, |number: usize, byte| number << 8 | usize::from(*byte));
+            [18, 12, 6, 0].map(|shift| char::from(DIGITS[number >> shift & 63]))
+        };
+        bytes.chunks_exact(3).flat_map(digits).collect()
+    }
+    // As DuckDB writes a value: its type, here LIST, whose type information has the child's type.
+    let (value, list) = ([100, 0], [100, 0, 101, 101, 0, 1, 100, 0, 4, 200, 0]);
+    let mut bytes = value.to_vec();
+    (0..60_000).for_each(|_| bytes.extend_from_slice(&list));
+    bytes.truncate(bytes.len() / 3 * 3);
+    let run = move || connect().set_variables(Some(&base64(&bytes))).unwrap_err();
+    let thread = std::thread::Builder::new().stack_size(duckherder_engine::STACK_BYTES);
+    let error = thread.spawn(run).unwrap().join().unwrap();
+    assert_eq!(error.message, "the variables of a session are nested too deeply");
+}

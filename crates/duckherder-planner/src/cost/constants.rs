@@ -65,6 +65,8 @@ pub const STAGE_OF_A_TASK: f64 = 1_500_000.0;
 pub const SENT_BYTE: f64 = 1.25;
 /// A byte that a process receives.
 pub const RECEIVED_BYTE: f64 = 1.15;
+/// A byte, as it is in memory, of a table that a worker reads in the driver's storage.
+pub const STORED_BYTE: f64 = 0.2;
 /// A group whose partial state is exported, and combined and finalized on the driver.
 pub const STATE: f64 = 100.0;
 /// Bytes of a state beside its group.

@@ -2,7 +2,7 @@
 
 use super::constants::*;
 use super::here::{here, parallel};
-use super::work::{groups, read_rows, read_width, rows, width, work};
+use super::work::{fetched_byte, groups, read_rows, read_width, rows, width, work};
 use super::{Capacity, Estimate, StageEstimate, likely_rows, microseconds, moved, passed};
 use crate::plan::{Operator, Plan, PlanNode, Scan};
 use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, Stage, cuts_at};
@@ -128,6 +128,7 @@ impl Walk<'_> {
         let tasks = stage.tasks as f64;
         let input: f64 = node.children.iter().map(rows).sum();
         match (stage.cut, stage.merge) {
+            _ if stage.writes.is_some() => (tasks, STATE_BYTES),
             (Cut::PartialAggregate, _) => {
                 let calls = node.aggregate.as_ref().map_or(0, |aggregate| aggregate.calls.len()) as f64;
                 ((groups(node) * tasks).min(input.max(tasks)), width(node) + calls * STATE_BYTES)
@@ -223,9 +224,10 @@ impl Walk<'_> {
         let elsewhere = (a_worker * workers.remote as f64).min(a_worker * (tasks * share).ceil()).max(1.0);
         let (read, whole) = (load.read_bytes * share, load.repeated_bytes * tasks * share);
         let fetched = read + whole;
-        let sent = fetched * SENT_BYTE / parallel(load.source, self.plan.threads);
+        let (sent_byte, received_byte) = fetched_byte(self.plan);
+        let sent = fetched * sent_byte / parallel(load.source, self.plan.threads);
         let each = load.repeated + TASK;
-        let remote = load.divided * share + (each + load.sniffed) * tasks * share + fetched * RECEIVED_BYTE;
+        let remote = load.divided * share + (each + load.sniffed) * tasks * share + fetched * received_byte;
         let here =
             (load.divided * (1.0 - share) + each * tasks * (1.0 - share)) / parallel(load.source, self.plan.threads);
         let started = match stage.exchange {

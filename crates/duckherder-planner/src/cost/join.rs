@@ -6,10 +6,11 @@
 //! |---|---|
 //! | one side whole in every task | that side's work, once for each other task |
 //! | one side broadcast | its rows sent to each task, its part of the join once for each other task, a stage |
+//! | by ranges of a key | row groups that several tasks read ([`crate::ranges`]) |
 //! | both shuffled | the rows of both, hashed and sent once, but for those that a runtime filter leaves out; two stages |
 
 use super::constants::*;
-use super::work::{found, read_width, rows, width, work};
+use super::work::{fetched_byte, found, read_width, rows, width, work};
 use crate::filter::filters;
 use crate::plan::{Column, Plan, PlanNode, Scan};
 use crate::split::{ROW_GROUP_ROWS, Workers};
@@ -119,7 +120,7 @@ impl<'a> JoinCosts<'a> {
     }
 
     /// What one task takes that runs all from the operator down.
-    fn all_of(&self, node: &PlanNode) -> f64 {
+    pub fn all_of(&self, node: &PlanNode) -> f64 {
         let fetched = node.scan.as_ref().map_or(0.0, |scan| self.fetched(scan));
         work(node).total() + fetched + node.children.iter().map(|child| self.all_of(child)).sum::<f64>()
     }
@@ -132,8 +133,9 @@ impl<'a> JoinCosts<'a> {
             Some(_) => 0.0,
             // All workers wait for the one who sends.
             None => {
-                let sent = SENT_BYTE * self.tasks as f64 / self.plan.threads.max(1) as f64;
-                scan.rows as f64 * read_width(scan) * (sent + RECEIVED_BYTE)
+                let (sent_byte, received_byte) = fetched_byte(self.plan);
+                let sent = sent_byte * self.tasks as f64 / self.plan.threads.max(1) as f64;
+                scan.rows as f64 * read_width(scan) * (sent + received_byte)
             }
         }
     }

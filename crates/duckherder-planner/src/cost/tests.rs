@@ -68,6 +68,21 @@ fn tables_of_the_driver_stay_there() {
     }
 }
 
+/// They read them themselves, where the driver keeps them in a storage that they reach.
+#[test]
+fn tables_in_storage_go_to_threads_elsewhere_that_are_worth_it() {
+    let large = |top: &str| join(50_000_000, 1000, false, top);
+    assert!(is_local(&large(""), elsewhere(4, 4)));
+    let found = distributed(&large(r#""stored":true,"#), elsewhere(4, 4)).estimate;
+    // Somewhat more than files that they see.
+    let files = estimate(&join(50_000_000, 1000, true, ""), elsewhere(4, 4));
+    assert!(found.local_us > found.distributed_us, "{found:?}");
+    assert!(found.distributed_us < 2 * files.distributed_us, "{found:?} {files:?}");
+    // The same number of threads as the driver has; a table that is read in no time.
+    assert!(is_local(&large(r#""stored":true,"#), elsewhere(2, 2)));
+    assert!(is_local(&join(100_000, 1000, false, r#""stored":true,"#), elsewhere(4, 4)));
+}
+
 /// Workers in the driver's process share its threads, so that a stage can only add to what the driver does.
 #[test]
 fn workers_here_win_nothing() {

@@ -2,7 +2,7 @@
 
 use super::constants::*;
 use crate::place::has_keys;
-use crate::plan::{JoinKind, Operator, PlanNode, Scan};
+use crate::plan::{JoinKind, Operator, Plan, PlanNode, Scan};
 
 /// The work of one operator, put down to whose rows cause it: what is done to rows that every task has, every task does.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -88,6 +88,11 @@ pub fn groups(node: &PlanNode) -> f64 {
 /// Rows that are read, whatever comes of them.
 pub fn read_rows(node: &PlanNode, scan: &Scan) -> f64 {
     if scan.index_lookup { rows(node) } else { (scan.rows as f64).max(rows(node)) }
+}
+
+/// What a byte of the driver's tables takes before workers elsewhere can scan it: the driver, and each worker.
+pub fn fetched_byte(plan: &Plan) -> (f64, f64) {
+    if plan.stored { (0.0, STORED_BYTE) } else { (SENT_BYTE, RECEIVED_BYTE) }
 }
 
 /// Bytes of a table's row that are read.

@@ -72,7 +72,7 @@ fn scans_read_no_rows_beyond_the_keys() {
     let narrowed = |large: &str, null_meets_none: bool, scan: &str, column: &str| {
         let join = join_by("RIGHT", &[("l", null_meets_none)], &[("r", null_meets_none)]).replace("9000000", "1000");
         let mut plan = plan(&format!("({join} {large} {small})"), r#""distribution":"always","#);
-        let range = RangeColumn { column: Column(column.into()), number: 3 };
+        let range = RangeColumn { column: Column(column.into()), number: 3, zones: Vec::new() };
         plan.root.preorder_scans_mut().into_iter().filter(|found| found.name == scan).for_each(|found| {
             found.ranges = vec![range.clone()];
         });
@@ -106,7 +106,7 @@ fn a_table_is_sent_by_the_range_of_the_keys_that_are_broadcast() {
         let join = join_by(kind, &[A], &[B]).replace("9000000", &rows.to_string());
         let mut plan = plan(&format!("({join} [big 9000000] {small})"), r#""distribution":"always","#);
         for scan in plan.root.preorder_scans_mut().into_iter().filter(|scan| scan.name == "big") {
-            scan.ranges = vec![RangeColumn { column: Column("a".into()), number: 5 }];
+            scan.ranges = vec![RangeColumn { column: Column("a".into()), number: 5, zones: Vec::new() }];
         }
         let Decision::Distributed(found) = decide(&plan, workers) else { panic!("local") };
         let broadcast = found.stages.iter().position(|stage| stage.exchange == Exchange::Broadcast);

@@ -10,7 +10,9 @@ mod filters;
 mod joins;
 mod operators;
 mod partition;
+mod ranges;
 mod shared;
+mod writes;
 
 /// `[name rows]` stands for a scan, `(OPERATOR fields child ...)` for another operator; ids follow the order.
 fn plan(text: &str, top: &str) -> Plan {

@@ -11,7 +11,6 @@ use duckherder_engine::EngineError;
 use duckherder_proto::MAX_MESSAGE_BYTES;
 use duckherder_proto::any::Command;
 use duckherder_proto::decode::{BatchStream, Received};
-use duckherder_proto::encode::slice_bytes;
 use duckherder_proto::error::ErrorDetail;
 use duckherder_proto::task::{ReadStored, StoredGroup, StoredRows};
 use tokio::runtime::Handle;
@@ -51,13 +50,14 @@ impl SplitCache {
                 .iter()
                 .flat_map(|(groups, columns)| groups.chunks(MOST_GROUPS).map(move |some| (some, columns)));
             for (groups, columns) in pieces {
-                let begun = Instant::now();
+                let (begun, life) = (Instant::now(), self.life());
                 match self.fill(&wanted, &location, groups, columns, runtime) {
                     // Between two pieces: the driver's transaction, which a checkpoint may wait for, is not to last.
                     Ok(bytes) => std::thread::sleep(least_time(bytes).saturating_sub(begun.elapsed())),
                     Err(error) => {
                         // The rows have changed, the driver is gone, the disk is full: nobody needs it.
                         tracing::debug!(table = wanted.table, %error, "rows were not kept");
+                        self.mend(life);
                         break;
                     }
                 }
@@ -145,13 +145,12 @@ impl SplitCache {
         let counted = Arc::clone(&bytes);
         tokio::spawn(async move {
             let last = loop {
-                let batch = match stream.next().await {
-                    Ok(Some(Received::Batch(batch))) => batch,
+                let (batch, size) = match stream.next().await {
+                    Ok(Some(Received::Batch(batch, bytes))) => (batch, bytes),
                     Ok(Some(Received::Schema(_))) => continue,
                     Ok(None) => break Item::End,
                     Err(detail) => break Item::Failed(EngineError::from(detail)),
                 };
-                let size = slice_bytes(&batch).unwrap_or_else(|_| batch.get_array_memory_size()) as u64;
                 let so_far = counted.fetch_add(size, Ordering::Relaxed) + size;
                 if so_far > limit {
                     break Item::Failed(EngineError::new("Out of Memory", "the rows are more than the cache may keep"));

@@ -13,6 +13,7 @@ mod fill;
 mod pieces;
 
 use std::collections::{HashSet, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use duckherder_engine::{Database, EngineError, Interrupter};
@@ -28,6 +29,8 @@ use pieces::{Piece, Pieces};
 pub const DEFAULT_CACHE_BYTES: u64 = 8 << 30;
 /// The name of the file in the worker's DuckDB.
 const CATALOG: &str = "duckherder_cache";
+/// A view of it, with which it shows that it can be used.
+const USABLE: &str = "usable";
 /// The column of row ids, as SQL, beside those of a table.
 pub const ROW_ID: &str = "\"duckherder row id\"";
 /// Of a value, or a row id: what has more than the limit even so is never fetched.
@@ -41,9 +44,12 @@ pub struct SplitCache {
     /// Those that are idle may have plans that read what is dropped.
     connections: Arc<TaskConnections>,
     peers: Arc<Peers>,
+    directory: PathBuf,
     /// As Arrow has them in memory: DuckDB's file is smaller.
     limit: u64,
     state: Mutex<State>,
+    /// Held while a new file takes the place of one that can't be used.
+    mending: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -58,6 +64,8 @@ struct State {
     /// Ends what it runs.
     interrupter: Option<Interrupter>,
     closed: bool,
+    /// How many files there were before this one.
+    life: u64,
 }
 
 /// An input that is here, at least in part.
@@ -80,28 +88,54 @@ impl SplitCache {
         database: &Database,
         connections: &Arc<TaskConnections>,
         peers: &Arc<Peers>,
-        directory: &std::path::Path,
+        directory: &Path,
         limit: u64,
     ) -> Result<Option<Arc<Self>>> {
         if limit == 0 {
             return Ok(None);
         }
-        let failed = |error: std::io::Error| {
-            EngineError::new("IO", format!("cannot make a cache in {}: {error}", directory.display()))
-        };
-        std::fs::create_dir_all(directory).map_err(failed)?;
-        let file = directory.join(format!("duckherder-cache-{}.duckdb", uuid::Uuid::new_v4()));
-        let path = file.display().to_string().replace('\'', "''");
-        // Nothing of it is wanted after this process: there is no log, and the file goes when it is closed, whatever happens.
-        database.connect()?.execute(&format!("ATTACH '{path}' AS {CATALOG} (RECOVERY_MODE no_wal_writes)"))?;
-        std::fs::remove_file(&file).map_err(failed)?;
+        attach(database, directory)?;
         Ok(Some(Arc::new(Self {
             database: database.clone(),
             connections: Arc::clone(connections),
             peers: Arc::clone(peers),
+            directory: directory.to_path_buf(),
             limit,
             state: Mutex::default(),
+            mending: Mutex::default(),
         })))
+    }
+
+    /// Which file it is: see [`mend`](Self::mend).
+    pub fn life(&self) -> u64 {
+        self.lock().life
+    }
+
+    /// What used the file of `life` has failed. If DuckDB refuses that file, as it does after a checkpoint that found no
+    /// room, there is a new one, with nothing in it, or the next time, if there is no room for one. Whether it was that.
+    pub fn mend(&self, life: u64) -> bool {
+        let _one = self.mending.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.life() != life {
+            return true;
+        }
+        let Ok(connection) = self.database.connect() else { return false };
+        let Err(error) = connection.execute(&format!("CREATE OR REPLACE VIEW {} AS SELECT 1", qualified(USABLE)))
+        else {
+            return false;
+        };
+        tracing::warn!(%error, "the cache's file can't be used any more: what it has is forgotten");
+        {
+            let mut state = self.lock();
+            state.pieces = Pieces::default();
+            state.life += 1;
+        }
+        self.connections.forget();
+        let renewed = connection.execute(&format!("DETACH DATABASE IF EXISTS {CATALOG}"));
+        let renewed = renewed.map_err(Into::into).and_then(|()| attach(&self.database, &self.directory));
+        if let Err(error) = renewed {
+            tracing::warn!(%error, "nothing is kept until there can be another file");
+        }
+        true
     }
 
     /// The rows, if they are here, but for some that follow each other, which will be the relation `rest`.
@@ -173,6 +207,22 @@ impl SplitCache {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Makes the file. Nothing of it is wanted after this process: there is no log, and the file goes when it is closed,
+/// whatever happens.
+fn attach(database: &Database, directory: &Path) -> Result<()> {
+    let failed = |error: std::io::Error| {
+        EngineError::new("IO", format!("cannot make a cache in {}: {error}", directory.display()))
+    };
+    std::fs::create_dir_all(directory).map_err(failed)?;
+    let file = directory.join(format!("duckherder-cache-{}.duckdb", uuid::Uuid::new_v4()));
+    let path = file.display().to_string().replace('\'', "''");
+    let attached = database.connect()?.execute(&format!("ATTACH '{path}' AS {CATALOG} (RECOVERY_MODE no_wal_writes)"));
+    // Where that failed, there may be a part of a file.
+    let removed = std::fs::remove_file(&file);
+    attached?;
+    Ok(removed.map_err(failed)?)
 }
 
 /// A name as SQL.

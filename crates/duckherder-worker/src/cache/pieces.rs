@@ -173,6 +173,7 @@ fn query_of(wanted: &StoredRows, relation: &str, begin: Option<u64>, end: Option
         end.map(|row| format!("{ROW_ID} < {row}")),
         wanted.first.map(|row| format!("{ROW_ID} >= {row}")),
         wanted.last.map(|row| format!("{ROW_ID} <= {row}")),
+        Some(wanted.condition.clone()).filter(|condition| !condition.is_empty()),
     ];
     let conditions: Vec<String> = conditions.into_iter().flatten().collect();
     let filter = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
@@ -213,6 +214,7 @@ mod tests {
             groups: groups.iter().copied().map(group).collect(),
             first: None,
             last: None,
+            condition: String::new(),
         }
     }
 

@@ -38,7 +38,7 @@ impl Herd {
 
     pub fn open(workers: usize, settings: &[(&str, &str)]) -> Self {
         let database = Database::open(":memory:", settings).unwrap();
-        let scheduler = Scheduler::new(database.clone(), Arc::new(Cluster::new(workers)), 0).unwrap();
+        let scheduler = Scheduler::new(database.clone(), Arc::new(Cluster::new(workers)), 0, None).unwrap();
         Self::with(database, Arc::new(scheduler))
     }
 

@@ -1,0 +1,471 @@
+#include "statement_rewriter.hpp"
+
+#include "catalog.hpp"
+#include "sequences.hpp"
+#include "type_names.hpp"
+#include "whole_rows.hpp"
+#include "written_names.hpp"
+#include "duckdb/function/scalar_macro_function.hpp"
+#include "duckdb/function/table_macro_function.hpp"
+#include "duckdb/parser/constraints/check_constraint.hpp"
+#include "duckdb/optimizer/remote_pushdown_optimizer.hpp"
+#include "duckdb/parser/expression/cast_expression.hpp"
+#include "duckdb/parser/expression/constant_expression.hpp"
+#include "duckdb/parser/expression/function_expression.hpp"
+#include "duckdb/parser/expression/parameter_expression.hpp"
+#include "duckdb/parser/expression/subquery_expression.hpp"
+#include "duckdb/parser/expression/window_expression.hpp"
+#include "duckdb/parser/parsed_data/alter_table_info.hpp"
+#include "duckdb/parser/parsed_data/create_index_info.hpp"
+#include "duckdb/parser/parsed_data/create_macro_info.hpp"
+#include "duckdb/parser/parsed_data/create_table_info.hpp"
+#include "duckdb/parser/parsed_data/create_type_info.hpp"
+#include "duckdb/parser/parsed_data/create_view_info.hpp"
+#include "duckdb/parser/parsed_data/drop_info.hpp"
+#include "duckdb/parser/parsed_expression_iterator.hpp"
+#include "duckdb/parser/parser.hpp"
+#include "duckdb/parser/query_node/delete_query_node.hpp"
+#include "duckdb/parser/query_node/insert_query_node.hpp"
+#include "duckdb/parser/query_node/merge_query_node.hpp"
+#include "duckdb/parser/query_node/update_query_node.hpp"
+#include "duckdb/parser/statement/alter_statement.hpp"
+#include "duckdb/parser/statement/create_statement.hpp"
+#include "duckdb/parser/statement/drop_statement.hpp"
+#include "duckdb/parser/statement/select_statement.hpp"
+#include "duckdb/parser/tableref/basetableref.hpp"
+#include "duckdb/parser/tableref/pivotref.hpp"
+#include "duckdb/parser/tableref/showref.hpp"
+#include "duckdb/parser/tableref/subqueryref.hpp"
+#include "duckdb/parser/tableref/table_function_ref.hpp"
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+//! Walks a syntax tree: types of the client's own are replaced by their definition, tables that the client registered
+//! by the driver's names, and parameters are collected.
+class StatementRewriter {
+public:
+	StatementRewriter(ClientContext &context, RemoteCatalog &catalog)
+	    : context(context), catalog(catalog), written(context, catalog), types(context, catalog) {
+	}
+
+	vector<Identifier> parameters;
+
+	void Rewrite(QueryNode &node) {
+		unique_ptr<WholeRows> outermost;
+		if (!whole_rows) {
+			outermost = make_uniq<WholeRows>(context, catalog, node);
+			whole_rows = outermost.get();
+		}
+		RewriteParts(node);
+		if (outermost) {
+			whole_rows = nullptr;
+		}
+	}
+
+	void RewriteParts(QueryNode &node) {
+		CollectCTEs(node);
+		if (node.type == QueryNodeType::INSERT_QUERY_NODE) {
+			RenameTable(node.Cast<InsertQueryNode>().qualified_name);
+		}
+		if (auto target = TargetOf(node)) {
+			auto &name = target->GetQualifiedNameMutable();
+			if (name.Path().size() == 1 && ctes.find(name.Name()) != ctes.end()) {
+				// What is changed is a table, whatever the CTEs are called.
+				name = catalog.InDefaultSchema(context, name.Name());
+			}
+		}
+		ParsedExpressionIterator::EnumerateQueryNodeChildren(
+		    node, [&](unique_ptr<ParsedExpression> &child) { Rewrite(*child); },
+		    [&](TableRef &ref) { Rewrite(ref); });
+	}
+
+	void Rewrite(SQLStatement &statement) {
+		switch (statement.type) {
+		case StatementType::CREATE_STATEMENT: {
+			auto &info = *statement.Cast<CreateStatement>().info;
+			Rewrite(info);
+			info.SetQualifiedName(catalog.NameThere(context, info.GetQualifiedName()));
+			break;
+		}
+		case StatementType::ALTER_STATEMENT: {
+			auto &info = *statement.Cast<AlterStatement>().info;
+			Rewrite(info);
+			info.SetQualifiedName(catalog.NameThere(context, info.GetQualifiedName()));
+			break;
+		}
+		case StatementType::DROP_STATEMENT: {
+			auto &info = *statement.Cast<DropStatement>().info;
+			if (info.type == CatalogType::TABLE_ENTRY) {
+				RenameTable(info.GetQualifiedNameMutable());
+			}
+			info.SetQualifiedName(catalog.NameThere(context, info.GetQualifiedName()));
+			break;
+		}
+		default:
+			break;
+		}
+	}
+
+private:
+	//! A name that a CTE has is not a table's.
+	void CollectCTEs(QueryNode &node) {
+		for (auto &entry : node.cte_map.map) {
+			ctes.insert(entry.first);
+			if (entry.second->query_node) {
+				CollectCTEs(*entry.second->query_node);
+			}
+		}
+	}
+
+	//! The table that is updated or deleted from; null if none is.
+	static optional_ptr<BaseTableRef> TargetOf(QueryNode &node) {
+		optional_ptr<TableRef> target;
+		if (node.type == QueryNodeType::UPDATE_QUERY_NODE) {
+			target = node.Cast<UpdateQueryNode>().table.get();
+		} else if (node.type == QueryNodeType::DELETE_QUERY_NODE) {
+			target = node.Cast<DeleteQueryNode>().table.get();
+		} else if (node.type == QueryNodeType::MERGE_QUERY_NODE) {
+			target = node.Cast<MergeQueryNode>().target.get();
+		}
+		return target && target->type == TableReferenceType::BASE_TABLE ? &target->Cast<BaseTableRef>() : nullptr;
+	}
+
+	//! DuckDB has taken the catalog away that told a macro of the driver's from a function of DuckDB's of that name.
+	void KeepApart(FunctionExpression &call, const QueryLocation &location, CatalogType type) {
+		if (!call.IsOperator()) {
+			KeepApart(call.GetQualifiedNameMutable(), location, type);
+		}
+	}
+
+	void KeepApart(QualifiedName &call, const QueryLocation &location, CatalogType type) {
+		QualifiedName of_system(Identifier(SYSTEM_CATALOG), Identifier::DefaultSchema(), call.Name());
+		if (!is_stored && call.Path().size() == 2 && call.Schema() == Identifier::DefaultSchema() &&
+		    written.IsWritten(call.Schema(), location)) {
+			// Without a catalog, it is looked for where this client looks.
+			auto found = Catalog::GetEntry(context, EntryLookupInfo(type, call), OnEntryNotFound::RETURN_NULL);
+			if (found && found->internal && found->ParentCatalog().IsSystemCatalog()) {
+				call = of_system;
+			}
+			return;
+		}
+		if (of_text || call.Path().size() != 1 || written.IsWritten(call.Name(), location)) {
+			return;
+		}
+		auto ambiguous = Catalog::GetEntry(context, EntryLookupInfo(type, of_system), OnEntryNotFound::RETURN_NULL);
+		if (ambiguous && written.IsCalledByMore(call.Name(), location)) {
+			call = catalog.InDefaultSchema(context, call.Name());
+		}
+	}
+
+	bool RenameTable(QualifiedName &name) {
+		QualifiedName remote;
+		auto plain = name.Schema().empty() || name.Schema() == DEFAULT_SCHEMA;
+		if (!plain || !catalog.FindRegistered(name.Name(), remote)) {
+			return false;
+		}
+		name = remote;
+		return true;
+	}
+
+	//! DuckDB takes the catalog's name out of what it hands over, but not everywhere: out of no PIVOT, DESCRIBE or CHECK
+	//! that is stored. (Elsewhere the first name may be that of one of the driver's databases.)
+	void StripCatalog(QualifiedName &name) {
+		auto &path = name.Path();
+		if (!is_stored || path.size() < 2 || path[0] != catalog.GetName()) {
+			return;
+		}
+		if (path.size() == 2 && Catalog::GetSchema(context, catalog.GetName(), path[0], OnEntryNotFound::RETURN_NULL)) {
+			// It is that schema's.
+			return;
+		}
+		name = path.size() == 2 ? catalog.InDefaultSchema(context, name.Name()) : name.WithCatalog(Identifier());
+	}
+
+	//! What is stored has query() and query_table() read the driver's tables by the driver's names, where these are given
+	//! as constants. (Others are understood there, see named_by_client.cpp.)
+	void StripCatalog(FunctionExpression &call) {
+		auto is_table = call.FunctionName() == "query_table";
+		if (!is_stored || (!is_table && call.FunctionName() != "query")) {
+			return;
+		}
+		for (auto &argument : call.GetArgumentsMutable()) {
+			StripCatalog(argument.GetExpressionMutable(), is_table);
+		}
+	}
+
+	void StripCatalog(unique_ptr<ParsedExpression> &text, bool is_table) {
+		if (is_table && text->GetExpressionClass() != ExpressionClass::CONSTANT) {
+			auto is_list = text->GetExpressionType() == ExpressionType::ARRAY_CONSTRUCTOR ||
+			               (text->GetExpressionClass() == ExpressionClass::FUNCTION &&
+			                text->Cast<FunctionExpression>().FunctionName() == "list_value");
+			if (is_list) {
+				ParsedExpressionIterator::EnumerateChildren(
+				    *text, [&](unique_ptr<ParsedExpression> &child) { StripCatalog(child, is_table); });
+			}
+			return;
+		}
+		if (text->GetExpressionClass() != ExpressionClass::CONSTANT) {
+			return;
+		}
+		auto constant = text->Cast<ConstantExpression>().GetLiteral().ToValue();
+		if (constant.type().id() == LogicalTypeId::VARCHAR && !constant.IsNull()) {
+			auto &given = StringValue::Get(constant);
+			text = ConstantExpression::String(is_table ? TableThere(given) : QueryThere(given));
+		}
+	}
+
+	string TableThere(const string &given) {
+		QualifiedName name;
+		string error;
+		if (!QualifiedName::TryParse(given, name, error) || name.Path().size() < 2) {
+			return given;
+		}
+		StripCatalog(name);
+		return name.ToString();
+	}
+
+	//! What is no query is left for DuckDB to refuse.
+	string QueryThere(const string &given) {
+		vector<unique_ptr<SQLStatement>> statements;
+		try {
+			Parser parser(context);
+			parser.ParseQuery(given);
+			statements = std::move(parser.statements);
+		} catch (const std::exception &) {
+			return given;
+		}
+		if (statements.size() != 1 || statements[0]->type != StatementType::SELECT_STATEMENT) {
+			return given;
+		}
+		auto before = statements[0]->ToString();
+		auto &node = *statements[0]->Cast<SelectStatement>().node;
+		auto outer_text = of_text;
+		of_text = true;
+		Rewrite(node);
+		of_text = outer_text;
+		RemotePushdownOptimizer::StripCatalogName(node, catalog.GetName());
+		auto after = statements[0]->ToString();
+		return before == after ? given : after;
+	}
+
+	void Rewrite(TableRef &ref) {
+		if (ref.type == TableReferenceType::SHOW_REF) {
+			StripCatalog(ref.Cast<ShowRef>().qualified_name);
+		}
+		if (ref.type == TableReferenceType::PIVOT) {
+			for (auto &pivot : ref.Cast<PivotRef>().pivots) {
+				for (auto &expression : pivot.pivot_expressions) {
+					Rewrite(*expression);
+					RemotePushdownOptimizer::StripCatalogName(*expression, catalog.GetName());
+				}
+			}
+		}
+		if (ref.type != TableReferenceType::BASE_TABLE) {
+			if (ref.type == TableReferenceType::SUBQUERY) {
+				CollectCTEs(*ref.Cast<SubqueryRef>().subquery->node);
+			} else if (ref.type == TableReferenceType::TABLE_FUNCTION) {
+				auto &function = *ref.Cast<TableFunctionRef>().function;
+				if (function.GetExpressionClass() == ExpressionClass::FUNCTION) {
+					StripCatalog(function.Cast<FunctionExpression>());
+					KeepApart(function.Cast<FunctionExpression>(), ref.query_location,
+					          CatalogType::TABLE_FUNCTION_ENTRY);
+				}
+			}
+			return;
+		}
+		auto &table = ref.Cast<BaseTableRef>();
+		StripCatalog(table.GetQualifiedNameMutable());
+		auto local = table.Table();
+		auto is_cte = ctes.find(local) != ctes.end();
+		// What a macro is called in may have CTEs of any name.
+		auto plain = table.GetQualifiedName().Path().size() == 1;
+		if ((is_cte || of_macro) && !of_text && plain && written.IsQualified(ref.query_location)) {
+			// DuckDB has taken the catalog away that told it from the CTE of its name.
+			is_cte = false;
+			table.SetQualifiedName(catalog.InDefaultSchema(context, local));
+		}
+		if (!is_cte && RenameTable(table.GetQualifiedNameMutable()) && ref.alias.empty()) {
+			ref.alias = local;
+		}
+	}
+
+	void Rewrite(ParsedExpression &expression) {
+		switch (expression.GetExpressionClass()) {
+		case ExpressionClass::PARAMETER: {
+			auto &name = expression.Cast<ParameterExpression>().Identifier();
+			if (std::find(parameters.begin(), parameters.end(), name) == parameters.end()) {
+				parameters.push_back(name);
+			}
+			break;
+		}
+		case ExpressionClass::CAST: {
+			auto &cast = expression.Cast<CastExpression>();
+			auto defined = types.Define(cast.TargetType());
+			if (defined) {
+				cast.SetTargetType(std::move(defined));
+			}
+			break;
+		}
+		case ExpressionClass::FUNCTION:
+			StripCatalog(expression.Cast<FunctionExpression>().GetQualifiedNameMutable());
+			NameSequenceForDriver(context, catalog, expression.Cast<FunctionExpression>(), of_column);
+			KeepApart(expression.Cast<FunctionExpression>(), expression.GetQueryLocation(),
+			          CatalogType::SCALAR_FUNCTION_ENTRY);
+			break;
+		case ExpressionClass::WINDOW:
+			StripCatalog(expression.Cast<WindowExpression>().GetQualifiedNameMutable());
+			KeepApart(expression.Cast<WindowExpression>().GetQualifiedNameMutable(), expression.GetQueryLocation(),
+			          CatalogType::SCALAR_FUNCTION_ENTRY);
+			break;
+		case ExpressionClass::COLUMN_REF:
+			if (whole_rows) {
+				whole_rows->NameForDriver(expression.Cast<ColumnRefExpression>());
+			}
+			break;
+		case ExpressionClass::SUBQUERY:
+			Rewrite(*expression.Cast<SubqueryExpression>().SubqueryMutable()->node);
+			break;
+		default:
+			break;
+		}
+		ParsedExpressionIterator::EnumerateChildren(expression,
+		                                            [&](unique_ptr<ParsedExpression> &child) { Rewrite(*child); });
+	}
+
+	void RewriteDefault(ParsedExpression &value) {
+		of_column = true;
+		Rewrite(value);
+		of_column = false;
+	}
+
+	void Rewrite(ColumnDefinition &column) {
+		auto type = column.Type();
+		types.Define(type);
+		column.SetType(type);
+		if (column.Generated()) {
+			Rewrite(column.GeneratedExpressionMutable());
+		} else if (column.HasDefaultValue()) {
+			auto value = column.DefaultValue().Copy();
+			RewriteDefault(*value);
+			column.SetDefaultValue(std::move(value));
+		}
+	}
+
+	void Rewrite(CreateInfo &info) {
+		is_stored = true;
+		if (info.type == CatalogType::INDEX_ENTRY) {
+			auto &index = info.Cast<CreateIndexInfo>();
+			QualifiedName table(index.table);
+			if (RenameTable(table)) {
+				index.table = table.Name();
+				info.SetQualifiedName(QualifiedName(Identifier(), table.Schema(), info.GetQualifiedName().Name()));
+			}
+			return;
+		}
+		if (info.type == CatalogType::VIEW_ENTRY) {
+			auto &view = info.Cast<CreateViewInfo>();
+			if (view.query) {
+				Rewrite(*view.query->node);
+			}
+			return;
+		}
+		if (info.type == CatalogType::TYPE_ENTRY) {
+			auto &type = info.Cast<CreateTypeInfo>();
+			if (!type.query) {
+				types.Define(type.type);
+			}
+			return;
+		}
+		of_macro = info.type == CatalogType::MACRO_ENTRY || info.type == CatalogType::TABLE_MACRO_ENTRY;
+		if (info.type == CatalogType::MACRO_ENTRY) {
+			for (auto &macro : info.Cast<CreateMacroInfo>().macros) {
+				Rewrite(*macro->Cast<ScalarMacroFunction>().expression);
+			}
+			return;
+		}
+		if (info.type == CatalogType::TABLE_MACRO_ENTRY) {
+			for (auto &macro : info.Cast<CreateMacroInfo>().macros) {
+				Rewrite(*macro->Cast<TableMacroFunction>().query_node);
+			}
+			return;
+		}
+		if (info.type != CatalogType::TABLE_ENTRY) {
+			return;
+		}
+		auto &table = info.Cast<CreateTableInfo>();
+		ColumnList columns;
+		for (auto &column : table.columns.Logical()) {
+			auto copy = column.Copy();
+			Rewrite(copy);
+			columns.AddColumn(std::move(copy));
+		}
+		table.columns = std::move(columns);
+		for (auto &constraint : table.constraints) {
+			if (constraint->type == ConstraintType::CHECK) {
+				Rewrite(*constraint->Cast<CheckConstraint>().expression);
+			}
+		}
+		is_stored = false;
+		if (table.query) {
+			Rewrite(*table.query->node);
+		}
+	}
+
+	void Rewrite(AlterInfo &info) {
+		is_stored = true;
+		if (info.type == AlterType::SET_COMMENT || info.type == AlterType::SET_COLUMN_COMMENT) {
+			RenameTable(info.GetQualifiedNameMutable());
+			return;
+		}
+		if (info.type != AlterType::ALTER_TABLE) {
+			return;
+		}
+		RenameTable(info.GetQualifiedNameMutable());
+		auto &table = info.Cast<AlterTableInfo>();
+		if (table.alter_table_type == AlterTableType::ADD_COLUMN) {
+			Rewrite(table.Cast<AddColumnInfo>().new_column);
+		} else if (table.alter_table_type == AlterTableType::SET_DEFAULT) {
+			auto &change = table.Cast<SetDefaultInfo>();
+			if (change.expression) {
+				RewriteDefault(*change.expression);
+			}
+		} else if (table.alter_table_type == AlterTableType::ALTER_COLUMN_TYPE) {
+			auto &change = table.Cast<ChangeColumnTypeInfo>();
+			types.Define(change.target_type);
+			if (change.expression) {
+				Rewrite(*change.expression);
+			}
+		}
+	}
+
+	ClientContext &context;
+	RemoteCatalog &catalog;
+	WrittenNames written;
+	TypeNames types;
+	//! It becomes a part of the catalog.
+	bool is_stored = false;
+	identifier_set_t ctes;
+	//! What is rewritten is a column's default, or what a macro consists of.
+	bool of_column = false;
+	bool of_macro = false;
+	//! What is rewritten is no part of the statement's text.
+	bool of_text = false;
+	//! Those of the outermost query that is rewritten.
+	optional_ptr<const WholeRows> whole_rows;
+};
+
+vector<Identifier> RewriteForDriver(ClientContext &context, RemoteCatalog &catalog, QueryNode &node) {
+	StatementRewriter rewriter(context, catalog);
+	rewriter.Rewrite(node);
+	return std::move(rewriter.parameters);
+}
+
+vector<Identifier> RewriteForDriver(ClientContext &context, RemoteCatalog &catalog, SQLStatement &statement) {
+	StatementRewriter rewriter(context, catalog);
+	rewriter.Rewrite(statement);
+	return std::move(rewriter.parameters);
+}
+
+} // namespace duckherder

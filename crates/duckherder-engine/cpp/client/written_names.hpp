@@ -1,0 +1,32 @@
+// How the user wrote the names of a statement, of which DuckDB has taken a driver's catalog away.
+#pragma once
+
+#include "catalog.hpp"
+#include "unfold.hpp"
+
+namespace duckherder {
+
+class WrittenNames {
+public:
+	WrittenNames(duckdb::ClientContext &context, const RemoteCatalog &catalog);
+
+	//! Whether the user wrote more than the own name of the table or function that is named there.
+	bool IsQualified(const duckdb::QueryLocation &location);
+	//! So it is with calls of `name`; locations in one of several statements of a text are of all, while its text is its own.
+	bool IsCalledByMore(const duckdb::Identifier &name, const duckdb::QueryLocation &location);
+	//! Whether it is seen at once that the user wrote what is named there as `name` and no more, or as the first of several
+	//! names. (Locations in an EXECUTE are those of what was prepared.)
+	bool IsWritten(const duckdb::Identifier &name, const duckdb::QueryLocation &location) const;
+
+private:
+	duckdb::ClientContext &context;
+	const RemoteCatalog &catalog;
+	//! The text that the user ran.
+	const duckdb::string text;
+	//! It may be an EXECUTE.
+	const bool executes;
+	//! Known once asked for.
+	duckdb::unique_ptr<std::set<Location>> qualified;
+};
+
+} // namespace duckherder
