@@ -14,6 +14,9 @@ import pytest
 from harness.client import attach, attached, loaded, quote
 from harness.cluster import BINARY, Driver, Worker
 
+# What is in a directory beside the databases.
+OF_THE_DRIVER = ["driver.heartbeat", "driver.json", "driver.lease", "driver.lock", "driver.takeover"]
+
 
 @pytest.fixture
 def data(tmp_path):
@@ -64,7 +67,7 @@ def test_a_driver_that_stops_leaves_no_log(data):
             con.execute("CREATE TABLE dh.t AS SELECT range AS i FROM range(1000)")
             con.execute("CREATE TABLE s.t AS SELECT range AS i FROM range(2000)")
         assert driver.stop() == 0
-    assert sorted(path.name for path in data.iterdir()) == ["driver.json", "driver.lock", "duckherder.duckdb", "sales.duckdb"]
+    assert sorted(path.name for path in data.iterdir()) == [*OF_THE_DRIVER, "duckherder.duckdb", "sales.duckdb"]
     # What is there is what any DuckDB reads.
     with duckdb.connect(str(data / "sales.duckdb"), read_only=True) as con:
         assert con.execute("SELECT count(*) FROM t").fetchone() == (2000,)
@@ -135,7 +138,7 @@ def test_names_that_are_none(data, name):
         with pytest.raises(duckdb.Error, match="can't be a database's name|reserved name"):
             attach(con, driver, "s", name)
     assert sorted(path.name for path in data.parent.iterdir()) == ["data"]
-    assert sorted(path.name for path in data.iterdir()) == ["driver.json", "driver.lock", "duckherder.duckdb"]
+    assert sorted(path.name for path in data.iterdir()) == [*OF_THE_DRIVER, "duckherder.duckdb"]
 
 
 def test_dropping(data):

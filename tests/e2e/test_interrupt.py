@@ -176,6 +176,42 @@ def test_the_transaction_of_a_client_that_disappears_is_rolled_back(cluster):
             con.execute("SELECT * FROM dh.unfinished")
 
 
+IDLE_CLIENT = """
+import sys, duckdb
+con = duckdb.connect(config={"allow_unsigned_extensions": "true"})
+con.execute(f"LOAD '{sys.argv[1]}'")
+con.execute(f"ATTACH 'localhost:{sys.argv[2]}' AS dh (TYPE duckherder)")
+con.execute("BEGIN; CREATE TABLE dh.locked(a INTEGER); UPDATE dh.big SET s = 'mine' WHERE i < 10")
+print("idle", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_open_transaction_of_an_idle_client_that_disappears_is_rolled_back(cluster):
+    """Whatever holds it open is held by nobody: others can go on soon. One that is alive keeps its transaction."""
+    command = [sys.executable, "-c", IDLE_CLIENT, str(EXTENSION), str(cluster.port)]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with attached(cluster) as con, subprocess.Popen(command, **streams) as client:
+        assert client.stdout.readline() == "idle\n"
+        # longer than a closed connection is waited for
+        time.sleep(7.5)
+        with pytest.raises(duckdb.TransactionException):
+            con.execute("CREATE TABLE dh.locked(b INTEGER)")
+        client.kill()
+        client.wait()
+        deadline = time.monotonic() + 15
+        while True:
+            try:
+                con.execute("CREATE TABLE dh.locked(b INTEGER)")
+                break
+            except duckdb.TransactionException:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        con.execute("UPDATE dh.big SET s = s WHERE i < 10")
+        assert con.execute("SELECT count(*) FROM dh.big WHERE s = 'mine'").fetchone() == (0,)
+        con.execute("DROP TABLE dh.locked")
+
+
 def test_a_result_that_nobody_reads_on(cluster):
     con = loaded()
     attach(con, cluster)

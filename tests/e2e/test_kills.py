@@ -18,11 +18,11 @@ KILLS = int(os.environ.get("DUCKHERDER_KILLS", "12"))
 DATABASES = [None, "second", None]
 
 
-def kills(count: int, seed: int, directory) -> str:
-    """Kills drivers of a directory `count` times; what happened, in a line."""
+def kills(count: int, seed: int, *home) -> str:
+    """Kills drivers whose databases are where the arguments `home` say, `count` times; what happened, in a line."""
     draw = random.Random(seed)
     writers = [Writer(number, seed, database) for number, database in enumerate(DATABASES)]
-    with Driver(2, "--data", directory) as driver:
+    with Driver(2, *home) as driver:
         for writer in writers:
             writer.set_up(driver)
     recoveries = 0
@@ -30,14 +30,14 @@ def kills(count: int, seed: int, directory) -> str:
         # Of the drivers that start after a crash, some crash as well.
         while draw.random() < 0.15:
             half_started = subprocess.Popen(
-                [str(BINARY), "driver", "--listen", "127.0.0.1:0", "--data", str(directory)],
+                [str(BINARY), "driver", "--listen", "127.0.0.1:0", *map(str, home)],
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )
             time.sleep(draw.uniform(0, 0.1))
             half_started.kill()
             half_started.wait()
             recoveries += 1
-        with Driver(2, "--data", directory) as driver:
+        with Driver(2, *home) as driver:
             for writer in writers:
                 if writer.thread:
                     writer.check(driver)
@@ -47,7 +47,7 @@ def kills(count: int, seed: int, directory) -> str:
             time.sleep(draw.uniform(0.05, 0.8))
             dying.set()
             driver.kill()
-    with Driver(2, "--data", directory) as driver:
+    with Driver(2, *home) as driver:
         for writer in writers:
             writer.check(driver)
     done = sum(writer.acknowledged for writer in writers)
@@ -60,4 +60,4 @@ def test_kill_at_any_moment(tmp_path):
     """`DUCKHERDER_KILLS=200` for more of them, `DUCKHERDER_KILLS_SEED` to draw the same again."""
     seed = int(os.environ.get("DUCKHERDER_KILLS_SEED", time.time_ns() % 10**9))
     print(f"seed {seed}")
-    print(kills(KILLS, seed, tmp_path / "data"))
+    print(kills(KILLS, seed, "--data", tmp_path / "data"))

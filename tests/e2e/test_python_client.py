@@ -55,6 +55,55 @@ def test_positions_names_and_repeats(con, table_name):
     assert con.execute(f"SELECT count(*) FROM dh.{table_name} WHERE s = ?", ["' OR 1=1 --"]).fetchone() == (0,)
 
 
+def test_a_function_of_the_program(con, oracle, table_name):
+    """What only the client knows runs there; that the driver does not have it is an error where the driver needs it."""
+    table = f"dh.{table_name}"
+    for connection in (con, oracle):
+        connection.create_function(table_name, lambda x: x * 7 % 10, ["BIGINT"], "BIGINT")
+        connection.execute(f"CREATE TABLE {table} AS SELECT range AS i, range % 3 AS g FROM range(100)")
+    for sql in [
+        f"SELECT {table_name}(i), i FROM {table} ORDER BY i LIMIT 12",
+        f"SELECT g, sum({table_name}(i)) FROM {table} WHERE {table_name}(i) > 3 GROUP BY g ORDER BY g",
+        f"SELECT max(i) FROM {table} WHERE i IN (SELECT {table_name}(i) FROM {table})",
+        f"WITH c AS (SELECT {table_name}(g) AS k FROM {table}) SELECT k, count(*) FROM c GROUP BY k ORDER BY k",
+        f"INSERT INTO {table} SELECT {table_name}(i), 5 FROM {table} WHERE g = 1",
+        f"UPDATE {table} SET g = {table_name}(i) WHERE {table_name}(g) = 5",
+        f"DELETE FROM {table} WHERE {table_name}(i) = 0",
+        f"CREATE TABLE {table}_2 AS SELECT {table_name}(i) AS j FROM {table}",
+        f"SELECT g, count(*), sum(i) FROM {table} GROUP BY g ORDER BY g",
+        f"SELECT sum(j) FROM {table}_2",
+    ]:
+        assert con.execute(sql).fetchall() == oracle.execute(sql).fetchall(), sql
+    assert con.execute(f"SELECT {table_name}(?) + i FROM {table} WHERE i = ?", [3, 8]).fetchall()[0] == (9,)
+    with pytest.raises(duckdb.CatalogException, match=f"Scalar Function with name {table_name} does not exist"):
+        con.execute(f"CREATE VIEW {table}_v AS SELECT {table_name}(i) FROM {table}")
+
+
+def test_every_function_of_duckdb_goes_to_the_driver(con, oracle, table_name):
+    """Also those that one extension has and another adds to, such as date_part."""
+    con.execute(f"CREATE TABLE dh.{table_name} AS SELECT 1 AS a")
+    oracle.execute(f"CREATE TABLE dh.{table_name} AS SELECT 1 AS a")
+    calls = oracle.execute(
+        "SELECT DISTINCT function_name, parameter_types FROM duckdb_functions() WHERE function_type = 'scalar' "
+        "AND regexp_full_match(function_name, '[a-z_0-9]+') AND has_side_effects IS NOT true AND varargs IS NULL "
+        "AND NOT contains(concat(parameter_types::VARCHAR, return_type), 'TUPLE') ORDER BY ALL"
+    ).fetchall()
+    stayed, sent = [], 0
+    for name, types in calls:
+        arguments = ", ".join(f"CAST(NULL AS {kind})" for kind in types)
+        sql = f"SELECT {name}({arguments}) FROM dh.{table_name}"
+        try:
+            oracle.execute(sql)
+        except duckdb.Error:
+            continue
+        con.execute(sql)
+        sent += 1
+        if not con.execute("SELECT bool_or(sql = ?) FROM duckherder_get_query_execution_stats()", [sql]).fetchone()[0]:
+            stayed.append(sql)
+    assert sent > 500
+    assert stayed == []
+
+
 def test_wrong_parameters_are_errors(con, table_name):
     con.execute(f"CREATE TABLE dh.{table_name} AS SELECT 1 AS i")
     with pytest.raises(duckdb.InvalidInputException):

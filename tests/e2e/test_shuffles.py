@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from e2e.test_interrupt import run_until_interrupted, wait_until_idle
-from harness.client import attached
+from harness.client import attached, wait_until_busy
 from harness.cluster import Cluster
 
 ROWS = 400_000
@@ -145,15 +145,23 @@ def test_many_at_once(cluster, plain):
 
 
 def test_a_worker_that_dies_in_the_middle():
-    with Cluster(remote_workers=3) as cluster, attached(cluster) as con:
+    # one thread each, so that it takes a while on machines with many cores, too
+    with Cluster(remote_workers=3, worker_arguments=("--threads", "1")) as cluster, attached(cluster) as con:
         fill(con)
         con.execute("SET duckherder_distribution = 'always'")
-        long = f"SELECT sum(levenshtein(repeat(x.s, 4), repeat(y.s, 4))) {JOIN}".format(db="dh.")
-        timer = threading.Timer(2.0, cluster.workers[1].kill)
-        timer.start()
+        work = "CASE WHEN x.i % 4 = 0 THEN levenshtein(repeat(x.s, 4), repeat(y.s, 4)) ELSE x.i + y.i END"
+        long = f"SELECT sum({work}) {JOIN}".format(db="dh.")
+
+        def kill() -> None:
+            wait_until_busy(cluster, cluster.workers[1].worker_id)
+            cluster.workers[1].kill()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
         # all begin anew without it
         found = con.execute(long).fetchall()
-        timer.join()
+        killer.join()
+        assert "once more" in cluster.driver.output()
         cluster.workers.pop(1)
         assert con.execute(long).fetchall() == found
         assert wait_until_idle(cluster, 5) < 3

@@ -13,7 +13,7 @@ from harness.client import attached, last_statistics
 
 ACCOUNTS = 300_000
 TOTAL = ACCOUNTS * 100
-SECONDS = 5
+SECONDS = 3
 
 
 def test_the_total_never_changes(any_cluster):

@@ -15,6 +15,7 @@ WHOLE = [
     "SELECT nullif(i, 3) AS n, count(*) FROM dh.whole GROUP BY n ORDER BY nullif(n, 2)",
     "WITH c AS (SELECT fdiv(i, 2) AS f FROM dh.whole) SELECT sum(f) FROM c",
     "SELECT i, (SELECT max(nullif(b.i, 4)) FROM dh.whole b WHERE b.i < a.i) FROM dh.whole a",
+    "SELECT i, dated FROM dh.pg_view",
 ]
 APART = [
     "SELECT list_sum(w.l) FROM dh.whole w JOIN here ON here.i = w.i",
@@ -26,6 +27,8 @@ APART = [
 @pytest.fixture
 def filled(con):
     con.execute("CREATE TABLE IF NOT EXISTS dh.whole AS SELECT range AS i, [range, range + 1] AS l FROM range(10)")
+    con.execute("CREATE TABLE IF NOT EXISTS dh.pg_table AS SELECT 1 AS i")
+    con.execute("CREATE OR REPLACE VIEW dh.pg_view AS SELECT i, current_date AS dated FROM dh.pg_table")
     con.execute("CREATE TABLE here AS SELECT 1 AS i")
     con.execute("CREATE MACRO mine(x) AS x + 1")
     con.execute("CREATE SEQUENCE own")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fuzz.schemas import Base
 
 MOST_ROWS = 1_500_000
-NUMBERS = ["id", "u", "k", "s", "g", "v"]
+NUMBERS = ["id", "u", "k", "s", "c", "g", "v"]
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,11 @@ class Relations:
         dice = self.dice
         table = self.base()
         right, name = self.table(table)
-        column = dice.choice(["id", "id", "u", "u", "k", "k", "s", "t", "g"])
+        column = dice.choice(["id", "id", "u", "u", "k", "k", "c", "c", "s", "t", "g"])
+        stored_by = [number for number in left.numbers if number.endswith(".c")]
         mine = dice.choice(left.texts or (None,)) if column == "t" else dice.choice(left.numbers)
+        if column == "c" and stored_by and dice.random() < 0.7:
+            mine = dice.choice(stored_by)
         if mine is None:
             return None
         rows = left.rows * min(table.duplicates[column], max(right.rows, 1))
@@ -119,7 +122,7 @@ class Relations:
         """Groups of another table."""
         dice = self.dice
         name, table = self.alias(), self.base()
-        key, outer = dice.choice(["k", "u", "g", "s"]), dice.choice(left.numbers)
+        key, outer = dice.choice(["k", "u", "c", "g", "s"]), dice.choice(left.numbers)
         having = dice.choice(["", "", " HAVING count(*) > 1"])
         sql = f"(SELECT {key} AS k, count(*) AS n, max(v) AS m FROM dh.{table.name} GROUP BY {key}{having}) {name}"
         right = Relation(sql, table.rows / max(1, table.duplicates[key] / 2), (f"{name}.k", f"{name}.n", f"{name}.m"), (), (), (f"{name}.k",))

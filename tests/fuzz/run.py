@@ -1,6 +1,6 @@
 """Random queries over one table or several against Duckherder and plain DuckDB.
 
-    python -m fuzz.run [--seed N] [--queries N] [--minutes M] [--cluster local-0|local-1|local-4|remote-1|remote-4] ...
+    python -m fuzz.run [--seed N] [--queries N] [--minutes M] [--cluster local-0|local-1|local-4|remote-1|remote-4|stored-2] ...
                        [--tables one|several] [--scale N] [--distribution always|auto|never] [--log FILE]
 
 Prints the seed, every difference with the statements that make it again, and how many queries were really split over
@@ -36,6 +36,7 @@ CLUSTERS = {
     "local-4": {"local_workers": 4},
     "remote-1": {"remote_workers": 1},
     "remote-4": {"remote_workers": 4},
+    "stored-2": {"remote_workers": 2, "stored": True},
 }
 FLOAT_TOLERANCE = 1e-6
 DOUBLE_TOLERANCE = 1e-9
@@ -114,7 +115,7 @@ class Fuzzer:
         number = 0
         while self._goes_on(queries, deadline):
             # most tables are of a size that is split; every size has its turn
-            rows = SIZES[number % len(SIZES)] if number % 2 else self.dice.choice([200_000, 250_000, 400_000, 122_881])
+            rows = SIZES[number % len(SIZES)] if number % 2 else self.dice.choice([130_000, 180_000, 250_000, 122_881])
             table = random_table(self.dice, f"f{number % 3}", rows)
             number += 1
             if not self._make(table.statements):

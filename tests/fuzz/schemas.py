@@ -1,7 +1,7 @@
 """Several random tables that have keys in common, made by the same SQL on both sides.
 
 All tables have the same columns, of different types and distributions: `id` is unique, `u` nearly, `k` has duplicates,
-`s` is skewed, `g` has few values. Sizes are such that a random join stays small enough. A schema of `scale` 50 is a
+`s` is skewed, `g` has few values, the rows are stored by `c`. Sizes are such that a random join stays small enough. A schema of `scale` 50 is a
 fiftieth as large in all that.
 """
 
@@ -54,6 +54,7 @@ def _table(dice: random.Random, name: str, rows: int, large: bool, scale: int) -
         cell("k", f"(i * {dice.choice([104729, 31, 1])}) % {shared // dice.choice([1, 2, 10])}", dice.choice(KEYS)),
         cell("s", f"CASE WHEN hash(i) % 100 < {skew} THEN 7 ELSE i % {shared} END", dice.choice(KEYS[:3])),
         cell("g", f"i % {dice.choice([3, 12, 100])}", dice.choice(["INTEGER", "BIGINT", "TINYINT"])),
+        f"((i + {dice.choice(['0', 'hash(i) % 100'])}) // {dice.choice([1, 2, 5])} + {dice.choice([0, 0, 1000])})::{dice.choice(['INTEGER', 'BIGINT', 'UINTEGER'])} AS c",
         cell("v", f"(i * 31 % {dice.choice([97, 1009])}) - 40", "INTEGER"),
         cell("t", f"'{dice.choice(['key ', 'a key too long to be inlined '])}' || (i % {dice.choice([5000, 20011]) // scale})", "VARCHAR"),
         cell("d", special, "DOUBLE"),
@@ -66,5 +67,5 @@ def _table(dice: random.Random, name: str, rows: int, large: bool, scale: int) -
         statements.append(f"DELETE FROM dh.{name} WHERE id % {dice.choice([3, 10, 1000])} = 1")
     if rows > 1 and dice.random() < 0.2:
         statements.append(f"DELETE FROM dh.{name} WHERE id BETWEEN {rows // 5} AND {rows // 2}")
-    duplicates = {"id": 1, "u": 1 + rows / max(shared, rows + 1), "k": 1 + rows / (shared // 10), "t": 1 + rows / (5000 // scale), "s": rows, "g": max(1, rows / 3), "v": max(1, rows / 97), "dt": max(1, rows / 30)}
+    duplicates = {"id": 1, "u": 1 + rows / max(shared, rows + 1), "k": 1 + rows / (shared // 10), "t": 1 + rows / (5000 // scale), "s": rows, "c": 7, "g": max(1, rows / 3), "v": max(1, rows / 97), "dt": max(1, rows / 30)}
     return Base(name, rows, duplicates, tuple(statements), large, scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 
 import duckdb
@@ -49,6 +50,15 @@ def plain(alias: str = "dh", **config):
         con.close()
 
 
+def wait_until_busy(server, worker_id: str, within_s: float = 30) -> None:
+    """Until a worker has tasks of some query."""
+    deadline = time.monotonic() + within_s
+    with attached(server) as con:
+        while con.execute("SELECT max(running_tasks) FROM duckherder_workers() WHERE worker_id = ?", [worker_id]).fetchone()[0] == 0:
+            assert time.monotonic() < deadline, f"{worker_id} has nothing to do"
+            time.sleep(0.01)
+
+
 def last_statistics(con: duckdb.DuckDBPyConnection, containing: str = "") -> dict:
     """The newest row of the driver's statistics whose SQL contains a text."""
     cursor = con.execute(
@@ -60,3 +70,10 @@ def last_statistics(con: duckdb.DuckDBPyConnection, containing: str = "") -> dic
     row = cursor.fetchone()
     assert row is not None, f"no statistics of a query containing {containing!r}"
     return dict(zip(names, row))
+
+
+def plain_answers(tables: str, queries) -> dict[str, list[tuple]]:
+    """What plain DuckDB answers to each query, over `tables`, which are made in `dh`."""
+    with plain() as con:
+        con.execute(tables)
+        return {sql: con.execute(sql).fetchall() for sql in queries}

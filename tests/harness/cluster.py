@@ -105,7 +105,8 @@ class Worker(ServerProcess):
 
 
 class Cluster:
-    """A driver with local workers (threads of its process), remote workers (their own processes), or both."""
+    """A driver with local workers (threads of its process), remote workers (their own processes), or both. With `stored`,
+    its databases are in a storage that the workers reach, too."""
 
     def __init__(
         self,
@@ -113,7 +114,11 @@ class Cluster:
         remote_workers: int = 0,
         driver_arguments: tuple[str, ...] = (),
         worker_arguments: tuple[str, ...] = (),
+        stored: bool = False,
     ):
+        self.storage = tempfile.TemporaryDirectory(prefix="duckherder-storage-") if stored else None
+        if self.storage:
+            driver_arguments = (*driver_arguments, "--storage", f"file://{self.storage.name}")
         self.driver = Driver(local_workers, *driver_arguments)
         self.workers: list[Worker] = []
         self.expected_workers = local_workers + remote_workers
@@ -141,6 +146,8 @@ class Cluster:
     def close(self) -> None:
         for process in [*self.workers, self.driver]:
             process.kill()
+        if self.storage:
+            self.storage.cleanup()
 
     def __enter__(self):
         return self
@@ -162,3 +169,10 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
+
+
+def fails_to_start(*arguments) -> str:
+    """What a driver says that can't be started so."""
+    done = subprocess.run([BINARY, "driver", "--listen", "127.0.0.1:0", *arguments], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1, done
+    return done.stderr

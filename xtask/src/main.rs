@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask dist | test | fuzz | demo | bench`.
+//! The project's own chores: `cargo xtask dist | test | fuzz | chaos | demo | bench`.
 //!
 //! Each command builds what it needs first, so any of them works in a fresh clone.
 
@@ -30,6 +30,8 @@ enum Command {
     Test(commands::test::Options),
     /// Compare random queries with plain DuckDB, for longer than the tests do
     Fuzz(commands::fuzz::Options),
+    /// Harm drivers, workers and their network in every way while clients work
+    Chaos(commands::chaos::Options),
     /// Start a driver with two workers, load TPC-H and query it from a stock DuckDB
     Demo(commands::demo::Options),
     /// Measure plain DuckDB beside Duckherder: one table, TPC-H, TPC-DS, scaling, exchanges
@@ -52,6 +54,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Dist => commands::dist::run(&workspace),
         Command::Test(options) => commands::test::run(&workspace, options),
         Command::Fuzz(options) => commands::fuzz::run(&workspace, options),
+        Command::Chaos(options) => commands::chaos::run(&workspace, options),
         Command::Demo(options) => commands::demo::run(&workspace, options),
         Command::Bench(options) => commands::bench::run(&workspace, options),
     }

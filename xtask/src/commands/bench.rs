@@ -23,6 +23,8 @@ enum Suite {
     Exchanges,
     /// The constants of the planner's cost model
     Constants,
+    /// Databases in object storage: commits, cold and warm scans
+    Storage,
 }
 
 #[derive(Args)]
@@ -58,9 +60,10 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         Suite::Scaling => bench.arg("benches/scaling.py"),
         Suite::Exchanges => bench.arg("benches/exchanges.py"),
         Suite::Constants => bench.arg("benches/constants.py"),
+        Suite::Storage => bench.arg("benches/storage.py"),
     };
     let tables: Option<&[&str]> = match options.suite {
-        Suite::Tables => Some(&["lineitem"]),
+        Suite::Tables | Suite::Storage => Some(&["lineitem"]),
         Suite::Tpch | Suite::Scaling => Some(&[]),
         Suite::Tpcds | Suite::Exchanges | Suite::Constants => None,
     };

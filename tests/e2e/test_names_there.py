@@ -1,0 +1,297 @@
+"""What names mean in statements that run on the driver, and what of them only the client can tell: as in plain DuckDB."""
+
+from __future__ import annotations
+
+import pytest
+
+from e2e.test_session_of_client import outcome
+from harness.client import attached, plain
+from harness.cluster import Cluster
+
+QUERY_FUNCTIONS = """
+    CREATE TABLE dh.t AS SELECT range i, 'v' || range v FROM range(5)
+    CREATE TABLE dh.t2 AS SELECT range + 10 i, 'w' || range v FROM range(3)
+    CREATE SCHEMA dh.k
+    CREATE TABLE dh.k.t AS SELECT 99 i
+    CREATE VIEW dh.q2 AS FROM query('SELECT max(i) m FROM dh.t')
+    FROM dh.q2
+    CREATE VIEW dh.k.q3 AS SELECT * FROM query('SELECT i, (SELECT count(*) FROM dh.k.t) c FROM dh.main.t') ORDER BY i
+    FROM dh.k.q3
+    CREATE VIEW dh.q4 AS FROM query_table(['dh.t', 'dh.t2'], true)
+    FROM dh.q4 ORDER BY 1
+    CREATE VIEW dh.q6 AS FROM query_table('dh.k.t')
+    FROM dh.q6
+    CREATE MACRO dh.qm(n) AS TABLE FROM query_table(n)
+    FROM dh.qm('dh.t') ORDER BY 1
+    FROM dh.qm('dh.k.t')
+    FROM dh.qm(['dh.t', 'dh.t2']) ORDER BY 1
+    CREATE MACRO dh.qs(s) AS TABLE FROM query(s)
+    FROM dh.qs('SELECT max(dh.t.i), (SELECT max(i) FROM dh.k.t) FROM dh.main.t')
+    CREATE MACRO dh.qd(n) AS TABLE FROM query('SELECT count(*) c FROM dh.' || n)
+    SELECT c FROM dh.qd('t'), dh.t LIMIT 1
+    CREATE MACRO dh.qe() AS TABLE FROM query('SELECT max(i) m FROM dh.t')
+    FROM dh.qe()
+    CREATE VIEW dh.bad AS FROM query('SELECT max(i) m FROM dh.nosuch')
+    CREATE VIEW dh.bad AS FROM query('nonsense')
+    USE dh
+    FROM qm('dh.t') ORDER BY 1
+    FROM qm('t') ORDER BY 1
+    CREATE VIEW uq3 AS FROM query('SELECT max(i) FROM dh.t')
+    FROM uq3
+    USE memory
+    FROM dh.uq3
+"""
+
+WHOLE_ROWS = """
+    CREATE TABLE dh.t AS SELECT range i, 'v' || range v FROM range(3)
+    CREATE SCHEMA dh.k
+    CREATE TABLE dh.k.t AS SELECT 99 i
+    SELECT dh.t FROM dh.t ORDER BY i
+    SELECT dh.main.t FROM dh.t ORDER BY i
+    SELECT dh.t FROM dh.k.t
+    SELECT dh.a FROM dh.t a
+    SELECT dh.nosuch FROM dh.t
+    SELECT count(dh.t), max(dh.t), list(t ORDER BY t) FROM dh.t
+    SELECT (dh.t).i, struct_extract(dh.t, 'v'), to_json(dh.t) FROM dh.t ORDER BY 1
+    SELECT * FROM dh.t WHERE dh.t = {'i': 1, 'v': 'v1'}
+    SELECT dh.t FROM dh.t GROUP BY dh.t ORDER BY dh.t
+    SELECT (SELECT max(dh.t) FROM dh.t) FROM range(2)
+    SELECT (SELECT max(dh.t) FROM dh.t), i FROM dh.k.t x
+    SELECT row_number() OVER (ORDER BY dh.t) FROM dh.t
+    CREATE VIEW dh.w2 AS SELECT dh.t FROM dh.t
+    FROM dh.w2 ORDER BY 1
+    CREATE TABLE dh.x AS SELECT dh.t FROM dh.t
+    FROM dh.x ORDER BY 1
+    CREATE TABLE dh.st AS SELECT {'st': 5, 'x': 6} AS dh, 1 i
+    SELECT dh.st FROM dh.st
+    SELECT dh.t FROM dh.t, dh.st ORDER BY ALL
+    SELECT dh.t FROM (SELECT 1 t) dh, dh.t
+    INSERT INTO dh.t VALUES (5, 'x') RETURNING dh.t
+    DELETE FROM dh.t WHERE dh.t.i = 1 RETURNING dh.t
+    USE dh
+    SELECT dh.t FROM t ORDER BY i
+    USE memory
+"""
+
+CALLED = """
+    CREATE TABLE dh.t AS SELECT range i, 'v' || range v FROM range(3)
+    CREATE TABLE memory.l AS SELECT 'w' w
+    CREATE MACRO dh.upper(x) AS 'a macro'
+    CREATE MACRO dh.mine(x) AS x || '!'
+    CREATE MACRO dh.twice(x) AS dh.mine(dh.mine(x))
+    CREATE MACRO dh.up2(x) AS upper(x)
+    CREATE MACRO dh.up3(x) AS dh.upper(x)
+    CREATE MACRO dh.up5(x) AS dh.up2(x) || dh.up3(x)
+    CREATE MACRO dh.meth(x) AS x.upper()
+    CREATE MACRO dh.deflt(x, y := 'b') AS upper(x || y)
+    CREATE MACRO dh.part(x) AS upper(x) || (SELECT max(upper(v)) FROM dh.t)
+    CREATE MACRO dh.sum(x) AS 5
+    CREATE MACRO dh.ag(x) AS sum(x) + 1
+    CREATE MACRO dh.tm(n) AS TABLE SELECT n + i AS s, dh.mine(v) AS m, upper(v) u FROM dh.t
+    SELECT v.upper(), t.v.upper(), t.v.lower().upper() FROM dh.t ORDER BY i
+    SELECT "v.upper()" FROM (SELECT v.upper() FROM dh.t) ORDER BY 1
+    SELECT main.upper(v), system.main.upper(v), dh.main.upper(v) FROM dh.t ORDER BY i
+    SELECT dh.twice(v), dh.up2(v), dh.up3(v), dh.up5(v), dh.meth(v) FROM dh.t ORDER BY i
+    SELECT dh.deflt(v), dh.deflt(v, y := 'c'), dh.part(v) FROM dh.t ORDER BY i
+    SELECT dh.up2(dh.up2(v)) x FROM dh.t WHERE dh.up2(v) = 'V1'
+    SELECT dh.up2() FROM dh.t
+    SELECT dh.ag(i), dh.sum(i), sum(i) FROM dh.t
+    SELECT list_transform([v], lambda x: x.upper()), [x.upper() for x in [v]] FROM dh.t ORDER BY i
+    FROM dh.tm(1) ORDER BY ALL
+    SELECT m, u, i FROM dh.tm(1), dh.t WHERE s = i + 1 ORDER BY ALL
+    SELECT dh.twice(w), dh.mine(w) FROM l
+    SELECT dh.twice(w), v FROM l, dh.t ORDER BY ALL
+    SELECT m, w FROM dh.tm(1), l ORDER BY ALL
+    PREPARE p AS SELECT dh.up2($1), v.upper() FROM dh.t ORDER BY i
+    EXECUTE p('q')
+    CREATE VIEW dh.vw AS SELECT v.upper() a, dh.upper(v) b, upper(v) c, main.upper(v) d FROM dh.t
+    FROM dh.vw ORDER BY ALL
+    SELECT #1, i FROM dh.t ORDER BY #2 LIMIT 1
+    USE dh
+    SELECT v.upper(), upper(v), main.upper(v) FROM t ORDER BY i
+    SELECT up2(v), up3(v), meth(v) FROM t ORDER BY i
+    FROM tm(1) ORDER BY ALL
+    USE memory
+"""
+
+TELLING = """
+    CREATE TABLE dh.o AS SELECT 1 a, 2 b
+    CREATE VIEW dh.m1 AS SELECT table_name FROM duckdb_tables() WHERE database_name = 'dh'
+    FROM dh.m1 ORDER BY ALL
+    CREATE VIEW dh.m2 AS SELECT table_name FROM information_schema.tables WHERE table_catalog = 'dh'
+    FROM dh.m2 ORDER BY ALL
+    CREATE VIEW dh.m3(x) AS SELECT column_name FROM duckdb_columns() WHERE table_name = 'o'
+    SELECT m3.x, o.a FROM dh.m3, dh.o ORDER BY ALL
+    CREATE VIEW dh.m4 AS SELECT m1.table_name, o.* FROM dh.m1, dh.o
+    FROM dh.m4 ORDER BY ALL
+    CREATE VIEW dh.m6 AS SELECT current_database() d, current_schema() s, current_catalog c
+    FROM dh.m6
+    CREATE VIEW dh.m7 AS SELECT database_name FROM duckdb_databases() WHERE NOT internal
+    FROM dh.m7 ORDER BY ALL
+    CREATE VIEW dh.m9 AS SELECT name FROM sqlite_master
+    FROM dh.m9 ORDER BY ALL
+    CREATE VIEW dh.m11 AS SELECT * FROM (SHOW TABLES FROM dh)
+    FROM dh.m11
+    CREATE MACRO dh.tabs() AS TABLE SELECT table_name FROM duckdb_tables() WHERE database_name = 'dh'
+    FROM dh.tabs() ORDER BY 1
+    CREATE MACRO dh.here() AS current_database()
+    SELECT dh.here(), a FROM dh.o
+    CREATE MACRO dh.many() AS (SELECT count(*) FROM duckdb_tables() WHERE database_name = 'dh')
+    SELECT dh.many(), a FROM dh.o
+    INSERT INTO dh.o SELECT count(*), dh.many() FROM dh.m1
+    FROM dh.o ORDER BY ALL
+    CREATE TABLE dh.pg_class AS SELECT 'no listing' relname
+    CREATE VIEW dh.m12 AS SELECT relname FROM dh.pg_class
+    FROM dh.m12
+    DESCRIBE dh.m1
+    DROP VIEW dh.m1
+    CREATE TABLE dh.m1 AS SELECT 'a table' table_name
+    FROM dh.m1
+    FROM dh.m4
+    USE dh
+    FROM m6
+    SELECT here(), a FROM o ORDER BY ALL
+    FROM tabs() ORDER BY 1
+    USE memory
+"""
+
+PIVOTED = """
+    CREATE TABLE dh.o(oid INT, cust INT, status VARCHAR, amt INT)
+    INSERT INTO dh.o VALUES (1, 1, 'new', 5), (2, 1, 'paid', 6), (3, 2, 'new', 7)
+    CREATE MACRO dh.f(x) AS x || '_'
+    CREATE MACRO dh.dbl(x) AS x * 2
+    FROM (PIVOT dh.o ON dh.f(status) USING sum(dh.dbl(amt)) GROUP BY cust) ORDER BY ALL
+    CREATE VIEW dh.pv AS PIVOT dh.o ON dh.f(status) IN ('new_', 'paid_') USING sum(dh.dbl(amt)) GROUP BY cust
+    FROM dh.pv ORDER BY ALL
+    CREATE MACRO dh.pm() AS TABLE PIVOT dh.o ON dh.f(dh.o.status) IN ('new_', 'paid_') USING sum(amt) GROUP BY cust
+    FROM dh.pm() ORDER BY ALL
+"""
+
+SCHEMAS = """
+    CREATE SCHEMA dh.system
+    CREATE TYPE dh.system.mood AS ENUM ('a', 'b')
+    CREATE TYPE dh.mood AS ENUM ('e', 'f')
+    CREATE TABLE dh.system.t(m dh.system.mood, i INT)
+    INSERT INTO dh.system.t VALUES ('a', 1)
+    SELECT 'a'::dh.system.mood, 'e'::dh.mood, ['b']::dh.system.mood[] FROM dh.system.t
+    CREATE SEQUENCE dh.system.sq START 10
+    SELECT nextval('dh.system.sq'), i FROM dh.system.t
+    CREATE TABLE dh.system.d(i INT DEFAULT nextval('dh.system.sq'), j INT)
+    INSERT INTO dh.system.d(j) VALUES (1), (2)
+    FROM dh.system.d
+    CREATE MACRO dh.system.m(x) AS x + 1
+    CREATE MACRO dh.mm(x) AS dh.system.m(x) * 10
+    SELECT dh.mm(i) FROM dh.system.t
+    CREATE MACRO dh.mt() AS TABLE FROM dh.system.t
+    FROM dh.mt()
+    CREATE MACRO dh.mq() AS nextval('dh.system.sq')
+    SELECT dh.mq() FROM dh.system.t
+    CREATE MACRO dh.mc(x) AS x::dh.system.mood
+    SELECT dh.mc('b') FROM dh.system.t
+    CREATE TABLE dh.c(a VARCHAR, e dh.system.mood AS (a::dh.system.mood), CHECK (dh.system.m(1) = 2))
+    INSERT INTO dh.c VALUES ('a')
+    FROM dh.c
+    ALTER TABLE dh.system.t ADD COLUMN k dh.system.mood DEFAULT 'a'
+    FROM dh.system.t
+    ALTER TABLE dh.system.t ALTER k TYPE VARCHAR USING k::dh.system.mood::VARCHAR
+    ALTER TABLE dh.system.t ALTER k SET DEFAULT dh.system.m(1)::VARCHAR
+    INSERT INTO dh.system.t(i) VALUES (2)
+    FROM dh.system.t ORDER BY ALL
+"""
+
+RANDOM = """
+    CREATE TABLE dh.t AS SELECT range i FROM range(5)
+    SELECT setseed(0.5)
+    SELECT random() FROM dh.t
+    SELECT random(), i FROM dh.t
+    SELECT setseed(0.5)
+    SELECT random() FROM dh.t
+    SELECT setseed(-0.3) FROM dh.t
+    CREATE TABLE dh.r AS SELECT random() r FROM dh.t
+    FROM dh.r ORDER BY ALL
+    SELECT setseed(0.3)
+    INSERT INTO dh.r SELECT random() FROM dh.t
+    FROM dh.r ORDER BY ALL
+    SELECT setseed(0.3), setseed(0.25)
+    UPDATE dh.r SET r = random()
+    FROM dh.r ORDER BY ALL
+    PREPARE p AS SELECT random() FROM dh.t
+    SELECT setseed(0.1)
+    EXECUTE p
+    SELECT setseed(0.1)
+    EXECUTE p
+    SELECT i FROM dh.t ORDER BY random()
+    SELECT setseed(2)
+    SELECT setseed(NULL)
+    SELECT random() FROM dh.t
+"""
+
+MIXED = """
+    CREATE TABLE dh.a AS SELECT range i, range % 3 g FROM range(10)
+    CREATE TABLE memory.l AS SELECT range i FROM range(5)
+    CREATE TABLE dh.k(i INT PRIMARY KEY, v VARCHAR DEFAULT 'd', g INT AS (i + 1))
+    INSERT INTO dh.k(i) SELECT i FROM l
+    INSERT OR REPLACE INTO dh.k(i) SELECT i + 1 FROM l
+    FROM dh.k ORDER BY i
+    WITH c AS NOT MATERIALIZED (SELECT * FROM dh.a JOIN l USING (i)) SELECT count(*) FROM c c1, c c2
+    WITH c AS NOT MATERIALIZED (SELECT * FROM dh.a) SELECT count(*) FROM c c1, c c2, l
+    CREATE TABLE dh.tables(name VARCHAR)
+    INSERT INTO dh.tables SELECT table_name FROM duckdb_tables() WHERE database_name = 'dh'
+    INSERT INTO dh.tables SELECT column_name FROM duckdb_columns() UNION ALL SELECT sequence_name FROM duckdb_sequences()
+    CREATE TABLE dh.others AS SELECT table_name FROM information_schema.tables WHERE table_name <> 'others'
+    FROM dh.others ORDER BY 1
+    BEGIN
+    INSERT INTO dh.tables SELECT table_name FROM duckdb_tables() WHERE database_name = 'dh'
+    CREATE TABLE dh.more AS SELECT view_name FROM duckdb_views() WHERE database_name = 'dh'
+    INSERT INTO dh.more SELECT table_name FROM duckdb_tables() WHERE database_name = 'dh'
+    FROM dh.more ORDER BY 1
+    COMMIT
+    SELECT count(*) > 5 FROM dh.tables
+"""
+
+SCRIPTS = {
+    "query functions": QUERY_FUNCTIONS,
+    "whole rows": WHOLE_ROWS,
+    "what is called": CALLED,
+    "what tells of the session": TELLING,
+    "pivoted": PIVOTED,
+    "schemas like databases": SCHEMAS,
+    "random numbers": RANDOM,
+    "with the client's": MIXED,
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_script(script):
+    wrong = []
+    with Cluster(2, 0) as cluster, attached(cluster.driver) as con, plain() as oracle:
+        for sql in map(str.strip, script.strip().splitlines()):
+            got, expected = outcome(con, sql), outcome(oracle, sql)
+            if got != expected:
+                wrong.append(f"{sql}\n  {got}\n  {expected}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_relation_is_read_twice():
+    """DuckDB copies its plan then, where it can."""
+    with Cluster(1, 0) as cluster, attached(cluster.driver) as con, plain() as oracle:
+        for each in (con, oracle):
+            each.execute("CREATE TABLE dh.t AS SELECT range i FROM range(10)")
+            twice = each.table("dh.t")
+            assert each.sql("SELECT count(*) FROM twice a, twice b").fetchall() == [(100,)]
+
+
+def test_variables_of_any_depth():
+    """Those that are nested too deeply to travel stay with the client, where they mean the same."""
+    with Cluster(1, 0) as cluster, attached(cluster.driver) as con, plain() as oracle:
+        for each in (con, oracle):
+            each.execute("CREATE TABLE dh.t AS SELECT 1 i")
+            each.execute("CREATE MACRO dh.told(name) AS getvariable(name)")
+        for levels in (190, 400):
+            sql = f"SET VARIABLE deep = {'[' * levels}1{']' * levels}"
+            assert outcome(con, sql) == outcome(oracle, sql)
+            sql = "SELECT getvariable('deep')::VARCHAR FROM dh.t"
+            assert outcome(con, sql) == outcome(oracle, sql), levels
+            if levels < 200:
+                sql = "SELECT dh.told('deep')::VARCHAR, i FROM dh.t"
+                assert outcome(con, sql) == outcome(oracle, sql), levels

@@ -1,0 +1,238 @@
+"""Drivers whose databases are in object storage that die, hang or are told to end, and the standby that takes their place:
+nothing that was acknowledged is lost, nothing that an old driver says later counts, and clients and workers go on by
+themselves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+
+import duckdb
+import pytest
+
+from e2e.test_standby import Loader, connect, halt, places, rows, status, wait_for_end
+from e2e.test_storage import Place, bucket, network, sizes_below  # noqa: F401
+from harness.client import attach, attached, loaded
+from harness.cluster import BINARY, Driver, ServerProcess, Worker, fails_to_start
+from harness.distribution import distribute
+from harness.wait import wait_for as wait_at_most
+
+# The least that there is.
+AFTER_S = 5
+ROWS = 300_000
+# What a writer may hear of a takeover; the last where that takes as long as on a machine that has other things to do.
+SAID = ["transaction is lost", "no duckherder driver is active"]
+
+
+def wait_for(what):
+    return wait_at_most(what, 60)
+
+
+class Standby(ServerProcess):
+    def __init__(self, place, *arguments, after: float = AFTER_S):  # noqa: F811
+        command = [BINARY, "driver", "--listen", "127.0.0.1:0", *place.arguments(*arguments), "--standby", "--takeover-after", str(after)]
+        super().__init__(command)
+
+    def is_active(self) -> bool:
+        return "this standby is the driver now" in self.output()
+
+    def __exit__(self, *error):
+        print(f"--- the standby at {self.location}:\n{self.output()}---")
+        super().__exit__(*error)
+
+
+@contextmanager
+def pair(place, *arguments, workers: int = 0, after: float = AFTER_S):  # noqa: F811
+    """A driver that has heard of its standby."""
+    with Driver(workers, *place.arguments(*arguments)) as first, Standby(place, *arguments, after=after) as second:
+        wait_for(lambda: "a standby waits for this driver's place" in first.output())
+        yield first, second
+
+
+def test_writers_go_on_when_the_driver_is_killed(bucket, network):  # noqa: F811
+    """Each commit that was acknowledged is there once; of those whose outcome is not known each is there once or not at
+    all; no other is. Of two standbys one takes over, and the other one waits for it."""
+    with pair(bucket) as (first, second), Standby(bucket) as third:
+        assert status(second) == f"STANDBY  waits for the driver at {first.location}\n"
+        with pytest.raises(duckdb.IOException, match=f"{second.location} is not active.*standby.*{first.location}"):
+            attach(loaded(), second)
+        everybody = (first, second, third)
+        con = connect(*everybody, database="sales")
+        con.execute("CREATE TABLE dh.t(writer INTEGER, n INTEGER)")
+        con.execute("CREATE TABLE dh.pairs(n INTEGER)")
+        writers = [SalesLoader(number, everybody) for number in range(3)]
+        time.sleep(1)
+        first.kill()
+        begun = time.monotonic()
+        active = wait_for(lambda: next((server for server in (second, third) if server.is_active()), None))
+        took = time.monotonic() - begun
+        before = [len(writer.acknowledged) for writer in writers]
+        wait_for(lambda: all(len(writer.acknowledged) > known for writer, known in zip(writers, before)))
+        print(f"the standby was the driver after {took:.2f} s, all writers went on after {time.monotonic() - begun:.2f} s")
+        waiting = third if active is second else second
+        wait_for(lambda: status(waiting) == f"STANDBY  waits for the driver at {active.location}\n")
+        for writer in writers:
+            writer.end()
+        for writer in writers:
+            found = rows(con, f"SELECT n, count(*) FROM dh.t WHERE writer = {writer.number} GROUP BY n")
+            assert all(count == 1 for _, count in found)
+            there = {n for n, _ in found}
+            assert set(writer.acknowledged) <= there
+            assert there - set(writer.acknowledged) <= set(writer.unknown)
+            for text in writer.refused:
+                assert any(said in text for said in SAID), text
+        # no transaction is there by half
+        assert rows(con, "SELECT count(*) % 2 FROM dh.pairs") == [(0,)]
+        print(f"{sum(len(writer.acknowledged) for writer in writers)} acknowledged, {sum(len(writer.unknown) for writer in writers)} not known")
+        # nobody but a driver that was killed has ended
+        assert active.process.poll() is None and waiting.process.poll() is None
+
+
+class SalesLoader(Loader):
+    """In another database; each row comes with two others."""
+
+    def __init__(self, number: int, servers):
+        self.servers = servers
+        super().__init__(number, servers)
+
+    def run(self):
+        self.con.close()
+        self.con = connect(*self.servers, database="sales")
+        super().run()
+
+    def write(self, row: int):
+        if row % 3:
+            self.con.execute(f"INSERT INTO dh.t VALUES ({self.number}, {row})")
+            return
+        self.con.execute("BEGIN")
+        try:
+            self.con.execute(f"INSERT INTO dh.pairs VALUES ({row})")
+            self.con.execute(f"INSERT INTO dh.t VALUES ({self.number}, {row})")
+            self.con.execute(f"INSERT INTO dh.pairs VALUES ({row})")
+            self.con.execute("COMMIT")
+        except duckdb.Error:
+            try:
+                self.con.execute("ROLLBACK")
+            except duckdb.Error:
+                pass
+            raise
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """A directory that several machines see."""
+    return Place(f"file://{tmp_path}/shared", lambda: sizes_below(tmp_path / "shared"))
+
+
+def test_a_driver_that_hangs_is_fenced(shared):
+    """It is stopped with a transaction open and a statement on its way, wakes up after the takeover, and says nothing
+    that counts any more, not even what it could read without its storage."""
+    with pair(shared) as (first, second):
+        con = connect(first, second)
+        con.execute("CREATE TABLE dh.t AS SELECT range AS i FROM range(1000)")
+        # clients that know only the old one
+        old = [loaded() for _ in range(4)]
+        for client in old:
+            attach(client, first)
+            assert rows(client, "SELECT count(*) FROM dh.t") == [(1000,)]
+        for client in old[:2]:
+            client.execute("BEGIN")
+            client.execute("INSERT INTO dh.t VALUES (-100)")
+        halt(first)
+        stopped = time.monotonic()
+        said = {}
+
+        def late(number, sql):
+            try:
+                said[number] = old[number].execute(sql).fetchall()
+            except duckdb.Error as error:
+                said[number] = error
+
+        # whose words wait in the socket of the one that is stopped
+        late_words = [(0, "COMMIT"), (2, "INSERT INTO dh.t VALUES (-200)"), (3, "SELECT count(*) FROM dh.t")]
+        waiting = [threading.Thread(target=late, args=words) for words in late_words]
+        for thread in waiting:
+            thread.start()
+        assert rows(con, "SELECT count(*) FROM dh.t") == [(1000,)]
+        took = time.monotonic() - stopped
+        print(f"the first answer came after {took:.2f} s, of which {AFTER_S} s of silence")
+        con.execute("INSERT INTO dh.t VALUES (-1)")
+
+        os.kill(first.pid, signal.SIGCONT)
+        late(1, "COMMIT")
+        for thread in waiting:
+            thread.join()
+        assert wait_for_end(first) == 1
+        assert "has taken over" in first.output()
+        for number in range(4):
+            assert isinstance(said[number], duckdb.Error), said
+        assert any("another driver (process" in str(error) and shared.url in str(error) for error in said.values()), said
+        assert rows(con, "SELECT count(*), sum(i) FROM dh.t WHERE i < 0") == [(1, -1)]
+        # and nothing of the old one's is left in the storage
+        assert second.stop() == 0
+        with Driver(0, *shared.arguments()) as third, attached(third) as con:
+            assert rows(con, "SELECT count(*), sum(i) FROM dh.t WHERE i < 0") == [(1, -1)]
+
+
+def test_a_driver_that_is_told_to_end_hands_over_at_once(bucket):  # noqa: F811
+    with pair(bucket, after=60) as (first, second):
+        con = connect(first, second)
+        con.execute("CREATE TABLE dh.t AS SELECT 1 AS i")
+        con.execute("PREPARE writing AS INSERT INTO dh.t VALUES ($1)")
+        first.process.send_signal(signal.SIGTERM)
+        assert wait_for_end(first) == 0
+        begun = time.monotonic()
+        assert rows(con, "FROM dh.t") == [(1,)]
+        print(f"the first answer came {time.monotonic() - begun:.2f} s after the driver had ended")
+        wait_for(second.is_active)
+        con.execute("EXECUTE writing(2)")
+        # and back again; what starts as a standby where nobody is any more does not wait
+        second.process.send_signal(signal.SIGTERM)
+        assert wait_for_end(second) == 0
+        with Standby(bucket, after=60) as third, attached_when_active(third) as con:
+            assert rows(con, "SELECT sum(i) FROM dh.t") == [(3,)]
+
+
+@contextmanager
+def attached_when_active(server):
+    wait_for(server.is_active)
+    with attached(server) as con:
+        yield con
+
+
+def test_workers_follow(bucket, monkeypatch):  # noqa: F811
+    """Those that joined and those that were registered; they read the tables in the storage for the next driver, too."""
+    monkeypatch.setenv("DUCKHERDER_LOG", "info,duckherder_driver=debug")
+    with pair(bucket) as (first, second), Worker("joined", "--join", places(first, second)), Worker("registered") as registered:
+        con = connect(first, second)
+        con.execute("SELECT duckherder_register_worker('registered', ?)", [f"grpc://{registered.location}"]).fetchall()
+        con.execute(f"CREATE TABLE dh.t AS SELECT range AS i, range % 1000 AS g FROM range({ROWS})")
+        assert distribute(con, "always")
+        workers = "SELECT list(worker_id ORDER BY worker_id) FROM duckherder_workers() WHERE state = 'ACTIVE'"
+        wait_for(lambda: rows(con, workers) == [(["joined", "registered"],)])
+        query = "SELECT count(*), sum(n), max(s) FROM (SELECT g, count(*) AS n, sum(i) AS s FROM dh.t GROUP BY g)"
+        expected = rows(con, query)
+        first.kill()
+        begun = time.monotonic()
+        assert rows(con, query) == expected
+        print(f"the first answer came after {time.monotonic() - begun:.2f} s")
+        wait_for(lambda: rows(con, workers) == [(["joined", "registered"],)])
+        con.execute("DELETE FROM dh.t WHERE i % 3 = 0")
+        plan = con.execute("EXPLAIN ANALYZE SELECT count(*), sum(i) FROM dh.t").fetchall()[0][1]
+        for worker in ("joined", "registered"):
+            assert any(f"{worker} of" in line and "from storage" in line for line in plan.splitlines()), plan
+        assert rows(con, "SELECT count(*) FROM dh.t") == [(ROWS - ROWS // 3,)]
+
+
+def test_what_no_standby_can_wait_for(tmp_path):
+    url = f"file://{tmp_path}/place"
+    assert f"{url} is no place that a driver can use" in fails_to_start("--storage", url, "--standby")
+    assert not (tmp_path / "place").exists()
+    (tmp_path / "place").mkdir()
+    assert "start that one first" in fails_to_start("--storage", url, "--standby")
+    assert not list((tmp_path / "place").iterdir())
+    with Driver(0, "--storage", url):
+        assert "at least 5 s" in fails_to_start("--storage", url, "--standby", "--takeover-after", "2")
