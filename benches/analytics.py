@@ -6,12 +6,14 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import report
 import tpch
-from contenders import PLAIN, Contender, all_contenders
+from contenders import PLAIN, Contender, OnDisk, all_contenders
 from e2e.tpch_queries import QUERIES as TPCH_QUERIES
 from harness.client import quote
 from harness.compare import Result, difference, float_tolerances
@@ -123,19 +125,30 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--separate", action="store_true", help="also with workers in processes of their own")
     parser.add_argument("--files", action="store_true", help="the tables are views over Parquet files that all see")
+    parser.add_argument("--on-disk", action="store_true", help="each contender's tables are in a database file")
+    parser.add_argument("--memory-limit", default="6GB", help="with --on-disk: DuckDB's memory in each process")
+    parser.add_argument("--again", type=int, default=AGAIN, help="how often a query whose 'auto' took more is measured again")
     parser.add_argument("--results", type=Path, required=True, help="folder for the JSON file")
     arguments = parser.parse_args()
     series = SERIES | (SEPARATE if arguments.separate else {})
+    measured = {contender for contender, _ in series.values()}
     clusters = ["", "separate, "] if arguments.separate else [""]
 
-    with all_contenders(arguments.threads) as contenders:
-        queries = load(contenders, arguments.suite, arguments.data, arguments.sf, arguments.files)
+    with ExitStack() as stack:
+        on_disk = None
+        if arguments.on_disk:
+            beside = arguments.data or arguments.results
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="on-disk-", dir=beside))
+            on_disk = OnDisk(Path(folder), arguments.memory_limit)
+        contenders = stack.enter_context(all_contenders(arguments.threads, on_disk))
+        loaded = [contenders[number] for number in sorted(measured)]
+        queries = load(loaded, arguments.suite, arguments.data, arguments.sf, arguments.files)
         results, totals = {}, {label: [0.0] * arguments.rounds for label in series}
         for number, sql in sorted(queries.items()):
             name, sql = f"Q{number}", sql.rstrip().rstrip(";")
             samples = measure(contenders, series, name, sql, arguments.rounds)
             by = report.summary(samples, 1e3)
-            for _ in range(AGAIN):
+            for _ in range(arguments.again):
                 if all(loss(by, cluster) <= 0 for cluster in clusters):
                     break
                 for label, seconds in measure(contenders, series, name, sql, arguments.rounds).items():
@@ -144,7 +157,7 @@ def main() -> None:
             for label, seconds in samples.items():
                 totals[label] = [total + one for total, one in zip(totals[label], seconds)]
             print(f"measured Q{number}", flush=True)
-        threads = {contender.name: contender.threads for contender in contenders}
+        threads = {contender.name: contender.threads for contender in loaded}
     for cluster in clusters:
         print(f"\n'auto' against the better of the others, {cluster or 'local, '}worst first:")
         print("\n".join(worst(results, cluster)[:10]))
@@ -159,6 +172,8 @@ def main() -> None:
     if all(ratios.values()):
         results["slowest ratio"] = {"unit": f"of queries from {JUDGED_FROM_MS} ms", "by": report.summary(ratios)}
     conditions = {"scale_factor": arguments.sf, "threads": threads, "rounds": arguments.rounds, "files": arguments.files}
+    if arguments.on_disk:
+        conditions |= {"on_disk": True, "memory_limit": arguments.memory_limit}
     report.finish(report.document(arguments.suite, conditions, results, TARGETS), arguments.results)
 
 

@@ -1,15 +1,16 @@
 """What is compared: plain DuckDB, and clients of drivers that have no, local or separate workers.
 
-All hold their tables in memory under the name `dh` and may use the same number of threads in all.
+All hold their tables under the name `dh`, in memory or in a file each, and may use the same number of threads in all.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import duckdb
-from harness.client import attach, loaded
+from harness.client import attach, loaded, quote
 from harness.cluster import BINARY, Driver, ServerProcess
 
 PLAIN = "plain DuckDB"
@@ -30,18 +31,32 @@ class Contender:
 class SeparateWorker(ServerProcess):
     """A worker in a process of its own, with a number of threads."""
 
-    def __init__(self, worker_id: str, threads: int):
+    def __init__(self, worker_id: str, threads: int, memory_limit: str | None = None):
         self.id = worker_id
-        super().__init__([BINARY, "worker", "--listen", "127.0.0.1:0", "--id", worker_id, "--threads", str(threads)])
+        command = [BINARY, "worker", "--listen", "127.0.0.1:0", "--id", worker_id, "--threads", str(threads)]
+        super().__init__(command + (["--memory-limit", memory_limit] if memory_limit else []))
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """Databases in files, for tables that are larger than memory."""
+
+    folder: Path
+    #: DuckDB's, of each process.
+    memory_limit: str
+
+    def database(self, contender: str) -> str:
+        return str(self.folder / f"{contender.replace(' ', '-')}.duckdb")
 
 
 @contextmanager
-def all_contenders(threads: int):
+def all_contenders(threads: int, on_disk: OnDisk | None = None):
     """Starts everything, plain DuckDB first; ends what it started."""
     with ExitStack() as stack:
-        plain = duckdb.connect(config={"threads": threads})
+        limit = {"memory_limit": on_disk.memory_limit} if on_disk else {}
+        plain = duckdb.connect(config={"threads": threads, **limit})
         stack.callback(plain.close)
-        plain.execute("ATTACH ':memory:' AS dh")
+        plain.execute(f"ATTACH {quote(on_disk.database(PLAIN) if on_disk else ':memory:')} AS dh")
         found = [Contender(PLAIN, plain, None, {"client": threads})]
         half = max(1, threads // 2)
         quarter = max(1, threads // 4)
@@ -50,13 +65,14 @@ def all_contenders(threads: int):
             ("2 local workers", 2, 0, threads, 0),
             ("2 separate workers", 0, 2, half, quarter),
         ]:
-            driver = stack.enter_context(Driver(local, "--threads", str(driver_threads)))
-            con = loaded(threads=threads)
+            database = ["--database", on_disk.database(name), "--memory-limit", on_disk.memory_limit] if on_disk else []
+            driver = stack.enter_context(Driver(local, "--threads", str(driver_threads), *database))
+            con = loaded(threads=threads, **limit)
             stack.callback(con.close)
             attach(con, driver)
             used, servers = {"driver": driver_threads}, [driver]
             for number in range(1, separate + 1):
-                worker = stack.enter_context(SeparateWorker(f"worker-{number}", worker_threads))
+                worker = stack.enter_context(SeparateWorker(f"worker-{number}", worker_threads, limit.get("memory_limit")))
                 con.execute("SELECT duckherder_register_worker(?, ?)", [worker.id, f"grpc://{worker.location}"])
                 assert con.fetchall() == [(True,)], worker.output()
                 used[worker.id] = worker_threads

@@ -27,11 +27,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with lineitem.arrow")
     parser.add_argument("--sf", type=float, required=True, help="its scale factor, for the report")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--results", type=Path, required=True, help="folder for the JSON file")
     arguments = parser.parse_args()
-    few = max(3, arguments.rounds // 2)
+    few = max(3, arguments.rounds // 4)
 
     with all_contenders(arguments.threads) as contenders:
         for contender in contenders:
