@@ -12,6 +12,7 @@ from e2e.test_interrupt import wait_until_idle
 from e2e.test_spill import processes
 from harness.client import attached, last_statistics
 from harness.cluster import Cluster
+from harness.wait import timely
 
 KINDS = {"local": (2, 0), "remote": (0, 2)}
 TASK = re.compile(
@@ -74,7 +75,8 @@ def test_cpu_time_is_what_the_processes_had(cluster):
     assert len(tasks) > 1 and {task["rows"] for task in tasks.values()} == {"10"}
     counted = sum(float(task["cpu"]) for task in tasks.values()) / 1000
     # threads of all kinds worked for the tasks; the rest is the network's, and what waiting costs on a busy machine
-    assert 0.5 * had - 0.05 < counted < had + 0.05, tasks
+    assert counted < had + 0.05, tasks
+    timely(counted > 0.5 * had - 0.05, tasks)
 
 
 def test_waiting_is_no_work(cluster):

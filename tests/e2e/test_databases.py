@@ -6,13 +6,13 @@ import json
 import shutil
 import subprocess
 import threading
-import time
 
 import duckdb
 import pytest
 
 from harness.client import attach, attached, loaded, quote
 from harness.cluster import BINARY, Driver, Worker
+from harness.wait import wait_for
 
 # What is in a directory beside the databases.
 OF_THE_DRIVER = ["driver.heartbeat", "driver.json", "driver.lease", "driver.lock", "driver.takeover"]
@@ -157,9 +157,7 @@ def test_dropping(data):
         with pytest.raises(duckdb.CatalogException, match='no database "nothing"'):
             con.execute("SELECT duckherder_drop_database('nothing', 'dh')").fetchall()
         con.execute("DETACH s")
-        deadline = time.monotonic() + 10
-        while databases(con)["sales"][1] > 0 and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_for(lambda: databases(con)["sales"][1] == 0)
         con.execute("SELECT duckherder_drop_database('Sales')").fetchall()
         assert list(databases(con)) == ["duckherder"]
         assert not list(data.glob("sales*"))

@@ -13,6 +13,7 @@ import pytest
 
 from harness.client import attach, attached, last_statistics, loaded, quote
 from harness.cluster import BINARY, DIST, Cluster, Driver, ServerProcess, Worker, free_port
+from harness.wait import Untimely, within
 
 LONG = "SELECT sum(levenshtein(repeat(i::VARCHAR, 40), repeat((i + 1)::VARCHAR, 40))) FROM dh.big"
 
@@ -33,13 +34,14 @@ def failure_of(con, sql: str, action, after_s: float = 0.3) -> tuple[duckdb.Erro
     timer = threading.Timer(after_s, act)
     timer.start()
     try:
-        with pytest.raises(duckdb.Error) as caught:
-            con.execute(sql).fetchall()
+        con.execute(sql).fetchall()
+        raise Untimely("the query ended before anything could happen to it")
+    except duckdb.Error as error:
         ended = time.monotonic()
+        assert happened, f"failed before anything happened: {error}"
+        return error, ended - happened[0]
     finally:
         timer.cancel()
-    assert happened, f"failed before anything happened: {caught.value}"
-    return caught.value, ended - happened[0]
 
 
 def test_the_driver_is_killed_in_the_middle_of_a_query():
@@ -47,13 +49,13 @@ def test_the_driver_is_killed_in_the_middle_of_a_query():
         fill(driver)
         with attached(driver) as con:
             error, seconds = failure_of(con, LONG, driver.kill)
-            assert seconds < 5
+            within(seconds, 20)
             assert str(driver.port) in str(error), error
             # and every later statement says the same, soon
             began = time.monotonic()
             with pytest.raises(duckdb.Error, match=str(driver.port)):
                 con.execute("SELECT count(*) FROM dh.big").fetchall()
-            assert time.monotonic() - began < 10
+            within(time.monotonic() - began, 20)
             # the client itself is well
             assert con.execute("SELECT 42").fetchone() == (42,)
             con.execute("DETACH dh")
@@ -183,9 +185,9 @@ def test_a_stop_while_a_query_runs():
         fill(driver)
         with attached(driver) as con:
             codes = []
-            error, seconds = failure_of(con, LONG, lambda: codes.append(driver.stop(timeout_s=10)))
-            assert seconds < 10
-            assert driver.process.wait(10) == 0
+            error, seconds = failure_of(con, LONG, lambda: codes.append(driver.stop()))
+            within(seconds, 30)
+            assert driver.process.wait(60) == 0
 
 
 @pytest.mark.parametrize("program", ["driver", "worker"])
@@ -234,5 +236,5 @@ def test_something_else_listens_there():
         began = time.monotonic()
         with pytest.raises(duckdb.Error, match=str(port)):
             con.execute(f"ATTACH '127.0.0.1:{port}' AS dh (TYPE duckherder)")
-        assert time.monotonic() - began < 30
+        within(time.monotonic() - began, 30)
         con.close()

@@ -14,6 +14,7 @@ from harness.client import attached, quote
 from harness.cluster import Cluster, Worker
 from harness.compare import Result
 from harness.distribution import run_of
+from harness.wait import timely, within
 
 KINDS = {"local": (4, 0), "remote": (0, 3), "mixed": (2, 2)}
 ROWS = 400_000
@@ -326,7 +327,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(client, folder, tmp_pa
     finally:
         stop.set()
         changer.join()
-    assert outcomes["errors"], outcomes
+    timely(outcomes["errors"] > 0, outcomes)
     assert client.execute("SELECT count(*) FROM dh.changing").fetchall() == [(800_000,)]
 
 
@@ -385,7 +386,7 @@ def test_an_interrupt_stops_tasks_that_read_files(client, folder):
     started = time.monotonic()
     with pytest.raises(duckdb.InterruptException):
         client.execute("FROM dh.slow").fetchall()
-    assert time.monotonic() - started < 20
+    within(time.monotonic() - started, 20)
     timer.join()
     assert client.execute("SELECT count(*) FROM dh.one WHERE i >= 0").fetchall() == [(ROWS,)]
 

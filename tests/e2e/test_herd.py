@@ -14,12 +14,12 @@ import adbc_driver_flightsql.dbapi as flightsql
 import duckdb
 import pytest
 
-from harness.client import attached, last_statistics, plain_answers
+from harness.client import attached, last_statistics, plain_answers, wait_until_busy
 from harness.cluster import BINARY, Driver, ServerProcess, Worker, free_port
-from harness.wait import wait_for
+from harness.wait import Untimely, timely, wait_for, within
 
-# Long enough that a process that is busy, and not gone, answers in time.
-SILENCE_S = 1.5
+# Long enough that a process that is busy, and not gone, answers in time: it is asked four times meanwhile.
+SILENCE_S = 3
 
 
 def driver(*arguments: str, workers: int = 0) -> Driver:
@@ -36,11 +36,11 @@ def workers(con) -> dict[str, str]:
     return dict(con.execute("SELECT worker_id, state FROM duckherder_workers() ORDER BY ALL").fetchall())
 
 
-def wait_for_workers(con, expected: dict[str, str], seconds: float = 10) -> None:
+def wait_for_workers(con, expected: dict[str, str], seconds: float = 60) -> None:
     try:
         wait_for(lambda: workers(con) == expected, seconds)
-    except AssertionError:
-        assert workers(con) == expected
+    except Untimely as late:
+        raise Untimely(f"{workers(con)}, not {expected}") from late
 
 
 def register(con, worker: Worker) -> None:
@@ -125,9 +125,11 @@ def test_a_silent_worker_is_suspected_removed_and_comes_back(way):
             wait_for_workers(con, {"a": "ACTIVE"})
             os.kill(worker.pid, signal.SIGSTOP)
             stopped = time.monotonic()
-            wait_for_workers(con, {"a": "SUSPECTED"})
+            wait_for(lambda: "a worker does not answer" in server.output())
             wait_for_workers(con, {})
-            assert SILENCE_S * 0.5 < time.monotonic() - stopped < SILENCE_S + 1.5
+            took = time.monotonic() - stopped
+            assert took > SILENCE_S * 0.5
+            within(took, SILENCE_S + 10)
             os.kill(worker.pid, signal.SIGCONT)
             wait_for_workers(con, {"a": "ACTIVE"})
 
@@ -141,7 +143,7 @@ def test_a_driver_with_a_directory_knows_who_has_left(tmp_path):
             wait_for_workers(con, {"a": "ACTIVE"})
             server.stop()
         with driver("--data", str(tmp_path)) as server, attached(server) as con:
-            assert workers(con) == {"a": "ACTIVE"}
+            wait_for_workers(con, {"a": "ACTIVE"})
             assert '"b"' not in (tmp_path / "driver.json").read_text()
 
 
@@ -250,8 +252,9 @@ def under_load(server, answers, action, clients: int = 2) -> None:
     finally:
         stop.set()
         for thread in threads:
-            thread.join(30)
-    assert not problems, problems[0]
+            thread.join(90)
+    if problems:
+        raise problems[0]
 
 
 def test_the_answers_without_faults(herd, answers):
@@ -267,7 +270,7 @@ def test_workers_drain_under_load(herd, answers):
 
     def drain():
         for worker in leaving:
-            assert worker.stop(signal.SIGTERM, timeout_s=10) == 0, worker.output()
+            assert worker.stop(signal.SIGTERM) == 0, worker.output()
             herd.workers.remove(worker)
 
     under_load(herd, answers, drain)
@@ -284,6 +287,7 @@ def test_a_worker_finishes_what_it_has_before_it_leaves():
             seen = []
 
             def drain():
+                wait_until_busy(server, "b")
                 os.kill(b.pid, signal.SIGTERM)
                 seen.append(wait_for(lambda: workers(other).get("b") == "DRAINING"))
                 # what begins now goes elsewhere
@@ -291,13 +295,14 @@ def test_a_worker_finishes_what_it_has_before_it_leaves():
                 seen.append(last_statistics(other, "elsewhere")["num_workers_used"])
                 seen.append(b.process.poll())
 
-            timer = threading.Timer(0.2, drain)
-            timer.start()
-            sql = "SELECT sum(levenshtein(repeat(i::VARCHAR, 12), repeat((i + 1)::VARCHAR, 12))) FROM dh.big"
+            drained = threading.Thread(target=drain)
+            drained.start()
+            sql = "SELECT sum(levenshtein(repeat(i::VARCHAR, 24), repeat((i + 1)::VARCHAR, 24))) FROM dh.big"
             con.execute(sql).fetchall()
-            timer.join()
-            assert seen == [True, 1, None]
-            assert b.process.wait(5) == 0
+            drained.join()
+            assert seen[:2] == [True, 1]
+            timely(seen[2] is None, "it was gone before another query ended")
+            assert b.process.wait(60) == 0
             wait_for_workers(con, {"a": "ACTIVE"})
 
 
@@ -309,20 +314,22 @@ def test_a_second_signal_stops_at_once():
             ended = []
 
             def stop():
+                wait_until_busy(server, "a")
                 for _ in range(2):
-                    os.kill(a.pid, signal.SIGTERM)
+                    a.process.send_signal(signal.SIGTERM)
                     wait_for(lambda: workers(other).get("a") == "DRAINING" or a.process.poll() is not None)
                 began = time.monotonic()
-                ended.append((a.process.wait(10), time.monotonic() - began))
+                ended.append((a.process.wait(60), time.monotonic() - began))
 
-            timer = threading.Timer(0.2, stop)
-            timer.start()
+            stopped = threading.Thread(target=stop)
+            stopped.start()
             # the driver ends what the worker has begun
             expected = sum(range(400_000))
             sql = "SELECT sum(i + 0 * levenshtein(repeat(i::VARCHAR, 12), repeat((i + 1)::VARCHAR, 12))) FROM dh.big"
             assert con.execute(sql).fetchone() == (expected,)
-            timer.join()
-            assert ended[0][0] == 0 and ended[0][1] < 6
+            stopped.join()
+            assert ended[0][0] == 0
+            within(ended[0][1], 15)
 
 
 def test_workers_join_under_load(answers):
@@ -332,8 +339,13 @@ def test_workers_join_under_load(answers):
         with attached(herd) as con:
             wait_for_workers(con, {herd.workers[0].worker_id: "ACTIVE"})
             under_load(herd, answers, herd.fill_up)
-            con.execute("SELECT sum(i) AS all_of_them FROM dh.a").fetchall()
-            assert last_statistics(con, "all_of_them")["num_workers_used"] == 3
+
+            def all_of_them() -> bool:
+                con.execute("SELECT sum(i) AS all_of_them FROM dh.a").fetchall()
+                return last_statistics(con, "all_of_them")["num_workers_used"] == 3
+
+            # one that was too busy to say so is not used
+            wait_for(all_of_them)
 
 
 def lose_workers(herd, answers, seed: int, with_signal: int, times: int) -> None:
@@ -357,7 +369,7 @@ def lose_workers(herd, answers, seed: int, with_signal: int, times: int) -> None
                 timer.join()
                 # and the next one, as soon as it can be
                 check(con, chance.choice(QUERIES), answers)
-                assert time.monotonic() - began < 30
+                within(time.monotonic() - began, 90)
         finally:
             timer.cancel()
             timer.join()
@@ -455,7 +467,7 @@ def test_tasks_run_once_more(herd, sql):
                 assert "worker 'w" in str(error)
             finally:
                 con.execute("ROLLBACK")
-        pytest.fail("no worker was ever lost")
+        raise Untimely("no worker was ever lost")
 
 
 def test_the_client_runs_once_more_what_the_driver_can_not(herd):
@@ -472,7 +484,7 @@ def test_the_client_runs_once_more_what_the_driver_can_not(herd):
             finally:
                 con.execute("ROLLBACK")
         else:
-            pytest.fail("the driver could always help itself")
+            raise Untimely("the driver could always help itself")
         assert in_the_middle(herd, con, TAKEN, after_s) == expected
         # a prepared statement, too
         con.execute(f"PREPARE again AS {TAKEN}")
@@ -492,7 +504,7 @@ def test_errors_of_the_query_are_not_tried_again(herd):
         ]:
             with pytest.raises(kind):
                 con.execute(sql).fetchall()
-        assert set(workers(con).values()) == {"ACTIVE"}
+        wait_for(lambda: set(workers(con).values()) == {"ACTIVE"})
         said = herd.server.output().removeprefix(before)
         assert "once more, elsewhere" not in said and "once more, by the workers" not in said
 

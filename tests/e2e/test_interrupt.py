@@ -16,6 +16,7 @@ import pytest
 
 from harness.client import attach, attached, loaded
 from harness.cluster import EXTENSION, Cluster
+from harness.wait import Untimely, timely, within
 
 # minutes of work on any machine; the first stays on the driver, the second is split over workers
 LONG_LOCAL = "SELECT count(*) FROM dh.big a, dh.big b WHERE (a.i * b.i) % 1000003 = 17"
@@ -36,44 +37,50 @@ def processes(cluster):
 
 
 def wait_until_idle(cluster, within_s: float) -> float:
-    """Seconds until driver and workers stopped using the processor."""
+    """Seconds until driver and workers stopped using the processor, for two quarters of a second."""
     began = time.monotonic()
+    idle = 0
     while True:
         before = [process.cpu_seconds() for process in processes(cluster)]
         time.sleep(0.25)
         used = sum(p.cpu_seconds() - b for p, b in zip(processes(cluster), before))
-        if used < 0.05:
-            return time.monotonic() - began - 0.25
-        assert time.monotonic() - began < within_s, f"still {used / 0.25:.0%} of a core in use"
+        idle = idle + 1 if used < 0.05 else 0
+        if idle == 2:
+            return time.monotonic() - began - 0.5
+        timely(time.monotonic() - began < within_s, f"still {used / 0.25:.0%} of a core in use")
 
 
 def run_until_interrupted(con, sql: str, after_s: float = 1.0, once: threading.Event | None = None) -> float:
     """Runs `sql`, interrupts it after a time, but not before `once`; seconds between the interrupt and the error."""
-    interrupted = []
+    interrupted, over = [], threading.Event()
 
     def interrupt():
         if once is not None:
-            once.wait(30)
+            once.wait(60)
         interrupted.append(time.monotonic())
         con.interrupt()
+        # one that comes before the statement has begun is forgotten
+        while not over.wait(5):
+            con.interrupt()
 
     timer = threading.Timer(after_s, interrupt)
     timer.start()
     try:
-        with pytest.raises(duckdb.InterruptException):
-            con.execute(sql).fetchall()
-        ended = time.monotonic()
+        con.execute(sql).fetchall()
+        raise Untimely("the query ended before it was interrupted")
+    except duckdb.InterruptException:
+        return time.monotonic() - interrupted[0]
     finally:
+        over.set()
         timer.cancel()
-    assert interrupted, "the query ended before it could be interrupted"
-    return ended - interrupted[0]
+        timer.join()
 
 
 @pytest.mark.parametrize("sql", [LONG_LOCAL, LONG_SPLIT], ids=["local", "split"])
 def test_interrupt(cluster, sql):
     with attached(cluster) as con:
-        assert run_until_interrupted(con, sql) < 1.0
-        assert wait_until_idle(cluster, 3) < 1.0
+        within(run_until_interrupted(con, sql), 1.0)
+        within(wait_until_idle(cluster, 15), 3)
         # the connection is as good as before
         assert con.execute("SELECT count(*) FROM dh.big").fetchone() == (600_000,)
 
@@ -82,7 +89,7 @@ def test_interrupt_while_writing(cluster):
     with attached(cluster) as con:
         con.execute("CREATE TABLE dh.target(i BIGINT)")
         seconds = run_until_interrupted(con, "INSERT INTO dh.target SELECT a.i FROM dh.big a, dh.big b")
-        assert seconds < 1.0
+        within(seconds, 1.0)
         assert con.execute("SELECT count(*) FROM dh.target").fetchone() == (0,)
         con.execute("DROP TABLE dh.target")
 
@@ -91,7 +98,7 @@ def test_interrupt_while_sending_rows(cluster):
     with attached(cluster) as con:
         con.execute("CREATE TABLE dh.sent(i BIGINT)")
         seconds = run_until_interrupted(con, "INSERT INTO dh.sent SELECT range FROM range(100_000_000_000)")
-        assert seconds < 1.5
+        within(seconds, 1.5)
         assert con.execute("SELECT count(*) FROM dh.sent").fetchone() == (0,)
         con.execute("DROP TABLE dh.sent")
 
@@ -100,20 +107,20 @@ def test_interrupt_a_mixed_query(cluster):
     with attached(cluster) as con:
         con.execute("CREATE TABLE loc AS SELECT range AS i FROM range(100_000)")
         sql = "SELECT count(*) FROM dh.big x, loc WHERE (x.i * loc.i) % 1000003 = 17"
-        assert run_until_interrupted(con, sql) < 1.0
-        assert wait_until_idle(cluster, 3) < 1.0
+        within(run_until_interrupted(con, sql), 1.0)
+        within(wait_until_idle(cluster, 15), 3)
 
 
 def test_memory_is_freed(cluster):
     sql = "SELECT count(*), max(n) FROM (SELECT row_number() OVER (ORDER BY b.s, a.i) AS n FROM dh.big a, dh.big b WHERE a.i < 40)"
     with attached(cluster) as con:
-        wait_until_idle(cluster, 5)
+        wait_until_idle(cluster, 15)
         before = sum(process.memory_bytes() for process in processes(cluster))
         run_until_interrupted(con, sql, 2.0)
-        wait_until_idle(cluster, 5)
-        deadline = time.monotonic() + 5
+        wait_until_idle(cluster, 15)
+        deadline = time.monotonic() + 30
         while sum(p.memory_bytes() for p in processes(cluster)) - before > 300 << 20:
-            assert time.monotonic() < deadline, "more than 300 MiB were not given back"
+            timely(time.monotonic() < deadline, "more than 300 MiB were not given back")
             time.sleep(0.2)
 
 
@@ -137,7 +144,7 @@ def test_a_client_that_disappears(cluster, sql):
         time.sleep(1.0)
         client.kill()
         client.wait()
-    assert wait_until_idle(cluster, 5) < 1.5
+    within(wait_until_idle(cluster, 15), 3)
 
 
 @pytest.mark.parametrize("sql", [LONG_LOCAL, LONG_SPLIT], ids=["local", "split"])
@@ -152,14 +159,14 @@ def test_control_c_at_a_terminal(cluster, sql):
         os.write(keyboard, b"\x03")
         began = time.monotonic()
         try:
-            _, errors = client.communicate(timeout=10)
+            _, errors = client.communicate(timeout=30)
         finally:
             client.kill()
-        assert time.monotonic() - began < 5
+        within(time.monotonic() - began, 20)
         assert client.returncode != 0 and b"nterrupt" in errors, errors
     os.close(keyboard)
     os.close(terminal)
-    assert wait_until_idle(cluster, 5) < 1.5
+    within(wait_until_idle(cluster, 15), 3)
 
 
 def test_the_transaction_of_a_client_that_disappears_is_rolled_back(cluster):
@@ -169,7 +176,7 @@ def test_the_transaction_of_a_client_that_disappears_is_rolled_back(cluster):
         time.sleep(0.5)
         client.kill()
         client.wait()
-    wait_until_idle(cluster, 5)
+    wait_until_idle(cluster, 15)
     with attached(cluster) as con:
         assert con.execute("SELECT count(*) FROM dh.big WHERE i < 0").fetchone() == (0,)
         with pytest.raises(duckdb.CatalogException):
@@ -199,13 +206,13 @@ def test_the_open_transaction_of_an_idle_client_that_disappears_is_rolled_back(c
             con.execute("CREATE TABLE dh.locked(b INTEGER)")
         client.kill()
         client.wait()
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while True:
             try:
                 con.execute("CREATE TABLE dh.locked(b INTEGER)")
                 break
             except duckdb.TransactionException:
-                assert time.monotonic() < deadline
+                timely(time.monotonic() < deadline, "it took too long")
                 time.sleep(0.1)
         con.execute("UPDATE dh.big SET s = s WHERE i < 10")
         assert con.execute("SELECT count(*) FROM dh.big WHERE s = 'mine'").fetchone() == (0,)
@@ -219,7 +226,7 @@ def test_a_result_that_nobody_reads_on(cluster):
     assert result.fetchone() is not None
     del result
     con.close()
-    assert wait_until_idle(cluster, 5) < 1.5
+    within(wait_until_idle(cluster, 15), 3)
 
 
 def test_detach_ends_the_session(cluster):
@@ -237,5 +244,5 @@ def test_limit_ends_the_rest(cluster):
         began = time.monotonic()
         rows = con.execute("SELECT a.i FROM dh.big a, dh.big b LIMIT 5").fetchall()
         assert len(rows) == 5
-        assert time.monotonic() - began < 3
-    assert wait_until_idle(cluster, 5) < 1.5
+        within(time.monotonic() - began, 20)
+    within(wait_until_idle(cluster, 15), 3)

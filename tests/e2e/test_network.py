@@ -90,7 +90,7 @@ def test_slow_links_that_lose_packets(hosts, con, answers):
     hosts.links(delay_ms=20, loss=0.01)
     for sql in QUERIES:
         assert con.execute(sql) == answers[sql], sql
-    assert workers(con) == WORKERS
+    wait_for(lambda: workers(con) == WORKERS)
 
 
 def test_a_worker_is_cut_off_in_the_middle_of_a_query(hosts, con, answers):
@@ -102,8 +102,8 @@ def test_a_worker_is_cut_off_in_the_middle_of_a_query(hosts, con, answers):
         # The next one does without it.
         assert con.execute(sql, LOST_S) == answers[sql]
         hosts.heal("w2")
-        wait_for(lambda: workers(con) == WORKERS, 20)
-    assert all_are_used(con)
+        wait_for(lambda: workers(con) == WORKERS)
+    wait_for(lambda: all_are_used(con))
 
 
 def test_two_workers_that_do_not_reach_each_other(hosts, driver, con, answers):
@@ -124,7 +124,7 @@ def test_two_workers_that_do_not_reach_each_other(hosts, driver, con, answers):
     assert "once more" not in told, told
     assert workers_used(con, SHUFFLE) == len(WORKERS) - 1
     hosts.heal("w1", "w2")
-    wait_for(lambda: all_are_used(con), 20)
+    wait_for(lambda: all_are_used(con))
 
 
 def test_links_that_are_cut_for_long(hosts, con, other, answers):
@@ -144,7 +144,7 @@ def test_links_that_are_cut_for_long(hosts, con, other, answers):
             other.execute("UPDATE dh.locked SET i = 3")
         with pytest.raises(duckdb.IOException, match="lost the duckherder driver"):
             reader.result(DEAD_S + 10)
-        wait_for(lambda: other.execute(busy) == [(0,)], 20)
+        wait_for(lambda: other.execute(busy) == [(0,)])
 
     def free() -> bool:
         try:
@@ -156,7 +156,7 @@ def test_links_that_are_cut_for_long(hosts, con, other, answers):
     # Both have been cut for half a minute: connections that still stand would take as long to go on.
     hosts.heal("client")
     hosts.heal("w3")
-    wait_for(lambda: workers(other) == WORKERS, 12)
+    wait_for(lambda: workers(other) == WORKERS, 20)
     with pytest.raises(duckdb.Error, match="lost|transaction"):
         con.execute("INSERT INTO dh.locked VALUES (5)", DEAD_S + 20)
     con.execute("ROLLBACK")
@@ -186,7 +186,7 @@ def test_a_standby_takes_over_when_it_must_only(tmp_path):
             one.kill()
             assert con.execute("SELECT count(*), min(i) FROM dh.t", 25) == [(300_001, -1)]
             con.execute("INSERT INTO dh.t VALUES (-2)")
-            wait_for(lambda: workers(con) == ["w1"], 20)
+            wait_for(lambda: workers(con) == ["w1"])
             con.execute("SET duckherder_distribution = 'always'")
             assert con.execute("SELECT count(*), min(i) FROM dh.t") == [(300_002, -2)]
             assert workers_used(con, "SELECT count(*), min(i) FROM dh.t") == 1

@@ -11,6 +11,7 @@ from e2e.test_failures import failure_of
 from e2e.test_interrupt import run_until_interrupted
 from harness.client import attached
 from harness.cluster import Cluster
+from harness.wait import timely, within
 
 #: Local and remote workers; how queries are distributed.
 KINDS = {"local": (2, 0, "always"), "remote": (0, 2, "always"), "driver": (1, 0, "never")}
@@ -18,6 +19,8 @@ ROWS = 2_000_000
 #: Seconds of work for each of its rows together.
 WORK = "sum(hash(sha256(sha256(sha256(s)))) % 7)"
 LONG = f"SELECT {WORK} FROM dh.t"
+#: More than anybody waits for.
+ENDLESS = "SELECT sum(levenshtein(repeat(s, 12), reverse(repeat(s, 12)))) FROM dh.t"
 SHUFFLED = "SELECT sum(n) FROM (SELECT row_number() OVER (PARTITION BY k ORDER BY sha256(s)) AS n FROM dh.t WHERE i % 4 = 0)"
 
 
@@ -65,9 +68,9 @@ def watched(con, sql: str) -> tuple[list, list[float]]:
 
 def check_rise(seen: list[float], steps: int) -> None:
     assert seen == sorted(seen), seen
-    assert seen[-1] <= 100
+    assert all(percent <= 100 for percent in seen)
     between = sorted({percent for percent in seen if 0 < percent < 100})
-    assert len(between) >= steps, between
+    timely(len(between) >= steps, between)
 
 
 def test_it_rises_while_a_query_runs(client):
@@ -80,7 +83,7 @@ def test_it_rises_while_a_query_runs(client):
 def test_it_comes_near_the_end(client):
     """Also where each task reads a part of a table only."""
     rows, seen = watched(client, LONG)
-    assert max(seen) > 70, seen
+    timely(max(seen, default=0) > 70, seen)
 
 
 def test_a_plan_that_is_kept(client):
@@ -113,7 +116,7 @@ def test_who_does_not_look_is_told_nothing(cluster):
 
 
 def test_an_interrupt(client):
-    assert run_until_interrupted(client, LONG.replace("sha256(s)", "sha256(levenshtein(s, reverse(s))::VARCHAR || s)"), after_s=1.0) < 1.5
+    within(run_until_interrupted(client, ENDLESS, after_s=1.0), 3)
     assert client.execute("SELECT count(*) FROM dh.t").fetchone() == (ROWS,)
 
 
@@ -122,6 +125,6 @@ def test_a_driver_that_dies():
         con.execute(f"CREATE TABLE dh.t AS SELECT 'text ' || range AS s FROM range({ROWS})")
         con.execute("SET enable_progress_bar_print = false")
         con.execute("SET enable_progress_bar = true")
-        error, seconds = failure_of(con, LONG, cluster.driver.kill, after_s=0.5)
+        error, seconds = failure_of(con, ENDLESS, cluster.driver.kill, after_s=0.5)
         assert isinstance(error, duckdb.IOException), error
-        assert seconds < 5
+        within(seconds, 20)

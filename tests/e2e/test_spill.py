@@ -13,6 +13,7 @@ import pytest
 from e2e.test_interrupt import processes, run_until_interrupted, wait_until_idle
 from harness.client import attached
 from harness.cluster import Cluster
+from harness.wait import timely, wait_for, within
 
 ROWS = 300_000
 KINDS = {"local": (3, 0), "remote": (0, 3), "mixed": (2, 2)}
@@ -92,7 +93,7 @@ def test_ten_times_the_memory_is_exchanged(cluster, plain):
         exchanged, spilled = spilled_bytes(con, SUMS.format(db="dh."))
         assert exchanged > 10 * len(processes(cluster)) * 1_000_000
         assert spilled > 0
-    assert nothing_is_left(cluster)
+    wait_for(lambda: nothing_is_left(cluster))
 
 
 def test_every_row_comes_back_as_it_was(cluster, plain):
@@ -101,7 +102,7 @@ def test_every_row_comes_back_as_it_was(cluster, plain):
         spilling(con, "0KB")
         answer = con.execute(sql.format(db="dh.")).fetchall()
     assert sorted(answer) == sorted(plain.execute(sql.format(db="")).fetchall())
-    assert nothing_is_left(cluster)
+    wait_for(lambda: nothing_is_left(cluster))
 
 
 def test_types_survive_the_disk(cluster, plain):
@@ -120,7 +121,7 @@ def test_types_survive_the_disk(cluster, plain):
 
 
 def test_an_interrupt_leaves_no_file(cluster):
-    long = f"SELECT sum(levenshtein(repeat(x.s[-40:], 4), repeat(y.s[-40:], 4))) {JOIN}".format(db="dh.")
+    long = f"SELECT sum(levenshtein(repeat(x.s[-40:], 12), repeat(y.s[-40:], 12))) {JOIN}".format(db="dh.")
     stop, spilled = threading.Event(), threading.Event()
 
     def watch():
@@ -134,13 +135,13 @@ def test_an_interrupt_leaves_no_file(cluster):
     try:
         with attached(cluster) as con:
             spilling(con)
-            assert run_until_interrupted(con, long, after_s=1.0, once=spilled) < 1.0
-            assert wait_until_idle(cluster, 5) < 2
+            within(run_until_interrupted(con, long, after_s=1.0, once=spilled), 3)
+            wait_until_idle(cluster, 15)
     finally:
         stop.set()
         watcher.join()
-    assert spilled.is_set(), "nothing was spilled"
-    assert nothing_is_left(cluster)
+    timely(spilled.is_set(), "nothing was spilled")
+    wait_for(lambda: nothing_is_left(cluster))
 
 
 def test_a_limit_leaves_no_file(cluster):
@@ -148,7 +149,7 @@ def test_a_limit_leaves_no_file(cluster):
         spilling(con)
         assert len(con.execute(f"SELECT x.i, y.i {JOIN} LIMIT 3".format(db="dh.")).fetchall()) == 3
         wait_until_idle(cluster, 5)
-    assert nothing_is_left(cluster)
+    wait_for(lambda: nothing_is_left(cluster))
 
 
 def test_several_queries_have_a_memory_each(cluster, plain):
@@ -166,10 +167,10 @@ def test_several_queries_have_a_memory_each(cluster, plain):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(300)
     assert not any(thread.is_alive() for thread in threads), "a query hangs"
     assert not wrong
-    assert nothing_is_left(cluster)
+    wait_for(lambda: nothing_is_left(cluster))
 
 
 @pytest.mark.parametrize("kind", ["local", "remote"])

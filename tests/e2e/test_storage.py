@@ -147,7 +147,7 @@ def test_workers_and_backups(place, tmp_path):
             assert con.execute("SELECT sum(i) FROM copy.t").fetchone() == (44_999_850_000,)
 
 
-@pytest.mark.timeout(60 + 30 * KILLS)
+@pytest.mark.timeout(300 + 30 * KILLS)
 def test_kill_at_any_moment(place):
     """`DUCKHERDER_STORAGE_KILLS=200` for more of them."""
     seed = int(os.environ.get("DUCKHERDER_KILLS_SEED", time.time_ns() % 10**9))
@@ -155,7 +155,7 @@ def test_kill_at_any_moment(place):
     print(kills(KILLS, seed, *place.arguments("--storage-keep", "0.1")))
 
 
-@pytest.mark.timeout(60 + 40 * KILLS)
+@pytest.mark.timeout(300 + 40 * KILLS)
 def test_kills_over_a_bad_network(bucket, network):
     network.latency_s = 0.01
     network.one_slows_down_in, network.one_is_cut_in = 13, 17
@@ -233,7 +233,7 @@ def test_places_that_are_none(tmp_path):
     assert f"manifests/{5:020} in file://{tmp_path} is not what a driver has written there" in ended.stderr
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_space_after_a_thousand_updates(bucket):
     def update(con, table, checkpoint):
         con.execute(f"CREATE TABLE {table}(id INTEGER PRIMARY KEY, v VARCHAR, n BIGINT)")
@@ -253,7 +253,7 @@ def test_space_after_a_thousand_updates(bucket):
     with Driver(0, *bucket.arguments("--storage-keep", "0.1")) as driver, attached(driver) as con:
         assert update(con, "dh.t", "FORCE CHECKPOINT dh") == expected
         # Log objects stay for half a minute.
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 150
         while bucket.bytes() > 2 * live and time.monotonic() < deadline:
             time.sleep(0.5)
         used = bucket.bytes()

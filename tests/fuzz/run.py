@@ -46,7 +46,7 @@ QUERIES_A_SCHEMA = 100
 # the least rows that are split, at scale 1 and smaller ones alike
 MIN_SPLIT_ROWS = 122_880
 # longer than the slowest query by far
-HANGS_AFTER_S = 60
+HANGS_AFTER_S = 180
 # what takes DuckDB itself longer is left alone
 TOO_SLOW_AFTER_S = 10
 

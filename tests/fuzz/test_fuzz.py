@@ -29,7 +29,7 @@ SHARES = {"local-0": 0.24, "local-1": 0.26, "local-4": 0.2, "remote-1": 0.14, "r
 assert SHARES.keys() == CLUSTERS.keys() and math.isclose(sum(SHARES.values()), 1)
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("cluster", sorted(CLUSTERS))
 def test_random_queries(cluster, capsys):
     fuzzer = Fuzzer(cluster, SEED)
@@ -46,7 +46,7 @@ def test_random_queries(cluster, capsys):
         assert report.split >= report.queries // 5, "hardly anything was split over workers"
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("scale", [1, SMALLER], ids=["large", "small"])
 @pytest.mark.parametrize("cluster", sorted(CLUSTERS))
 def test_random_queries_over_several_tables(cluster, scale, capsys):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import duckdb
 
 from harness.cluster import EXTENSION
+from harness.wait import timely
 
 
 def quote(text: str) -> str:
@@ -50,12 +51,12 @@ def plain(alias: str = "dh", **config):
         con.close()
 
 
-def wait_until_busy(server, worker_id: str, within_s: float = 30) -> None:
+def wait_until_busy(server, worker_id: str, within_s: float = 60) -> None:
     """Until a worker has tasks of some query."""
     deadline = time.monotonic() + within_s
     with attached(server) as con:
         while con.execute("SELECT max(running_tasks) FROM duckherder_workers() WHERE worker_id = ?", [worker_id]).fetchone()[0] == 0:
-            assert time.monotonic() < deadline, f"{worker_id} has nothing to do"
+            timely(time.monotonic() < deadline, f"{worker_id} has nothing to do")
             time.sleep(0.01)
 
 

@@ -26,7 +26,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 class ServerProcess:
     """One running program that listens on a port; a context manager that stops it."""
 
-    def __init__(self, command: list[str | os.PathLike], start_timeout_s: float = 30):
+    def __init__(self, command: list[str | os.PathLike], start_timeout_s: float = 60):
         self.log = tempfile.NamedTemporaryFile("w+b", prefix="duckherder-", suffix=".log")
         self.process = subprocess.Popen(
             [str(part) for part in command], stdout=self.log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
@@ -75,7 +75,7 @@ class ServerProcess:
             self.process.kill()
         self.process.wait()
 
-    def stop(self, with_signal: int = signal.SIGTERM, timeout_s: float = 10) -> int:
+    def stop(self, with_signal: int = signal.SIGTERM, timeout_s: float = 60) -> int:
         """Asks the program to end; returns its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(with_signal)

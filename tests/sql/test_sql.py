@@ -18,6 +18,6 @@ def test_file(path: Path):
     command = [sys.executable, "-m", "harness.sqlrunner", str(path)]
     if os.environ.get("DUCKHERDER_ORACLE_ONLY"):
         command.insert(3, "--oracle-only")
-    done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
     assert "passed, 0 failed" in done.stdout

@@ -136,6 +136,8 @@ pub fn remove_places(root: &Path, current: &Path, lock: impl Fn(&Path) -> Result
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
     use crate::directory::Directory;
     use crate::lease::Lease;
@@ -244,7 +246,8 @@ mod tests {
             let file = file.clone();
             move || {
                 for round in 1..=20_u8 {
-                    fs::write(&file, vec![round; 1 << 20]).unwrap();
+                    let mut written = fs::OpenOptions::new().write(true).open(&file).unwrap();
+                    written.write_all(&vec![round; 1 << 20]).unwrap();
                     std::thread::sleep(Duration::from_millis(7));
                 }
             }

@@ -19,8 +19,8 @@ pub struct Watch {
     /// Which no other has.
     name: String,
     announced: u64,
-    /// A writer that has shut out the last one, and never showed itself.
-    silent: Option<String>,
+    /// A writer that has shut out the one which took over with this log object, and never showed itself.
+    silent: Option<(u64, String)>,
 }
 
 impl Watch {
@@ -59,12 +59,13 @@ impl Watch {
     /// # Errors
     /// The storage fails, or does not have what a driver has written.
     pub fn take_over(&mut self, sign: &Sign, location: Location, options: Options) -> Result<Option<Store>> {
-        let writer = self.silent.clone().unwrap_or_else(|| sign.writer.clone());
+        let silent = self.silent.take().filter(|(epoch, _)| *epoch == sign.epoch);
+        let writer = silent.map_or_else(|| sign.writer.clone(), |(_, writer)| writer);
         match Store::take(location, options, Some(Claim { writer, sign: sign.clone() }))? {
             Ok(store) => Ok(Some(store)),
             Err(writer) => {
                 // It may have ended before it could show itself: the next time it is its place that is taken.
-                self.silent = writer.filter(|writer| *writer != sign.writer);
+                self.silent = writer.filter(|writer| *writer != sign.writer).map(|writer| (sign.epoch, writer));
                 Ok(None)
             }
         }

@@ -82,7 +82,10 @@ fn nothing_is_lost_to_writers_that_take_turns() {
                     }
                 }
             });
-            std::thread::sleep(Duration::from_millis(150));
+            let begun = Instant::now();
+            while acknowledged.load(Ordering::SeqCst) < found + 5 && begun.elapsed() < Duration::from_secs(20) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
         }
         let last = open(&bucket);
         assert!(count(&last) >= acknowledged.load(Ordering::SeqCst));

@@ -95,11 +95,11 @@ fn an_interrupt_stops_the_tasks() {
         interrupter.interrupt();
         Instant::now()
     });
-    let slow = "SELECT sum(list_sum(list_transform(range(2000), lambda x: x + v))) FROM t";
+    let slow = "SELECT sum(levenshtein(repeat(v::VARCHAR, 60), repeat((v + 1)::VARCHAR, 60))) FROM t";
     let error = session.query(slow).unwrap_err();
     let stopped = stopper.join().unwrap().elapsed();
     assert_eq!(error.exception_type, "INTERRUPT", "{error}");
-    assert!(stopped < Duration::from_secs(1), "{stopped:?}");
+    assert!(stopped < Duration::from_secs(5), "{stopped:?}");
     herd.same(&mut session, "SELECT sum(v) FROM t WHERE v > 5");
 }
 

@@ -8,7 +8,7 @@ use duckherder_worker::{Join, Worker, WorkerOptions};
 
 use crate::common::{Client, within};
 
-const SILENCE: Duration = Duration::from_millis(400);
+const SILENCE: Duration = Duration::from_secs(3);
 
 fn driver() -> Driver {
     let listen = "127.0.0.1:0".to_string();
@@ -78,7 +78,7 @@ async fn a_worker_that_was_registered_is_called_back() {
     wait_for(&client, &[("w", WorkerState::Active)]).await;
 
     // One that leaves is not.
-    within(10.0, second.drain()).await;
+    within(30.0, second.drain()).await;
     wait_for(&client, &[]).await;
     assert_eq!(driver.cluster().missing(), []);
     drop(second);
@@ -95,10 +95,10 @@ async fn a_worker_leaves_when_nobody_counts_on_it() {
     let drained = tokio::spawn(worker.drain());
     wait_for(&client, &[("w", WorkerState::Draining)]).await;
     assert!(known[0].lease().is_none() && driver.cluster().remote_workers().is_empty());
-    tokio::time::sleep(SILENCE * 2).await;
+    tokio::time::sleep(Duration::from_millis(800)).await;
     assert!(!drained.is_finished());
     drop(lease);
-    within(5.0, drained).await.unwrap();
+    within(20.0, drained).await.unwrap();
     wait_for(&client, &[]).await;
 }
 
