@@ -136,7 +136,7 @@ async fn numbers(objects: &Objects, folder: &str, after: Option<u64>) -> Result<
 /// Shuts out the writer before: afterwards, the log's last object is one of this writer.
 ///
 /// A writer that goes on all the time is quicker than one object after the other, so several are created at once if need
-/// be: those before the first of this writer are the other's, which fails to create its next.
+/// be, and nothing is read meanwhile: those before the first of this writer are the other's, which fails to create its next.
 ///
 /// With a claim, nobody is shut out who is not in it, and nobody who goes on: what the writer shows is looked at once more
 /// after the end of its log was found, and the one object that is created then is the next one, or none. A writer that
@@ -159,44 +159,33 @@ pub async fn take_over(
             return Ok(Taken::Not(None));
         }
     }
-    let mut count = 1;
+    let (mut last, mut count) = (loaded.number, 1);
     for _ in 0..TRIES {
-        let first = loaded.number + 1;
-        let mut creations = Vec::new();
-        for number in first..first + count {
-            let (writer, writer_name) = (writer.to_string(), writer_name.to_string());
-            let object = LogObject { number, writer, writer_name, records: Vec::new() };
-            creations.push(create(Arc::clone(objects), object).boxed());
-        }
-        let (mut is_last, mut is_gone) = (false, false);
-        for (number, created) in (first..).zip(futures::future::join_all(creations).await) {
-            is_last = match created {
-                Ok(()) => {
-                    loaded.follow(number, writer);
-                    true
+        let numbers = last + 1..=last + count;
+        let creations: Vec<_> = numbers.clone().map(|number| create(objects, number, writer, writer_name)).collect();
+        let mut own = Vec::new();
+        for (number, created) in numbers.zip(futures::future::join_all(creations).await) {
+            match created {
+                Ok(()) => own.push(number),
+                Err(StorageError::Fenced { .. }) if claim.is_some() => {
+                    return Ok(Taken::Not(read(objects, number).await?.map(|found| found.writer)));
                 }
-                Err(StorageError::Fenced { .. }) => {
-                    match read(objects, number).await? {
-                        Some(found) if claim.is_some() => return Ok(Taken::Not(Some(found.writer))),
-                        Some(found) => apply(objects, &mut loaded, &found)?,
-                        None => is_gone = true,
-                    }
-                    false
-                }
+                // Who goes on is not waited for: what it has written is read once it can't.
+                Err(StorageError::Fenced { .. }) => {}
                 Err(error) => return Err(error),
-            };
-            if is_gone {
-                // Others have gone on for so long that it was removed.
-                if claim.is_some() {
-                    return Ok(Taken::Not(None));
-                }
-                loaded = load(objects, None).await?;
-                break;
             }
         }
-        if is_last {
-            check_conditions(objects, loaded.number, writer, writer_name).await?;
-            return Ok(Taken::Ours(Box::new(loaded)));
+        last += count;
+        if own.last() == Some(&last) {
+            if !catch_up(objects, &mut loaded, last, &own, writer).await? {
+                // Others have gone on for so long that it was removed.
+                loaded = load(objects, None).await?;
+            }
+            if loaded.writer == writer {
+                check_conditions(objects, loaded.number, writer, writer_name).await?;
+                return Ok(Taken::Ours(Box::new(loaded)));
+            }
+            last = loaded.number;
         }
         count = (count * 4).min(MOST_FENCES);
     }
@@ -206,15 +195,38 @@ pub async fn take_over(
     )))
 }
 
-async fn create(objects: Arc<Objects>, object: LogObject) -> Result<()> {
-    log::create(&objects, &object, encode(LOG_MAGIC, &object)).await
+async fn create(objects: &Objects, number: u64, writer: &str, writer_name: &str) -> Result<()> {
+    let object = empty(number, writer, writer_name);
+    log::create(objects, &object, encode(LOG_MAGIC, &object)).await
+}
+
+fn empty(number: u64, writer: &str, writer_name: &str) -> LogObject {
+    LogObject { number, writer: writer.to_string(), writer_name: writer_name.to_string(), records: Vec::new() }
+}
+
+/// Goes on with all log objects up to `last`, of which `own` are the writer's own, without records; `false`, if one is not
+/// there any more.
+async fn catch_up(objects: &Arc<Objects>, loaded: &mut Loaded, last: u64, own: &[u64], writer: &str) -> Result<bool> {
+    let of_others = (loaded.number + 1..=last).filter(|number| own.binary_search(number).is_err());
+    let reads: Vec<_> = of_others.map(|number| read_numbered(Arc::clone(objects), number).boxed()).collect();
+    let mut read = futures::stream::iter(reads).buffered(AT_ONCE);
+    while let Some((number, object)) = read.try_next().await? {
+        let Some(object) = object else { return Ok(false) };
+        for before in loaded.number + 1..number {
+            loaded.follow(before, writer);
+        }
+        apply(objects, loaded, &object)?;
+    }
+    for number in loaded.number + 1..=last {
+        loaded.follow(number, writer);
+    }
+    Ok(true)
 }
 
 /// There are storages that do as they like with a condition that they do not know.
 async fn check_conditions(objects: &Objects, number: u64, writer: &str, writer_name: &str) -> Result<()> {
-    let (writer, writer_name) = (writer.to_string(), writer_name.to_string());
-    let object = LogObject { number, writer, writer_name, records: Vec::new() };
-    match objects.create(&numbered(LOG, number), encode(LOG_MAGIC, &object)).await? {
+    let object = encode(LOG_MAGIC, &empty(number, writer, writer_name));
+    match objects.create(&numbered(LOG, number), object).await? {
         Created::Exists => Ok(()),
         Created::Created => Err(StorageError::Location(format!(
             "the storage of {} creates an object that is there already (it does not know If-None-Match): two drivers \
