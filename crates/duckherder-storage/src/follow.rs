@@ -10,16 +10,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::runtime::{Handle, Runtime};
 
 use crate::cache::Cache;
 use crate::error::{Result, StorageError};
-use crate::format::LogObject;
 use crate::location::Location;
 use crate::log::read;
 use crate::objects::{Objects, Requests};
-use crate::open::{Loaded, apply, apply_records, load};
+use crate::open::{Loaded, apply_records, catch_up, load};
 use crate::packs::run_on;
 use crate::reader::Reader;
 use crate::shared::Core;
@@ -27,8 +25,6 @@ use crate::state::State;
 use crate::store::{Mark, Options, Version, start};
 use crate::sync::lock;
 
-/// Log objects that are read at once.
-const AT_ONCE: usize = 32;
 /// Where more of them are missing, there is a manifest on the way.
 const MOST_STEPS: u64 = 512;
 
@@ -181,15 +177,6 @@ fn check_writer(objects: &Objects, found: &str, mark: &Mark) -> Result<()> {
 /// Applies the log up to an object; `None` if one is missing, since a manifest has taken its place.
 async fn go_on(objects: &Arc<Objects>, from: Known, last: u64) -> Result<Option<Loaded>> {
     let mut loaded = Loaded { state: from.state, number: from.number, writer: from.writer };
-    let fetch = |number| {
-        let objects = Arc::clone(objects);
-        async move { read(&objects, number).await }.boxed()
-    };
-    let fetches: Vec<_> = (loaded.number + 1..=last).map(fetch).collect();
-    let mut fetched = futures::stream::iter(fetches).buffered(AT_ONCE);
-    while let Some(object) = fetched.try_next().await? {
-        let Some(object): Option<LogObject> = object else { return Ok(None) };
-        apply(objects, &mut loaded, &object)?;
-    }
-    Ok(Some(loaded))
+    let is_there = catch_up(objects, &mut loaded, last, &[], "").await?;
+    Ok(is_there.then_some(loaded))
 }

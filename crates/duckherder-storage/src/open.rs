@@ -105,10 +105,7 @@ async fn read_numbered(objects: Arc<Objects>, number: u64) -> Result<(u64, Optio
 }
 
 /// Goes on with the next log object.
-///
-/// # Errors
-/// It makes no sense.
-pub fn apply(objects: &Objects, loaded: &mut Loaded, object: &LogObject) -> Result<()> {
+fn apply(objects: &Objects, loaded: &mut Loaded, object: &LogObject) -> Result<()> {
     apply_records(objects, loaded, object, object.records.len())?;
     loaded.follow(object.number, &object.writer);
     Ok(())
@@ -204,9 +201,12 @@ fn empty(number: u64, writer: &str, writer_name: &str) -> LogObject {
     LogObject { number, writer: writer.to_string(), writer_name: writer_name.to_string(), records: Vec::new() }
 }
 
-/// Goes on with all log objects up to `last`, of which `own` are the writer's own, without records; `false`, if one is not
-/// there any more.
-async fn catch_up(objects: &Arc<Objects>, loaded: &mut Loaded, last: u64, own: &[u64], writer: &str) -> Result<bool> {
+/// Goes on with all log objects up to `last`, of which `own` are known to be `writer`'s, without records; `false`, if one
+/// is not there any more: a manifest has taken its place.
+///
+/// # Errors
+/// The storage fails, or a log object makes no sense.
+pub async fn catch_up(objects: &Arc<Objects>, loaded: &mut Loaded, last: u64, own: &[u64], writer: &str) -> Result<bool> {
     let of_others = (loaded.number + 1..=last).filter(|number| own.binary_search(number).is_err());
     let reads: Vec<_> = of_others.map(|number| read_numbered(Arc::clone(objects), number).boxed()).collect();
     let mut read = futures::stream::iter(reads).buffered(AT_ONCE);
