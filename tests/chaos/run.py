@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import heapq
 import itertools
-import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -28,11 +26,10 @@ from chaos.load import SET_UP, Appender, Checker, Client, Mover, TpchReader
 from chaos.schedule import CLIENTS, WORKERS, schedule
 from e2e.tpch_queries import QUERIES
 from harness import faults as machine_faults
-from harness import network
+from harness import network, tpch
 from harness.client import quote
 from harness.compare import Result
 
-TABLES = ["customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier"]
 # After the last fault, all must be as it was before the first.
 SETTLED_WITHIN_S = 150
 # What a process may keep, beside what it had when the load began.
@@ -40,14 +37,11 @@ MORE_MIB = 300
 MORE_HANDLES = 40
 
 
-def tpch(folder: Path, scale: float) -> dict[str, Result]:
+def expected_of(folder: Path, scale: float) -> dict[str, Result]:
     """Makes the tables as files, and asks plain DuckDB."""
-    beside = Path(sys.executable).parent / "tpchgen-cli"
-    program = str(beside) if beside.exists() else shutil.which("tpchgen-cli")
-    subprocess.run([program, "parquet", "-s", str(scale), f"--output-dir={folder}"], check=True, capture_output=True)
+    tpch.make(folder, scale)
     with duckdb.connect() as con:
-        for table in TABLES:
-            con.execute(f"CREATE TABLE {table} AS SELECT * FROM {quote(folder / f'{table}.parquet')}")
+        tpch.load(con, folder)
         answers = {sql: Result.of(con, sql) for sql in QUERIES.values()}
         rows = "SELECT l_orderkey, l_linenumber, l_comment FROM lineitem ORDER BY ALL"
         answers[rows] = Result.of(con, rows)
@@ -60,7 +54,7 @@ class Run:
 
     def __init__(self, folder: Path, seed: int, minutes: float, scale: float):
         self.seed, self.minutes, self.folder = seed, minutes, folder
-        self.expected = tpch(folder, scale)
+        self.expected = expected_of(folder, scale)
         self.problems: list[str] = []
         self.herd = Herd(folder, seed)
         writers = [Mover(0, seed, self.herd), Mover(1, seed, self.herd), Appender(2, seed, self.herd), Appender(3, seed, self.herd)]
@@ -89,7 +83,7 @@ class Run:
 
     def set_up(self) -> None:
         with self.herd.network.client(CLIENTS[0], ADDRESSES) as con:
-            for table in TABLES:
+            for table in tpch.TABLES:
                 con.execute(f"CREATE TABLE dh.{table} AS SELECT * FROM {quote(self.folder / f'{table}.parquet')}")
             for statement in SET_UP:
                 con.execute(statement)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -18,14 +16,14 @@ import pytest
 
 from e2e.test_kills import kills
 from e2e.tpch_queries import QUERIES
-from harness.client import attach, attached, loaded, quote
+from harness import tpch
+from harness.client import attach, attached, loaded
 from harness.cluster import BINARY, Driver, Worker
 from harness.compare import Result, difference, float_tolerances
 from harness.load import Writer
 from harness.s3 import objects, s3
 
 KILLS = int(os.environ.get("DUCKHERDER_STORAGE_KILLS", "6"))
-TABLES = ["customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier"]
 
 
 class Place:
@@ -300,22 +298,17 @@ def test_commits_take_what_a_request_takes(bucket, network):
 
 
 @pytest.fixture(scope="module")
-def tpch(tmp_path_factory):
-    beside = Path(sys.executable).parent / "tpchgen-cli"
-    program = str(beside) if beside.exists() else shutil.which("tpchgen-cli")
-    folder = tmp_path_factory.mktemp("tpch")
-    subprocess.run([program, "parquet", "-s", "0.1", f"--output-dir={folder}"], check=True, capture_output=True)
-    return folder
+def tables(tmp_path_factory):
+    """Files of TPC-H's."""
+    return tpch.make(tmp_path_factory.mktemp("tpch"), 0.1)
 
 
-def test_tpch_from_a_cold_cache(place, tpch, network):
+def test_tpch_from_a_cold_cache(place, tables, network):
     with Driver(2, *place.arguments()) as driver, attached(driver) as con:
-        for table in TABLES:
-            con.execute(f"CREATE TABLE dh.{table} AS SELECT * FROM {quote(tpch / f'{table}.parquet')}")
+        tpch.load(con, tables, "dh.")
         assert driver.stop() == 0
     plain = duckdb.connect()
-    for table in TABLES:
-        plain.execute(f"CREATE TABLE {table} AS SELECT * FROM {quote(tpch / f'{table}.parquet')}")
+    tpch.load(plain, tables)
     with Driver(2, *place.arguments()) as driver, attached(driver) as con:
         con.execute("USE dh")
         network.counts, network.read_bytes = {}, 0

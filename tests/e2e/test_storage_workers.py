@@ -13,9 +13,10 @@ from contextlib import ExitStack
 import duckdb
 import pytest
 
-from e2e.test_storage import TABLES, bucket, network, place, tpch  # noqa: F401
+from e2e.test_storage import bucket, network, place, tables  # noqa: F401
 from e2e.tpch_queries import QUERIES
-from harness.client import attach, attached, loaded, quote, wait_until_busy
+from harness import tpch
+from harness.client import attach, attached, loaded, wait_until_busy
 from harness.cluster import Driver, Worker
 from harness.compare import Result, difference, float_tolerances
 from harness.distribution import distribute
@@ -212,13 +213,12 @@ def test_money_moves_and_its_sum_stays(place):  # noqa: F811
         timely(here > 0, "the workers never kept up")
 
 
-def test_tpch(place, tpch, network):  # noqa: F811
+def test_tpch(place, tables, network):  # noqa: F811
     with Herd(place) as herd:
         con = herd.client()
         plain = duckdb.connect()
-        for table in TABLES:
-            con.execute(f"CREATE TABLE dh.{table} AS SELECT * FROM {quote(tpch / f'{table}.parquet')}")
-            plain.execute(f"CREATE TABLE {table} AS SELECT * FROM {quote(tpch / f'{table}.parquet')}")
+        tpch.load(con, tables, "dh.")
+        tpch.load(plain, tables)
         network.counts, network.read_bytes = {}, 0
         for turn in ("cold", "warm"):
             begun = time.monotonic()

@@ -6,22 +6,18 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import duckdb
 import pytest
 
 from e2e.tpch_queries import QUERIES
-from harness.client import attached, quote
+from harness import tpch
+from harness.client import attached
 from harness.cluster import Cluster
 from harness.compare import Result, difference, float_tolerances
 from harness.distribution import distribute, run_of
 
 SCALE = os.environ.get("DUCKHERDER_TPCH_SF", "0.1")
-TABLES = ["customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier"]
 CLUSTERS = {
     "local-1": {"local_workers": 1},
     "local-2": {"local_workers": 2},
@@ -34,26 +30,16 @@ LEAST_SPLIT = 18
 SPLIT_BY_ITSELF = (1, 6)
 
 
-def generator() -> str | None:
-    beside = Path(sys.executable).parent / "tpchgen-cli"
-    return str(beside) if beside.exists() else shutil.which("tpchgen-cli")
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Parquet files of all eight tables."""
-    program = generator()
-    assert program is not None, "tpchgen-cli is missing: install tests/requirements.txt"
-    folder = tmp_path_factory.mktemp("tpch")
-    subprocess.run([program, "parquet", "-s", SCALE, f"--output-dir={folder}"], check=True, capture_output=True)
-    return folder
+    return tpch.make(tmp_path_factory.mktemp("tpch"), SCALE)
 
 
 @pytest.fixture(scope="module")
 def plain_tables(files):
     con = duckdb.connect()
-    for table in TABLES:
-        con.execute(f"CREATE TABLE {table} AS SELECT * FROM {quote(files / f'{table}.parquet')}")
+    tpch.load(con, files)
     yield con
     con.close()
 
@@ -72,14 +58,13 @@ def kind(request):
 @pytest.fixture(scope="module")
 def client(kind, files):
     with Cluster(**CLUSTERS[kind]) as cluster, attached(cluster) as con:
-        for table in TABLES:
-            con.execute(f"CREATE TABLE dh.{table} AS SELECT * FROM {quote(files / f'{table}.parquet')}")
+        tpch.load(con, files, "dh.")
         con.execute("USE dh")
         yield con
 
 
 def test_the_tables_arrived(client, plain_tables):
-    for table in TABLES:
+    for table in tpch.TABLES:
         sql = f"SELECT count(*), sum(hash({table})) FROM {table}"
         assert client.execute(sql).fetchall() == plain_tables.execute(sql).fetchall(), table
 

@@ -1,6 +1,6 @@
-"""All 99 TPC-DS queries, distributed, against plain DuckDB: a table of how each ran.
+"""All 22 TPC-H or 99 TPC-DS queries, distributed, against plain DuckDB: a table of how each ran.
 
-    python -m proof.tpcds [--sf 0.1] [--workers 4 | --remote 2] [--distribution always|auto|never] [--query N] ...
+    python -m proof.queries tpch|tpcds [--sf 0.1] [--workers 4 | --remote 2] [--distribution always|auto|never] [--query N] ...
 
 Exits with 1 if an answer differs. Rows are compared as sets: many of the queries end in a LIMIT over an order with ties
 (`ties` in the table: the rows differ, as they do in DuckDB itself when it runs the query again with one thread or
@@ -13,9 +13,12 @@ import argparse
 import sys
 import threading
 import time
+from pathlib import Path
 
 import duckdb
 
+from e2e.tpch_queries import QUERIES as TPCH_QUERIES
+from harness import tpch
 from harness.client import attached, plain, quote
 from harness.cluster import Cluster
 from harness.compare import Result, difference, float_tolerances
@@ -23,6 +26,14 @@ from harness.distribution import CHOICES, distribute, run_of
 from proof import tpcds_data
 
 LIMIT_S = 120
+
+
+def data(suite: str, scale_factor: str) -> tuple[Path, list[str], dict[int, str]]:
+    """The folder of the tables' Parquet files, the tables and the queries."""
+    if suite == "tpcds":
+        return tpcds_data.make(scale_factor)
+    folder = Path(sys.prefix).parent / f"tpch-sf{scale_factor}-parquet"
+    return tpch.make(folder, scale_factor), tpch.TABLES, TPCH_QUERIES
 
 
 def load(con: duckdb.DuckDBPyConnection, folder, tables: list[str]) -> None:
@@ -55,13 +66,14 @@ def has_ties(oracle: duckdb.DuckDBPyConnection, sql: str, expected: Result) -> b
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suite", choices=("tpch", "tpcds"))
     parser.add_argument("--sf", default="0.1", help="scale factor")
     parser.add_argument("--workers", type=int, default=4, help="in the driver's process")
     parser.add_argument("--remote", type=int, default=0, help="workers in processes of their own, instead")
     parser.add_argument("--distribution", choices=CHOICES, default="always")
     parser.add_argument("--query", type=int, action="append", help="this one only; can be repeated")
     options = parser.parse_args(arguments)
-    folder, tables, queries = tpcds_data.make(options.sf)
+    folder, tables, queries = data(options.suite, options.sf)
     cluster = Cluster(remote_workers=options.remote) if options.remote else Cluster(local_workers=options.workers)
     wrong, split, distributed = [], 0, 0
     with cluster, attached(cluster) as client, plain() as oracle:
@@ -73,12 +85,12 @@ def main(arguments: list[str]) -> int:
         for number in chosen:
             sql = queries[number].rstrip().rstrip(";")
             expected, plain_s = timed(oracle, sql)
-            got, seconds = timed(client, f"{sql} -- DS{number}.")
+            got, seconds = timed(client, f"{sql} -- query {number}.")
             problem = difference(got, expected, ordered=False, tolerance=float_tolerances(expected.types))
             equal = "yes"
             if problem is not None:
                 equal = "ties" if got.error is None and has_ties(oracle, sql, expected) else "NO"
-            run = run_of(client, f"-- DS{number}.") if got.error is None else None
+            run = run_of(client, f"-- query {number}.") if got.error is None else None
             mode, workers, tasks = (run.mode, run.workers, run.tasks) if run else ("failed", 0, 0)
             split += run is not None and run.split
             distributed += run is not None and run.distributed
