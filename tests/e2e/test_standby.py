@@ -352,13 +352,18 @@ class Loader:
                 (self.unknown if "not known" in str(error) else self.refused).append(row if "not known" in str(error) else str(error))
             self.longest = max(self.longest, time.monotonic() - begun)
 
+    def in_transaction(self, row: int) -> list[str]:
+        """What a transaction consists of that writes the row."""
+        return [f"INSERT INTO dh.t VALUES ({self.number}, {row})"]
+
     def write(self, row: int):
         if row % 3:
             self.con.execute(f"INSERT INTO dh.t VALUES ({self.number}, {row})")
             return
         self.con.execute("BEGIN")
         try:
-            self.con.execute(f"INSERT INTO dh.t VALUES ({self.number}, {row})")
+            for statement in self.in_transaction(row):
+                self.con.execute(statement)
             self.con.execute("COMMIT")
         except duckdb.Error:
             try:

@@ -97,22 +97,9 @@ class SalesLoader(Loader):
         self.con = connect(*self.servers, database="sales")
         super().run()
 
-    def write(self, row: int):
-        if row % 3:
-            self.con.execute(f"INSERT INTO dh.t VALUES ({self.number}, {row})")
-            return
-        self.con.execute("BEGIN")
-        try:
-            self.con.execute(f"INSERT INTO dh.pairs VALUES ({row})")
-            self.con.execute(f"INSERT INTO dh.t VALUES ({self.number}, {row})")
-            self.con.execute(f"INSERT INTO dh.pairs VALUES ({row})")
-            self.con.execute("COMMIT")
-        except duckdb.Error:
-            try:
-                self.con.execute("ROLLBACK")
-            except duckdb.Error:
-                pass
-            raise
+    def in_transaction(self, row: int) -> list[str]:
+        pair = f"INSERT INTO dh.pairs VALUES ({row})"
+        return [pair, *super().in_transaction(row), pair]
 
 
 @pytest.fixture

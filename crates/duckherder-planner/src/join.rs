@@ -178,7 +178,7 @@ impl Placer<'_> {
             self.gather(whole, other, Cut::Subtree, MergeStrategy::Concatenate);
             return Site::Driver;
         };
-        if draft.is_one_of_moved_rows() {
+        if draft.is_one_of_moved_rows() && draft.is_apart_from(&other) {
             draft.inputs.extend(other.inputs);
         } else {
             let sent = self.broadcast(whole, other);

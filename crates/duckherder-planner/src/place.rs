@@ -56,6 +56,11 @@ impl Draft {
         self.is_single() && self.scans.is_empty()
     }
 
+    /// Whether what they read may be read by one stage: of a stage's rows, each reader takes its own.
+    pub fn is_apart_from(&self, other: &Self) -> bool {
+        self.inputs.iter().all(|input| !other.inputs.contains(input))
+    }
+
     /// After a join of its rows with others that are whole in every task.
     pub fn join_whole(&mut self, node: &PlanNode) {
         if let Some(partitioning) = &mut self.partitioning {

@@ -82,9 +82,7 @@ impl Placer<'_> {
         let (place, numbers) = match (numbers(0), numbers(1)) {
             (None, None) => return self.shuffled(node, &drafts),
             (Some(left), right) => {
-                // Two readers of one stage are not the same stage.
-                let apart = drafts[0].1.inputs.iter().all(|input| !drafts[1].1.inputs.contains(input));
-                let both = apart && right.as_ref() == Some(&left);
+                let both = drafts[0].1.is_apart_from(&drafts[1].1) && right.as_ref() == Some(&left);
                 (0, (left, both))
             }
             (None, Some(right)) => (1, (right, false)),

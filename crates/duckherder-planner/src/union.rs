@@ -6,7 +6,8 @@
 //!   SCAN t    SCAN u
 //! ```
 //!
-//! An input that is in fewer tasks, and can't be in as many, is shuffled to those of the others.
+//! An input that is in fewer tasks, and can't be in as many, is shuffled to those of the others; so is one that reads what
+//! another input reads, the same CTE, say.
 //!
 //! Only where nobody sees the order of the rows: DuckDB gives those of the first input first.
 
@@ -21,17 +22,21 @@ impl Placer<'_> {
         let sites: Vec<Site> = node.children.iter().map(|child| self.place(child)).collect();
         self.put_together = above;
         let most = sites.iter().map(|site| if let Site::Workers(draft) = site { draft.tasks } else { 0 }).max();
-        let fits = |child, draft: &Draft| Some(draft.tasks) == most || may_have_idle_tasks(child, draft);
+        let mut side_by_side: Vec<&Draft> = Vec::new();
+        let mut fits = Vec::new();
+        for (child, site) in node.children.iter().zip(&sites) {
+            let Site::Workers(draft) = site else { continue };
+            let as_many = Some(draft.tasks) == most || may_have_idle_tasks(child, draft);
+            fits.push(as_many && side_by_side.iter().all(|other| other.is_apart_from(draft)));
+            side_by_side.extend(fits.last().filter(|fits| **fits).map(|_| draft));
+        }
+        let all_in_tasks = fits.len() == sites.len();
         let moves = self.may_shuffle() && has_keys(node);
-        let together = self.in_any_order
-            && node.children.iter().zip(&sites).all(|(child, site)| match site {
-                Site::Workers(draft) => moves || fits(child, draft),
-                Site::Everywhere | Site::Driver => false,
-            });
+        let together = self.in_any_order && all_in_tasks && (moves || fits.iter().all(|fits| *fits));
         let (mut drafts, mut moved) = (Vec::new(), Vec::new());
         for (side, (child, site)) in node.children.iter().zip(sites).enumerate() {
             match site {
-                Site::Workers(draft) if together && fits(child, &draft) => drafts.push(draft),
+                Site::Workers(draft) if together && fits[side] => drafts.push(draft),
                 Site::Workers(draft) if together => moved.push(self.shuffle(node, side, child, &draft)),
                 Site::Workers(draft) => self.gather(child, draft, Cut::Subtree, MergeStrategy::Concatenate),
                 Site::Everywhere | Site::Driver => {}

@@ -206,7 +206,13 @@ fn empty(number: u64, writer: &str, writer_name: &str) -> LogObject {
 ///
 /// # Errors
 /// The storage fails, or a log object makes no sense.
-pub async fn catch_up(objects: &Arc<Objects>, loaded: &mut Loaded, last: u64, own: &[u64], writer: &str) -> Result<bool> {
+pub async fn catch_up(
+    objects: &Arc<Objects>,
+    loaded: &mut Loaded,
+    last: u64,
+    own: &[u64],
+    writer: &str,
+) -> Result<bool> {
     let of_others = (loaded.number + 1..=last).filter(|number| own.binary_search(number).is_err());
     let reads: Vec<_> = of_others.map(|number| read_numbered(Arc::clone(objects), number).boxed()).collect();
     let mut read = futures::stream::iter(reads).buffered(AT_ONCE);

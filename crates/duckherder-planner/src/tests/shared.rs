@@ -1,6 +1,7 @@
 //! CTEs whose rows are in tasks.
 
 use super::*;
+use crate::place::Preference;
 
 /// A CTE that others read: a definition of 9000000 rows, and who reads it, `@` where that is.
 fn cte(reader: &str) -> String {
@@ -117,4 +118,24 @@ fn grouping_sets_that_the_optimizer_has_divided_stay_in_tasks() {
     assert_eq!((one.node, one.exchange), (6, hash(3, 1)));
     // A user's own UNION ALL has an order, as long as that is seen.
     assert_eq!(cuts(&elsewhere(&cte(&union))), [(Cut::Subtree, 1, Exchange::Gather)]);
+}
+
+/// Each reader of a stage takes rows of its own, so none reads two.
+#[test]
+fn nothing_reads_a_stage_twice() {
+    let keys = r#""keys":[[{"column":"u"}],[{"column":"u"}]]"#;
+    let union = format!(r#"({} (UNION "all":true,{keys} @ (FILTER @)))"#, sum(0));
+    let crossed = format!("(CROSS_PRODUCT (PROJECTION ({} @)) (PROJECTION ({} @)))", sum(0), sum(0));
+    for reader in [union, crossed] {
+        for workers in [FOUR, Workers { local: 1, remote: 0 }, Workers { local: 0, remote: 1 }] {
+            let plan = plan(&cte(&reader), r#""distribution":"always","#);
+            let split =
+                Placer::new(&plan, workers).with(Preference { groups_stay: true, ..Preference::NONE }).place_all();
+            assert_eq!(forwards(&split), 1, "{split:?}");
+            for stage in &split.stages {
+                let once: std::collections::BTreeSet<_> = stage.inputs.iter().collect();
+                assert_eq!(once.len(), stage.inputs.len(), "{split:?}");
+            }
+        }
+    }
 }
