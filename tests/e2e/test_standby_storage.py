@@ -71,13 +71,7 @@ def test_writers_go_on_when_the_driver_is_killed(bucket, network):  # noqa: F811
         for writer in writers:
             writer.end()
         for writer in writers:
-            found = rows(con, f"SELECT n, count(*) FROM dh.t WHERE writer = {writer.number} GROUP BY n")
-            assert all(count == 1 for _, count in found)
-            there = {n for n, _ in found}
-            assert set(writer.acknowledged) <= there
-            assert there - set(writer.acknowledged) <= set(writer.unknown)
-            for text in writer.refused:
-                assert any(said in text for said in SAID), text
+            writer.check(con, SAID)
         # no transaction is there by half
         assert rows(con, "SELECT count(*) % 2 FROM dh.pairs") == [(0,)]
         print(f"{sum(len(writer.acknowledged) for writer in writers)} acknowledged, {sum(len(writer.unknown) for writer in writers)} not known")

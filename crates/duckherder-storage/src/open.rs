@@ -75,7 +75,7 @@ pub async fn load(objects: &Arc<Objects>, version: Option<u64>) -> Result<Loaded
 /// Or what is missing.
 async fn try_load(objects: &Arc<Objects>, version: Option<u64>) -> Result<Result<Loaded, String>> {
     let wanted = |number: &u64| version.is_none_or(|version| *number <= version);
-    let manifests = numbers(objects, MANIFESTS, None).await?;
+    let manifests = numbers_of(objects, MANIFESTS, None).await?;
     let mut loaded = Loaded { state: State::default(), number: 0, writer: String::new() };
     if let Some(number) = manifests.into_iter().rfind(wanted) {
         let name = numbered(MANIFESTS, number);
@@ -85,7 +85,7 @@ async fn try_load(objects: &Arc<Objects>, version: Option<u64>) -> Result<Result
         let state = State::of_manifest(manifest).map_err(|reason| objects.corrupt(&name, reason))?;
         loaded = Loaded { state, number, writer };
     }
-    let logs = numbers(objects, LOG, (loaded.number > 0).then_some(loaded.number)).await?;
+    let logs = numbers_of(objects, LOG, (loaded.number > 0).then_some(loaded.number)).await?;
     let logs: Vec<_> = logs.into_iter().filter(|number| *number > loaded.number && wanted(number)).collect();
     let reads: Vec<_> = logs.into_iter().map(|number| read_numbered(Arc::clone(objects), number).boxed()).collect();
     let mut read = futures::stream::iter(reads).buffered(AT_ONCE);
@@ -124,7 +124,7 @@ pub fn apply_records(objects: &Objects, loaded: &mut Loaded, object: &LogObject,
     Ok(())
 }
 
-async fn numbers(objects: &Objects, folder: &str, after: Option<u64>) -> Result<Vec<u64>> {
+async fn numbers_of(objects: &Objects, folder: &str, after: Option<u64>) -> Result<Vec<u64>> {
     let after = after.map(|after| format!("{after:020}"));
     let names = objects.list(folder, after.as_deref()).await?;
     Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
@@ -173,12 +173,15 @@ pub async fn take_over(
             }
         }
         last += count;
-        if own.last() == Some(&last) {
-            if !catch_up(objects, &mut loaded, last, &own, writer).await? {
-                // Others have gone on for so long that it was removed.
+        if let Some(first) = own.first().filter(|_| own.last() == Some(&last)) {
+            let is_next = is_next(objects, *first, &own).await?;
+            if !is_next && claim.is_some() {
+                return Ok(Taken::Not(None));
+            }
+            if !is_next || !catch_up(objects, &mut loaded, last, &own, writer).await? {
                 loaded = load(objects, None).await?;
             }
-            if loaded.writer == writer {
+            if is_next && loaded.writer == writer {
                 check_conditions(objects, loaded.number, writer, writer_name).await?;
                 return Ok(Taken::Ours(Box::new(loaded)));
             }
@@ -190,6 +193,15 @@ pub async fn take_over(
         "other drivers write to {} all the time: stop them first, or use another place",
         objects.shown()
     )))
+}
+
+/// Whether no log object was where the first of these is now. Others may have gone on for so long that theirs was removed:
+/// there is always a manifest that is later than what was. What took its place goes, before anybody takes it for theirs.
+async fn is_next(objects: &Objects, first: u64, own: &[u64]) -> Result<bool> {
+    let Some(later) = numbers_of(objects, MANIFESTS, Some(first - 1)).await?.into_iter().max() else { return Ok(true) };
+    let replaced: Vec<_> = own.iter().filter(|number| **number <= later).map(|number| numbered(LOG, *number)).collect();
+    objects.delete(&replaced).await?;
+    Ok(false)
 }
 
 async fn create(objects: &Objects, number: u64, writer: &str, writer_name: &str) -> Result<()> {

@@ -110,6 +110,35 @@ fn a_writer_that_stood_still_looks_for_others() {
     assert_eq!(count(&open(&bucket)), 2);
 }
 
+/// While it reads the log, the writer goes on, and what it writes then is removed, since there is a manifest: the object
+/// after those that were found can be created anew, and takes nothing over.
+#[test]
+fn a_log_that_went_on_while_it_was_read_is_read_again() {
+    let bucket = memory();
+    let first = open(&bucket);
+    (0..3).for_each(|number| append(&first, number).unwrap());
+    let far = Far::new(Arc::clone(&bucket), Duration::from_millis(700), 0);
+    let slow: Arc<dyn ObjectStore> = Arc::<Far>::clone(&far);
+    let found = std::thread::scope(|scope| {
+        let second = scope.spawn(|| count(&Store::open(location(&slow), options()).unwrap()));
+        // The manifests, the last of them, the names of the log's objects.
+        while far.requests() < 3 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let listed = objects(&bucket);
+        (3..6).for_each(|number| append(&first, number).unwrap());
+        first.close().unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        for (name, _) in objects(&bucket).into_iter().filter(|(name, _)| name.contains("/log/")) {
+            if listed.iter().all(|(before, _)| *before != name) {
+                runtime.block_on(bucket.delete(&Path::from(name))).unwrap();
+            }
+        }
+        second.join().unwrap()
+    });
+    assert_eq!(found, 6);
+}
+
 #[test]
 fn commits_that_come_together_share_a_request() {
     let bucket: Arc<dyn ObjectStore> = Far::new(memory(), Duration::from_millis(30), 0);

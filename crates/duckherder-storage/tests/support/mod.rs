@@ -49,6 +49,11 @@ impl Far {
         Arc::new(Self { inner, latency, one_fails_in: 0, forgets_conditions: false, refuses, requests })
     }
 
+    /// How many requests have come to where they go.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
     /// Waits, and says whether the request is refused, and whether its answer is lost.
     async fn travel(&self) -> (bool, bool) {
         tokio::time::sleep(self.latency).await;
