@@ -14,7 +14,7 @@ from harness.cluster import ServerProcess
 from harness.faults import Faults
 from harness.network import Network
 
-TAKEOVER_AFTER_S = 4
+TAKEOVER_AFTER_S = 5
 WORKER_TIMEOUT_S = 5
 # MiB of each host's disk for temporary files.
 TEMPORARY_MIB = 400
@@ -24,10 +24,13 @@ ENDS = {0, 1, -signal.SIGKILL}
 
 
 class Herd:
-    """Everything but the clients; `folder`: for all that they write."""
+    """Everything but the clients; `folder`: for all that they write. `stored`: the databases are in a storage that
+    all of them reach; otherwise, in a directory of the drivers."""
 
-    def __init__(self, folder: Path, seed: int):
+    def __init__(self, folder: Path, seed: int, stored: bool):
         self.folder = folder
+        self.home = folder / ("bucket" if stored else "data")
+        self.databases = ["--storage", f"file://{self.home}"] if stored else ["--data", self.home]
         hosts = [*DRIVERS, *WORKERS, *CLIENTS]
         disks = {folder / f"temporary-{host}": TEMPORARY_MIB for host in [*DRIVERS, *WORKERS]}
         self.network = Network(hosts, seed, disks)
@@ -55,8 +58,8 @@ class Herd:
         prefix = self.faults[host].prefix()
         if host in DRIVERS:
             # Nothing can take the place of a driver that has never been.
-            own = ["--standby", "--takeover-after", str(TAKEOVER_AFTER_S)] if (self.folder / "data").exists() else []
-            own += ["--data", self.folder / "data", "--worker-timeout", str(WORKER_TIMEOUT_S)]
+            own = ["--standby", "--takeover-after", str(TAKEOVER_AFTER_S)] if self.home.exists() else []
+            own += [*self.databases, "--worker-timeout", str(WORKER_TIMEOUT_S)]
             server = self.network.driver(host, *own, *common, prefix=prefix)
         else:
             server = self.network.worker(host, ADDRESSES, "--cache-directory", self.folder / f"temporary-{host}", *common, prefix=prefix)

@@ -21,6 +21,8 @@ from harness.far_client import FarClient, Hangs
 # Whoever answers later than this hangs: a connection that is cut shows it within 30 s, and another driver is looked for
 # for 20 s.
 LIMIT_S = 120
+# Tables of so many rows are divided among the workers.
+SPLIT_ROWS = 1000
 ACCOUNTS = 40
 START_BALANCE = 1000
 # What an error may be: all others are wrong answers.
@@ -63,6 +65,7 @@ class Client:
             try:
                 con.execute(f"ATTACH '{ADDRESSES}' AS dh (TYPE duckherder)", LIMIT_S)
                 con.execute("USE dh")
+                con.execute(f"SET duckherder_min_split_rows = {SPLIT_ROWS}")
             except BaseException:
                 self.leave(con)
                 raise

@@ -1,6 +1,6 @@
 """A herd under load while everything fails that can: no answer is wrong, and nothing that was acknowledged is lost.
 
-    python -m chaos.run [--minutes M] [--seed S] [--scale SF] [--logs FILE] [--list]
+    python -m chaos.run [--minutes M] [--seed S] [--scale SF] [--stored] [--logs FILE] [--list]
 
 A driver and its standby, four workers and six clients, each on a host of its own. Prints the seed, which draws the same
 faults and the same statements again (not the same moments: those are the machine's), and at the end what has happened.
@@ -22,7 +22,7 @@ from pathlib import Path
 import duckdb
 
 from chaos.herd import ADDRESSES, Herd
-from chaos.load import SET_UP, Appender, Checker, Client, Mover, TpchReader
+from chaos.load import SET_UP, SPLIT_ROWS, Appender, Checker, Client, Mover, TpchReader
 from chaos.schedule import CLIENTS, WORKERS, schedule
 from e2e.tpch_queries import QUERIES
 from harness import faults as machine_faults
@@ -35,6 +35,8 @@ SETTLED_WITHIN_S = 150
 # What a process may keep, beside what it had when the load began.
 MORE_MIB = 300
 MORE_HANDLES = 40
+# What each kind of clients gets done at least in a minute, whatever is broken.
+LEAST_A_MINUTE = 10
 
 
 def expected_of(folder: Path, scale: float) -> dict[str, Result]:
@@ -52,11 +54,11 @@ def expected_of(folder: Path, scale: float) -> dict[str, Result]:
 class Run:
     """One run; what it found is in `problems`."""
 
-    def __init__(self, folder: Path, seed: int, minutes: float, scale: float):
+    def __init__(self, folder: Path, seed: int, minutes: float, scale: float, stored: bool):
         self.seed, self.minutes, self.folder = seed, minutes, folder
         self.expected = expected_of(folder, scale)
         self.problems: list[str] = []
-        self.herd = Herd(folder, seed)
+        self.herd = Herd(folder, seed, stored)
         writers = [Mover(0, seed, self.herd), Mover(1, seed, self.herd), Appender(2, seed, self.herd), Appender(3, seed, self.herd)]
         checker = Checker(4, seed, self.herd, writers)
         readers = [TpchReader(number, seed, self.herd, self.expected) for number in (5, 6)]
@@ -76,10 +78,13 @@ class Run:
             self.herd.close()
 
     def warm_up(self, con) -> None:
-        """Whatever is kept for later queries is there after that."""
+        """Whatever is kept for later queries is there after that; all workers have had tasks."""
         con.execute("SET duckherder_distribution = 'always'")
+        con.execute(f"SET duckherder_min_split_rows = {SPLIT_ROWS}")
         for sql in self.expected:
             con.execute(sql)
+        used = con.execute("SELECT max(num_workers_used) FROM duckherder_get_query_execution_stats()")
+        assert used == [(len(WORKERS),)], f"queries used {used} workers at most"
 
     def set_up(self) -> None:
         with self.herd.network.client(CLIENTS[0], ADDRESSES) as con:
@@ -163,6 +168,10 @@ class Run:
                 self.readers[0].step()
             self.after = self.herd.memory(), self.herd.handles()
         self.check_what_is_left()
+        for name, clients in [("TPC-H", self.readers), ("checks", [self.checker]), ("writers", self.writers)]:
+            done = sum(client.counts["done"] for client in clients)
+            if done < self.minutes * LEAST_A_MINUTE:
+                self.problems.append(f"{name}: only {done} were answered in {self.minutes} minutes")
 
     def check_what_is_left(self) -> None:
         for what, more, unit in [(0, MORE_MIB, "MiB"), (1, MORE_HANDLES, "open files")]:
@@ -193,6 +202,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=3, help="how long faults come (3)")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000_000, help="draws the same again")
     parser.add_argument("--scale", type=float, default=0.01, help="of TPC-H's tables (0.01)")
+    parser.add_argument("--stored", action="store_true", help="the databases are in a storage that workers read, too")
     parser.add_argument("--logs", help="a file for what all drivers and workers have said")
     parser.add_argument("--list", action="store_true", help="only say which faults would come")
     options = parser.parse_args()
@@ -204,7 +214,7 @@ def main() -> int:
         print(f"can't be done here: {reason}", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="duckherder-chaos-") as folder:
-        run = Run(Path(folder), options.seed, options.minutes, options.scale)
+        run = Run(Path(folder), options.seed, options.minutes, options.scale, options.stored)
         try:
             run.run()
         except Exception as error:  # noqa: BLE001: reported with the rest

@@ -10,7 +10,7 @@ from chaos.run import Run
 from chaos.schedule import KINDS, schedule
 from harness import faults, network
 
-MINUTES = float(os.environ.get("DUCKHERDER_CHAOS_MINUTES", "0.5"))
+MINUTES = float(os.environ.get("DUCKHERDER_CHAOS_MINUTES", "1.5"))
 # The same each time: what lands is judged by the change, not by the draw. `cargo xtask chaos` draws anew.
 SEED = int(os.environ.get("DUCKHERDER_CHAOS_SEED", "20261129"))
 
@@ -22,11 +22,12 @@ def test_a_seed_draws_the_same_again():
 
 
 @pytest.mark.timeout(300 + 60 * MINUTES)
-def test_all_that_can_fail(tmp_path):
+@pytest.mark.parametrize("stored", [False, True], ids=["directory", "storage"])
+def test_all_that_can_fail(tmp_path, stored):
     network.needed()
     if reason := faults.why_not():
         pytest.skip(reason)
-    run = Run(tmp_path, SEED, MINUTES, scale=0.01)
+    run = Run(tmp_path, SEED, MINUTES, scale=0.01, stored=stored)
     try:
         run.run()
     finally:

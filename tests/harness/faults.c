@@ -9,8 +9,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -73,8 +75,8 @@ static int no_room(int file) {
         wait_for_disk(file);                                                                                           \
         return next(__VA_ARGS__);                                                                                      \
     }
-#define WRITES(name, parameters, ...)                                                                                  \
-    ssize_t name parameters {                                                                                          \
+#define WRITES(type, name, parameters, ...)                                                                            \
+    type name parameters {                                                                                             \
         NEXT(name)                                                                                                     \
         wait_for_disk(file);                                                                                           \
         if (no_room(file))                                                                                             \
@@ -91,9 +93,21 @@ static int no_room(int file) {
 READS(read, (int file, void *data, size_t size), file, data, size)
 READS(pread, (int file, void *data, size_t size, off_t at), file, data, size, at)
 READS(pread64, (int file, void *data, size_t size, off64_t at), file, data, size, at)
-WRITES(write, (int file, const void *data, size_t size), file, data, size)
-WRITES(pwrite, (int file, const void *data, size_t size, off_t at), file, data, size, at)
-WRITES(pwrite64, (int file, const void *data, size_t size, off64_t at), file, data, size, at)
+READS(readv, (int file, const struct iovec *parts, int count), file, parts, count)
+READS(preadv, (int file, const struct iovec *parts, int count, off_t at), file, parts, count, at)
+READS(preadv64, (int file, const struct iovec *parts, int count, off64_t at), file, parts, count, at)
+WRITES(ssize_t, write, (int file, const void *data, size_t size), file, data, size)
+WRITES(ssize_t, pwrite, (int file, const void *data, size_t size, off_t at), file, data, size, at)
+WRITES(ssize_t, pwrite64, (int file, const void *data, size_t size, off64_t at), file, data, size, at)
+WRITES(ssize_t, writev, (int file, const struct iovec *parts, int count), file, parts, count)
+WRITES(ssize_t, pwritev, (int file, const struct iovec *parts, int count, off_t at), file, parts, count, at)
+WRITES(ssize_t, pwritev64, (int file, const struct iovec *parts, int count, off64_t at), file, parts, count, at)
+WRITES(ssize_t, sendfile, (int file, int from, off_t *at, size_t size), file, from, at, size)
+WRITES(ssize_t, sendfile64, (int file, int from, off64_t *at, size_t size), file, from, at, size)
+WRITES(ssize_t, copy_file_range, (int from, off64_t *at, int file, off64_t *to, size_t size, unsigned flags), from, at,
+       file, to, size, flags)
+WRITES(int, fallocate, (int file, int mode, off_t at, off_t size), file, mode, at, size)
+WRITES(int, fallocate64, (int file, int mode, off64_t at, off64_t size), file, mode, at, size)
 SYNCS(fsync)
 SYNCS(fdatasync)
 

@@ -18,6 +18,9 @@ pub struct Options {
     /// Of TPC-H's tables
     #[arg(long, default_value_t = 0.01)]
     scale: f64,
+    /// The databases are in a storage that workers read, too, instead of a directory of the drivers
+    #[arg(long)]
+    stored: bool,
     /// A file for what all drivers and workers have said
     #[arg(long)]
     logs: Option<String>,
@@ -34,6 +37,9 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     chaos.args(["--scale", &options.scale.to_string()]);
     if let Some(seed) = options.seed {
         chaos.args(["--seed", &seed.to_string()]);
+    }
+    if options.stored {
+        chaos.arg("--stored");
     }
     if let Some(logs) = &options.logs {
         chaos.args(["--logs", logs]);
