@@ -11,6 +11,7 @@ import pytest
 
 from harness.client import attach, loaded
 from harness.cluster import BINARY, Driver
+from harness.s3 import BUCKET, objects, s3
 
 
 @pytest.fixture
@@ -19,10 +20,10 @@ def driver(tmp_path):
         yield driver
 
 
-def run(driver, *arguments) -> str:
+def run(driver, *arguments, timeout=60) -> str:
     """What `duckherder` says of its failure, if it fails."""
     command = [str(BINARY), *map(str, arguments), "--driver", driver.location]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
     assert ended.returncode in (0, 1), ended
     return ended.stderr if ended.returncode else ""
 
@@ -111,7 +112,8 @@ def test_what_is_refused(driver, tmp_path):
         attach(con, driver)
         con.execute("CREATE TABLE dh.t AS SELECT 1 AS i")
     assert 'the driver has no database "nothing"' in run(driver, "backup", "nothing", tmp_path / "b")
-    assert "s3:// is none" in run(driver, "backup", "duckherder", "s3://bucket/b")
+    assert "ftp://host/b is no place that a driver can use" in run(driver, "backup", "duckherder", "ftp://host/b")
+    assert "names no object" in run(driver, "backup", "duckherder", "s3://bucket")
     assert "no_such_directory" in run(driver, "backup", "duckherder", tmp_path / "no_such_directory" / "b")
     assert "has a database \"duckherder\" already" in run(driver, "restore", "duckherder", tmp_path / "b")
     assert "cannot copy" in run(driver, "restore", "new", tmp_path / "b")
@@ -147,6 +149,38 @@ def test_the_file_of_a_driver_is_no_target(tmp_path):
             assert "is a database that the driver has open" in run(driver, "backup", "one", target)
         assert run(driver, "backup", "one", tmp_path / "copy") == ""
         assert con.execute("SELECT i FROM dh.t").fetchall() == [(42,)]
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_backups_in_object_storage(tmp_path, monkeypatch, stored):
+    """The storage answers late, slows requests down and cuts answers off; the driver's databases may be there, too."""
+    with s3() as network:
+        home = ["--storage", f"s3://{BUCKET}/own"] if stored else ["--data", tmp_path / "data"]
+        temporary = tmp_path / "temporary"
+        for name, value in network.environment().items():
+            monkeypatch.setenv(name, value)
+        with Driver(1, *home, "--temp-directory", temporary) as driver, loaded() as con:
+            attach(con, driver, "s", "sales")
+            con.execute("CREATE TABLE s.t AS SELECT range AS id, hash(range) AS h FROM range(3_000_000)")
+            con.execute("CREATE INDEX by_id ON s.t(id)")
+            wanted = con.execute("SELECT count(*), sum(id), bit_xor(h) FROM s.t").fetchall()
+            network.one_slows_down_in, network.one_is_cut_in, network.latency_s = 5, 7, 0.02
+            for _ in range(2):
+                assert run(driver, "backup", "sales", f"s3://{BUCKET}/backups/sales.duckdb") == ""
+            con.execute("DELETE FROM s.t")
+            assert "already" in run(driver, "restore", "sales", f"s3://{BUCKET}/backups/sales.duckdb")
+            assert run(driver, "restore", "then", f"s3://{BUCKET}/backups/sales.duckdb") == ""
+            network.one_slows_down_in, network.one_is_cut_in, network.latency_s = 0, 0, 0
+            attach(con, driver, "t", "then")
+            assert con.execute("SELECT count(*), sum(id), bit_xor(h) FROM t.t").fetchall() == wanted
+            assert con.execute("SELECT index_name FROM duckdb_indexes() WHERE database_name = 't'").fetchall() == [("by_id",)]
+            assert objects(network, "backups/").keys() == {"backups/sales.duckdb"}
+            assert sum(objects(network, "backups/").values()) > 16 << 20, "one part"
+            assert "there is no such object" in run(driver, "restore", "more", f"s3://{BUCKET}/backups/nothing")
+            if stored:
+                assert "in the driver's own storage" in run(driver, "backup", "sales", f"s3://{BUCKET}/own/log/x")
+            assert "there is no such bucket" in run(driver, "backup", "sales", "s3://nobody-has-this/b")
+            assert not list(temporary.glob("duckherder-backup-*")), "temporary files are left"
 
 
 def test_somebody_who_never_answers(tmp_path):

@@ -133,7 +133,8 @@ pub struct Worker {
 pub struct Backup {
     /// The database's name
     pub database: String,
-    /// The file, at a path that the driver sees; what is there is replaced
+    /// The file, at a path that the driver sees, or an object (s3://BUCKET/KEY, gs://BUCKET/KEY, az://CONTAINER/KEY);
+    /// what is there is replaced
     pub target: String,
     /// Where the driver listens
     #[arg(long, value_name = "HOST:PORT", default_value_t = format!("localhost:{DEFAULT_DRIVER_PORT}"))]
@@ -144,7 +145,7 @@ pub struct Backup {
 pub struct Restore {
     /// The new database's name
     pub database: String,
-    /// The file, at a path that the driver sees
+    /// The file, at a path that the driver sees, or an object (s3://BUCKET/KEY, gs://BUCKET/KEY, az://CONTAINER/KEY)
     pub source: String,
     /// Where the driver listens
     #[arg(long, value_name = "HOST:PORT", default_value_t = format!("localhost:{DEFAULT_DRIVER_PORT}"))]

@@ -231,14 +231,23 @@ impl Databases {
     /// # Errors
     /// There is one of that name, as for [`create`](Self::create), what `make` says, or the file is no database's.
     pub fn adopt(&self, name: &str, make: impl FnOnce(&Home, &Path) -> Result<()>) -> Result<()> {
-        let name = normal(name);
         let _changing = lock(&self.changing);
+        self.check_may_add(name)?;
+        self.add(&normal(name), make)
+    }
+
+    /// Whether there may be a new database of the name, before much work is done for it.
+    ///
+    /// # Errors
+    /// There is one, or the driver keeps none.
+    pub fn check_may_add(&self, name: &str) -> Result<()> {
+        let name = normal(name);
         if lock(&self.known).contains_key(&name) {
             return Err(DriverError::Database(format!(
                 "the driver has a database \"{name}\" already: drop it first, or take another name"
             )));
         }
-        self.add(&name, make)
+        if self.home.is_some() { Ok(()) } else { Err(no_home(&name)) }
     }
 
     /// With `changing` held, and no database of the name.
@@ -322,6 +331,31 @@ impl Databases {
         if open { own("a database that the driver has open") } else { Ok(()) }
     }
 
+    /// Makes sure that an object is none of those that the driver's databases are made of.
+    ///
+    /// # Errors
+    /// It is.
+    pub fn check_not_own_object(&self, url: &str) -> Result<()> {
+        let store = self.home.as_ref().and_then(Home::store);
+        if store.is_some_and(|store| is_below(url, store.shown())) {
+            return Err(DriverError::Database(format!("{url} is in the driver's own storage: use another place")));
+        }
+        Ok(())
+    }
+
+    /// Where files go that nobody needs for long.
+    ///
+    /// # Errors
+    /// DuckDB's.
+    pub fn temporary_directory(&self) -> Result<PathBuf> {
+        let mut found = String::new();
+        each(&query(&self.instance.connect()?, "SELECT current_setting('temp_directory')")?, |row| {
+            found = row.text(0)?.to_string();
+            Ok(())
+        })?;
+        Ok(if found.is_empty() { std::env::temp_dir() } else { PathBuf::from(found) })
+    }
+
     /// Has DuckDB look into each of them.
     ///
     /// # Errors
@@ -350,6 +384,13 @@ impl Databases {
         };
         DriverError::NoDatabase(format!("the driver has no database \"{name}\", only {}: {advice}", there.join(", ")))
     }
+}
+
+/// Whether a URL is the place of another, or in it; s3a:// is s3://.
+fn is_below(url: &str, place: &str) -> bool {
+    let after_scheme = |url: &'_ str| url.split_once("://").map_or(url, |(_, rest)| rest).trim_matches('/').to_string();
+    let (url, place) = (after_scheme(url), after_scheme(place));
+    url.strip_prefix(&place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// How DuckDB tells names apart.

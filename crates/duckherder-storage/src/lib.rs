@@ -49,6 +49,7 @@ mod state;
 mod store;
 mod sync;
 mod watch;
+mod whole;
 
 pub mod error;
 pub mod location;
@@ -63,3 +64,4 @@ pub use reader::Reader;
 pub use signs::{LEAST_SILENCE, NOTICE_LIMIT, STANDBY_EVERY};
 pub use store::{Mark, Options, Pin, Space, Store, Version};
 pub use watch::Watch;
+pub use whole::WholeObject;
