@@ -164,6 +164,22 @@ def test_a_cache_that_is_full_lets_go_of_the_oldest():
         con.close()
 
 
+def test_a_table_of_one_task_is_read_where_it_was_read_before():
+    """Whatever else runs between: a query a table, over three workers."""
+    with Cluster(0, 3) as cluster, loaded() as con:
+        attach(con, cluster.driver)
+        con.execute("USE dh")
+        assert distribute(con, "always")
+        queries = [f"SELECT sum(a) FROM small{number}" for number in range(6)]
+        for number in range(6):
+            con.execute(f"CREATE TABLE small{number} AS SELECT range + {number} AS a FROM range(60_000)")
+        for sql in queries:
+            until_cached(con, sql, 1)
+        for _ in range(3):
+            for sql in queries:
+                assert cached(con, sql) == (1, 1), sql
+
+
 def test_nothing_is_kept_where_nothing_may_be():
     with Cluster(0, 1, worker_arguments=("--cache-bytes", "0")) as cluster:
         con = loaded()

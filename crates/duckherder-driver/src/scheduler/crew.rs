@@ -1,6 +1,8 @@
 //! The workers of one attempt to run a query's tasks.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
 
 use super::Shared;
@@ -15,8 +17,8 @@ const DRIVER: &str = "driver";
 /// Which workers the tasks of a query may have.
 #[derive(Clone)]
 pub struct Hiring {
-    /// Its stages have one task each: one that needs no network is preferred.
-    single: bool,
+    /// Its stages have one task each: one that needs no network is preferred. What it reads most of.
+    single: Option<String>,
     /// The workers elsewhere that see the files that it reads, or the directory that it writes to, if there are such.
     sees_files: Option<BTreeSet<u64>>,
 }
@@ -29,8 +31,8 @@ pub struct Crew {
 }
 
 impl Hiring {
-    /// `target`: the workers elsewhere that write where the query does, if its tasks write files.
-    pub fn new(single: bool, files: &FilesOfScans, target: Option<&BTreeSet<u64>>) -> Self {
+    /// `single`: what a query whose stages have one task each reads most of; `target`: the workers elsewhere that write where the query does, if its tasks write files.
+    pub fn new(single: Option<String>, files: &FilesOfScans, target: Option<&BTreeSet<u64>>) -> Self {
         let known = files.iter().flatten().map(|files| files.seen_by()).chain(target);
         let sees_files = known.cloned().reduce(|all, other| &all & &other);
         Self { single, sees_files }
@@ -42,7 +44,7 @@ impl Hiring {
         let local = cluster.local_workers().iter().enumerate();
         let mut workers: Vec<_> =
             local.map(|(number, tasks)| (Worker::Local { id: local_id(number), tasks: tasks.clone() }, None)).collect();
-        if !self.single || workers.is_empty() {
+        if self.single.is_none() || workers.is_empty() {
             let sees = |worker: &RemoteWorker| {
                 self.sees_files.as_ref().is_none_or(|instances| instances.contains(&worker.instance))
             };
@@ -53,8 +55,14 @@ impl Hiring {
             }
         }
         // Workers elsewhere keep what they have read, and get it again.
-        let keep = !self.single && cluster.local_workers().is_empty();
-        let first = if keep { 0 } else { shared.first_worker(workers.len()) };
+        let remote = workers.iter().any(|(worker, _)| matches!(worker, Worker::Remote(_)));
+        let first = match &self.single {
+            Some(mostly) if remote => {
+                place_of(mostly, workers.iter().map(|(worker, _)| (worker.id(), worker.running())))
+            }
+            None if remote => 0,
+            _ => shared.first_worker(workers.len()),
+        };
         if workers.is_empty() {
             workers.push((driver(), None));
         }
@@ -78,6 +86,18 @@ impl Hiring {
             false => self.hire(shared),
         }
     }
+}
+
+/// Which of the workers, each with the number of tasks that it runs, has what others may have read before: of those that
+/// have least to do, always the same one (rendezvous hashing: one that comes or goes changes only what it has itself).
+fn place_of<'a>(mostly: &str, workers: impl Iterator<Item = (&'a str, u64)>) -> usize {
+    let score = |id: &str| {
+        let mut hasher = DefaultHasher::new();
+        (mostly, id).hash(&mut hasher);
+        hasher.finish()
+    };
+    let best = workers.enumerate().min_by_key(|(_, (id, running))| (*running, Reverse(score(id))));
+    best.map_or(0, |(place, _)| place)
 }
 
 /// The driver's own process.
@@ -120,5 +140,30 @@ impl Crew {
     pub fn dismiss(&self) {
         let leases = std::mem::take(&mut *lock(&self.leases));
         drop(leases);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen<'a>(table: &str, ids: &[&'a str]) -> &'a str {
+        ids[place_of(table, ids.iter().map(|id| (*id, 0)))]
+    }
+
+    #[test]
+    fn what_is_read_again_is_read_in_the_same_place() {
+        let tables: Vec<String> = (0..300).map(|number| format!("table {number}")).collect();
+        let (three, four) = (["w1", "w2", "w3"], ["w1", "w2", "new", "w3"]);
+        let moved: Vec<_> = tables.iter().filter(|table| chosen(table, &three) != chosen(table, &four)).collect();
+        assert!(moved.iter().all(|table| chosen(table, &four) == "new"), "one that comes takes only its share");
+        assert!((30..130).contains(&moved.len()), "{} of 300 have a new place", moved.len());
+    }
+
+    #[test]
+    fn a_busy_worker_gets_nothing_while_others_are_idle() {
+        let favourite = chosen("t", &["w1", "w2", "w3"]);
+        let workers = ["w1", "w2", "w3"].map(|id| (id, u64::from(id == favourite)));
+        assert_ne!(workers[place_of("t", workers.into_iter())].0, favourite);
     }
 }

@@ -39,6 +39,8 @@ pub struct Reach {
     pub files: FilesOfScans,
     /// Those that write where the driver does, if tasks write files.
     pub target: Option<BTreeSet<u64>>,
+    /// The table, or the files, of which the plan reads most; none if it reads none.
+    pub mostly: String,
 }
 
 /// A decision, and what came of it.
@@ -107,6 +109,14 @@ impl Worker {
         }
     }
 
+    /// How many tasks it runs now, of all queries.
+    pub fn running(&self) -> u64 {
+        match self {
+            Self::Local { tasks, .. } => tasks.count(),
+            Self::Remote(worker) => worker.tasks().count(),
+        }
+    }
+
     /// Whether it is the same process.
     pub fn is(&self, other: &RemoteWorker) -> bool {
         matches!(self, Self::Remote(worker) if worker.location == other.location)
@@ -126,7 +136,7 @@ impl ScheduledQuery {
         let needed = needed(stages, top);
         let writes = needed.iter().any(|number| stages.get(*number).is_some_and(|stage| stage.writes.is_some()));
         let target = self.reach.target.as_ref().filter(|_| writes);
-        Hiring::new(needed.iter().all(single), &self.reach.files, target)
+        Hiring::new(needed.iter().all(single).then(|| self.reach.mostly.clone()), &self.reach.files, target)
     }
 }
 

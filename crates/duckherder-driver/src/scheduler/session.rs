@@ -49,7 +49,9 @@ impl distribute::Distributor for SessionScheduler {
             true => (files::look(&self.shared, &mut plan), target::look(&self.shared, &mut plan)),
             false => (Vec::new(), None),
         };
-        let reach = Reach { files, target };
+        let scans = plan.root.preorder_scans().into_iter().map(|(_, scan)| scan);
+        let mostly = scans.max_by_key(|scan| scan.rows.saturating_mul(scan.row_bytes.unwrap_or(1)));
+        let reach = Reach { files, target, mostly: mostly.map_or_else(String::new, |scan| scan.name.clone()) };
         match decide(&plan, capacity) {
             Decision::Local { reason } => {
                 tracing::debug!(reason, "not distributed");
