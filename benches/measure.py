@@ -13,6 +13,7 @@ from pathlib import Path
 
 import tpch
 from contenders import PLAIN, Contender
+from harness.distribution import distribute, run_of
 
 Samples = dict[str, list[float]]
 
@@ -31,6 +32,20 @@ def queries(contenders: list[Contender], sql: str, rounds: int) -> Samples:
             expected = rows if expected is None else expected
             if not same(rows, expected):
                 raise SystemExit(f"{contender.name} gave another answer than {PLAIN}:\n{rows}\n{expected}")
+    return samples
+
+
+def divided(contenders: list[Contender], sql: str, rounds: int) -> Samples:
+    """The same, of a query that whoever has workers divides among them."""
+    others = [contender for contender in contenders if contender.name not in (PLAIN, "no workers")]
+    for contender in others:
+        distribute(contender.con, "always")
+    samples = queries(contenders, sql, rounds)
+    for contender in others:
+        run = run_of(contender.con, "dh.lineitem")
+        if not run.split:
+            raise SystemExit(f"{contender.name} did not divide it: {run}")
+        distribute(contender.con, "auto")
     return samples
 
 

@@ -16,10 +16,11 @@ from e2e.test_storage import Place, bucket, network, sizes_below  # noqa: F401
 from harness.client import attach, attached, loaded
 from harness.cluster import BINARY, Driver, ServerProcess, Worker, fails_to_start
 from harness.distribution import distribute
-from harness.wait import wait_for
+from harness.wait import wait_for, within
 
 # The least that there is.
 AFTER_S = 5
+TAKEN_OVER_WITHIN_S = 15
 ROWS = 300_000
 # What a writer may hear of a takeover; the last where that takes as long as on a machine that has other things to do.
 SAID = ["transaction is lost", "no duckherder driver is active"]
@@ -63,6 +64,7 @@ def test_writers_go_on_when_the_driver_is_killed(bucket, network):  # noqa: F811
         begun = time.monotonic()
         active = wait_for(lambda: next((server for server in (second, third) if server.is_active()), None))
         took = time.monotonic() - begun
+        within(took, TAKEN_OVER_WITHIN_S)
         before = [len(writer.acknowledged) for writer in writers]
         wait_for(lambda: all(len(writer.acknowledged) > known for writer, known in zip(writers, before)))
         print(f"the standby was the driver after {took:.2f} s, all writers went on after {time.monotonic() - begun:.2f} s")
@@ -157,7 +159,7 @@ def test_workers_follow(bucket, monkeypatch):  # noqa: F811
         first.kill()
         begun = time.monotonic()
         assert rows(con, query) == expected
-        print(f"the first answer came after {time.monotonic() - begun:.2f} s")
+        within(time.monotonic() - begun, TAKEN_OVER_WITHIN_S)
         wait_for(lambda: rows(con, workers) == [(["joined", "registered"],)])
         con.execute("DELETE FROM dh.t WHERE i % 3 = 0")
 
