@@ -16,6 +16,7 @@ import pytest
 
 from harness.client import attached, last_statistics, plain_answers, wait_until_busy
 from harness.cluster import BINARY, Driver, ServerProcess, Worker, free_port
+from harness.seed import drawn_seed
 from harness.wait import Untimely, timely, wait_for, within
 
 # Long enough that a process that is busy, and not gone, answers in time: it is asked four times meanwhile.
@@ -348,10 +349,9 @@ def test_workers_join_under_load(answers):
             wait_for(all_of_them)
 
 
-def lose_workers(herd, answers, seed: int, with_signal: int, times: int) -> None:
+def lose_workers(herd, answers, with_signal: int, times: int) -> None:
     """A worker is lost at a random moment of a random query, again and again."""
-    chance = random.Random(seed)
-    print(f"seed {seed}")
+    chance = random.Random(drawn_seed())
     for number in range(times):
         sql = chance.choice(QUERIES)
         victim = chance.choice(herd.workers)
@@ -365,7 +365,7 @@ def lose_workers(herd, answers, seed: int, with_signal: int, times: int) -> None
                 try:
                     check(con, sql, answers)
                 except duckdb.Error as error:
-                    raise AssertionError(f"seed {seed}, {number}: after {after_s} s of {sql}") from error
+                    raise AssertionError(f"{number}: after {after_s} s of {sql}") from error
                 timer.join()
                 # and the next one, as soon as it can be
                 check(con, chance.choice(QUERIES), answers)
@@ -379,12 +379,12 @@ def lose_workers(herd, answers, seed: int, with_signal: int, times: int) -> None
 
 @pytest.mark.parametrize("part", range(4))
 def test_killed_workers_cost_no_answer(herd, answers, part):
-    lose_workers(herd, answers, random.randrange(1 << 32), signal.SIGKILL, 6)
+    lose_workers(herd, answers, signal.SIGKILL, 6)
 
 
 @pytest.mark.parametrize("part", range(3))
 def test_workers_that_stand_still_cost_no_answer(herd, answers, part):
-    lose_workers(herd, answers, random.randrange(1 << 32), signal.SIGSTOP, 2)
+    lose_workers(herd, answers, signal.SIGSTOP, 2)
 
 
 @pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGSTOP])

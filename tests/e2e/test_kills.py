@@ -12,6 +12,7 @@ import pytest
 
 from harness.cluster import BINARY, Driver
 from harness.load import Writer
+from harness.seed import drawn_seed
 
 KILLS = int(os.environ.get("DUCKHERDER_KILLS", "12"))
 # Each writer works in the database of its place here.
@@ -57,7 +58,5 @@ def kills(count: int, seed: int, *home) -> str:
 
 @pytest.mark.timeout(300 + 20 * KILLS)
 def test_kill_at_any_moment(tmp_path):
-    """`DUCKHERDER_KILLS=200` for more of them, `DUCKHERDER_KILLS_SEED` to draw the same again."""
-    seed = int(os.environ.get("DUCKHERDER_KILLS_SEED", time.time_ns() % 10**9))
-    print(f"seed {seed}")
-    print(kills(KILLS, seed, "--data", tmp_path / "data"))
+    """`DUCKHERDER_KILLS=200` for more of them, `DUCKHERDER_SEED` to draw the same again."""
+    print(kills(KILLS, drawn_seed(), "--data", tmp_path / "data"))

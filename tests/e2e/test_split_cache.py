@@ -11,6 +11,7 @@ import pytest
 from harness.client import attach, loaded
 from harness.cluster import Cluster
 from harness.distribution import distribute
+from harness.seed import drawn_seed
 from harness.wait import wait_for
 
 ROWS = 400_000
@@ -108,9 +109,7 @@ def test_money_that_moves_is_never_lost(pair):
     """Rows are deleted and inserted, which leaves row groups that may be kept: the total is the same in every snapshot."""
     con, _ = pair
     con.execute("CREATE TABLE money AS SELECT range AS id, 100 AS amount FROM range(260000)")
-    seed = random.randrange(1 << 32)
-    print("seed", seed)
-    numbers = random.Random(seed)
+    numbers = random.Random(drawn_seed())
     stop = threading.Event()
     mover = con.cursor()
     mover.execute("USE dh")

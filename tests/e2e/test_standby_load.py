@@ -15,6 +15,7 @@ from e2e.test_standby import Standby, places, wait_for_end
 from harness import load
 from harness.client import loaded
 from harness.cluster import BINARY, ServerProcess, free_port
+from harness.seed import drawn_seed
 from harness.wait import wait_for
 
 
@@ -76,9 +77,8 @@ TAKEOVERS = int(os.environ.get("DUCKHERDER_TAKEOVERS", "6"))
 def test_a_load_of_everything(tmp_path):
     """Drivers are killed, told to end, stopped for longer than a standby waits, and for about as long: whoever has the
     databases in the end has all that was acknowledged, and of the rest all of a transaction or nothing.
-    `DUCKHERDER_TAKEOVERS=100` for more of them, `DUCKHERDER_KILLS_SEED` to draw the same again."""
-    seed = int(os.environ.get("DUCKHERDER_KILLS_SEED", time.time_ns() % 10**9))
-    print(f"seed {seed}")
+    `DUCKHERDER_TAKEOVERS=100` for more of them, `DUCKHERDER_SEED` to draw the same again."""
+    seed = drawn_seed()
     draw = random.Random(seed)
     data, after = tmp_path / "data", 4.0
     ports = [free_port(), free_port()]

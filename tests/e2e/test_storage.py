@@ -22,6 +22,7 @@ from harness.cluster import BINARY, Driver, Worker
 from harness.compare import Result, difference, float_tolerances
 from harness.load import Writer
 from harness.s3 import objects, s3
+from harness.seed import drawn_seed
 
 KILLS = int(os.environ.get("DUCKHERDER_STORAGE_KILLS", "6"))
 
@@ -148,18 +149,14 @@ def test_workers_and_backups(place, tmp_path):
 @pytest.mark.timeout(300 + 30 * KILLS)
 def test_kill_at_any_moment(place):
     """`DUCKHERDER_STORAGE_KILLS=200` for more of them."""
-    seed = int(os.environ.get("DUCKHERDER_KILLS_SEED", time.time_ns() % 10**9))
-    print(f"seed {seed}")
-    print(kills(KILLS, seed, *place.arguments("--storage-keep", "0.1")))
+    print(kills(KILLS, drawn_seed(), *place.arguments("--storage-keep", "0.1")))
 
 
 @pytest.mark.timeout(300 + 40 * KILLS)
 def test_kills_over_a_bad_network(bucket, network):
     network.latency_s = 0.01
     network.one_slows_down_in, network.one_is_cut_in = 13, 17
-    seed = int(os.environ.get("DUCKHERDER_KILLS_SEED", time.time_ns() % 10**9))
-    print(f"seed {seed}")
-    print(kills(KILLS, seed, *bucket.arguments("--storage-keep", "0.1")))
+    print(kills(KILLS, drawn_seed(), *bucket.arguments("--storage-keep", "0.1")))
 
 
 def test_the_second_driver_shuts_out_the_first(place):
