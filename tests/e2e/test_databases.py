@@ -59,6 +59,46 @@ def test_all_is_there_again(data):
             con.execute("INSERT INTO dh.s.t(id) VALUES (7)")
 
 
+REGISTER = "PRAGMA duckherder_register_remote_table(?, ?, ?)".replace("?", "'{}'").format
+UNREGISTER = "PRAGMA duckherder_unregister_remote_table('{}', '{}')".format
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["directory", "storage"])
+def test_other_names_of_tables_are_remembered(data, stored):
+    """For all who attach the database, also from a driver that comes after one that was killed."""
+    home = ["--storage", f"file://{data}"] if stored else ["--data", data]
+    with Driver(0, *home) as driver, attached(driver) as con:
+        attach(con, driver, "s", "sales")
+        con.execute("CREATE SCHEMA s.hr; CREATE TABLE s.hr.people AS SELECT range AS i FROM range(10); CREATE TABLE dh.t AS SELECT 1 AS i")
+        con.execute(REGISTER("Staff", "hr.people", "s"))
+        con.execute(REGISTER("short", "t", "dh"))
+        with attached(driver) as other:
+            attach(other, driver, "s", "sales")
+            assert other.execute("SELECT count(*) FROM s.staff, dh.short").fetchone() == (10,)
+            # told by another client, it is the same; of another table, it is not
+            other.execute(REGISTER("staff", "hr.PEOPLE", "s"))
+            with pytest.raises(duckdb.InvalidInputException, match="Failed to register table staff because it's already registered!"):
+                other.execute(REGISTER("staff", "hr.people", "s"))
+            with pytest.raises(duckdb.InvalidInputException, match="Failed to register table short because it's already registered!"):
+                other.execute(REGISTER("short", "other", "dh"))
+            other.execute(UNREGISTER("short", "dh"))
+        with pytest.raises(duckdb.InvalidInputException, match="Failed to unregister table short because it hasn't been registered!"):
+            con.execute(UNREGISTER("short", "dh"))
+        driver.kill()
+    with Driver(0, *home) as driver, attached(driver) as con:
+        attach(con, driver, "s", "sales")
+        con.execute("INSERT INTO s.staff VALUES (100)")
+        assert con.execute("SELECT count(*), max(i) FROM s.staff").fetchone() == (11, 100)
+        with pytest.raises(duckdb.CatalogException):
+            con.execute("FROM dh.short")
+        con.execute("DETACH s")
+        wait_for(lambda: databases(con)["sales"][1] == 0)
+        con.execute("SELECT duckherder_drop_database('sales')").fetchall()
+        attach(con, driver, "s", "sales")
+        with pytest.raises(duckdb.CatalogException):
+            con.execute("FROM s.staff")
+
+
 def test_a_driver_that_stops_leaves_no_log(data):
     with Driver(1, "--data", data) as driver:
         with loaded() as con:

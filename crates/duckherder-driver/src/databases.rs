@@ -308,6 +308,30 @@ impl Databases {
         removed
     }
 
+    /// Other names of the tables of a database, or of the default one.
+    ///
+    /// # Errors
+    /// There is no such database.
+    pub fn table_names(&self, database: Option<&str>) -> Result<Vec<(String, String)>> {
+        Ok(self.remembered.table_names(self.enter(database)?.name()))
+    }
+
+    /// Gives a table another name, for all clients that attach the database from now on.
+    ///
+    /// # Errors
+    /// There is no such database, or another table has that name.
+    pub fn name_table(&self, database: Option<&str>, name: &str, table: &str) -> Result<()> {
+        self.remembered.name_table(self.enter(database)?.name(), name, table)
+    }
+
+    /// Takes it back.
+    ///
+    /// # Errors
+    /// There is no such database, or no such name.
+    pub fn forget_name(&self, database: Option<&str>, name: &str) -> Result<()> {
+        self.remembered.forget_name(self.enter(database)?.name(), name)
+    }
+
     /// Makes sure that a file is not one that the driver has open, or will open one day: it is read and replaced as a
     /// whole.
     ///

@@ -12,8 +12,9 @@ use duckherder_planner::Graph;
 use duckherder_proto::SESSION_HEADER;
 use duckherder_proto::actions::{
     BackUpDatabase, CloseStatement, CountWorkers, DatabaseList, DescribeCatalog, DrawStatement, Drawing, DropDatabase,
-    Empty, EndSession, EndTransaction, InterruptSession, ListDatabases, ListStatistics, LoadExtension, OpenDatabase,
-    QueryStatistics, RegisterWorker, RestoreDatabase, RunProgress, WatchRun, WorkerCount,
+    Empty, EndSession, EndTransaction, InterruptSession, ListDatabases, ListStatistics, ListTableNames, LoadExtension,
+    NameTable, OpenDatabase, QueryStatistics, RegisterWorker, RestoreDatabase, RunProgress, TableName, TableNames,
+    WatchRun, WorkerCount,
 };
 use duckherder_proto::any::Command;
 use duckherder_proto::hello::Hello;
@@ -53,6 +54,8 @@ pub fn list() -> Vec<ActionType> {
         (DropDatabase::TYPE_URL, "Drops a database"),
         (BackUpDatabase::TYPE_URL, "Copies a database to a file"),
         (RestoreDatabase::TYPE_URL, "Makes a database of such a copy"),
+        (NameTable::TYPE_URL, "Gives a table another name"),
+        (ListTableNames::TYPE_URL, "The other names of tables"),
         (ListDatabases::TYPE_URL, "Lists the databases"),
         (RegisterWorker::TYPE_URL, "Adds a worker in another process"),
         (JoinHerd::TYPE_URL, "Adds the worker that calls"),
@@ -162,7 +165,23 @@ async fn own(
         .await?;
     } else if let Some(DropDatabase { name }) = decode(any)? {
         let databases = Arc::clone(&driver.databases);
-        blocking(move || databases.remove(&name)).await?;
+        blocking(move || {
+            databases.remove(&name)?;
+            databases.remembered().forget_names(&name.to_ascii_lowercase())
+        })
+        .await?;
+    } else if let Some(NameTable { database, name, table }) = decode(any)? {
+        let databases = Arc::clone(&driver.databases);
+        blocking(move || match table {
+            Some(table) => databases.name_table(database.as_deref(), &name, &table),
+            None => databases.forget_name(database.as_deref(), &name),
+        })
+        .await?;
+    } else if let Some(ListTableNames { database }) = decode(any)? {
+        let databases = Arc::clone(&driver.databases);
+        let names = blocking(move || databases.table_names(database.as_deref())).await?.into_iter();
+        let names = names.map(|(name, table)| TableName { name, table }).collect();
+        return Ok(Some(TableNames { names }.pack()));
     } else if let Some(BackUpDatabase { name, target }) = decode(any)? {
         let databases = Arc::clone(&driver.databases);
         blocking(move || backup::back_up(&databases, &name, &target)).await?;

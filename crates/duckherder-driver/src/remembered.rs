@@ -1,6 +1,7 @@
 //! What a driver with a directory, or with storage, remembers beside its databases: `driver.json`, written anew with
 //! every change.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,9 +27,12 @@ struct Content {
     extensions: BTreeSet<String>,
     /// Id and location.
     workers: BTreeMap<String, String>,
+    /// Other names of tables, in lower case, and the tables, by database.
+    #[serde(default)]
+    table_names: BTreeMap<String, BTreeMap<String, String>>,
 }
 
-/// Workers and extensions that come back with the driver; without a file, they don't.
+/// Workers, extensions and other names of tables that come back with the driver; without a file, they don't.
 #[derive(Default)]
 pub struct Remembered {
     place: Place,
@@ -136,9 +140,73 @@ impl Remembered {
         })
     }
 
+    /// Other names of a database's tables, and the tables.
+    pub fn table_names(&self, database: &str) -> Vec<(String, String)> {
+        let content = lock(&self.content);
+        let names = content.table_names.get(database).into_iter().flatten();
+        names.map(|(name, table)| (name.clone(), table.clone())).collect()
+    }
+
+    /// `table` has another `name`.
+    ///
+    /// # Errors
+    /// Another table has that, or the file can't be written.
+    pub fn name_table(&self, database: &str, name: &str, table: &str) -> Result<()> {
+        self.try_change(|content| {
+            let names = content.table_names.entry(database.to_string()).or_default();
+            match names.entry(name.to_lowercase()) {
+                Entry::Occupied(known) if !known.get().eq_ignore_ascii_case(table) => Err(DriverError::Invalid(
+                    format!("Failed to register table {name} because it's already registered!"),
+                )),
+                Entry::Occupied(_) => Ok(()),
+                Entry::Vacant(place) => {
+                    place.insert(table.to_string());
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    /// No table has another `name` any more.
+    ///
+    /// # Errors
+    /// None had, or the file can't be written.
+    pub fn forget_name(&self, database: &str, name: &str) -> Result<()> {
+        self.try_change(|content| {
+            let names = content.table_names.get_mut(database);
+            match names.and_then(|names| names.remove(&name.to_lowercase())) {
+                Some(_) => Ok(()),
+                None => Err(DriverError::Invalid(format!(
+                    "Failed to unregister table {name} because it hasn't been registered!"
+                ))),
+            }
+        })
+    }
+
+    /// A database is gone.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn forget_names(&self, database: &str) -> Result<()> {
+        if !lock(&self.content).table_names.contains_key(database) {
+            return Ok(());
+        }
+        self.change(|content| {
+            content.table_names.remove(database);
+        })
+    }
+
     fn change(&self, change: impl FnOnce(&mut Content)) -> Result<()> {
+        self.try_change(|content| {
+            change(content);
+            Ok(())
+        })
+    }
+
+    /// Nothing is written if `change` fails, which must then have changed nothing.
+    fn try_change(&self, change: impl FnOnce(&mut Content) -> Result<()>) -> Result<()> {
         let mut content = lock(&self.content);
-        change(&mut content);
+        change(&mut content)?;
         (content.format, content.written_by) = (FORMAT, env!("CARGO_PKG_VERSION").to_string());
         let text = serde_json::to_vec_pretty(&*content)
             .map_err(|error| DriverError::Task(format!("{FILE} can't be written: {error}")))?;

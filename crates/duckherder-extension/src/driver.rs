@@ -6,8 +6,9 @@ use std::time::Duration;
 use duckherder_engine::client::{DatabaseName, Patience, RemoteDriver, RemoteSession};
 use duckherder_engine::{EngineError, Result};
 use duckherder_proto::actions::{
-    CountWorkers, DatabaseEntry, DatabaseList, DropDatabase, Empty, ListDatabases, ListStatistics, LoadExtension,
-    OpenDatabase, QueryStatistic, QueryStatistics, RegisterWorker, WorkerCount,
+    CountWorkers, DatabaseEntry, DatabaseList, DropDatabase, Empty, ListDatabases, ListStatistics, ListTableNames,
+    LoadExtension, NameTable, OpenDatabase, QueryStatistic, QueryStatistics, RegisterWorker, TableName, TableNames,
+    WorkerCount,
 };
 use duckherder_proto::any::Command;
 use duckherder_proto::herd::{ListWorkers, WorkerEntry, WorkerList};
@@ -163,6 +164,20 @@ impl RemoteDriver for Driver {
     fn drop_database(&self, name: &str, patience: &Patience) -> Result<()> {
         let Empty {} = self.call(Effect::WRITES, None, &DropDatabase { name: name.to_string() }, patience)?;
         Ok(())
+    }
+
+    fn name_table(&self, name: &str, table: Option<&str>, patience: &Patience) -> Result<()> {
+        let (database, name, table) = (self.database.name.clone(), name.to_string(), table.map(str::to_string));
+        // To forget a name twice is an error.
+        let effect = if table.is_some() { Effect::READS } else { Effect::WRITES };
+        let Empty {} = self.call(effect, None, &NameTable { database, name, table }, patience)?;
+        Ok(())
+    }
+
+    fn table_names(&self, patience: &Patience) -> Result<Vec<TableName>> {
+        let message = ListTableNames { database: self.database.name.clone() };
+        let listed: TableNames = self.call(Effect::READS, AT_ONCE, &message, patience)?;
+        Ok(listed.names)
     }
 
     fn statistics(&self, clear: bool, patience: &Patience) -> Result<Vec<QueryStatistic>> {

@@ -197,6 +197,41 @@ pub struct DropDatabase {
     pub name: String,
 }
 
+/// Has clients know a table of a database, the default one if none is named, by another name, too: [`Empty`]. Told twice
+/// it is the same.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct NameTable {
+    #[prost(string, optional, tag = "1")]
+    pub database: Option<String>,
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// `table` or `schema.table`; none: the name goes.
+    #[prost(string, optional, tag = "3")]
+    pub table: Option<String>,
+}
+
+/// The other names of a database's tables: [`TableNames`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ListTableNames {
+    #[prost(string, optional, tag = "1")]
+    pub database: Option<String>,
+}
+
+/// Answer to [`ListTableNames`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TableNames {
+    #[prost(message, repeated, tag = "1")]
+    pub names: Vec<TableName>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TableName {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(string, tag = "2")]
+    pub table: String,
+}
+
 /// Writes a copy of a database to a file: [`Empty`], once it is there.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct BackUpDatabase {
@@ -326,6 +361,9 @@ command!(
     LoadExtension,
     OpenDatabase,
     DropDatabase,
+    NameTable,
+    ListTableNames,
+    TableNames,
     BackUpDatabase,
     RestoreDatabase,
     ListDatabases,

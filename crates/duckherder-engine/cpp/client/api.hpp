@@ -133,6 +133,7 @@ struct DhWorkerEntry {
 typedef void (*DhWorkerSink)(void *target, const DhWorkerEntry *worker);
 typedef void (*DhDatabaseSink)(void *target, const DhDatabaseEntry *database);
 typedef void (*DhCatalogSink)(void *target, const DhCatalogEntry *entry);
+typedef void (*DhTableNameSink)(void *target, DhText name, DhText table);
 typedef void (*DhStatisticSink)(void *target, const DhStatistic *statistic);
 
 //! The table of functions that Rust gives to C++ once, at load. Every function reports failure through `error`;
@@ -152,6 +153,9 @@ struct DhClientTable {
 	bool (*driver_load_extension)(void *driver, DhText name, DhPatience patience, DhError *error);
 	bool (*driver_databases)(void *driver, DhDatabaseSink sink, void *target, DhPatience patience, DhError *error);
 	bool (*driver_drop_database)(void *driver, DhText name, DhPatience patience, DhError *error);
+	//! Gives a table another name, for every client that attaches the database; without `table`, takes it back.
+	bool (*driver_name_table)(void *driver, DhText name, DhOptionalText table, DhPatience patience, DhError *error);
+	bool (*driver_table_names)(void *driver, DhTableNameSink sink, void *target, DhPatience patience, DhError *error);
 	bool (*driver_statistics)(void *driver, bool clear, DhStatisticSink sink, void *target, DhPatience patience,
 	                          DhError *error);
 

@@ -46,6 +46,16 @@ void SessionRegistry::CloseAll() {
 
 RemoteCatalog::RemoteCatalog(AttachedDatabase &db, ClientContext &context, DriverPlace place_p)
     : Catalog(db), place(std::move(place_p)), driver(context, place), sessions(make_shared_ptr<SessionRegistry>()) {
+	DhError error {nullptr, nullptr};
+	vector<pair<string, string>> known;
+	auto add = [](void *target, DhText name, DhText table) {
+		static_cast<vector<pair<string, string>> *>(target)->emplace_back(ToString(name), ToString(table));
+	};
+	Rust().driver_table_names(driver.Handle(), add, &known, PatienceOf(context), &error);
+	ThrowIfError(error);
+	for (auto &name : known) {
+		registered_tables.emplace(name.first, QualifiedName::Parse(name.second));
+	}
 }
 
 RemoteCatalog::~RemoteCatalog() {
@@ -113,21 +123,32 @@ optional_ptr<RemoteCatalog> RemoteCatalog::FindSibling(ClientContext &context, c
 	return nullptr;
 }
 
-void RemoteCatalog::RegisterTable(const Identifier &local, QualifiedName remote) {
+void RemoteCatalog::RegisterTable(ClientContext &context, const Identifier &local, const string &remote) {
+	auto name = local.GetIdentifierName();
+	auto key = StringUtil::Lower(name);
+	auto table = QualifiedName::Parse(remote);
 	std::lock_guard<std::mutex> guard(lock);
-	auto added = registered_tables.emplace(StringUtil::Lower(local.GetIdentifierName()), std::move(remote));
-	if (!added.second) {
-		throw InvalidInputException("Failed to register table %s because it's already registered!",
-		                            local.GetIdentifierName());
+	if (registered_here.count(key)) {
+		throw InvalidInputException("Failed to register table %s because it's already registered!", name);
 	}
+	DhError error {nullptr, nullptr};
+	Rust().driver_name_table(driver.Handle(), ToText(name), DhOptionalText {ToText(remote), true}, PatienceOf(context),
+	                         &error);
+	ThrowIfError(error);
+	registered_here.insert(key);
+	registered_tables[key] = std::move(table);
 }
 
-void RemoteCatalog::UnregisterTable(const Identifier &local) {
+void RemoteCatalog::UnregisterTable(ClientContext &context, const Identifier &local) {
+	auto name = local.GetIdentifierName();
 	std::lock_guard<std::mutex> guard(lock);
-	if (registered_tables.erase(StringUtil::Lower(local.GetIdentifierName())) == 0) {
-		throw InvalidInputException("Failed to unregister table %s because it hasn't been registered!",
-		                            local.GetIdentifierName());
-	}
+	DhError error {nullptr, nullptr};
+	Rust().driver_name_table(driver.Handle(), ToText(name), DhOptionalText {DhText {nullptr, 0}, false},
+	                         PatienceOf(context), &error);
+	ThrowIfError(error);
+	auto key = StringUtil::Lower(name);
+	registered_here.erase(key);
+	registered_tables.erase(key);
 }
 
 bool RemoteCatalog::FindRegistered(const Identifier &local, QualifiedName &remote) {

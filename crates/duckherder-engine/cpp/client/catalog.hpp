@@ -53,9 +53,9 @@ public:
 	//! Whether `other` is an attachment of the same driver, as far as is known.
 	bool IsOfDriver(const RemoteCatalog &other) const;
 
-	//! Makes `local` another name of the driver's `remote`.
-	void RegisterTable(const duckdb::Identifier &local, duckdb::QualifiedName remote);
-	void UnregisterTable(const duckdb::Identifier &local);
+	//! Makes `local` another name of the driver's `remote`, which the driver remembers.
+	void RegisterTable(duckdb::ClientContext &context, const duckdb::Identifier &local, const duckdb::string &remote);
+	void UnregisterTable(duckdb::ClientContext &context, const duckdb::Identifier &local);
 	bool FindRegistered(const duckdb::Identifier &local, duckdb::QualifiedName &remote);
 
 	//! The views and macros that are bound here: no statement that reads them goes to the driver whole.
@@ -150,8 +150,9 @@ private:
 	duckdb::shared_ptr<SessionRegistry> sessions;
 	mutable SessionSettings session_settings;
 	std::mutex lock;
-	//! By lower-cased name.
+	//! By lower-cased name: those that the driver knew when it was attached, and those that were registered here.
 	duckdb::unordered_map<duckdb::string, duckdb::QualifiedName> registered_tables;
+	duckdb::unordered_set<duckdb::string> registered_here;
 	//! As the session saw them that looked last.
 	duckdb::identifier_set_t clients_entries;
 };

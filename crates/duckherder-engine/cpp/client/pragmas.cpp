@@ -31,12 +31,12 @@ static void RegisterRemoteTable(ClientContext &context, const FunctionParameters
 	if (!name.Catalog().empty()) {
 		throw InvalidInputException("the remote name of a table is \"table\" or \"schema.table\", not \"%s\"", remote);
 	}
-	catalog.RegisterTable(Identifier(local), std::move(name));
+	catalog.RegisterTable(context, Identifier(local), remote);
 }
 
 static void UnregisterRemoteTable(ClientContext &context, const FunctionParameters &parameters) {
 	auto local = TextArgument(parameters, 0, "the local name");
-	DriverArgument(context, parameters, 1).UnregisterTable(Identifier(local));
+	DriverArgument(context, parameters, 1).UnregisterTable(context, Identifier(local));
 }
 
 static void Add(ExtensionLoader &loader, const char *name, pragma_function_t function, idx_t arguments) {

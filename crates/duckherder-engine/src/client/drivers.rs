@@ -2,13 +2,14 @@
 
 use std::ffi::c_void;
 
+use duckherder_proto::actions::TableName;
 use duckherder_proto::herd::WorkerState;
 
 use super::DatabaseName;
 use super::calls::*;
 use super::ffi::{
-    DhDatabaseEntry, DhDatabaseSink, DhOptionalText, DhPatience, DhStatistic, DhStatisticSink, DhWorkerEntry,
-    DhWorkerSink,
+    DhDatabaseEntry, DhDatabaseSink, DhOptionalText, DhPatience, DhStatistic, DhStatisticSink, DhTableNameSink,
+    DhWorkerEntry, DhWorkerSink,
 };
 use crate::ffi::{DhError, DhText};
 
@@ -157,6 +158,40 @@ pub(super) unsafe extern "C" fn driver_drop_database(
         // SAFETY: as in `driver_register_worker`.
         let (driver, name) = unsafe { (borrow::<DriverHandle>(driver), read(name)) };
         driver.drop_database(&name, &patience.into())?;
+        Ok(true)
+    })
+}
+
+pub(super) unsafe extern "C" fn driver_name_table(
+    driver: *mut c_void,
+    name: DhText,
+    table: DhOptionalText,
+    patience: DhPatience,
+    error: *mut DhError,
+) -> bool {
+    guard(error, false, || {
+        // SAFETY: as in `driver_register_worker`.
+        let (driver, name) = unsafe { (borrow::<DriverHandle>(driver), read(name)) };
+        // SAFETY: the text outlives the call.
+        let table = table.present.then(|| unsafe { read(table.text) });
+        driver.name_table(&name, table.as_deref(), &patience.into())?;
+        Ok(true)
+    })
+}
+
+pub(super) unsafe extern "C" fn driver_table_names(
+    driver: *mut c_void,
+    sink: DhTableNameSink,
+    target: *mut c_void,
+    patience: DhPatience,
+    error: *mut DhError,
+) -> bool {
+    guard(error, false, || {
+        // SAFETY: C++ keeps the handle alive during the call.
+        for TableName { name, table } in unsafe { borrow::<DriverHandle>(driver) }.table_names(&patience.into())? {
+            // SAFETY: sink and target belong together; the texts outlive the call.
+            unsafe { sink(target, name.as_str().into(), table.as_str().into()) };
+        }
         Ok(true)
     })
 }

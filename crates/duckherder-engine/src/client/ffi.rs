@@ -164,6 +164,7 @@ pub struct DhWorkerEntry {
 
 pub type DhWorkerSink = unsafe extern "C" fn(*mut c_void, *const DhWorkerEntry);
 pub type DhDatabaseSink = unsafe extern "C" fn(*mut c_void, *const DhDatabaseEntry);
+pub type DhTableNameSink = unsafe extern "C" fn(*mut c_void, DhText, DhText);
 pub type DhStatisticSink = unsafe extern "C" fn(*mut c_void, *const DhStatistic);
 
 type Handle = *mut c_void;
@@ -180,6 +181,9 @@ pub struct DhClientTable {
     pub driver_load_extension: unsafe extern "C" fn(Handle, DhText, DhPatience, *mut DhError) -> bool,
     pub driver_databases: unsafe extern "C" fn(Handle, DhDatabaseSink, *mut c_void, DhPatience, *mut DhError) -> bool,
     pub driver_drop_database: unsafe extern "C" fn(Handle, DhText, DhPatience, *mut DhError) -> bool,
+    pub driver_name_table: unsafe extern "C" fn(Handle, DhText, DhOptionalText, DhPatience, *mut DhError) -> bool,
+    pub driver_table_names:
+        unsafe extern "C" fn(Handle, DhTableNameSink, *mut c_void, DhPatience, *mut DhError) -> bool,
     pub driver_statistics:
         unsafe extern "C" fn(Handle, bool, DhStatisticSink, *mut c_void, DhPatience, *mut DhError) -> bool,
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use duckherder_proto::actions::{Catalog, DatabaseEntry, QueryStatistic};
+use duckherder_proto::actions::{Catalog, DatabaseEntry, QueryStatistic, TableName};
 use duckherder_proto::herd::WorkerEntry;
 use duckherder_proto::statement::{ResultKind, Setting};
 
@@ -164,6 +164,18 @@ pub trait RemoteDriver: Send + Sync {
     /// # Errors
     /// There is none of the name, or it is in use.
     fn drop_database(&self, name: &str, patience: &Patience) -> Result<()>;
+
+    /// Gives a table another name, for every client that attaches the database; without `table`, takes it back.
+    ///
+    /// # Errors
+    /// `Invalid Input` if another table has the name, or none has.
+    fn name_table(&self, name: &str, table: Option<&str>, patience: &Patience) -> Result<()>;
+
+    /// Other names of the database's tables, and the tables.
+    ///
+    /// # Errors
+    /// The driver does not answer.
+    fn table_names(&self, patience: &Patience) -> Result<Vec<TableName>>;
 
     /// The statistics of the last queries, oldest first.
     ///

@@ -24,6 +24,8 @@ pub static TABLE: DhClientTable = DhClientTable {
     driver_load_extension,
     driver_databases,
     driver_drop_database,
+    driver_name_table,
+    driver_table_names,
     driver_statistics,
     session_settings,
     session_open,
