@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -16,6 +18,7 @@ from harness.client import attached
 from harness.cluster import Cluster
 from harness.compare import Result, difference, float_tolerances
 from harness.distribution import distribute, run_of
+from harness.wait import wait_for
 
 SCALE = os.environ.get("DUCKHERDER_TPCH_SF", "0.1")
 CLUSTERS = {
@@ -91,3 +94,27 @@ def test_every_query(client, expected, kind, choice, capsys):
     if kind != "local-1" and (choice == "always" or kind != "remote-2"):
         assert all(runs[number].split for number in SPLIT_BY_ITSELF), runs
         assert choice != "always" or sum(run.split for run in runs.values()) >= LEAST_SPLIT, runs
+
+
+def written_bytes(pid: int) -> int:
+    """What the process has written so far, to connections and files."""
+    return int(re.search(r"wchar: (\d+)", Path(f"/proc/{pid}/io").read_text()).group(1))
+
+
+def test_what_workers_have_read_is_not_sent_again(files, expected):
+    """Once they have all, the driver sends them what to do, and no rows."""
+    with Cluster(remote_workers=2) as cluster, attached(cluster) as con:
+        tpch.load(con, files, "dh.")
+        con.execute("USE dh")
+        distribute(con, "always")
+
+        def sent() -> int:
+            before = written_bytes(cluster.driver.pid)
+            for number, sql in QUERIES.items():
+                got = Result.of(con, sql)
+                tolerance = float_tolerances(expected[number].types)
+                assert difference(got, expected[number], ordered=True, tolerance=tolerance) is None, number
+            return written_bytes(cluster.driver.pid) - before
+
+        first = sent()
+        wait_for(lambda: sent() < first / 100)
