@@ -44,6 +44,7 @@ mod server;
 mod service;
 mod session;
 mod sessions;
+mod silence;
 mod split;
 mod spool;
 mod sql;

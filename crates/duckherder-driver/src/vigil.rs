@@ -15,6 +15,7 @@ use crate::home::{Home, StorageOptions};
 use crate::lease::{Content, Sign};
 use crate::remembered::Remembered;
 use crate::server::DriverOptions;
+use crate::silence::Silence;
 use crate::store_lease::About;
 
 /// How often a standby looks at a directory, and at a storage, where each look is a request.
@@ -67,31 +68,6 @@ fn check_protocol(place: &str, protocol: u32, version: &str) -> Result<()> {
     )))
 }
 
-/// Time in which nothing has changed. What passes without a look, since this process was stopped itself, does not count.
-struct Silence {
-    lasts: Duration,
-    looked_at: Instant,
-    every: Duration,
-}
-
-impl Silence {
-    fn new(every: Duration) -> Self {
-        Self { lasts: Duration::ZERO, looked_at: Instant::now(), every }
-    }
-
-    /// After a look at something that is, or is not, as it was.
-    fn goes_on(&mut self, same: bool) -> Duration {
-        let passed = self.looked_at.elapsed().min(self.every * 3);
-        self.looked_at = Instant::now();
-        self.lasts = if same { self.lasts + passed } else { Duration::ZERO };
-        self.lasts
-    }
-
-    fn ends(&mut self) {
-        self.lasts = Duration::ZERO;
-    }
-}
-
 struct DirectoryVigil {
     root: PathBuf,
     address: String,
@@ -111,7 +87,7 @@ impl DirectoryVigil {
         check_protocol(&root.display().to_string(), content.protocol, &content.version)?;
         Remembered::check(&root.join(&content.place))?;
         let address = address.to_string();
-        Ok(Self { root, address, after, seen: Sign::default(), silence: Silence::new(LOOK_EVERY) })
+        Ok(Self { root, address, after, seen: Sign::default(), silence: Silence::new(LOOK_EVERY * 3) })
     }
 }
 
@@ -177,7 +153,7 @@ impl StoredVigil {
         check_protocol(&options.url, protocol, &version)?;
         Remembered::check_stored(&Reader::open(location()?, None, options.of_driver(address))?, &options.url)?;
         let (options, address) = (options.clone(), address.to_string());
-        let silence = Silence::new(ASK_EVERY);
+        let silence = Silence::new(ASK_EVERY * 3);
         Ok(Self { options, address, after, watch, announced: None, seen: None, beats: false, silence })
     }
 

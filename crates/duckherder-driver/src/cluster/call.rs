@@ -24,11 +24,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a worker may take to install and load an extension.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Meets the worker that is there; `driver` is this driver's number.
+/// Meets the worker that is there; `driver` is this driver's number, which will ask it once in `asked_within`.
 ///
 /// # Errors
 /// The location is malformed, no worker of this driver's version answers there, or it is about to leave.
-pub async fn meet(driver: u64, id: &str, location: &str) -> Result<RemoteWorker> {
+pub async fn meet(driver: u64, id: &str, location: &str, asked_within: Duration) -> Result<RemoteWorker> {
     let channel = connect(id, location).await?;
     let silent = |status: Status| DriverError::WorkerSilent {
         id: id.to_string(),
@@ -43,7 +43,7 @@ pub async fn meet(driver: u64, id: &str, location: &str) -> Result<RemoteWorker>
     if status.draining {
         return Err(silent(Status::unavailable("it is about to leave")));
     }
-    Ok(RemoteWorker::new(id, location, channel, status))
+    Ok(RemoteWorker::new(id, location, channel, status, asked_within))
 }
 
 async fn connect(id: &str, location: &str) -> Result<Channel> {

@@ -220,7 +220,7 @@ impl Cluster {
     }
 
     async fn admit(self: &Arc<Self>, id: &str, location: &str) -> Result<()> {
-        let worker = call::meet(self.number, id, location).await?;
+        let worker = call::meet(self.number, id, location, self.timing.round()).await?;
         let extensions: Vec<String> = lock(&self.state).extensions.iter().cloned().collect();
         for name in extensions {
             call::load_extension(&worker, &name).await?;

@@ -37,6 +37,12 @@ impl Timing {
         ASK_EVERY.min(self.silence / 4)
     }
 
+    /// How long it takes at most from one question to the end of the next, unless the driver itself stands still: that
+    /// says nothing of its workers.
+    pub fn round(self) -> Duration {
+        self.every() * 2
+    }
+
     /// How long the worker may take for an answer: it is asked again before it is given up.
     fn limit(self, worker: &RemoteWorker) -> Duration {
         let left = self.silence.saturating_sub(worker.silent_for());
@@ -94,10 +100,43 @@ impl Cluster {
             }
             // One that was told it may leave has, perhaps before it could answer.
             Ok(None) | Err(_) if may_leave => self.left(worker),
-            Ok(None) | Err(_) if worker.silent_for() >= self.timing.silence => {
-                self.remove(worker, &format!("no answer for {} s", self.timing.silence.as_secs_f64()));
+            Ok(None) | Err(_) => {
+                if worker.missed() >= self.timing.silence {
+                    self.remove(worker, &format!("no answer for {} s", self.timing.silence.as_secs_f64()));
+                } else {
+                    self.suspect(worker);
+                }
             }
-            Ok(None) | Err(_) => self.suspect(worker),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use duckherder_proto::herd::WorkerState;
+    use tonic::transport::Endpoint;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_driver_that_stood_still_removes_nobody() {
+        let silence = Duration::from_millis(200);
+        let cluster = Arc::new(Cluster::with_timeout(0, silence));
+        let channel = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+        let worker =
+            RemoteWorker::new("w", "grpc://127.0.0.1:1", channel, WorkerStatus::default(), cluster.timing.round());
+        let miss = || cluster.heard(&worker, Err(Status::unavailable("")), false);
+
+        std::thread::sleep(silence * 3);
+        assert_eq!(cluster.timing.limit(&worker), cluster.timing.every());
+        miss();
+        assert!(!worker.is_gone() && worker.state() == WorkerState::Suspected);
+
+        // It was looked at, and said nothing, all the while.
+        std::thread::sleep(cluster.timing.round());
+        miss();
+        assert!(worker.is_gone());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use duckherder_engine::EngineError;
 use duckherder_proto::herd::{WorkerEntry, WorkerState, WorkerStatus};
@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use tonic::transport::Channel;
 
 use super::address::is_here;
+use crate::silence::Silence;
 use crate::sync::lock;
 
 /// A worker in another process. Clones are the same worker, of one life of its process.
@@ -41,7 +42,7 @@ struct Presence {
 struct Said {
     state: WorkerState,
     status: WorkerStatus,
-    at: Instant,
+    silence: Silence,
     at_us: i64,
 }
 
@@ -81,10 +82,10 @@ impl Drop for Lease {
 }
 
 impl RemoteWorker {
-    /// A worker that has just answered.
-    pub fn new(id: &str, location: &str, channel: Channel, status: WorkerStatus) -> Self {
+    /// A worker that has just answered, and is asked once in `asked_within`.
+    pub fn new(id: &str, location: &str, channel: Channel, status: WorkerStatus, asked_within: Duration) -> Self {
         let (threads, instance) = (status.threads.max(1), status.instance);
-        let said = Said { state: WorkerState::Active, status, at: Instant::now(), at_us: now_us() };
+        let said = Said { state: WorkerState::Active, status, silence: Silence::new(asked_within), at_us: now_us() };
         let presence = Arc::new(Presence {
             said: Mutex::new(said),
             leases: AtomicUsize::new(0),
@@ -138,7 +139,8 @@ impl RemoteWorker {
         let mut said = lock(&self.presence.said);
         let before = std::mem::replace(&mut said.state, state);
         let changed = before != state || said.status.unreachable != status.unreachable;
-        (said.status, said.at, said.at_us) = (status, Instant::now(), now_us());
+        (said.status, said.at_us) = (status, now_us());
+        said.silence.goes_on(false);
         changed
     }
 
@@ -164,8 +166,14 @@ impl RemoteWorker {
         before != WorkerState::Draining
     }
 
+    /// How long it has been silent while it was asked.
     pub fn silent_for(&self) -> Duration {
-        lock(&self.presence.said).at.elapsed()
+        lock(&self.presence.said).silence.so_far()
+    }
+
+    /// It was asked, and has not answered; for how long it has been silent.
+    pub fn missed(&self) -> Duration {
+        lock(&self.presence.said).silence.goes_on(true)
     }
 
     /// Has it asked soon.
