@@ -558,6 +558,33 @@ def test_replacing_the_driver_by_hand(tmp_path):
         wait_for(lambda: rows(con, "SELECT worker_id, state FROM duckherder_workers()") == [("w", "ACTIVE")])
 
 
+def test_replacing_the_driver_without_a_worker_that_is_gone():
+    with Driver() as first, Driver() as second, Worker("w") as worker, Worker("gone") as gone, attached(first) as con:
+        for each in [gone, worker]:
+            con.execute("SELECT duckherder_register_worker(?, ?)", [each.worker_id, f"grpc://{each.location}"]).fetchall()
+        gone.kill()
+        first.kill()
+        rows(con, f"SELECT duckherder_register_or_replace_driver('d', 'grpc://{second.location}')")
+        assert rows(con, "SELECT worker_id, state FROM duckherder_workers()") == [("w", "ACTIVE")]
+
+
+def test_replacing_the_driver_takes_all_its_workers_along():
+    """Also those that joined it by themselves; the new one keeps its own, whatever they are called."""
+    with ExitStack() as stack:
+        first, second = stack.enter_context(Driver()), stack.enter_context(Driver())
+        con = stack.enter_context(attached(first))
+        for name, driver in [("joined", first), ("same", first), ("same", second)]:
+            stack.enter_context(Worker(name, "--join", driver.location))
+        list_workers = "SELECT worker_id, address FROM duckherder_workers()"
+        with attached(second) as other:
+            wait_for(lambda: len(rows(other, list_workers)) == 1)
+            ((_, own),) = rows(other, list_workers)
+        wait_for(lambda: len(rows(con, list_workers)) == 2)
+        rows(con, f"SELECT duckherder_register_or_replace_driver('d', 'grpc://{second.location}')")
+        workers = dict(rows(con, list_workers))
+        assert sorted(workers) == ["joined", "same"] and workers["same"] == own
+
+
 def test_addresses_that_make_no_sense(tmp_path):
     con = loaded()
     for place in ["a:1,", "a:x,b:1", ",a:1", "a:0,b:1"]:

@@ -11,14 +11,18 @@ use duckherder_proto::actions::{
     WorkerCount,
 };
 use duckherder_proto::any::Command;
-use duckherder_proto::herd::{ListWorkers, WorkerEntry, WorkerList};
+use duckherder_proto::herd::{ListWorkers, WorkerEntry, WorkerList, WorkerState};
+use futures::future::join_all;
 
+use crate::call::Line;
 use crate::route::{Address, Effect, Route, TAKEOVER_LIMIT};
 use crate::runtime::{wait, wait_at_most};
 use crate::session::Session;
 
 /// A driver answers what it knows by heart within this.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// The same, where it may well be gone.
+const LIST_LIMIT: Duration = Duration::from_secs(2);
 /// Finding an extension may take a download, on every worker.
 const LOAD_LIMIT: Duration = Duration::from_secs(300);
 
@@ -86,6 +90,38 @@ async fn enter(route: &Route, database: DatabaseName) -> Result<()> {
     Ok(())
 }
 
+/// Tells the driver at the end of `new` of its workers: those that were `registered` here, and those of the driver before,
+/// if it answers. A worker that does not answer is left behind, for it must not keep anybody with a driver that is gone.
+async fn take_along(registered: Vec<(String, String)>, old: &Line, new: &Line) {
+    let (known, there) = futures::join!(workers_of(old), workers_of(new));
+    // What the driver calls by that name is not displaced by a worker that nobody registered here.
+    let is_new = |(id, location): &(String, String)| {
+        let mut taken = registered.iter().chain(&there);
+        !taken.any(|(other, place)| other == id || place == location)
+    };
+    let others: Vec<_> = known.into_iter().filter(is_new).collect();
+    let told = registered.into_iter().chain(others).map(async |(worker_id, location)| {
+        let message = RegisterWorker { worker_id, location };
+        let told = tokio::time::timeout(ANSWER_LIMIT, new.action::<Empty, _>(None, &message)).await;
+        let reason = match told {
+            Ok(Ok(Empty {})) => return,
+            Ok(Err(error)) => error.message,
+            Err(_) => format!("no answer within {} s", ANSWER_LIMIT.as_secs()),
+        };
+        tracing::warn!(worker = message.worker_id, location = message.location, reason, "a worker does not follow");
+    });
+    join_all(told).await;
+}
+
+/// The workers in other processes, ids and locations, that a driver has and that do not leave; none if it does not answer
+/// soon.
+async fn workers_of(line: &Line) -> Vec<(String, String)> {
+    let listed = tokio::time::timeout(LIST_LIMIT, line.action::<WorkerList, _>(None, &ListWorkers {})).await;
+    let Ok(Ok(WorkerList { workers })) = listed else { return Vec::new() };
+    let stays = workers.into_iter().filter(|worker| worker.state() != WorkerState::Draining);
+    stays.filter_map(|worker| Some((worker.worker_id, worker.location?))).collect()
+}
+
 /// Host and port of `grpc://host:port`.
 fn parse_location(location: &str) -> Result<(String, u16)> {
     let invalid =
@@ -127,15 +163,15 @@ impl RemoteDriver for Driver {
             enter(&route, database).await?;
             Ok(route)
         })?;
-        let (line, workers) = (route.line(), lock(&self.workers).clone());
-        if line.address != self.route().line().address {
-            for (worker_id, location) in workers {
-                let what = format!("the worker {worker_id} at {location}");
-                let message = RegisterWorker { worker_id, location };
-                let Empty {} = wait_at_most(ANSWER_LIMIT, &what, patience, line.action(None, &message))?;
-            }
-        }
+        let (old, new) = (self.route().line(), route.line());
         *lock(&self.route) = Arc::new(route);
+        if old.address != new.address {
+            let registered = lock(&self.workers).clone();
+            wait(patience, async {
+                take_along(registered, &old, &new).await;
+                Ok(())
+            })?;
+        }
         Ok(())
     }
 

@@ -129,7 +129,8 @@ pub trait RemoteDriver: Send + Sync {
     /// The worker does not answer.
     fn register_worker(&self, worker_id: &str, location: &str, patience: &Patience) -> Result<()>;
 
-    /// Goes on with the driver at another place; the workers registered here go along.
+    /// Goes on with the driver at another place; the workers registered here go along, and those of the driver before, if
+    /// they, and it, answer.
     ///
     /// # Errors
     /// Nobody answers there; the old place stays.
