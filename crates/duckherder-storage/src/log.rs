@@ -263,15 +263,25 @@ impl Writer {
 /// Another writer's is there, or the storage does not answer.
 pub async fn create(objects: &Objects, object: &LogObject, bytes: Bytes) -> Result<()> {
     let name = numbered(LOG, object.number);
-    if objects.create(&name, bytes).await? == Created::Created {
-        return Ok(());
-    }
     let fenced = |by| StorageError::Fenced { place: objects.shown().to_string(), by };
-    // An earlier try may have had no answer.
-    match read(objects, object.number).await? {
-        Some(found) if found.writer == object.writer => Ok(()),
-        Some(found) => Err(fenced(found.writer_name)),
-        None => Err(fenced("one that has gone on since".to_string())),
+    let mut tries = objects.tries();
+    loop {
+        if objects.create(&name, bytes.clone()).await? == Created::Created {
+            return Ok(());
+        }
+        // An earlier try may have had no answer.
+        match read(objects, object.number).await? {
+            Some(found) if found.writer == object.writer => return Ok(()),
+            Some(found) => return Err(fenced(found.writer_name)),
+            None => {}
+        }
+        // It was another's and was removed since; or it never was: S3 also says so (409) while another request for the
+        // object is on its way, such as an earlier try of this one.
+        let before = format!("{:020}", object.number.saturating_sub(1));
+        if !objects.list(MANIFESTS, Some(&before)).await?.is_empty() {
+            return Err(fenced("one that has gone on since".to_string()));
+        }
+        tries.again("create", &name, "the storage says both that it is there and that it is not".to_string()).await?;
     }
 }
 

@@ -213,20 +213,22 @@ impl Objects {
         object: &str,
         mut request: impl FnMut() -> F,
     ) -> Result<T> {
-        let begun = Instant::now();
-        let mut pause = FIRST_PAUSE;
+        let mut tries = self.tries();
         loop {
             let failure = match request().await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            if failure.is_final || begun.elapsed() + pause > self.patience {
+            if failure.is_final {
                 return Err(self.error(what, object, failure.reason));
             }
-            tracing::warn!(what, object, place = self.shown(), reason = failure.reason, "the storage is asked again");
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            tries.again(what, object, failure.reason).await?;
         }
+    }
+
+    /// Begins something that is tried again for as long as it is worth.
+    pub fn tries(&self) -> Tries<'_> {
+        Tries { objects: self, begun: Instant::now(), pause: FIRST_PAUSE }
     }
 
     fn error(&self, what: &'static str, object: &str, reason: String) -> StorageError {
@@ -240,6 +242,29 @@ impl Objects {
             place: self.shown().to_string(),
             reason: reason.to_string(),
         }
+    }
+}
+
+/// Something that is tried again and again.
+pub struct Tries<'a> {
+    objects: &'a Objects,
+    begun: Instant,
+    pause: Duration,
+}
+
+impl Tries<'_> {
+    /// After a try that failed for a reason which may pass: waits for the next one.
+    ///
+    /// # Errors
+    /// It has been tried for long enough.
+    pub async fn again(&mut self, what: &'static str, object: &str, reason: String) -> Result<()> {
+        if self.begun.elapsed() + self.pause > self.objects.patience {
+            return Err(self.objects.error(what, object, reason));
+        }
+        tracing::warn!(what, object, place = self.objects.shown(), reason, "the storage is asked again");
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use duckherder_storage::{OpenMode, Options, Reader, StorageError, Store, Version};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use support::{Far, location, memory, objects, open, options};
+use support::{Far, Fault, location, memory, objects, open, options};
 
 const MAKE: OpenMode = OpenMode { create: true, truncate: false };
 
@@ -137,6 +137,18 @@ fn a_log_that_went_on_while_it_was_read_is_read_again() {
         second.join().unwrap()
     });
     assert_eq!(found, 6);
+}
+
+/// As S3 says while another request for the same object is on its way: nobody has written it.
+#[test]
+fn a_conflict_without_an_object_is_no_successor() {
+    let far = Far::new(memory(), Duration::ZERO, 0);
+    let bucket: Arc<dyn ObjectStore> = Arc::<Far>::clone(&far);
+    let store = open(&bucket);
+    append(&store, 0).unwrap();
+    far.fail(Fault::Conflict, 3);
+    append(&store, 1).unwrap();
+    assert_eq!(count(&open(&bucket)), 2);
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! A storage with the faults of one that is far away, and stores in it.
 // Each file of tests uses some of it.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::fmt::{self, Display};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use duckherder_storage::{Location, Options, Store};
@@ -28,25 +28,61 @@ pub struct Far {
     pub forgets_conditions: bool,
     /// Objects whose names have this are not written; none, if it is empty.
     pub refuses: &'static str,
+    /// So many of the next requests to write end in this way.
+    fault: Mutex<Option<(Fault, u64)>>,
     requests: AtomicU64,
 }
 
+/// What a storage may say instead of doing what it is asked.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    /// S3's 409, while another request for the same object is on its way.
+    Conflict,
+    /// 403: credentials that have just been replaced, or a clock that has jumped.
+    Forbidden,
+}
+
+impl Fault {
+    fn error(self, path: &Path) -> Error {
+        let (path, source) = (path.to_string(), "as the storage says".into());
+        match self {
+            Self::Conflict => Error::AlreadyExists { path, source },
+            Self::Forbidden => Error::PermissionDenied { path, source },
+        }
+    }
+}
+
 impl Far {
+    fn before(inner: Arc<dyn ObjectStore>) -> Self {
+        let (fault, requests) = (Mutex::default(), AtomicU64::new(0));
+        let (latency, one_fails_in, forgets_conditions, refuses) = (Duration::ZERO, 0, false, "");
+        Self { inner, latency, one_fails_in, forgets_conditions, refuses, fault, requests }
+    }
+
     pub fn new(inner: Arc<dyn ObjectStore>, latency: Duration, one_fails_in: u64) -> Arc<Self> {
-        let requests = AtomicU64::new(0);
-        Arc::new(Self { inner, latency, one_fails_in, forgets_conditions: false, refuses: "", requests })
+        Arc::new(Self { latency, one_fails_in, ..Self::before(inner) })
     }
 
     /// A storage of which two writers could overwrite each other's objects.
     pub fn careless(inner: Arc<dyn ObjectStore>) -> Arc<Self> {
-        let (latency, requests) = (Duration::ZERO, AtomicU64::new(0));
-        Arc::new(Self { inner, latency, one_fails_in: 0, forgets_conditions: true, refuses: "", requests })
+        Arc::new(Self { forgets_conditions: true, ..Self::before(inner) })
     }
 
     /// A storage that does not take some objects.
     pub fn without(inner: Arc<dyn ObjectStore>, refuses: &'static str) -> Arc<Self> {
-        let (latency, requests) = (Duration::ZERO, AtomicU64::new(0));
-        Arc::new(Self { inner, latency, one_fails_in: 0, forgets_conditions: false, refuses, requests })
+        Arc::new(Self { refuses, ..Self::before(inner) })
+    }
+
+    /// Has the next requests to write fail so.
+    pub fn fail(&self, fault: Fault, times: u64) {
+        *self.fault.lock().unwrap() = Some((fault, times));
+    }
+
+    fn next_fault(&self) -> Option<Fault> {
+        let mut fault = self.fault.lock().unwrap();
+        let (next, times) = (*fault)?;
+        *fault = (times > 1).then_some((next, times - 1));
+        Some(next)
     }
 
     /// How many requests have come to where they go.
@@ -79,6 +115,9 @@ impl ObjectStore for Far {
         let (is_refused, is_lost) = self.travel().await;
         if is_refused || (!self.refuses.is_empty() && path.as_ref().contains(self.refuses)) {
             return Err(refused("503 SlowDown"));
+        }
+        if let Some(fault) = self.next_fault() {
+            return Err(fault.error(path));
         }
         let options = if self.forgets_conditions { PutOptions::default() } else { options };
         let done = self.inner.put_opts(path, payload, options).await;
