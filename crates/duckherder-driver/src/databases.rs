@@ -287,10 +287,21 @@ impl Databases {
     pub fn remove(&self, name: &str) -> Result<()> {
         let name = normal(name);
         let _changing = lock(&self.changing);
-        // Until it is gone: nobody may begin to use it.
+        let (home, file) = self.forget(&name)?;
+        let detach = format!("DETACH {}", quote_identifier(&name));
+        if let Err(error) = self.instance.connect().and_then(|connection| connection.execute(&detach)) {
+            lock(&self.known).insert(name, Known::new(Some(file)));
+            return Err(error.into());
+        }
+        home.remove(&file)
+    }
+
+    /// Has nobody begin to use a database that nobody uses. Whoever enters another one does not wait for what it takes to
+    /// close and remove it.
+    fn forget(&self, name: &str) -> Result<(&Home, PathBuf)> {
         let mut known = lock(&self.known);
-        let Some(found) = known.get(&name) else { return Err(self.no_database(name, &known)) };
-        let (Some(home), Some(file)) = (&self.home, &found.file) else { return Err(no_home(&name)) };
+        let Some(found) = known.get(name) else { return Err(self.no_database(name.to_string(), &known)) };
+        let (Some(home), Some(file)) = (&self.home, found.file.clone()) else { return Err(no_home(name)) };
         if name == self.default {
             return Err(DriverError::Database(format!(
                 "database \"{name}\" is the driver's default one and can't be dropped: drop what is in it"
@@ -302,10 +313,8 @@ impl Databases {
                 found.sessions()
             )));
         }
-        self.instance.connect()?.execute(&format!("DETACH {}", quote_identifier(&name)))?;
-        let removed = home.remove(file);
-        known.remove(&name);
-        removed
+        known.remove(name);
+        Ok((home, file))
     }
 
     /// Other names of the tables of a database, or of the default one.
@@ -478,4 +487,39 @@ fn no_home(name: &str) -> DriverError {
         "the driver can't create or drop database \"{name}\", since it has no place for several: start it with \
          --data DIR or --storage URL"
     ))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_dropped_holds_up_nobody() {
+        let directory = std::env::temp_dir().join(format!("duckherder-{}", uuid::Uuid::new_v4()));
+        let home = Home::directory(&directory, "nowhere").unwrap();
+        let databases = Databases::open(Storage::Home(home), &[]).unwrap();
+        databases.create("large").unwrap();
+        // It is closed with a checkpoint of all this.
+        let connection = databases.instance.connect().unwrap();
+        connection.execute("SET checkpoint_threshold = '1TB'").unwrap();
+        connection.execute("CREATE TABLE large.t AS SELECT hash(i) AS h FROM range(3_000_000) r(i)").unwrap();
+        connection.execute("UPDATE large.t SET h = h // 2").unwrap();
+        std::thread::scope(|scope| {
+            let dropped = scope.spawn(|| databases.remove("large"));
+            let begun = Instant::now();
+            while lock(&databases.known).contains_key("large") {
+                assert!(begun.elapsed() < Duration::from_secs(60));
+            }
+            databases.enter(None).unwrap();
+            assert!(directory.join("large.duckdb").exists(), "whoever came meanwhile had to wait until it was gone");
+            dropped.join().unwrap().unwrap();
+        });
+        assert!(!directory.join("large.duckdb").exists());
+        databases.create("large").unwrap();
+        drop((connection, databases));
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
 }
