@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -43,6 +43,8 @@ struct Counts {
 pub struct Objects {
     location: Location,
     patience: Duration,
+    /// Whether the storage has let us do all that there is to do.
+    admitted: AtomicBool,
     counts: Counts,
 }
 
@@ -57,7 +59,12 @@ pub enum Created {
 impl Objects {
     /// Requests are tried for `patience`.
     pub fn new(location: Location, patience: Duration) -> Self {
-        Self { location, patience, counts: Counts::default() }
+        Self { location, patience, admitted: AtomicBool::new(false), counts: Counts::default() }
+    }
+
+    /// The storage has let us read and write: if it does not any more, that may pass.
+    pub fn was_admitted(&self) {
+        self.admitted.store(true, Ordering::Relaxed);
     }
 
     /// The same objects; requests are tried for `patience`, and counted apart.
@@ -219,7 +226,12 @@ impl Objects {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            if failure.is_final {
+            let is_final = match failure.outlook {
+                Outlook::MayPass => false,
+                Outlook::Refused => !self.admitted.load(Ordering::Relaxed),
+                Outlook::Final => true,
+            };
+            if is_final {
                 return Err(self.error(what, object, failure.reason));
             }
             tries.again(what, object, failure.reason).await?;
@@ -271,26 +283,33 @@ impl Tries<'_> {
 /// A try that failed.
 struct Failure {
     reason: String,
-    /// Another try would fail, too.
-    is_final: bool,
+    outlook: Outlook,
+}
+
+/// What another try would come to.
+enum Outlook {
+    MayPass,
+    /// We are not let in, for good, or while credentials are replaced or a clock is wrong (S3's `RequestTimeTooSkewed`).
+    Refused,
+    /// The same.
+    Final,
 }
 
 impl Failure {
     fn of(error: Error) -> Self {
-        let is_final = matches!(
-            error,
-            Error::PermissionDenied { .. }
-                | Error::Unauthenticated { .. }
-                | Error::InvalidPath { .. }
-                | Error::NotSupported { .. }
-                | Error::NotImplemented { .. }
-                | Error::UnknownConfigurationKey { .. }
-        );
-        Self { reason: error.to_string(), is_final }
+        let outlook = match error {
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Outlook::Refused,
+            Error::InvalidPath { .. }
+            | Error::NotSupported { .. }
+            | Error::NotImplemented { .. }
+            | Error::UnknownConfigurationKey { .. } => Outlook::Final,
+            _ => Outlook::MayPass,
+        };
+        Self { reason: error.to_string(), outlook }
     }
 
     fn final_(reason: String) -> Self {
-        Self { reason, is_final: true }
+        Self { reason, outlook: Outlook::Final }
     }
 }
 

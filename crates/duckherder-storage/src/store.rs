@@ -154,6 +154,7 @@ impl Store {
                 let core = Arc::new(Core::new(objects, cache, options, writer, loaded.number, handle, loaded.state));
                 let manifest = manifest::write(Arc::clone(&core), snapshot, loaded.number, name);
                 futures::try_join!(manifest, signs::put(&core, &core.objects, 0, false))?;
+                core.objects.was_admitted();
                 Ok(Ok((core, place)))
             }
         })?;

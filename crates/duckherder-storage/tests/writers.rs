@@ -151,6 +151,22 @@ fn a_conflict_without_an_object_is_no_successor() {
     assert_eq!(count(&open(&bucket)), 2);
 }
 
+/// While credentials are replaced, or a clock is wrong, which ends; what is wrong from the start is said at once.
+#[test]
+fn a_storage_that_refuses_a_writer_is_asked_again() {
+    let far = Far::new(memory(), Duration::ZERO, 0);
+    let bucket: Arc<dyn ObjectStore> = Arc::<Far>::clone(&far);
+    far.fail(Fault::Forbidden, 1);
+    let begun = Instant::now();
+    let error = Store::open(location(&bucket), options()).err().unwrap().to_string();
+    assert!(error.contains("as the storage says") && begun.elapsed() < Duration::from_secs(5), "{error}");
+    let store = open(&bucket);
+    append(&store, 0).unwrap();
+    far.fail(Fault::Forbidden, 3);
+    append(&store, 1).unwrap();
+    assert_eq!(count(&open(&bucket)), 2);
+}
+
 #[test]
 fn commits_that_come_together_share_a_request() {
     let bucket: Arc<dyn ObjectStore> = Far::new(memory(), Duration::from_millis(30), 0);
