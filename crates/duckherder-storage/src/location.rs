@@ -25,6 +25,8 @@ pub struct Location {
     pub(crate) prefix: Path,
     /// For people.
     pub(crate) shown: String,
+    /// How long a request may take, where the client has no limit of its own.
+    pub(crate) limit: Option<Duration>,
 }
 
 impl Location {
@@ -65,12 +67,13 @@ impl Location {
             }
             other => return Err(unknown(text, &format!("{other}:// is no storage that a driver knows"))),
         };
-        Ok(Self { store, prefix, shown: text.trim_end_matches('/').to_string() })
+        let limit = (url.scheme() == "file").then_some(REQUEST_TIMEOUT);
+        Ok(Self { store, prefix, shown: text.trim_end_matches('/').to_string(), limit })
     }
 
     /// A place in a storage that is there already.
     pub fn new(store: Arc<dyn ObjectStore>, prefix: Path, shown: &str) -> Self {
-        Self { store, prefix, shown: shown.to_string() }
+        Self { store, prefix, shown: shown.to_string(), limit: None }
     }
 
     /// For people.

@@ -222,7 +222,7 @@ impl Objects {
     ) -> Result<T> {
         let mut tries = self.tries();
         loop {
-            let failure = match request().await {
+            let failure = match self.in_time(request()).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -236,6 +236,14 @@ impl Objects {
             }
             tries.again(what, object, failure.reason).await?;
         }
+    }
+
+    /// A directory on a server that does not answer holds up threads, of which the runtime has so many and no more, but not
+    /// who waits for them.
+    async fn in_time<T>(&self, request: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let Some(limit) = self.location.limit else { return request.await };
+        let late = || Failure { reason: format!("no answer for {} s", limit.as_secs_f64()), outlook: Outlook::MayPass };
+        tokio::time::timeout(limit, request).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// Begins something that is tried again for as long as it is worth.
@@ -315,4 +323,27 @@ impl Failure {
 
 fn add(counter: &AtomicU64, value: u64) {
     counter.fetch_add(value, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_does_not_answer_is_an_error() {
+        let directory = std::env::temp_dir().join(format!("duckherder-{}", uuid::Uuid::new_v4()));
+        let patience = Duration::from_millis(300);
+        let mut location = Location::parse(&format!("file://{}", directory.display()), patience).unwrap();
+        location.limit = Some(Duration::from_millis(100));
+        // Nobody writes into it: whoever opens it to read waits for ever.
+        let made = std::process::Command::new("mkfifo").arg(directory.join("log")).status().unwrap();
+        assert!(made.success());
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let objects = Objects::new(location, patience);
+        let error = runtime.block_on(objects.get("log", None)).unwrap_err().to_string();
+        assert!(error.contains("no answer for 0.1 s"), "{error}");
+        runtime.shutdown_background();
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
 }
