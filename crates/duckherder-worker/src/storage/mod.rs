@@ -13,6 +13,7 @@
 mod files;
 mod place;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -175,41 +176,63 @@ impl StorageReads {
 
     /// Detaches what was not read for longest, if too much is idle.
     fn detach_idle(&self) {
-        let gone = {
-            let mut mounts = lock(&self.mounts);
-            let mut idle: Vec<(u64, String, String)> = mounts
-                .by_name
-                .iter()
-                .filter(|(_, slot)| Arc::strong_count(&slot.used) == 1)
-                .map(|(name, slot)| {
-                    (*lock(&slot.last_used), format!("{}/{}", slot.place.shown(), slot.file), name.clone())
-                })
-                .collect();
-            idle.sort_by(|left, right| right.cmp(left));
-            let mut states: HashMap<String, usize> = HashMap::new();
-            let mut kept = 0;
-            idle.retain(|(_, file, _)| {
-                let states = states.entry(file.clone()).or_default();
-                *states += 1;
-                let stays = *states <= MOST_IDLE_STATES && kept < MOST_IDLE;
-                kept += usize::from(stays);
-                !stays
-            });
-            for (_, _, name) in &idle {
-                mounts.by_name.remove(name);
-            }
-            idle
-        };
-        if !gone.is_empty() {
-            // Plans that were kept read them.
+        for (name, slot) in self.superfluous() {
+            self.detach(&name, &slot);
+        }
+    }
+
+    /// Idle databases that are too many.
+    fn superfluous(&self) -> Vec<(String, Arc<Slot>)> {
+        let mounts = lock(&self.mounts);
+        let idle = mounts.by_name.iter().filter(|(_, slot)| slot.is_idle());
+        let mut idle: Vec<_> = idle
+            .map(|(name, slot)| {
+                let file = format!("{}/{}", slot.place.shown(), slot.file);
+                (*lock(&slot.last_used), file, name.clone(), Arc::clone(slot))
+            })
+            .collect();
+        idle.sort_by_key(|(last_used, ..)| Reverse(*last_used));
+        let mut states: HashMap<String, usize> = HashMap::new();
+        let mut kept = 0;
+        idle.retain(|(_, file, ..)| {
+            let states = states.entry(file.clone()).or_default();
+            *states += 1;
+            let stays = *states <= MOST_IDLE_STATES && kept < MOST_IDLE;
+            kept += usize::from(stays);
+            !stays
+        });
+        idle.into_iter().map(|(_, _, name, slot)| (name, slot)).collect()
+    }
+
+    /// Detaches a database unless somebody reads it. Its slot is given up last: whoever wants it meanwhile waits at the slot,
+    /// and has it attached again.
+    fn detach(&self, name: &str, slot: &Arc<Slot>) {
+        // Whoever holds it is about to read it.
+        let Ok(mut mount) = slot.mount.try_lock() else { return };
+        if !slot.is_idle() {
+            return;
+        }
+        if mount.is_some() {
+            // Plans that were kept read it.
             self.connections.forget();
-        }
-        for (_, _, name) in gone {
-            if let Err(error) = self.execute(&format!("DETACH DATABASE IF EXISTS {}", quoted(&name))) {
+            if let Err(error) = self.execute(&format!("DETACH DATABASE IF EXISTS {}", quoted(name))) {
                 tracing::warn!(name, %error, "a state of a database stays attached");
+                return;
             }
-            self.files.remove(&name);
+            self.files.remove(name);
+            *mount = None;
         }
+        let mut mounts = lock(&self.mounts);
+        let is_given_up = slot.is_idle() && mounts.by_name.get(name).is_some_and(|known| Arc::ptr_eq(known, slot));
+        if is_given_up {
+            mounts.by_name.remove(name);
+        }
+    }
+}
+
+impl Slot {
+    fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.used) == 1
     }
 }
 
@@ -248,4 +271,51 @@ impl Mount {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use duckherder_storage::{Location, Options, Store};
+
+    use super::*;
+
+    /// More states than stay attached when idle, and tasks that want those that are just being detached.
+    #[test]
+    fn a_state_that_is_wanted_while_it_is_detached_is_attached_again() {
+        let directory = std::env::temp_dir().join(format!("duckherder-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let made = directory.join("made.duckdb");
+        let database = Database::open(made.to_str().unwrap(), &[]).unwrap();
+        database.connect().unwrap().execute("CREATE TABLE t AS SELECT 1 AS i").unwrap();
+        drop(database);
+        let url = format!("file://{}/store", directory.display());
+        let options = Options { cache_directory: directory.clone(), cache_bytes: 64 << 20, ..Options::default() };
+        let store = Store::open(Location::parse(&url, options.patience).unwrap(), options).unwrap();
+        store.write_file("d.duckdb", &std::fs::read(&made).unwrap()).unwrap();
+        let Mark { writer, version, records } = store.mark(store.position()).unwrap().unwrap();
+
+        let files = Arc::new(MountedFiles::default());
+        let database = Database::open_stored(":memory:", &[], Arc::clone(&files) as _).unwrap();
+        let connections = Arc::new(TaskConnections::new(database.clone()));
+        let reads = StorageReads::new(database.clone(), files, connections, directory.clone(), 64 << 20);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (reads, database, url, writer) = (&reads, &database, &url, &writer);
+                scope.spawn(move || {
+                    for turn in 0..100 {
+                        let name = format!("{}/d.duckdb", (turn + thread) % (MOST_IDLE_STATES + 2));
+                        let read = format!("SELECT i FROM {}.main.t", quoted(&name));
+                        let databases = vec![StorageDatabase { file: "d.duckdb".to_string(), name }];
+                        let (url, writer, version) = (url.clone(), writer.clone(), version.0);
+                        let in_use = reads.open(&StorageState { url, writer, version, records, databases });
+                        assert!(in_use.is_some(), "the place counts as broken");
+                        database.connect().unwrap().execute(&read).unwrap();
+                    }
+                });
+            }
+        });
+        drop((reads, database, store));
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
 }
