@@ -64,7 +64,8 @@ struct DhResult {
 	duckdb::unique_ptr<duckherder::ChangeMark> mark;
 	duckdb::QueryResultStream<duckdb::ArrowFormat> stream;
 	DhDescription description;
-	//! Where what the rows are made of may not be durable yet, and up to where it must be when they end, if not all of it.
+	//! Where what the rows are made of may not be durable yet, and up to where it must be before the first of them is
+	//! given, if not all of it.
 	duckdb::shared_ptr<duckherder::StoredFiles> files;
 	duckdb::optional_idx seen;
 	//! Rust reads the arrays as what `description` says.

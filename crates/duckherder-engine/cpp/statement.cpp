@@ -382,6 +382,14 @@ DhResult *dh_statement_execute(DhStatement *statement, ArrowSchema *schema, Arro
 	});
 }
 
+//! Also within a transaction, nobody hears of what may be lost: neither with the first rows nor, of what the statement does
+//! itself, at the end.
+static void WaitForSeen(DhResult &result) {
+	if (result.files) {
+		result.files->WaitDurable(result.seen.IsValid() ? result.seen.GetIndex() : result.files->Position());
+	}
+}
+
 //! The next array: 1 and `array` filled, 0 at the end (a statement of its own transaction has then committed),
 //! 2 if there is none yet after `limit_ms` (which may be exceeded by a task's slice; below 0: no limit), -1 with an
 //! error.
@@ -404,14 +412,11 @@ int dh_result_next(DhResult *result, int64_t limit_ms, ArrowArray *array, DhErro
 			stream.GetErrorObject().Throw();
 		}
 		if (!batch) {
-			if (result->files) {
-				// Also within a transaction, nobody hears of what may be lost.
-				auto &seen = result->seen;
-				result->files->WaitDurable(seen.IsValid() ? seen.GetIndex() : result->files->Position());
-			}
+			WaitForSeen(*result);
 			return 0;
 		}
 		if (!result->types_checked) {
+			WaitForSeen(*result);
 			// Rust reads the arrays as what the statement was when it was prepared.
 			if (stream.GetTypes() != result->description.types) {
 				throw TransactionException("the columns of the statement changed after it was prepared; prepare it again");

@@ -34,7 +34,8 @@ pub trait StoredFiles: Send + Sync {
     /// How much was synced so far; rises with every sync, before others see what was synced.
     fn position(&self) -> u64;
 
-    /// Waits until all that was synced up to a position is durable. Asked at the end of every statement.
+    /// Waits until all that was synced up to a position is durable. Asked before a statement gives its
+    /// first rows, and at its end.
     ///
     /// # Errors
     /// Becomes the error of the statement, of which nobody then knows whether it is there after a crash.

@@ -6,3 +6,4 @@ mod connections;
 mod icu;
 mod planning;
 mod repeated;
+mod stored;
