@@ -74,7 +74,7 @@ def test_a_checkpoint_that_finds_no_room_ends_the_driver(tmp_path, faults, datab
     """DuckDB refuses everything after that: whoever opens the database anew has all rows, here the standby, at once."""
     with driver(faults, tmp_path / "data") as server:
         # too soon for a driver that is silent
-        with Standby(tmp_path / "data", "--workers", "1", after=60) as standby:
+        with Standby(["--data", tmp_path / "data"], "--workers", "1", after=60) as standby:
             con = connect(server, standby, database=database)
             con.execute("CREATE TABLE dh.t AS SELECT range AS i FROM range(1000)")
             con.execute("INSERT INTO dh.t VALUES (1000)")

@@ -77,15 +77,16 @@ def answers():
 
 
 @pytest.mark.timeout(600)
-def test_all_are_started_anew_under_load(tmp_path, answers):
+@pytest.mark.parametrize("kind", ["--data", "--storage"])
+def test_all_are_started_anew_under_load(tmp_path, answers, kind):
     """Workers, one after the other, then the driver, to whose place a standby comes."""
-    data = tmp_path / "data"
+    home = [kind, tmp_path / "data" if kind == "--data" else f"file://{tmp_path}/bucket"]
     ports = [free_port(), free_port()]
     stop = threading.Event()
     standby, workers = None, []
-    first = ServerProcess([BINARY, "driver", "--listen", f"127.0.0.1:{ports[0]}", "--data", data, "--threads", "4"])
+    first = ServerProcess([BINARY, "driver", "--listen", f"127.0.0.1:{ports[0]}", *home, "--threads", "4"])
     try:
-        standby = Standby(data, "--threads", "4", port=ports[1])
+        standby = Standby(home, "--threads", "4", after=5, port=ports[1])
         addresses = places(first, standby)
         # Nothing is kept, so that all rows come from the driver, also from one that ends.
         start = lambda number: Worker(f"w{number}", "--join", addresses, "--threads", "1", "--cache-bytes", "0")  # noqa: E731
@@ -150,7 +151,7 @@ def test_a_query_that_takes_longer_than_a_driver_waits_for(tmp_path):
     )
     data = tmp_path / "data"
     with ServerProcess([BINARY, "driver", "--listen", "127.0.0.1:0", "--data", data, "--threads", "1"]) as first:
-        with Standby(data, "--threads", "2") as standby:
+        with Standby(["--data", data], "--threads", "2") as standby:
             con = loaded()
             con.execute(f"ATTACH '{places(first, standby)}' AS dh (TYPE duckherder)")
             con.execute("CREATE TABLE dh.t AS SELECT range AS i FROM range(60_000)")

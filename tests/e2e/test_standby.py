@@ -31,8 +31,10 @@ LIMIT_S = 15
 
 
 class Standby(ServerProcess):
-    def __init__(self, data, *arguments: str, after: float = AFTER_S, port: int = 0):
-        command = [BINARY, "driver", "--listen", f"127.0.0.1:{port}", "--data", data, "--standby", "--takeover-after", str(after)]
+    """`home`: the arguments that say where the databases are."""
+
+    def __init__(self, home: list, *arguments: str, after: float = AFTER_S, port: int = 0):
+        command = [BINARY, "driver", "--listen", f"127.0.0.1:{port}", *home, "--standby", "--takeover-after", str(after)]
         super().__init__([*command, *arguments])
 
     def is_active(self) -> bool:
@@ -69,7 +71,7 @@ def connect(*servers, database: str | None = None):
 def pair(tmp_path, *arguments: str, workers: int = 1, after: float = AFTER_S):
     """A driver and its standby."""
     with Driver(workers, "--data", str(tmp_path / "data"), *arguments) as first:
-        with Standby(tmp_path / "data", *arguments, after=after) as second:
+        with Standby(["--data", tmp_path / "data"], *arguments, after=after) as second:
             yield first, second
 
 
@@ -224,7 +226,7 @@ def test_a_driver_that_is_told_to_end_hands_over_at_once(tmp_path):
         within(done[0], 15)
         wait_for(second.is_active)
         # and back again
-        with Standby(tmp_path / "data", after=60) as third:
+        with Standby(["--data", tmp_path / "data"], after=60) as third:
             con = connect(second, third)
             second.process.send_signal(signal.SIGTERM)
             assert wait_for_end(second) == 0
@@ -310,7 +312,7 @@ def test_a_driver_that_hangs_is_fenced(tmp_path):
 def test_two_standbys(tmp_path):
     data = tmp_path / "data"
     for how in [signal.SIGKILL, signal.SIGSTOP]:
-        with Driver(1, "--data", str(data)) as first, Standby(data) as second, Standby(data) as third:
+        with Driver(1, "--data", str(data)) as first, Standby(["--data", data]) as second, Standby(["--data", data]) as third:
             con = connect(first, second, third)
             con.execute("CREATE OR REPLACE TABLE dh.t AS SELECT 1 AS i")
             os.kill(first.pid, how)
@@ -394,7 +396,7 @@ def test_writers_go_on(tmp_path, how):
     all; no other is."""
     data = tmp_path / "data"
     old = []
-    with Driver(0, "--data", str(data)) as first, Standby(data) as second, Standby(data) as third:
+    with Driver(0, "--data", str(data)) as first, Standby(["--data", data]) as second, Standby(["--data", data]) as third:
         everybody = (first, second, third)
         with attached(first) as con:
             con.execute("CREATE TABLE dh.t(writer INTEGER, n INTEGER)")

@@ -85,7 +85,7 @@ def test_a_load_of_everything(tmp_path):
     herd = [ServerProcess([BINARY, "driver", "--listen", f"127.0.0.1:{ports[0]}", "--data", data])]
     ways = []
     try:
-        herd.append(Standby(data, after=after, port=ports[1]))
+        herd.append(Standby(["--data", data], after=after, port=ports[1]))
         writers = [Follower(number, seed, places(*herd)) for number in range(3)]
         for writer in writers:
             writer.set_up(herd[0])
@@ -121,7 +121,7 @@ def test_a_load_of_everything(tmp_path):
                 # On a busy machine it may have come too late with its heartbeat, by itself.
                 ways[-1], expected = "late", 1
             assert ended == expected, active.output()
-            herd = [standby, Standby(data, after=after, port=active.port)]
+            herd = [standby, Standby(["--data", data], after=after, port=active.port)]
         stop.set()
         for writer in writers:
             writer.thread.join()

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 import duckdb
 import pytest
 
-from e2e.test_standby import NEGATIVE, Loader, Woken, connect, places, rows, status, wait_for_end
+from e2e.test_standby import NEGATIVE, Loader, Standby, Woken, connect, places, rows, status, wait_for_end
 from e2e.test_storage import Place, bucket, network, sizes_below  # noqa: F401
 from harness.client import attach, attached, loaded
-from harness.cluster import BINARY, Driver, ServerProcess, Worker, fails_to_start
+from harness.cluster import Driver, Worker
 from harness.distribution import distribute
 from harness.wait import wait_for, within
 
@@ -26,23 +26,14 @@ ROWS = 300_000
 SAID = ["transaction is lost", "no duckherder driver is active"]
 
 
-class Standby(ServerProcess):
-    def __init__(self, place, *arguments, after: float = AFTER_S):  # noqa: F811
-        command = [BINARY, "driver", "--listen", "127.0.0.1:0", *place.arguments(*arguments), "--standby", "--takeover-after", str(after)]
-        super().__init__(command)
-
-    def is_active(self) -> bool:
-        return "this standby is the driver now" in self.output()
-
-    def __exit__(self, *error):
-        print(f"--- the standby at {self.location}:\n{self.output()}---")
-        super().__exit__(*error)
+def standby(place, *arguments, after: float = AFTER_S) -> Standby:  # noqa: F811
+    return Standby(place.arguments(*arguments), after=after)
 
 
 @contextmanager
 def pair(place, *arguments, workers: int = 0, after: float = AFTER_S):  # noqa: F811
     """A driver that has heard of its standby."""
-    with Driver(workers, *place.arguments(*arguments)) as first, Standby(place, *arguments, after=after) as second:
+    with Driver(workers, *place.arguments(*arguments)) as first, standby(place, *arguments, after=after) as second:
         wait_for(lambda: "a standby waits for this driver's place" in first.output())
         yield first, second
 
@@ -50,7 +41,7 @@ def pair(place, *arguments, workers: int = 0, after: float = AFTER_S):  # noqa: 
 def test_writers_go_on_when_the_driver_is_killed(bucket, network):  # noqa: F811
     """Each commit that was acknowledged is there once; of those whose outcome is not known each is there once or not at
     all; no other is. Of two standbys one takes over, and the other one waits for it."""
-    with pair(bucket) as (first, second), Standby(bucket) as third:
+    with pair(bucket) as (first, second), standby(bucket) as third:
         assert status(second) == f"STANDBY  waits for the driver at {first.location}\n"
         with pytest.raises(duckdb.IOException, match=f"{second.location} is not active.*standby.*{first.location}"):
             attach(loaded(), second)
@@ -133,7 +124,7 @@ def test_a_driver_that_is_told_to_end_hands_over_at_once(bucket):  # noqa: F811
         # and back again; what starts as a standby where nobody is any more does not wait
         second.process.send_signal(signal.SIGTERM)
         assert wait_for_end(second) == 0
-        with Standby(bucket, after=60) as third, attached_when_active(third) as con:
+        with standby(bucket, after=60) as third, attached_when_active(third) as con:
             assert rows(con, "SELECT sum(i) FROM dh.t") == [(3,)]
 
 

@@ -136,6 +136,8 @@ def test_rows_are_those_of_plain_duckdb(place):  # noqa: F811
             seen += sum(inputs(plan_of(con, READS[0].replace("{s}", "dh."))))
         assert seen > len(STATEMENTS)
         assert herd.sent() == 0
+        # the list of workers shows what they keep
+        wait_for(lambda: con.execute("SELECT min(cached_bytes) > 0 FROM duckherder_workers()").fetchone() == (True,))
     plain.close()
 
 

@@ -104,6 +104,12 @@ impl Cache {
         missing
     }
 
+    /// What it keeps.
+    pub fn bytes(&self) -> u64 {
+        let here = |entry: &&Entry| matches!(entry, Entry::Here { .. });
+        lock(&self.inner).entries.values().filter(here).count() as u64 * PIECE_BYTES
+    }
+
     pub fn has(&self, key: Key) -> bool {
         lock(&self.inner).entries.contains_key(&key)
     }

@@ -115,6 +115,11 @@ impl Follower {
         self.objects.shown()
     }
 
+    /// Bytes of packs that it keeps.
+    pub fn cached_bytes(&self) -> u64 {
+        self.cache.bytes()
+    }
+
     /// How many requests there were.
     pub fn requests(&self) -> Requests {
         self.objects.requests()

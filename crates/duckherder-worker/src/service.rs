@@ -146,7 +146,7 @@ impl FlightService for WorkerService {
         }
         if let Some(question) = AskWorker::from_any(&any).map_err(malformed)? {
             let mut status = self.attendance.answer(&question)?;
-            status.cached_bytes = self.cache.as_ref().map_or(0, |cache| cache.bytes());
+            status.cached_bytes = self.cache.as_ref().map_or(0, |cache| cache.bytes()) + self.storage.cached_bytes();
             status.unreachable = self.peers.unreachable();
             let status = Ok(ActionResult { body: status.pack() });
             return Ok(Response::new(stream::iter([status]).boxed()));

@@ -92,6 +92,11 @@ impl StorageReads {
         Arc::new(Self { database, connections, files, cache_directory, cache_bytes, places, mounts })
     }
 
+    /// What it keeps of all places.
+    pub fn cached_bytes(&self) -> u64 {
+        lock(&self.places).values().map(|place| place.cached_bytes()).sum()
+    }
+
     /// Attaches the databases of a state, if they are not yet; `None` if the driver is to send their rows. Blocks.
     pub fn open(&self, state: &StorageState) -> Option<InUse> {
         if self.cache_bytes == 0 {

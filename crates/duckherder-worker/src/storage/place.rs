@@ -40,6 +40,10 @@ impl Place {
         self.follower.shown()
     }
 
+    pub fn cached_bytes(&self) -> u64 {
+        self.follower.cached_bytes()
+    }
+
     pub fn requests(&self) -> Requests {
         self.follower.requests()
     }
