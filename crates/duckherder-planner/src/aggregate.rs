@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | whose rows are in one task already | groups | - |
 //! | few | partial states, or distinct rows | on the driver |
-//! | many | the same, or rows where nearly all differ | in the tasks that they are shuffled to |
+//! | nearly as many as rows, or with millions of states | the same, or rows where nearly all differ | in the tasks that they are shuffled to |
 //! | of aggregates without a state | rows | in the tasks that they are shuffled to, else on the driver |
 //! | the one of all rows, which tasks read | a partial state, or rows without one | in one task |
 
@@ -96,16 +96,24 @@ impl Placer<'_> {
         self.may_shuffle() && self.keeps_groups() && aggregate.groups == 0 && !aggregate.grouping_sets
     }
 
-    /// Whether partial aggregates would hardly be fewer than the rows, and the driver is not where the rows are anyway.
+    /// Whether partial aggregates would hardly be fewer than the rows, or so many that the driver should not see them
+    /// all, and it is not where the rows are anyway.
     fn has_many_groups(&self, node: &PlanNode, child: &PlanNode) -> bool {
         let rows = node.estimated_rows.unwrap_or(0);
         let groups = groups_of(node).map_or(rows, |groups| groups.min(rows));
-        self.are_many(Some(groups)) && self.nearly_all_differ(Some(groups), child)
+        // Each task may have rows of each group.
+        let states = groups.saturating_mul(self.workers().count());
+        let too_many = states > self.many_groups().saturating_mul(STATES_OF_A_GROUP);
+        self.are_many(Some(groups)) && (too_many || self.nearly_all_differ(Some(groups), child))
     }
 
     /// Whether the driver, where they are not anyway, is not to hold so many groups.
     fn are_many(&self, groups: Option<u64>) -> bool {
-        self.workers().remote > 0 && groups.is_some_and(|groups| groups > MANY_GROUPS.min(self.min_split_rows()))
+        self.workers().remote > 0 && groups.is_some_and(|groups| groups > self.many_groups())
+    }
+
+    fn many_groups(&self) -> u64 {
+        MANY_GROUPS.min(self.min_split_rows())
     }
 
     /// Whether the groups that a task's rows have are hardly fewer than the rows: nobody knows better without counts.
@@ -117,6 +125,10 @@ impl Placer<'_> {
 
 /// Fewer groups are combined on the driver, where tables of as many rows are not split either.
 const MANY_GROUPS: u64 = 100_000;
+
+/// As many partial states as `MANY_GROUPS` times this, 2 million, may come to the driver, however many rows they are of:
+/// about 200 ms of its time, and some 100 MB. More are combined where they were made, each on one worker.
+const STATES_OF_A_GROUP: u64 = 20;
 
 /// The groups of an aggregate, where distinct values of its columns were counted.
 fn groups_of(node: &PlanNode) -> Option<u64> {

@@ -55,6 +55,19 @@ fn many_groups_are_shuffled_and_few_are_not() {
     assert_eq!(many("100"), [(Cut::PartialAggregate, 0, Exchange::Gather)]);
 }
 
+/// However many rows each has: the driver would get a state of each group from each task.
+#[test]
+fn states_of_millions_of_groups_are_shuffled() {
+    let of_100_million_rows = |groups: u64| {
+        let sum = sum(1).replace(r#""groups":1"#, &format!(r#""groups":1,"distinct":{groups}"#));
+        cuts(&elsewhere(&format!(r#"({sum},"estimated_rows":{groups} [t 100000000])"#)))
+    };
+    let gather = (Cut::Subtree, 0, Exchange::Gather);
+    assert_eq!(of_100_million_rows(10_000_000), [(Cut::PartialAggregate, 0, hash(0, 0)), gather]);
+    assert_eq!(of_100_million_rows(501_000), [(Cut::PartialAggregate, 0, hash(0, 0)), gather]);
+    assert_eq!(of_100_million_rows(400_000), [(Cut::PartialAggregate, 0, Exchange::Gather)]);
+}
+
 #[test]
 fn distinct_rows_are_shuffled_once_a_task_has_made_them_few() {
     let gather = (Cut::Subtree, 0, Exchange::Gather);
