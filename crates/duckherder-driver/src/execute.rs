@@ -27,8 +27,6 @@ use crate::spool::Spool;
 use crate::statistics::{Statistics, Stopwatch};
 use crate::sync::Execution;
 
-/// Bytes of a spooled stream that stay in memory.
-pub const SPOOL_MEMORY_BYTES: usize = 64 << 20;
 /// How long rows wait for those after them, or the end, to travel with them; a slice of the query's work may exceed it.
 const NEXT_ROWS: Duration = Duration::from_millis(1);
 
@@ -56,7 +54,7 @@ pub fn start(mut guard: SessionGuard, run: Run, statistics: Arc<Statistics>) -> 
     let (outlet, stream) = Outlet::new(Some(Arc::clone(&execution)));
     guard.stream_to(&outlet);
     tokio::task::spawn_blocking(move || {
-        let mut pump = Pump::new(&outlet, execution);
+        let mut pump = Pump::new(&outlet, execution, guard.spool());
         // Without an end, or an error in its place, the client would wait for ever.
         let result = catch_unwind(AssertUnwindSafe(|| pump.run(&mut guard, run, &statistics)))
             .unwrap_or_else(|_| Err(DriverError::Task("it panicked".to_string())));
@@ -70,8 +68,7 @@ pub fn start(mut guard: SessionGuard, run: Run, statistics: Arc<Statistics>) -> 
 }
 
 /// Sends what was spooled, at the client's pace.
-fn feed(outlet: &Outlet, spool: Option<Spool>) -> Result<()> {
-    let Some(spool) = spool else { return Ok(()) };
+fn feed(outlet: &Outlet, spool: Spool) -> Result<()> {
     for message in spool.into_messages().map_err(DriverError::Spool)? {
         if matches!(outlet.send([message.map_err(DriverError::Spool)?], true), Sent::Cancelled) {
             break;
@@ -83,7 +80,7 @@ fn feed(outlet: &Outlet, spool: Option<Spool>) -> Result<()> {
 struct Pump<'a> {
     outlet: &'a Outlet,
     execution: Arc<Execution>,
-    spool: Option<Spool>,
+    spool: Spool,
     /// What is sent once the connection is free.
     last: Vec<FlightData>,
     /// The client knows the columns.
@@ -93,8 +90,8 @@ struct Pump<'a> {
 }
 
 impl<'a> Pump<'a> {
-    fn new(outlet: &'a Outlet, execution: Arc<Execution>) -> Self {
-        Self { outlet, execution, spool: None, last: Vec::new(), described: false, sent: Rc::default() }
+    fn new(outlet: &'a Outlet, execution: Arc<Execution>, spool: Spool) -> Self {
+        Self { outlet, execution, spool, last: Vec::new(), described: false, sent: Rc::default() }
     }
 
     fn run(&mut self, core: &mut SessionCore, run: Run, statistics: &Statistics) -> Result<()> {
@@ -235,16 +232,15 @@ impl<'a> Pump<'a> {
             return interrupted();
         }
         self.sent.set(true);
-        let left = match &self.spool {
-            Some(_) => VecDeque::from(messages),
-            None => match self.outlet.send(messages, false) {
+        let left = match self.spool.is_empty() {
+            false => VecDeque::from(messages),
+            true => match self.outlet.send(messages, false) {
                 Sent::Queued => return Ok(()),
                 Sent::Cancelled => return interrupted(),
                 Sent::Wanted(left) => left,
             },
         };
-        let spool = self.spool.get_or_insert_with(|| Spool::new(SPOOL_MEMORY_BYTES));
-        left.into_iter().try_for_each(|message| spool.push(message)).map_err(DriverError::Spool)
+        left.into_iter().try_for_each(|message| self.spool.push(message)).map_err(DriverError::Spool)
     }
 }
 

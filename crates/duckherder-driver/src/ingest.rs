@@ -20,7 +20,7 @@ use prost::Message;
 use tonic::Status;
 
 use crate::error::{DriverError, Result};
-use crate::execute::{SPOOL_MEMORY_BYTES, drain_count};
+use crate::execute::drain_count;
 use crate::inlet::{Feeder, inlet};
 use crate::session::{Session, SessionCore};
 use crate::spool::Spool;
@@ -38,15 +38,18 @@ pub struct Incoming {
 impl Incoming {
     /// Reads up to the schema. `None`: the stream ends without one, there are no rows.
     ///
-    /// `whole`: waits for all rows before the first is given on. A client's statement that also reads from the session
+    /// With a `spool`, all rows wait there before the first is given on. A client's statement that also reads from the session
     /// needs that: its reads come while it writes, and must find the session's connection free.
     ///
     /// # Errors
     /// The stream is cut, or no Arrow.
-    pub async fn open(stream: PeekableFlightDataStream, whole: bool) -> Result<Option<Self>> {
+    pub async fn open(stream: PeekableFlightDataStream, spool: Option<Spool>) -> Result<Option<Self>> {
         // A message with a descriptor and nothing else would not decode.
         let stream = stream.try_filter(|data| std::future::ready(!data.data_header.is_empty())).chain(still_called());
-        let stream = if whole { spooled(stream).await?.boxed() } else { stream.map_err(FlightError::from).boxed() };
+        let stream = match spool {
+            Some(spool) => spooled(stream, spool).await?.boxed(),
+            None => stream.map_err(FlightError::from).boxed(),
+        };
         let mut decoder = FlightDataDecoder::new(stream);
         match decoder.next().await {
             None => Ok(None),
@@ -84,9 +87,9 @@ impl Incoming {
 /// All messages of a stream, kept in memory or in a temporary file, as a stream that does not wait.
 async fn spooled(
     stream: impl Stream<Item = Result<FlightData, Status>>,
+    mut spool: Spool,
 ) -> Result<impl Stream<Item = Result<FlightData, FlightError>>> {
     tokio::pin!(stream);
-    let mut spool = Spool::new(SPOOL_MEMORY_BYTES);
     let mut ended = false;
     while let Some(message) = stream.next().await {
         let mut message = message.map_err(|status| cut(0, &status.into()))?;

@@ -121,7 +121,8 @@ pub async fn put(
         return Err(unknown(command, "DoPut"));
     };
     let session = session(driver, request.metadata(), rows.in_transaction).await?;
-    let Some(incoming) = Incoming::open(request.into_inner(), rows.in_transaction).await? else {
+    let spool = rows.in_transaction.then(|| session.spool());
+    let Some(incoming) = Incoming::open(request.into_inner(), spool).await? else {
         return Err(DriverError::Invalid("the stream of rows has no schema".to_string()).into());
     };
     let user_sql = if rows.user_sql.is_empty() { rows.sql.clone() } else { rows.user_sql };

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use crate::databases::DatabaseUse;
 use crate::distribute::{Distributor, SessionDistributor, TasksWatch};
 use crate::error::{DriverError, Result};
 use crate::outlet::Outlet;
+use crate::spool::Spool;
 use crate::sql::{quote_identifier, quote_text};
 use crate::sync::{CancelOnDrop, Execution, lock};
 
@@ -71,6 +73,8 @@ pub struct Session {
     connection: AtomicU64,
     /// When that was first seen to be closed, if it is; 0: it is not.
     left_ms: AtomicU64,
+    /// DuckDB's `temp_directory`.
+    temporary: Option<PathBuf>,
 }
 
 /// What belongs to the holder of the session's lock.
@@ -120,6 +124,7 @@ impl Session {
         }
         let distributor = distributor.map(|distributor| distributor.open_session(&connection)).transpose()?;
         let interrupter = connection.interrupter();
+        let temporary = connection.temp_directory()?;
         let tasks = distributor.as_ref().map(|distributor| distributor.watch());
         let run = Arc::new(AtomicU64::new(0));
         let core = SessionCore {
@@ -147,6 +152,7 @@ impl Session {
             used_ms: AtomicU64::new(0),
             connection: AtomicU64::new(0),
             left_ms: AtomicU64::new(0),
+            temporary,
         })
     }
 
@@ -181,6 +187,11 @@ impl Session {
         let mut guard = self.acquire().await?;
         let _cancel = CancelOnDrop(Arc::clone(guard.execution()));
         blocking(move || work(&mut guard)).await
+    }
+
+    /// Where rows wait that can't go on.
+    pub fn spool(&self) -> Spool {
+        Spool::new(self.temporary.clone())
     }
 
     /// Stops what the session runs now.
@@ -297,6 +308,11 @@ impl SessionGuard {
     /// This use of the connection, to cancel it.
     pub fn execution(&self) -> &Arc<Execution> {
         &self.execution
+    }
+
+    /// See [`Session::spool`].
+    pub fn spool(&self) -> Spool {
+        self.session.spool()
     }
 
     /// From here on the connection's rows go to `outlet`, which is told when somebody else wants the connection.

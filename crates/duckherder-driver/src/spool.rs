@@ -4,10 +4,14 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
 
 use arrow::ipc::root_as_message;
 use arrow_flight::FlightData;
 use duckherder_worker::temporary::unlinked_file;
+
+/// Bytes of a stream that stay in memory.
+const MEMORY_BYTES: usize = 64 << 20;
 
 /// Marks the start of a message in an Arrow IPC stream.
 const CONTINUATION: [u8; 4] = [0xff; 4];
@@ -17,6 +21,8 @@ pub struct Spool {
     memory: VecDeque<FlightData>,
     memory_bytes: usize,
     limit_bytes: usize,
+    /// Where the file is to be, if there may be one.
+    directory: Option<PathBuf>,
     file: Option<BufWriter<File>>,
     in_file: u64,
     /// The stream's last message: its metadata has no place in an Arrow IPC stream.
@@ -24,9 +30,15 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// A spool that keeps up to `limit_bytes` in memory.
-    pub fn new(limit_bytes: usize) -> Self {
-        Self { memory: VecDeque::new(), memory_bytes: 0, limit_bytes, file: None, in_file: 0, last: None }
+    /// An empty spool, whose file would be in `directory`; with none, what does not fit into memory is an error.
+    pub fn new(directory: Option<PathBuf>) -> Self {
+        let (memory, limit_bytes) = (VecDeque::new(), MEMORY_BYTES);
+        Self { memory, memory_bytes: 0, limit_bytes, directory, file: None, in_file: 0, last: None }
+    }
+
+    /// Whether nothing waits in it.
+    pub fn is_empty(&self) -> bool {
+        self.memory.is_empty() && self.in_file == 0 && self.last.is_none()
     }
 
     /// Appends a message; one with metadata must be the last.
@@ -46,7 +58,11 @@ impl Spool {
         }
         let file = match &mut self.file {
             Some(file) => file,
-            None => self.file.insert(BufWriter::with_capacity(1 << 20, unlinked_file(&std::env::temp_dir())?)),
+            None => {
+                let directory = self.directory.as_ref();
+                let directory = directory.ok_or_else(|| io::Error::other("the driver has no temp_directory"))?;
+                self.file.insert(BufWriter::with_capacity(1 << 20, unlinked_file(directory)?))
+            }
         };
         let header = &message.data_header;
         let padding = header.len().next_multiple_of(8) - header.len();
@@ -120,9 +136,13 @@ mod tests {
             encoder.encode(&batch.slice(at, 10 + at), &mut messages).unwrap();
         }
         messages.push(encoder.finish().unwrap());
-        let mut spool = Spool::new(4_000);
+        // The directory is made when it is needed: that is where the file is.
+        let directory = std::env::temp_dir().join(format!("duckherder-spool-{}", uuid::Uuid::new_v4()));
+        let mut spool = Spool { limit_bytes: 4_000, ..Spool::new(Some(directory.clone())) };
+        assert!(spool.is_empty());
         messages.iter().for_each(|message| spool.push(message.clone()).unwrap());
-        assert!(spool.file.is_some() && !spool.memory.is_empty());
+        assert!(spool.file.is_some() && !spool.memory.is_empty() && !spool.is_empty());
+        std::fs::remove_dir(&directory).unwrap();
         let back: Vec<_> = spool.into_messages().unwrap().map(Result::unwrap).collect();
         assert_eq!(back.len(), messages.len());
         for (back, message) in back.iter().zip(&messages) {
@@ -130,5 +150,13 @@ mod tests {
             assert_eq!(back.app_metadata, message.app_metadata);
             assert!(back.data_header.starts_with(&message.data_header));
         }
+    }
+
+    #[test]
+    fn what_has_no_place_on_disk_is_an_error() {
+        let message = FlightData::new().with_data_body(vec![0; 100]);
+        let mut spool = Spool { limit_bytes: 150, ..Spool::new(None) };
+        spool.push(message.clone()).unwrap();
+        assert!(spool.push(message).unwrap_err().to_string().contains("temp_directory"));
     }
 }

@@ -22,7 +22,7 @@ pub async fn run(
     let call = call_session(driver, command.transaction_id.as_ref(), request.metadata()).await?;
     let in_transaction = command.transaction_id.as_ref().is_some_and(|id| !id.is_empty());
     let ingested = async {
-        let incoming = Incoming::open(request.into_inner(), false).await?;
+        let incoming = Incoming::open(request.into_inner(), None).await?;
         let incoming = incoming.ok_or_else(|| DriverError::Invalid("the stream of rows has no schema".to_string()))?;
         let statements = statements(&command)?;
         let user_sql = statements.last().cloned().unwrap_or_default();

@@ -138,7 +138,7 @@ pub async fn update(driver: &Shared, handle: &[u8], stream: PeekableFlightDataSt
 }
 
 async fn read_parameters(stream: PeekableFlightDataStream) -> Result<Vec<RecordBatch>> {
-    match Incoming::open(stream, false).await? {
+    match Incoming::open(stream, None).await? {
         Some(incoming) => incoming.collect().await,
         None => Ok(Vec::new()),
     }

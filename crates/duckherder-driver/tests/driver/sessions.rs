@@ -153,7 +153,10 @@ async fn a_transaction_that_is_lost_is_not_begun_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_stream_spools_the_first() {
-    let driver = driver();
+    let directory = std::env::temp_dir().join(format!("duckherder-spooled-{}", uuid::Uuid::new_v4()));
+    let settings = vec![("temp_directory".to_string(), directory.display().to_string())];
+    let driver =
+        Driver::start(DriverOptions { listen: "127.0.0.1:0".to_string(), settings, ..Default::default() }).unwrap();
     let mut client = Client::connect(&driver).await;
     client.in_transaction = true;
     let (_, big) = client.prepare("SELECT range AS v, repeat('x', 100) AS t FROM range(3000000)").await.unwrap();
@@ -164,6 +167,8 @@ async fn a_second_stream_spools_the_first() {
     assert_eq!(within(60.0, client.number("SELECT 5::BIGINT")).await, 5);
     let second = within(10.0, client.stream(big.statement_id, &[])).await.err().map(|error| error.message);
     assert_eq!(second, None);
+    // Made for the file, which has no name.
+    assert!(directory.is_dir());
     while let Some(batch) = first.next().await {
         let batch = batch.unwrap();
         if batch.num_rows() > 0 {
@@ -173,6 +178,8 @@ async fn a_second_stream_spools_the_first() {
         expected += batch.num_rows() as i64;
     }
     assert_eq!(rows, 3_000_000);
+    drop(driver);
+    let _ = std::fs::remove_dir(&directory);
 }
 
 #[tokio::test(flavor = "multi_thread")]
