@@ -202,9 +202,39 @@ def test_hive_partitions_are_columns_and_left_out_by_filters(client, plain, fold
         "SELECT count(*) FROM {v} WHERE part IN (0, 3) AND range > 1000",
     ):
         same(client, plain, sql, view, scan)
+        if "part = 9" not in sql:
+            assert "up to" in reason(client, sql.format(v=f"dh.{view}")), sql
     typed = f"read_parquet('{folder}/hive/*/*/*.parquet', hive_types = {{'part': 'VARCHAR'}})"
     view = view_of(client, "typed", typed)
     same(client, plain, "SELECT part || '!', count(*) FROM {v} WHERE part <> '0' GROUP BY ALL ORDER BY ALL", view, typed)
+
+
+def test_files_that_a_filter_leaves_out_decide_about_columns(client, plain, tmp_path):
+    """The first file's, or those of all, whichever files are read: they differ in order, types and number."""
+    columns = {
+        2023: "range AS x, range::VARCHAR AS s",
+        2024: "range::VARCHAR AS s, range::INTEGER AS x",
+        2025: "range::SMALLINT AS x, 'y' AS s, 1.5 AS more",
+    }
+    for year, selected in columns.items():
+        folder = tmp_path / f"year={year}"
+        folder.mkdir()
+        for number in range(2):
+            query = f"SELECT {selected} FROM range(30000)"
+            plain.execute(f"COPY ({query}) TO {quote(folder / f'{number}.parquet')} (ROW_GROUP_SIZE 10240)")
+            plain.execute(f"COPY ({query}) TO {quote(folder / f'{number}.csv')}")
+    scans = {
+        "first": f"read_parquet('{tmp_path}/*/*.parquet', hive_partitioning = true)",
+        "all": f"read_parquet('{tmp_path}/*/*.parquet', hive_partitioning = true, union_by_name = true)",
+        "text": f"read_csv('{tmp_path}/*/*.csv', hive_partitioning = true, union_by_name = true)",
+    }
+    for view, scan in scans.items():
+        view_of(client, view, scan)
+        for where in ("year = 2024", "year > 2023 AND x < 20000", "x < 100", "year = 2025 AND s = 'y'", "year = 1999"):
+            sql = f"SELECT count(*), sum(x), min(s), min(year) FROM {{v}} WHERE {where}"
+            same(client, plain, sql, view, scan)
+            if "1999" not in where:
+                assert "up to" in reason(client, sql.format(v=f"dh.{view}")), (view, where)
 
 
 def test_columns_that_duckdb_adds(client, plain, folder):

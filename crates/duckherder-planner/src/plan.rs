@@ -325,9 +325,9 @@ pub struct Files {
     /// CSV or JSON: whoever reads them must first find out how.
     #[serde(default)]
     pub text: bool,
-    /// There are others that nobody reads, but that decide about the columns, too.
+    /// Others that the query leaves out, but that every worker elsewhere looks at, since they decide about the columns.
     #[serde(default)]
-    pub pruned: bool,
+    pub others: Vec<String>,
     /// Of each file, once the driver has looked.
     #[serde(default)]
     pub bytes: Vec<u64>,

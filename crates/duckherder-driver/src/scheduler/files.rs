@@ -67,26 +67,26 @@ fn look_at(shared: &Shared, scan: &mut Scan) -> Option<Arc<KnownFiles>> {
     }
 }
 
-/// How the files look and which workers see them, or why only the driver can read them.
+/// How the files that are read look, and which workers see all that they have to open, or why only the driver can read
+/// them.
 fn stamps(shared: &Shared, found: &Files) -> Result<(Vec<FileStamp>, BTreeSet<u64>), String> {
     let stamp = |path: &String| {
         let plain = |error| format!("\"{path}\" is not a file that workers could be asked about: {error}");
         files::stamp(path).map_err(plain)
     };
-    let stamps = found.paths.iter().map(stamp).collect::<Result<Vec<_>, _>>()?;
+    let mut opened = found.paths.iter().map(stamp).collect::<Result<Vec<_>, _>>()?;
     let workers = shared.cluster.remote_workers();
     if workers.is_empty() {
-        return Ok((stamps, BTreeSet::new()));
+        return Ok((opened, BTreeSet::new()));
     }
-    if found.pruned {
-        return Err("files that the query leaves out decide about its columns, and workers elsewhere would look at \
-                    those, too"
-            .to_string());
+    for path in &found.others {
+        opened.push(stamp(path)?);
     }
     let runtime = shared.runtime().map_err(|error| error.message)?;
-    let asked = runtime.block_on(join_all(workers.iter().map(|worker| ask(worker, &stamps))));
+    let asked = runtime.block_on(join_all(workers.iter().map(|worker| ask(worker, &opened))));
     asked.into_iter().collect::<Result<(), _>>()?;
-    Ok((stamps, workers.iter().map(|worker| worker.instance).collect()))
+    opened.truncate(found.paths.len());
+    Ok((opened, workers.iter().map(|worker| worker.instance).collect()))
 }
 
 /// Whether the worker sees the same files.

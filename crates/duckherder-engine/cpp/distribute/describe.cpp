@@ -114,11 +114,15 @@ static string Quoted(const string &text) {
 	return written.substr(4, written.size() - 5);
 }
 
-static string DescribeFiles(const FileScan &files) {
-	vector<string> paths;
-	for (auto &path : files.paths) {
-		paths.push_back(Quoted(path));
+static string QuotedAll(const vector<string> &texts) {
+	vector<string> quoted;
+	for (auto &text : texts) {
+		quoted.push_back(Quoted(text));
 	}
+	return List(quoted);
+}
+
+static string DescribeFiles(const FileScan &files) {
 	vector<string> row_groups;
 	for (auto &rows : files.row_groups) {
 		vector<string> numbers;
@@ -127,8 +131,11 @@ static string DescribeFiles(const FileScan &files) {
 		}
 		row_groups.push_back(List(numbers));
 	}
-	return JsonObject().Raw("paths", List(paths)).Raw("row_groups", List(row_groups)).Bool("text", files.text)
-	    .Bool("pruned", files.paths.size() < files.call.paths.size())
+	return JsonObject()
+	    .Raw("paths", QuotedAll(files.paths))
+	    .Raw("others", QuotedAll(files.OthersOpened()))
+	    .Raw("row_groups", List(row_groups))
+	    .Bool("text", files.text)
 	    .End();
 }
 

@@ -280,6 +280,21 @@ static Value Options(const named_argument_map_t &options) {
 	return fields.empty() ? Value() : Value::STRUCT(std::move(fields));
 }
 
+vector<string> FileScan::OthersOpened() const {
+	// Partitions are told by the names of all files, but Parquet's columns by the first of them, unless more are asked for.
+	auto &options = bound.Files().file_options;
+	auto some = !text && !options.union_by_name;
+	auto opened = some ? MinValue<idx_t>(options.maximum_sample_files, call.paths.size()) : call.paths.size();
+	unordered_set<string> read(paths.begin(), paths.end());
+	vector<string> others;
+	for (idx_t i = 0; i < opened; i++) {
+		if (!read.count(call.paths[i])) {
+			others.push_back(call.paths[i]);
+		}
+	}
+	return others;
+}
+
 unique_ptr<QueryNode> FileScan::PieceQuery(const vector<column_t> &column_ids, const vector<string> &files,
                                            int64_t first_row_group, int64_t last_row_group) const {
 	vector<Value> ids;

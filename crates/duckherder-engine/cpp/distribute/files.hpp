@@ -51,6 +51,9 @@ struct FileScan {
 	//! Not Parquet.
 	bool text;
 
+	//! Files that the query leaves out, but that whoever binds the call opens, since they decide about its columns.
+	duckdb::vector<duckdb::string> OthersOpened() const;
+
 	//! The rows of the units from `first` to `last` (-1: open): columns by their ids in the scan, named c0, c1 ...
 	duckdb::unique_ptr<duckdb::QueryNode> PartQuery(const duckdb::vector<duckdb::column_t> &column_ids, int64_t first,
 	                                                int64_t last) const;
