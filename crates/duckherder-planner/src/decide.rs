@@ -64,6 +64,10 @@ fn cheapest(plan: &Plan, capacity: Capacity) -> Decision {
 
 /// How much longer a query may take that workers get all the same: what one table gives, they are to give.
 fn slack_us(plan: &Plan, distribution: &Distribution) -> u64 {
+    // What gives another value each time stays on the driver: workers would only read for it.
+    if plan.root.walk().iter().any(|node| node.volatile) {
+        return 0;
+    }
     // What the driver writes need not leave it.
     if matches!(plan.root.operator, Operator::Write(_))
         && distribution.stages.iter().all(|stage| stage.writes.is_none())
@@ -154,9 +158,6 @@ fn may_be_worth_it(nodes: &[&PlanNode]) -> Result<(), String> {
     let scans: Vec<&Scan> = nodes.iter().filter_map(|node| node.scan.as_ref()).collect();
     if scans.is_empty() {
         return Err(nothing_to_move());
-    }
-    if nodes.iter().any(|node| node.volatile) {
-        return Err("it has an expression that gives another value each time".into());
     }
     let [scan] = scans.as_slice() else { return Ok(()) };
     readable(scan)?;

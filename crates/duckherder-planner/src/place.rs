@@ -208,6 +208,10 @@ impl<'a> Placer<'a> {
             Operator::CteScan => self.cte_scan(node),
             // What its second part reads, it reads several times.
             Operator::RecursiveCte => self.read_on_driver(node),
+            Operator::Relational if node.repeatable => {
+                self.note("its sample is the same each time only of rows that the driver reads".to_string());
+                self.read_on_driver(node)
+            }
             Operator::Write(_) => self.write(node),
             Operator::Constants | Operator::Collected | Operator::Relational | Operator::Other(_) => {
                 self.on_driver(node)

@@ -68,6 +68,9 @@ pub struct PlanNode {
     /// An expression that gives another value each time (`random()`, `nextval`).
     #[serde(default)]
     pub volatile: bool,
+    /// Of a sample: it takes the same rows each time (REPEATABLE), from rows that come in the same pieces.
+    #[serde(default)]
+    pub repeatable: bool,
     #[serde(default)]
     pub scan: Option<Scan>,
     #[serde(default)]
@@ -215,7 +218,7 @@ impl From<String> for Operator {
             "CHUNK_GET" => Self::Collected,
             "CTE" => Self::Cte,
             "CTE_SCAN" => Self::CteScan,
-            "DELIM_GET" | "DELIM_JOIN" | "JOIN" | "PIVOT" | "POSITIONAL_JOIN" => Self::Relational,
+            "DELIM_GET" | "DELIM_JOIN" | "JOIN" | "PIVOT" | "POSITIONAL_JOIN" | "SAMPLE" => Self::Relational,
             "REC_CTE" => Self::RecursiveCte,
             "COPY_TO_FILE" | "CREATE_TABLE" | "INSERT" => Self::Write(name),
             _ => Self::Other(name),

@@ -21,6 +21,7 @@
 #include "duckdb/planner/operator/logical_get.hpp"
 #include "duckdb/planner/operator/logical_limit.hpp"
 #include "duckdb/planner/operator/logical_materialized_cte.hpp"
+#include "duckdb/planner/operator/logical_sample.hpp"
 #include "duckdb/planner/operator/logical_set_operation.hpp"
 #include "duckdb/planner/operator/logical_top_n.hpp"
 #include "duckdb/storage/data_table.hpp"
@@ -482,6 +483,9 @@ static string DescribeOperator(ClientContext &context, LogicalOperator &op, cons
 		node.Bool("ordered", IsOrderedWithin(distinct));
 		break;
 	}
+	case LogicalOperatorType::LOGICAL_SAMPLE:
+		node.Bool("repeatable", op.Cast<LogicalSample>().sample_options->repeatable);
+		break;
 	case LogicalOperatorType::LOGICAL_COMPARISON_JOIN:
 	case LogicalOperatorType::LOGICAL_ANY_JOIN:
 	case LogicalOperatorType::LOGICAL_ASOF_JOIN:

@@ -66,7 +66,7 @@ fn reasons_not_to_distribute() {
     assert!(reason(&written, 4).contains("has written"));
     assert!(reason(&plan(&format!("({} [t 500000] [u 10])", join("INNER")), ""), 4).contains("here: local "));
     assert_eq!(reason(&plan("(INSERT [t 500000])", ""), 4), "INSERT runs on the driver");
-    assert!(reason(&plan(r#"(PROJECTION "volatile":true [t 500000])"#, ""), 4).contains("another value each time"));
+    assert!(reason(&plan(r#"(PROJECTION "volatile":true [t 500000])"#, ""), 4).contains("here: local "));
     for flag in ["virtual_columns", "sampled", "index_lookup"] {
         let mut flagged = plan("[t 500000]", "");
         let scan = flagged.root.scan.as_mut().unwrap();
@@ -85,11 +85,33 @@ fn reasons_not_to_distribute() {
 fn what_can_not_move_keeps_its_part_on_the_driver() {
     let split = always(r#"(PROJECTION "volatile":true (FILTER [t 500000]))"#);
     assert_eq!(cuts(&split), [(Cut::Subtree, 1, Exchange::Gather)]);
+    let sample = always(&format!("(SAMPLE ({} (FILTER [t 500000])))", sum(1)));
+    assert_eq!(cuts(&sample), [(Cut::PartialAggregate, 1, Exchange::Gather)]);
     let except = always("(EXCEPT [t 500000] [u 600000])");
     assert_eq!(cuts(&except), [(Cut::Subtree, 1, Exchange::Gather), (Cut::Subtree, 2, Exchange::Gather)]);
     let mut not_written = plan("(FILTER (FILTER [t 500000]))", r#""distribution":"always","#);
     not_written.not_written = vec![0];
     assert_eq!(cuts(&decided(&not_written)), [(Cut::Subtree, 1, Exchange::Gather)]);
+}
+
+/// Which rows it takes depends on how they come.
+#[test]
+fn what_a_repeatable_sample_is_of_stays_on_the_driver() {
+    let text = r#"(SAMPLE "repeatable":true (FILTER [t 500000]))"#;
+    let both = always(&format!("({} {text} [u 600000])", join("INNER")));
+    assert_eq!(cuts(&both), [(Cut::Subtree, 4, Exchange::Gather)]);
+    assert!(reason(&plan(text, r#""distribution":"always","#), 4).contains("its sample is the same each time"));
+}
+
+/// What is below an expression that gives another value each time is weighed as ever.
+#[test]
+fn volatile_expressions_leave_the_rest_to_the_costs() {
+    let stored = r#""stored":true,"threads":2,"#;
+    let text =
+        format!(r#"(PROJECTION "volatile":true,"estimated_rows":10 ({},"estimated_rows":10 [t 90000000]))"#, sum(1));
+    let capacity = crate::Capacity { workers: Workers { local: 0, remote: 8 }, remote_threads: 32 };
+    let Decision::Distributed(found) = decide(&plan(&text, stored), capacity) else { panic!("local") };
+    assert_eq!(cuts(&found), [(Cut::PartialAggregate, 1, Exchange::Gather)]);
 }
 
 #[test]
