@@ -82,7 +82,7 @@ impl ConnectionPool {
             None => TaskConnection { plan: None, connection: self.database.connect()? },
         };
         snapshot.enter(&connection.connection)?;
-        Ok(SnapshotConnection { connection: Some(connection), pool: Arc::clone(self) })
+        Ok(SnapshotConnection { connection: Some(connection), inputs: Vec::new(), pool: Arc::clone(self) })
     }
 
     /// The connection with the task's plan, or else one without a plan, or else the one that has been idle for longest.
@@ -100,6 +100,8 @@ impl ConnectionPool {
 pub struct SnapshotConnection {
     /// Taken when dropped.
     connection: Option<TaskConnection>,
+    /// What was registered with it, by name: nothing of that stays with a connection that waits for its next task.
+    inputs: Vec<String>,
     pool: Arc<ConnectionPool>,
 }
 
@@ -109,6 +111,16 @@ impl SnapshotConnection {
     pub fn get(&self) -> Result<&Connection, EngineError> {
         let connection = self.connection.as_ref().ok_or_else(gone)?;
         Ok(&connection.connection)
+    }
+
+    /// Makes `input` the relation `name`, as long as the connection is inside the snapshot.
+    ///
+    /// # Errors
+    /// Out of memory.
+    fn register(&mut self, name: String, input: Arc<Input>) -> Result<(), EngineError> {
+        self.get()?.register_input(&name, input)?;
+        self.inputs.push(name);
+        Ok(())
     }
 
     /// The connection, and the plan of `task`: that of the last time, or one that is made now. `None` if it can't have
@@ -139,11 +151,12 @@ fn gone() -> EngineError {
 impl Drop for SnapshotConnection {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
+        let forgotten = self.inputs.iter().try_for_each(|name| connection.connection.unregister_input(name));
         if let Some((_, Some(plan))) = &mut connection.plan {
             plan.rest();
         }
-        // A connection that can't end its transaction is not used again.
-        if Snapshot::leave(&connection.connection).is_ok() {
+        // A connection that can't end its transaction, or keeps another task's rows, is not used again.
+        if Snapshot::leave(&connection.connection).is_ok() && forgotten.is_ok() {
             let mut idle = lock(&self.pool.idle);
             if idle.len() < KEPT_CONNECTIONS {
                 idle.push(connection);
@@ -164,14 +177,11 @@ pub fn run_task(run: &Arc<Run>, id: TaskId) -> Result<TaskRows, EngineError> {
     let meter = run.measures.cpu.then(|| connection.get()?.measure_cpu()).transpose()?;
     for input in &stage.inputs {
         if let FragmentInput::Exchange { stage } = input {
-            connection.get()?.register_input(&input.name(), exchange_input(run, id, *stage)?)?;
+            connection.register(input.name(), exchange_input(run, id, *stage)?)?;
         }
     }
     let sent = run_fragment(run, id, stage, planned, &mut connection);
     run.unstoppable(id);
-    for input in stage.inputs.iter().filter(|input| matches!(input, FragmentInput::Exchange { .. })) {
-        connection.get()?.unregister_input(&input.name())?;
-    }
     Ok(TaskRows { cpu: meter.map(|meter| meter.total()).transpose()?, ..sent? })
 }
 
@@ -310,4 +320,27 @@ fn send_chunks(
         }
     }
     Ok(sent)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// As after a task that failed once it had some of its inputs.
+    #[test]
+    fn a_connection_that_waits_keeps_no_inputs() {
+        let pool = Arc::new(ConnectionPool::new(Database::open(":memory:", &[]).unwrap()));
+        let connection = TaskConnection { plan: None, connection: pool.database().connect().unwrap() };
+        connection.connection.execute("BEGIN").unwrap();
+        let mut inside =
+            SnapshotConnection { connection: Some(connection), inputs: Vec::new(), pool: Arc::clone(&pool) };
+        let input = Input::new(Arc::new(Schema::empty()), None, Vec::new());
+        inside.register("exchange_0".to_string(), Arc::clone(&input)).unwrap();
+        assert_eq!(Arc::strong_count(&input), 2);
+        drop(inside);
+        assert_eq!(lock(&pool.idle).len(), 1);
+        assert_eq!(Arc::strong_count(&input), 1);
+    }
 }
