@@ -126,15 +126,20 @@ static unique_ptr<GlobalTableFunctionState> InitWorkers(ClientContext &context, 
 	return std::move(state);
 }
 
-static unique_ptr<FunctionData> BindHistory(ClientContext &, TableFunctionBindInput &, vector<LogicalType> &types,
-                                            vector<Identifier> &names) {
+static unique_ptr<FunctionData> BindHistory(ClientContext &, TableFunctionBindInput &input,
+                                            vector<LogicalType> &types, vector<Identifier> &names) {
 	types = {LogicalType::VARCHAR, LogicalType::LIST(LogicalType::TIME)};
 	names = {"query", "latencies"};
-	return make_uniq<StatisticsData>(string());
+	return make_uniq<StatisticsData>(AliasOf(input));
 }
 
-static unique_ptr<GlobalTableFunctionState> InitHistory(ClientContext &, TableFunctionInitInput &) {
+static unique_ptr<GlobalTableFunctionState> InitHistory(ClientContext &context, TableFunctionInitInput &input) {
 	auto state = make_uniq<RowsState>();
+	// The history is this program's, whichever drivers ran it; but an alias that is given must be one.
+	auto &alias = input.bind_data->Cast<StatisticsData>().alias;
+	if (!alias.empty()) {
+		RemoteCatalog::Find(context, alias);
+	}
 	for (auto &entry : QueryHistory::Get().List()) {
 		vector<Value> latencies;
 		for (auto latency : entry.latencies_us) {
