@@ -9,6 +9,7 @@
 //!        partition   what runs where rows are divided already    shared   CTEs    union   UNION ALL
 //!        cost    what that takes, here and on workers
 //!   Plan + Distribution --Graph::distributed()--> what duckherder_explain() draws, in mermaid
+//!                      --outlines()--> what each stage does, for EXPLAIN
 //!   row groups at the query's snapshot ----split()----> one Split a task
 //! ```
 
@@ -19,6 +20,7 @@ mod filter;
 pub mod graph;
 mod join;
 mod mermaid;
+mod outline;
 mod partition;
 mod place;
 pub mod plan;
@@ -36,6 +38,7 @@ mod zones;
 pub use cost::{Capacity, Estimate};
 pub use decide::decide;
 pub use graph::Graph;
+pub use outline::outlines;
 pub use plan::{Aggregate, AggregateCall, Files, Limit, Operator, Plan, PlanNode, Scan};
 pub use split::{Mode, RowGroup, Split, Workers, split, split_by_keys, split_files};
 pub use stage::{

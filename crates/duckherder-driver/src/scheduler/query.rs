@@ -48,11 +48,13 @@ pub struct Reach {
 pub struct Planned {
     distribution: Arc<Distribution>,
     report: Arc<RunReport>,
+    /// What each stage does, if that is explained.
+    outlines: Arc<[String]>,
 }
 
 impl Planned {
-    pub fn new(distribution: Distribution) -> Self {
-        Self { distribution: Arc::new(distribution), report: Arc::default() }
+    pub fn new(distribution: Distribution, outlines: Vec<String>) -> Self {
+        Self { distribution: Arc::new(distribution), report: Arc::default(), outlines: outlines.into() }
     }
 
     /// How much of its tasks is done, from 0 to 1; `None` before the first begins.
@@ -149,13 +151,17 @@ impl DistributedQuery for ScheduledQuery {
         let numbers = needed(stages, top);
         for number in &numbers {
             let stage = &stages[*number];
-            let shuffled = match stage.exchange {
-                Exchange::Gather if stage.writes.is_some() => ", each writes a file",
-                Exchange::Gather => "",
-                Exchange::Hash { .. } => ", rows shuffled by the hash of their keys",
-                Exchange::Broadcast => ", every row to each task",
-                Exchange::Forward { .. } => ", rows forwarded to each stage that reads them",
+            let readers = numbers.iter().filter(|reader| stages[**reader].inputs.contains(number));
+            let readers: Vec<String> = readers.map(usize::to_string).collect();
+            let readers = readers.join(" and ");
+            let moved = match stage.exchange {
+                Exchange::Gather if stage.writes.is_some() => ", each writes a file".to_string(),
+                Exchange::Gather => ", rows to the driver".to_string(),
+                Exchange::Hash { .. } => format!(", rows shuffled by the hash of their keys to stage {readers}"),
+                Exchange::Broadcast => format!(", every row to each task of stage {readers}"),
+                Exchange::Forward { .. } => format!(", rows forwarded to each stage that reads them ({readers})"),
             };
+            let outline = self.planned.outlines.get(*number).map(|does| format!("{does}: ")).unwrap_or_default();
             let heavy = self.planned.report.heavy_line(*number).map(|line| format!(", {line}")).unwrap_or_default();
             let filter = stage.filter.as_ref().map(|filter| match (filter.bits, filter.ranges.is_empty()) {
                 (0, _) => format!(", those beyond the keys of stage {} not read", filter.stage),
@@ -166,7 +172,8 @@ impl DistributedQuery for ScheduledQuery {
             });
             let filter = filter.unwrap_or_default();
             let expected = estimate.stages.get(*number).map(|stage| self.planned.report.beside(*number, stage));
-            let text = format!("up to {} tasks on workers{shuffled}{heavy}{filter}", stage.tasks);
+            let (tasks, mode) = (stage.tasks, stage.mode.name());
+            let text = format!("{outline}up to {tasks} tasks on workers ({mode}){moved}{heavy}{filter}");
             lines.push((format!("Stage {number}"), format!("{text}{}", expected.unwrap_or_default())));
         }
         let rest = format!("the driver {}, in about {}", last.on_driver(), milliseconds(estimate.driver_us));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use duckherder_engine::EngineError;
 use duckherder_engine::distribute::{self, DistributedQuery};
 use duckherder_planner::plan::Distributed;
-use duckherder_planner::{Decision, Distribution, Graph, Plan, decide};
+use duckherder_planner::{Decision, Distribution, Graph, Plan, decide, outlines};
 
 use super::Shared;
 use super::query::{Planned, Reach, ScheduledQuery};
@@ -59,7 +59,8 @@ impl distribute::Distributor for SessionScheduler {
                 None
             }
             Decision::Distributed(distribution) => {
-                let planned = Planned::new(distribution.clone());
+                let outlines = if plan.explained { outlines(&plan, &distribution) } else { Vec::new() };
+                let planned = Planned::new(distribution.clone(), outlines);
                 let session = Arc::downgrade(&self.last);
                 let query = Arc::new(ScheduledQuery::new(Arc::clone(&self.shared), planned.clone(), reach, session));
                 let graph = plan.explained.then(|| Graph::distributed(&plan, &distribution, workers));
