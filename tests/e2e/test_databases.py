@@ -81,14 +81,20 @@ def test_other_names_of_tables_are_remembered(data, stored):
                 other.execute(REGISTER("staff", "hr.people", "s"))
             with pytest.raises(duckdb.InvalidInputException, match="Failed to register table short because it's already registered!"):
                 other.execute(REGISTER("short", "other", "dh"))
+            with pytest.raises(duckdb.InvalidInputException, match="Failed to register table T because the driver has a table or view of that name!"):
+                other.execute(REGISTER("T", "other", "dh"))
             other.execute(UNREGISTER("short", "dh"))
+        # who knows it still takes it back once
+        con.execute(UNREGISTER("short", "dh"))
         with pytest.raises(duckdb.InvalidInputException, match="Failed to unregister table short because it hasn't been registered!"):
             con.execute(UNREGISTER("short", "dh"))
+        con.execute(REGISTER("ÄRGER", "t", "dh"))
         driver.kill()
     with Driver(0, *home) as driver, attached(driver) as con:
         attach(con, driver, "s", "sales")
         con.execute("INSERT INTO s.staff VALUES (100)")
         assert con.execute("SELECT count(*), max(i) FROM s.staff").fetchone() == (11, 100)
+        assert con.execute("FROM dh.ÄRGER").fetchall() == [(1,)]
         with pytest.raises(duckdb.CatalogException):
             con.execute("FROM dh.short")
         con.execute("DETACH s")

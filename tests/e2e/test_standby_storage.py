@@ -14,7 +14,7 @@ import pytest
 from e2e.test_standby import NEGATIVE, Loader, Standby, Woken, connect, places, rows, status, wait_for_end
 from e2e.test_storage import Place, bucket, network, sizes_below  # noqa: F401
 from harness.client import attach, attached, loaded
-from harness.cluster import Driver, Worker
+from harness.cluster import Driver, Worker, fails_to_start
 from harness.distribution import distribute
 from harness.wait import wait_for, within
 

@@ -165,11 +165,7 @@ async fn own(
         .await?;
     } else if let Some(DropDatabase { name }) = decode(any)? {
         let databases = Arc::clone(&driver.databases);
-        blocking(move || {
-            databases.remove(&name)?;
-            databases.remembered().forget_names(&name.to_ascii_lowercase())
-        })
-        .await?;
+        blocking(move || databases.remove(&name)).await?;
     } else if let Some(NameTable { database, name, table }) = decode(any)? {
         let databases = Arc::clone(&driver.databases);
         blocking(move || match table {

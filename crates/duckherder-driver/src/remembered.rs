@@ -36,7 +36,10 @@ struct Content {
 #[derive(Default)]
 pub struct Remembered {
     place: Place,
+    /// As it is written.
     content: Mutex<Content>,
+    /// Held while it is written, which may take a while: readers do not wait for that.
+    writing: Mutex<()>,
 }
 
 /// Where they are written.
@@ -59,7 +62,7 @@ impl Remembered {
             Some(bytes) => parse(&bytes, &shown)?,
             None => Content::default(),
         };
-        let remembered = Self { place: Place::Store(store), content: Mutex::new(content) };
+        let remembered = Self { place: Place::Store(store), content: Mutex::new(content), writing: Mutex::default() };
         remembered.change(|_| ())?;
         Ok(remembered)
     }
@@ -86,7 +89,7 @@ impl Remembered {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Content::default(),
             Err(error) => return Err(failed("read", &file)(error)),
         };
-        let remembered = Self { place: Place::File(file), content: Mutex::new(content) };
+        let remembered = Self { place: Place::File(file), content: Mutex::new(content), writing: Mutex::default() };
         remembered.change(|_| ())?;
         Ok(remembered)
     }
@@ -147,14 +150,14 @@ impl Remembered {
         names.map(|(name, table)| (name.clone(), table.clone())).collect()
     }
 
-    /// `table` has another `name`.
+    /// `table` has another `name`, which DuckDB compares as it compares all names.
     ///
     /// # Errors
     /// Another table has that, or the file can't be written.
     pub fn name_table(&self, database: &str, name: &str, table: &str) -> Result<()> {
         self.try_change(|content| {
             let names = content.table_names.entry(database.to_string()).or_default();
-            match names.entry(name.to_lowercase()) {
+            match names.entry(name.to_ascii_lowercase()) {
                 Entry::Occupied(known) if !known.get().eq_ignore_ascii_case(table) => Err(DriverError::Invalid(
                     format!("Failed to register table {name} because it's already registered!"),
                 )),
@@ -174,7 +177,7 @@ impl Remembered {
     pub fn forget_name(&self, database: &str, name: &str) -> Result<()> {
         self.try_change(|content| {
             let names = content.table_names.get_mut(database);
-            match names.and_then(|names| names.remove(&name.to_lowercase())) {
+            match names.and_then(|names| names.remove(&name.to_ascii_lowercase())) {
                 Some(_) => Ok(()),
                 None => Err(DriverError::Invalid(format!(
                     "Failed to unregister table {name} because it hasn't been registered!"
@@ -203,22 +206,25 @@ impl Remembered {
         })
     }
 
-    /// Nothing is written if `change` fails, which must then have changed nothing.
+    /// Nothing has changed if `change` fails, or it can't be written.
     fn try_change(&self, change: impl FnOnce(&mut Content) -> Result<()>) -> Result<()> {
-        let mut content = lock(&self.content);
+        let _writing = lock(&self.writing);
+        let mut content = lock(&self.content).clone();
         change(&mut content)?;
         (content.format, content.written_by) = (FORMAT, env!("CARGO_PKG_VERSION").to_string());
-        let text = serde_json::to_vec_pretty(&*content)
+        let text = serde_json::to_vec_pretty(&content)
             .map_err(|error| DriverError::Task(format!("{FILE} can't be written: {error}")))?;
         match &self.place {
-            Place::Nowhere => Ok(()),
+            Place::Nowhere => {}
             Place::File(file) => {
                 let written = unfinished(file);
                 fs::write(&written, text).map_err(failed("write", &written))?;
-                finish(&written, file)
+                finish(&written, file)?;
             }
-            Place::Store(store) => Ok(store.write_file(FILE, &text)?),
+            Place::Store(store) => store.write_file(FILE, &text)?,
         }
+        *lock(&self.content) = content;
+        Ok(())
     }
 }
 

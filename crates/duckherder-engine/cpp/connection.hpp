@@ -68,6 +68,8 @@ struct DhResult {
 	//! given, if not all of it.
 	duckdb::shared_ptr<duckherder::StoredFiles> files;
 	duckdb::optional_idx seen;
+	//! That was waited for.
+	bool seen_is_durable = false;
 	//! Rust reads the arrays as what `description` says.
 	bool types_checked = false;
 };

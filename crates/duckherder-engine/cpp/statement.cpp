@@ -415,8 +415,11 @@ int dh_result_next(DhResult *result, int64_t limit_ms, ArrowArray *array, DhErro
 			WaitForSeen(*result);
 			return 0;
 		}
-		if (!result->types_checked) {
+		if (!result->seen_is_durable) {
 			WaitForSeen(*result);
+			result->seen_is_durable = true;
+		}
+		if (!result->types_checked) {
 			// Rust reads the arrays as what the statement was when it was prepared.
 			if (stream.GetTypes() != result->description.types) {
 				throw TransactionException("the columns of the statement changed after it was prepared; prepare it again");

@@ -164,7 +164,6 @@ impl RemoteDriver for Driver {
             Ok(route)
         })?;
         let (old, new) = (self.route().line(), route.line());
-        *lock(&self.route) = Arc::new(route);
         if old.address != new.address {
             let registered = lock(&self.workers).clone();
             wait(patience, async {
@@ -172,6 +171,8 @@ impl RemoteDriver for Driver {
                 Ok(())
             })?;
         }
+        // Only now: whoever interrupts the wait still has the old place.
+        *lock(&self.route) = Arc::new(route);
         Ok(())
     }
 

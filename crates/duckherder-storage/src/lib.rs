@@ -58,7 +58,7 @@ pub use error::{Result, StorageError};
 pub use files::{File, OpenMode};
 pub use follow::Follower;
 pub use format::Sign;
-pub use location::Location;
+pub use location::{Location, is_in_place};
 pub use objects::Requests;
 pub use reader::Reader;
 pub use signs::{LEAST_SILENCE, NOTICE_LIMIT, STANDBY_EVERY};

@@ -36,7 +36,7 @@ impl Location {
     /// # Errors
     /// It is no such URL, or credentials make no sense.
     pub fn parse(text: &str, patience: Duration) -> Result<Self> {
-        Self::find(text, patience, true)
+        Self::find(text, patience, true, RETRY_TIMEOUT)
     }
 
     /// The same of a place that others write: a directory that is not there is not made.
@@ -44,31 +44,40 @@ impl Location {
     /// # Errors
     /// As for [`parse`](Self::parse), or there is no such directory.
     pub fn parse_for_reading(text: &str, patience: Duration) -> Result<Self> {
-        Self::find(text, patience, false)
+        Self::find(text, patience, false, RETRY_TIMEOUT)
     }
 
-    fn find(text: &str, patience: Duration, writes: bool) -> Result<Self> {
+    fn find(text: &str, patience: Duration, writes: bool, tried_for: Duration) -> Result<Self> {
+        let retry = || retry(tried_for.min(patience));
         let url = Url::parse(text).map_err(|error| unknown(text, &error.to_string()))?;
         let failed = |error: object_store::Error| unknown(text, &error.to_string());
         let path = || Path::from_url_path(url.path()).map_err(|error| unknown(text, &error.to_string()));
         let (store, prefix): (Arc<dyn ObjectStore>, Path) = match url.scheme() {
             "file" => (local(text, &url, writes)?, Path::default()),
             "s3" | "s3a" => {
-                let builder = AmazonS3Builder::from_env().with_url(text).with_retry(retry(patience));
+                let builder = AmazonS3Builder::from_env().with_url(text).with_retry(retry());
                 (Arc::new(builder.with_client_options(client(text)).build().map_err(failed)?), path()?)
             }
             "gs" => {
-                let builder = GoogleCloudStorageBuilder::from_env().with_url(text).with_retry(retry(patience));
+                let builder = GoogleCloudStorageBuilder::from_env().with_url(text).with_retry(retry());
                 (Arc::new(builder.with_client_options(client(text)).build().map_err(failed)?), path()?)
             }
             "az" | "azure" | "abfs" | "abfss" => {
-                let builder = MicrosoftAzureBuilder::from_env().with_url(text).with_retry(retry(patience));
+                let builder = MicrosoftAzureBuilder::from_env().with_url(text).with_retry(retry());
                 (Arc::new(builder.with_client_options(client(text)).build().map_err(failed)?), path()?)
             }
             other => return Err(unknown(text, &format!("{other}:// is no storage that a driver knows"))),
         };
-        let limit = (url.scheme() == "file").then_some(REQUEST_TIMEOUT);
+        let limit = (url.scheme() == "file").then_some(REQUEST_TIMEOUT.min(patience));
         Ok(Self { store, prefix, shown: text.trim_end_matches('/').to_string(), limit })
+    }
+
+    /// The same for requests of a long piece of work, which is worth waiting for.
+    ///
+    /// # Errors
+    /// As for [`parse`](Self::parse).
+    pub(crate) fn parse_for_long(text: &str, patience: Duration) -> Result<Self> {
+        Self::find(text, patience, false, patience)
     }
 
     /// A place in a storage that is there already.
@@ -80,6 +89,21 @@ impl Location {
     pub fn shown(&self) -> &str {
         &self.shown
     }
+}
+
+/// Whether a URL is a place, or in it, however either is written.
+pub fn is_in_place(url: &str, place: &str) -> bool {
+    match (bucket_and_path(url), bucket_and_path(place)) {
+        (Some((bucket, path)), Some((other, prefix))) => bucket == other && path.prefix_matches(&prefix),
+        _ => false,
+    }
+}
+
+/// Azure's URLs may have the container before the account: abfss://CONTAINER@ACCOUNT...
+fn bucket_and_path(url: &str) -> Option<(String, Path)> {
+    let url = Url::parse(url).ok()?;
+    let bucket = if url.username().is_empty() { url.host_str()? } else { url.username() };
+    Some((bucket.to_string(), Path::from_url_path(url.path()).ok()?))
 }
 
 fn local(text: &str, url: &Url, writes: bool) -> Result<Arc<dyn ObjectStore>> {
@@ -99,10 +123,10 @@ fn unknown(text: &str, reason: &str) -> StorageError {
     ))
 }
 
-fn retry(patience: Duration) -> RetryConfig {
+fn retry(retry_timeout: Duration) -> RetryConfig {
     let backoff =
         BackoffConfig { init_backoff: Duration::from_millis(50), max_backoff: Duration::from_secs(2), base: 2.0 };
-    RetryConfig { backoff, max_retries: 10, retry_timeout: RETRY_TIMEOUT.min(patience) }
+    RetryConfig { backoff, max_retries: 1000, retry_timeout }
 }
 
 /// As the environment has it (`AWS_ALLOW_HTTP`), with times of ours.
@@ -121,6 +145,17 @@ fn client(text: &str) -> ClientOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_is_known_however_it_is_written() {
+        for url in ["s3://b/own", "s3://b/own/", "s3a://b/own/log/1", "s3://b/x/../own/driver", "s3://b/%6Fwn/driver"] {
+            assert!(is_in_place(url, "s3://b/own"), "{url}");
+        }
+        assert!(is_in_place("abfss://c@account.dfs.core.windows.net/p/x", "az://c/p"));
+        for url in ["s3://b/ownership", "s3://other/own/x", "s3://b/", "nonsense"] {
+            assert!(!is_in_place(url, "s3://b/own"), "{url}");
+        }
+    }
 
     #[test]
     fn other_places_are_refused() {

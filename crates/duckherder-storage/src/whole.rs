@@ -11,8 +11,8 @@ use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, Wri
 use crate::error::{Result, StorageError};
 use crate::location::Location;
 
-/// How long a request is tried.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a request is tried: all that came before would be lost with it.
+const PATIENCE: Duration = Duration::from_secs(180);
 /// What one request sends or gets, at least; an upload has 10,000 of them at most.
 const PART_BYTES: u64 = 8 << 20;
 const MOST_PARTS: u64 = 10_000;
@@ -31,7 +31,7 @@ impl WholeObject {
     /// # Errors
     /// It is no such URL, or credentials make no sense.
     pub fn parse(text: &str) -> Result<Self> {
-        let location = Location::parse_for_reading(text, PATIENCE)?;
+        let location = Location::parse_for_long(text, PATIENCE)?;
         if location.prefix.as_ref().is_empty() {
             return Err(StorageError::Location(format!("{text} names no object: add a key, as in s3://BUCKET/KEY")));
         }
@@ -52,7 +52,8 @@ impl WholeObject {
             WriteMultipart::new_with_chunk_size(upload.map_err(|error| self.refused("write", error))?, part);
         let sent = self.send(&mut source, &mut upload, part).await;
         if sent.is_err() {
-            // What was wrong is known already; storages remove what was never completed.
+            // What was wrong is known already; parts that stay, as when the driver is killed, are nobody's object, and a
+            // matter of the bucket's rules.
             let _ = upload.abort().await;
             return sent;
         }

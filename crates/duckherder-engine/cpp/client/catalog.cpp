@@ -123,32 +123,47 @@ optional_ptr<RemoteCatalog> RemoteCatalog::FindSibling(ClientContext &context, c
 	return nullptr;
 }
 
+//! Tells the driver; without `table`, that there is no such name any more.
+static void NameTable(ClientContext &context, const Driver &driver, const string &name, optional_ptr<const string> table) {
+	DhError error {nullptr, nullptr};
+	auto text = table ? DhOptionalText {ToText(*table), true} : DhOptionalText {DhText {nullptr, 0}, false};
+	Rust().driver_name_table(driver.Handle(), ToText(name), text, PatienceOf(context), &error);
+	ThrowIfError(error);
+}
+
 void RemoteCatalog::RegisterTable(ClientContext &context, const Identifier &local, const string &remote) {
 	auto name = local.GetIdentifierName();
 	auto key = StringUtil::Lower(name);
 	auto table = QualifiedName::Parse(remote);
-	std::lock_guard<std::mutex> guard(lock);
-	if (registered_here.count(key)) {
-		throw InvalidInputException("Failed to register table %s because it's already registered!", name);
+	{
+		std::lock_guard<std::mutex> guard(lock);
+		if (registered_here.count(key)) {
+			throw InvalidInputException("Failed to register table %s because it's already registered!", name);
+		}
 	}
-	DhError error {nullptr, nullptr};
-	Rust().driver_name_table(driver.Handle(), ToText(name), DhOptionalText {ToText(remote), true}, PatienceOf(context),
-	                         &error);
-	ThrowIfError(error);
+	NameTable(context, driver, name, &remote);
+	std::lock_guard<std::mutex> guard(lock);
 	registered_here.insert(key);
 	registered_tables[key] = std::move(table);
 }
 
 void RemoteCatalog::UnregisterTable(ClientContext &context, const Identifier &local) {
 	auto name = local.GetIdentifierName();
-	std::lock_guard<std::mutex> guard(lock);
-	DhError error {nullptr, nullptr};
-	Rust().driver_name_table(driver.Handle(), ToText(name), DhOptionalText {DhText {nullptr, 0}, false},
-	                         PatienceOf(context), &error);
-	ThrowIfError(error);
 	auto key = StringUtil::Lower(name);
-	registered_here.erase(key);
-	registered_tables.erase(key);
+	bool was_known;
+	{
+		std::lock_guard<std::mutex> guard(lock);
+		registered_here.erase(key);
+		was_known = registered_tables.erase(key) > 0;
+	}
+	try {
+		NameTable(context, driver, name, nullptr);
+	} catch (const std::exception &exception) {
+		// Another client may have taken it back on the driver: here, it was known.
+		if (!was_known || ErrorData(exception).Type() != ExceptionType::INVALID_INPUT) {
+			throw;
+		}
+	}
 }
 
 bool RemoteCatalog::FindRegistered(const Identifier &local, QualifiedName &remote) {

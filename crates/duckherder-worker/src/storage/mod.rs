@@ -121,14 +121,18 @@ impl StorageReads {
     }
 
     fn place(&self, url: &str) -> Option<Arc<Place>> {
-        let mut places = lock(&self.places);
-        if let Some(place) = places.get(url) {
-            return Some(Arc::clone(place));
+        let known = lock(&self.places).get(url).cloned();
+        if known.is_some() {
+            return known;
         }
-        // Those of drivers that are gone.
-        places.retain(|_, place| Arc::strong_count(place) > 1);
+        // A directory on a server that does not answer holds up whoever looks at it, and nobody else.
         match Place::new(url, &self.cache_directory, self.cache_bytes) {
-            Ok(place) => Some(Arc::clone(places.entry(url.to_string()).or_insert(Arc::new(place)))),
+            Ok(place) => {
+                let mut places = lock(&self.places);
+                // Those of drivers that are gone.
+                places.retain(|_, place| Arc::strong_count(place) > 1);
+                Some(Arc::clone(places.entry(url.to_string()).or_insert(Arc::new(place))))
+            }
             Err(error) => {
                 tracing::warn!(url, %error, "this worker can't read the driver's storage: the driver sends the rows");
                 None
