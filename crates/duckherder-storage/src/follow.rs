@@ -8,8 +8,11 @@
 //! All states share the connections, the cache of pieces, and who fetches what. The packs that a state needs stay as long
 //! as its writer has pinned it.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 use tokio::runtime::{Handle, Runtime};
 
 use crate::cache::Cache;
@@ -34,15 +37,16 @@ pub struct Follower {
     cache: Arc<Cache>,
     options: Options,
     threads: Arc<Threads>,
-    /// The state that later ones are made from. Whoever makes one holds the lock.
-    known: Arc<tokio::sync::Mutex<Option<Known>>>,
+    states: Arc<Mutex<States>>,
 }
 
-#[derive(Clone)]
-struct Known {
-    state: State,
-    number: u64,
-    writer: String,
+/// The states of a place after some log object.
+#[derive(Default)]
+struct States {
+    /// The last of them, from which later ones are made.
+    known: Option<Arc<Loaded>>,
+    /// Those that somebody makes: all who want one share what it takes, and wait for no other.
+    made: HashMap<u64, Shared<BoxFuture<'static, Result<Arc<Loaded>>>>>,
 }
 
 /// Threads for requests, which end with the last that needs them.
@@ -86,7 +90,7 @@ impl Follower {
     pub fn new(location: Location, options: Options) -> Result<Self> {
         let cache = Arc::new(Cache::new(&options.cache_directory, options.cache_bytes)?);
         let objects = Arc::new(Objects::new(location, options.patience));
-        Ok(Self { objects, cache, options, threads: Arc::new(Threads::start()?), known: Arc::default() })
+        Ok(Self { objects, cache, options, threads: Arc::new(Threads::start()?), states: Arc::default() })
     }
 
     /// The files as they are at a mark. Blocks.
@@ -94,9 +98,9 @@ impl Follower {
     /// # Errors
     /// The storage fails, the state is not there any more, or the place is not the one of the mark's writer.
     pub fn reader(&self, mark: &Mark) -> Result<Reader> {
-        let (objects, known, mark) = (Arc::clone(&self.objects), Arc::clone(&self.known), mark.clone());
+        let (objects, states, mark) = (Arc::clone(&self.objects), Arc::clone(&self.states), mark.clone());
         let version = mark.version;
-        let state = self.run(async move { state_at(&objects, &known, &mark).await })?;
+        let state = self.run(async move { state_at(&objects, &states, &mark).await })?;
         Ok(self.reader_at(state, version))
     }
 
@@ -136,36 +140,52 @@ impl Follower {
     }
 }
 
-async fn state_at(objects: &Arc<Objects>, known: &tokio::sync::Mutex<Option<Known>>, mark: &Mark) -> Result<State> {
-    let mut known = known.lock().await;
+async fn state_at(objects: &Arc<Objects>, states: &Mutex<States>, mark: &Mark) -> Result<State> {
     let number = mark.version.0;
     // The last state that has nothing later than the mark.
     let whole = if mark.records.is_some() { number.saturating_sub(1) } else { number };
-    let steps = known.as_ref().and_then(|known| whole.checked_sub(known.number));
-    let went_on = match (known.as_ref(), steps.filter(|steps| *steps <= MOST_STEPS)) {
-        (Some(from), Some(_)) => go_on(objects, from.clone(), whole).await?,
-        _ => None,
-    };
-    let reached = match went_on {
-        Some(reached) => reached,
-        None => load(objects, Some(whole)).await?,
-    };
-    // One that is further is of more use to whoever comes next.
-    if known.as_ref().is_none_or(|known| known.number < reached.number) {
-        let Loaded { state, number, writer } = &reached;
-        *known = Some(Known { state: state.clone(), number: *number, writer: writer.clone() });
-    }
-    drop(known);
+    let reached = loaded_at(objects, states, whole).await?;
     let Some(records) = mark.records else {
         check_writer(objects, &reached.writer, mark)?;
-        return Ok(reached.state);
+        return Ok(reached.state.clone());
     };
     let missing = || objects.corrupt(&crate::log::numbered(crate::log::LOG, number), "it is missing");
     let object = read(objects, number).await?.ok_or_else(missing)?;
     check_writer(objects, &object.writer, mark)?;
-    let mut reached = reached;
+    let mut reached = Loaded::clone(&reached);
     apply_records(objects, &mut reached, &object, records as usize)?;
     Ok(reached.state)
+}
+
+/// The state after a log object.
+async fn loaded_at(objects: &Arc<Objects>, states: &Mutex<States>, number: u64) -> Result<Arc<Loaded>> {
+    let made = {
+        let mut states = lock(states);
+        let known = states.known.clone();
+        let make = || make(Arc::clone(objects), known, number).boxed().shared();
+        states.made.entry(number).or_insert_with(make).clone()
+    };
+    let reached = made.await;
+    let mut states = lock(states);
+    states.made.remove(&number);
+    let reached = reached?;
+    // One that is further is of more use to whoever comes next.
+    if states.known.as_ref().is_none_or(|known| known.number < reached.number) {
+        states.known = Some(Arc::clone(&reached));
+    }
+    Ok(reached)
+}
+
+async fn make(objects: Arc<Objects>, known: Option<Arc<Loaded>>, number: u64) -> Result<Arc<Loaded>> {
+    let is_near = |known: &Arc<Loaded>| number.checked_sub(known.number).is_some_and(|steps| steps <= MOST_STEPS);
+    let went_on = match known.filter(is_near) {
+        Some(from) => go_on(&objects, &from, number).await?,
+        None => None,
+    };
+    match went_on {
+        Some(reached) => Ok(Arc::new(reached)),
+        None => load(&objects, Some(number)).await.map(Arc::new),
+    }
 }
 
 fn check_writer(objects: &Objects, found: &str, mark: &Mark) -> Result<()> {
@@ -180,8 +200,8 @@ fn check_writer(objects: &Objects, found: &str, mark: &Mark) -> Result<()> {
 }
 
 /// Applies the log up to an object; `None` if one is missing, since a manifest has taken its place.
-async fn go_on(objects: &Arc<Objects>, from: Known, last: u64) -> Result<Option<Loaded>> {
-    let mut loaded = Loaded { state: from.state, number: from.number, writer: from.writer };
+async fn go_on(objects: &Arc<Objects>, from: &Loaded, last: u64) -> Result<Option<Loaded>> {
+    let mut loaded = from.clone();
     let is_there = catch_up(objects, &mut loaded, last, &[], "").await?;
     Ok(is_there.then_some(loaded))
 }

@@ -21,6 +21,7 @@ const TRIES: usize = 20;
 const MOST_FENCES: u64 = 64;
 
 /// Files after a log object.
+#[derive(Clone)]
 pub struct Loaded {
     pub state: State,
     /// The object's number; 0 if there is none.

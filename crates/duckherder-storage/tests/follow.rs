@@ -70,6 +70,36 @@ fn who_goes_on_reads_only_what_is_new() {
 }
 
 #[test]
+fn readers_wait_for_no_others() {
+    const READERS: u32 = 8;
+    let bucket = memory();
+    let store = open(&bucket);
+    let _pin = store.pin_at(0).unwrap();
+    let mut mark = |number| store.mark(append(&store, "wal", number)).unwrap().unwrap();
+    let first = mark(0);
+    let marks: Vec<_> = (1..=READERS as u8).map(&mut mark).collect();
+    let latency = Duration::from_millis(200);
+    let far: std::sync::Arc<dyn object_store::ObjectStore> = Far::new(bucket, latency, 0);
+    let follower = &Follower::new(location(&far), options()).unwrap();
+    follower.reader(&first).unwrap();
+    let read = |wanted: &[&Mark]| {
+        let (begun, before) = (Instant::now(), follower.requests());
+        std::thread::scope(|scope| {
+            for mark in wanted {
+                scope.spawn(move || follower.reader(mark).unwrap());
+            }
+        });
+        (begun.elapsed(), follower.requests().gets - before.gets)
+    };
+    let (took, _) = read(&marks.iter().collect::<Vec<_>>());
+    assert!(took < latency * READERS / 2, "{took:?}");
+    // Those that want the same share its requests.
+    let next = mark(READERS as u8 + 1);
+    let (_, gets) = read(&[&next; READERS as usize]);
+    assert_eq!(gets, 1);
+}
+
+#[test]
 fn another_place_of_the_same_name_is_refused() {
     let (here, there) = (memory(), memory());
     let (store, other) = (open(&here), open(&there));
