@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | whose rows are in one task already | groups | - |
 //! | few | partial states, or distinct rows | on the driver |
+//! | nearly as many as rows, and workers share the driver's threads | rows | on the driver |
 //! | nearly as many as rows, or with millions of states | the same, or rows where nearly all differ | in the tasks that they are shuffled to |
 //! | of aggregates without a state | rows | in the tasks that they are shuffled to, else on the driver |
 //! | the one of all rows, which tasks read | a partial state, or rows without one | in one task |
@@ -62,6 +63,11 @@ impl Placer<'_> {
             Err(_) if self.ends_in_one_task(aggregate) => {
                 self.in_one_task(child, &draft, Cut::Subtree, MergeStrategy::Concatenate)
             }
+            Ok(_) if self.states_are_rows(node, child, aggregate) => {
+                self.note("its groups are nearly as many as its rows".to_string());
+                self.gather(child, draft, Cut::Subtree, MergeStrategy::Concatenate);
+                Site::Driver
+            }
             Ok(merge) => {
                 self.gather(node, draft, Cut::PartialAggregate, merge);
                 Site::Driver
@@ -72,6 +78,14 @@ impl Placer<'_> {
                 Site::Driver
             }
         }
+    }
+
+    /// Whether a state would be made of hardly more than a row, for the same threads to combine: with workers in the driver's
+    /// process alone, rows cost less.
+    fn states_are_rows(&self, node: &PlanNode, child: &PlanNode, aggregate: &Aggregate) -> bool {
+        let (rows, groups) = (child.estimated_rows.unwrap_or(0), groups_of(node).or(node.estimated_rows).unwrap_or(0));
+        let many = groups > MANY_GROUPS && groups.saturating_mul(3) / 2 > rows;
+        self.workers().remote == 0 && aggregate.groups > 0 && !aggregate.grouping_sets && many
     }
 
     /// Whether distinct rows come together in tasks.

@@ -55,6 +55,15 @@ fn many_groups_are_shuffled_and_few_are_not() {
     assert_eq!(many("100"), [(Cut::PartialAggregate, 0, Exchange::Gather)]);
 }
 
+#[test]
+fn no_states_are_made_of_single_rows_for_the_same_threads() {
+    let groups = |rows: u64| format!(r#"({},"estimated_rows":5000000 [t {rows}])"#, sum(1));
+    let rows = always(&groups(6_000_000));
+    assert_eq!(cuts(&rows), [(Cut::Subtree, 1, Exchange::Gather)]);
+    assert!(!rows.notes.is_empty());
+    assert_eq!(cuts(&always(&groups(9_000_000))), [(Cut::PartialAggregate, 0, Exchange::Gather)]);
+}
+
 /// However many rows each has: the driver would get a state of each group from each task.
 #[test]
 fn states_of_millions_of_groups_are_shuffled() {
