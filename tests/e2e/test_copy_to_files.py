@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from e2e.test_interrupt import run_until_interrupted
 from harness.client import attached, quote
 from harness.cluster import Cluster, Worker
 from harness.distribution import run_of
@@ -49,9 +50,14 @@ def plain():
     con.close()
 
 
+def of_driver(sql: str) -> str:
+    """A statement that is the driver's, whatever it is."""
+    return f"FROM dh.duckherder_query('dh', {quote(sql.replace('dh.t', 't'))})"
+
+
 def on_driver(con, sql: str) -> list[tuple]:
-    """The rows of a statement that is the driver's, whatever it is."""
-    return con.execute(f"FROM dh.duckherder_query('dh', {quote(sql.replace('dh.t', 't'))})").fetchall()
+    """The rows of such a statement."""
+    return con.execute(of_driver(sql)).fetchall()
 
 
 def read(plain, directory: Path) -> tuple:
@@ -198,15 +204,8 @@ def test_an_interrupt_leaves_nothing(cluster, tmp_path):
     with attached(cluster) as con:
         con.execute("SET duckherder_distribution = 'always'")
 
-        def interrupt() -> None:
-            wait_until_tasks_run(tmp_path / "d")
-            con.interrupt()
-
-        thread = threading.Thread(target=interrupt)
-        thread.start()
-        with pytest.raises(duckdb.InterruptException):
-            on_driver(con, f"COPY ({ENDLESS}) TO '{tmp_path}/d' (FORMAT parquet, PER_THREAD_OUTPUT)")
-        thread.join()
+        endless = of_driver(f"COPY ({ENDLESS}) TO '{tmp_path}/d' (FORMAT parquet, PER_THREAD_OUTPUT)")
+        run_until_interrupted(con, endless, 0, once=lambda: wait_until_tasks_run(tmp_path / "d"))
         wait_for(lambda: list(tmp_path.iterdir()) == [], 60)
         # nor does a task that ends late
         time.sleep(0.5)

@@ -10,6 +10,7 @@ import time
 import duckdb
 import pytest
 
+from e2e.test_interrupt import run_until_interrupted
 from harness.client import attached, quote
 from harness.cluster import Cluster, Worker
 from harness.compare import Result
@@ -411,13 +412,7 @@ def test_an_interrupt_stops_tasks_that_read_files(client, folder):
     view_of(client, "one", SCANS["one"].format(f=folder))
     sql = "SELECT max(sqrt(a.i * b.range) + length(a.s)) FROM dh.one a, range(1000000) b"
     view_of(client, "slow", f"({sql.replace('dh.one', SCANS['one'].format(f=folder))})")
-    timer = threading.Timer(1.0, client.interrupt)
-    timer.start()
-    started = time.monotonic()
-    with pytest.raises(duckdb.InterruptException):
-        client.execute("FROM dh.slow").fetchall()
-    within(time.monotonic() - started, 20)
-    timer.join()
+    within(run_until_interrupted(client, "FROM dh.slow"), 20)
     assert client.execute("SELECT count(*) FROM dh.one WHERE i >= 0").fetchall() == [(ROWS,)]
 
 

@@ -10,6 +10,7 @@ import sys
 import termios
 import threading
 import time
+from collections.abc import Callable
 
 import duckdb
 import pytest
@@ -50,13 +51,17 @@ def wait_until_idle(cluster, within_s: float) -> float:
         timely(time.monotonic() - began < within_s, f"still {used / 0.25:.0%} of a core in use")
 
 
-def run_until_interrupted(con, sql: str, after_s: float = 1.0, once: threading.Event | None = None) -> float:
-    """Runs `sql`, interrupts it after a time, but not before `once`; seconds between the interrupt and the error."""
-    interrupted, over = [], threading.Event()
+def run_until_interrupted(con, sql: str, after_s: float = 1.0, once: Callable[[], object] | None = None) -> float:
+    """Runs `sql`, interrupts it after a time, and after `once`, which may wait for something; seconds between the
+    interrupt and the error. Whatever happens, the statement ends."""
+    interrupted, late, over = [], [], threading.Event()
 
     def interrupt():
-        if once is not None:
-            once.wait(60)
+        try:
+            if once is not None:
+                once()
+        except Untimely as error:
+            late.append(error)
         interrupted.append(time.monotonic())
         con.interrupt()
         # one that comes before the statement has begun is forgotten
@@ -69,6 +74,8 @@ def run_until_interrupted(con, sql: str, after_s: float = 1.0, once: threading.E
         con.execute(sql).fetchall()
         raise Untimely("the query ended before it was interrupted")
     except duckdb.InterruptException:
+        if late:
+            raise late[0] from None
         return time.monotonic() - interrupted[0]
     finally:
         over.set()

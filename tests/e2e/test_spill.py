@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import threading
-import time
 
 import duckdb
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from e2e.test_interrupt import processes, run_until_interrupted, wait_until_idle
 from harness.client import attached
 from harness.cluster import Cluster
-from harness.wait import timely, wait_for, within
+from harness.wait import wait_for, within
 
 ROWS = 300_000
 KINDS = {"local": (3, 0), "remote": (0, 3), "mixed": (2, 2)}
@@ -122,25 +121,10 @@ def test_types_survive_the_disk(cluster, plain):
 
 def test_an_interrupt_leaves_no_file(cluster):
     long = f"SELECT sum(levenshtein(repeat(x.s[-40:], 12), repeat(y.s[-40:], 12))) {JOIN}".format(db="dh.")
-    stop, spilled = threading.Event(), threading.Event()
-
-    def watch():
-        while not (stop.is_set() or spilled.is_set()):
-            if open_spill_files(cluster) > 0:
-                spilled.set()
-            time.sleep(0.01)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        with attached(cluster) as con:
-            spilling(con)
-            within(run_until_interrupted(con, long, after_s=1.0, once=spilled), 3)
-            wait_until_idle(cluster, 15)
-    finally:
-        stop.set()
-        watcher.join()
-    timely(spilled.is_set(), "nothing was spilled")
+    with attached(cluster) as con:
+        spilling(con)
+        within(run_until_interrupted(con, long, once=lambda: wait_for(lambda: open_spill_files(cluster) > 0)), 3)
+        wait_until_idle(cluster, 15)
     wait_for(lambda: nothing_is_left(cluster))
 
 
