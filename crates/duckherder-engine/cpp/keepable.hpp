@@ -16,6 +16,8 @@ bool DependsOnCatalogAndRowsOnly(duckdb::ClientContext &context, const duckdb::P
                                  const duckdb::LogicalOperator &plan);
 //! Whether an optimised plan keeps nothing of one run for the next.
 bool CanRunAgain(const duckdb::LogicalOperator &plan);
+//! Whether the same plan may be distributed differently the next time, though nothing has changed.
+bool IsProvisional(duckdb::ClientContext &context);
 //! The values for a plan's parameters; false if with these values the statement means something else.
 bool FitParameters(const duckdb::PreparedStatementData &data,
                    const duckdb::identifier_map_t<duckdb::BoundParameterData> &given,

@@ -129,7 +129,7 @@ ReadyStatement StatementCache::Take(DhConnection &connection, const string &sql,
 	}
 	auto &context = *connection.context;
 	if (context.transaction.IsAutoCommit()) {
-		if (known.plan && known.plan->reads_rows && known.plan->version != begun) {
+		if (known.plan && (known.plan->once || (known.plan->reads_rows && known.plan->version != begun))) {
 			known.plan.reset();
 		}
 		// A query of a table that changes all the time is not worth a plan.
@@ -180,6 +180,7 @@ void StatementCache::Plan(ClientContext &context, Known &known) {
 				return;
 			}
 			planner.Optimize();
+			plan->once = IsProvisional(context);
 			if (!CanRunAgain(*planner.plan)) {
 				return;
 			}

@@ -23,6 +23,8 @@ using Parameters = duckdb::identifier_map_t<duckdb::BoundParameterData>;
 struct KeptPlan {
 	duckdb::shared_ptr<duckdb::PreparedStatementData> data;
 	bool reads_rows = false;
+	//! Its next run is to be planned anew.
+	bool once = false;
 	//! `writers_begun` before it was made.
 	uint64_t version = 0;
 };

@@ -62,6 +62,36 @@ fn cheapest(plan: &Plan, capacity: Capacity) -> Decision {
     Decision::Local { reason }
 }
 
+/// What a query that stays on the driver would be if workers elsewhere had its tables in their caches.
+#[derive(Clone, Debug)]
+pub struct Prospect {
+    pub distribution: Distribution,
+    /// Microseconds less than on the driver, each time.
+    pub gain_us: u64,
+    /// Microseconds more, the first time, until they have the tables.
+    pub fetch_us: u64,
+}
+
+/// Whether it would be the workers' then, and what that takes.
+pub fn once_cached(plan: &Plan, capacity: impl Into<Capacity>) -> Option<Prospect> {
+    let capacity = capacity.into();
+    let missing = |scan: &Scan| !scan.table.is_empty() && scan.cached < 1.0;
+    let asked = plan.distribution == Distributed::Auto && !plan.stored && capacity.workers.remote > 0;
+    if !asked || !plan.root.preorder_scans().iter().any(|(_, scan)| missing(scan)) {
+        return None;
+    }
+    let mut cached = plan.clone();
+    for scan in cached.root.preorder_scans_mut().into_iter().filter(|scan| missing(scan)) {
+        scan.cached = 1.0;
+    }
+    let Decision::Distributed(distribution) = decide(&cached, capacity) else { return None };
+    let then = &distribution.estimate;
+    let gain_us = then.local_us.saturating_sub(then.distributed_us);
+    let now = cost::distributed(plan, &distribution, capacity);
+    let fetch_us = now.distributed_us.saturating_sub(then.distributed_us);
+    (gain_us > 0).then_some(Prospect { distribution, gain_us, fetch_us })
+}
+
 /// How much longer a query may take that workers get all the same: what one table gives, they are to give.
 fn slack_us(plan: &Plan, distribution: &Distribution) -> u64 {
     // What gives another value each time stays on the driver: workers would only read for it.

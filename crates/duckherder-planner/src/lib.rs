@@ -36,7 +36,7 @@ mod union;
 mod zones;
 
 pub use cost::{Capacity, Estimate};
-pub use decide::decide;
+pub use decide::{Prospect, decide, once_cached};
 pub use graph::Graph;
 pub use outline::outlines;
 pub use plan::{Aggregate, AggregateCall, Files, Limit, Operator, Plan, PlanNode, Scan};

@@ -284,6 +284,15 @@ impl JoinKind {
 pub struct Scan {
     /// The table's name, or the function's.
     pub name: String,
+    /// The qualified name of a table that workers may keep rows of, with the numbers of the columns that are read; empty
+    /// otherwise.
+    #[serde(default)]
+    pub table: String,
+    #[serde(default)]
+    pub columns: Vec<u64>,
+    /// The part of its rows that workers elsewhere have in their caches, as far as that is known.
+    #[serde(default)]
+    pub cached: f64,
     /// A table of one of the driver's databases that every connection sees (not a temporary one, not a function).
     pub shared_table: bool,
     /// Rows of the table before any filter.

@@ -1,6 +1,6 @@
 //! One attempt to run a query: the tasks of its stages, the threads that run them, and the rows of the last stage.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -14,6 +14,7 @@ use duckherder_worker::shuffle::{CollectedKeys, Partitions};
 
 use super::Shared;
 use super::attempts::MOST_ATTEMPTS;
+use super::caches::{RowsRead, ScanOfTable};
 use super::crew::Crew;
 use super::filter::Filters;
 use super::gate::Gate;
@@ -39,6 +40,8 @@ pub struct Work {
     pub report: Arc<RunReport>,
     /// By task, where there is one stage: how many workers it has lost, in all attempts.
     pub lost: Arc<[AtomicUsize]>,
+    /// By scan: what workers elsewhere may keep of it.
+    pub tables: Arc<[Option<ScanOfTable>]>,
 }
 
 impl Work {
@@ -75,6 +78,11 @@ pub struct Run {
     pub report: Arc<RunReport>,
     /// Of the tasks in other processes, if there are any.
     pub remote: Option<RemoteRun>,
+    /// See [`Work::tables`].
+    tables: Arc<[Option<ScanOfTable>]>,
+    begun: Instant,
+    /// Of each of these tables, what workers had fetched until then.
+    fetched: Vec<u64>,
     pub skew: Skew,
     pub filters: Filters,
     control: Mutex<Control>,
@@ -138,7 +146,7 @@ impl Run {
     /// # Errors
     /// There are no threads left, or the splits can't be served.
     pub fn start(shared: &Arc<Shared>, work: &Work, crew: Crew) -> Result<Arc<Self>, EngineError> {
-        let Work { stages, snapshot, plan, measures, report, lost } = work.clone();
+        let Work { stages, snapshot, plan, measures, report, lost, tables } = work.clone();
         for stage in stages.iter() {
             report.planned(stage.number, stage.tasks());
         }
@@ -172,6 +180,12 @@ impl Run {
             unordered,
             report,
             remote,
+            begun: Instant::now(),
+            fetched: tables
+                .iter()
+                .map(|table| table.as_ref().map_or(0, |table| shared.caches.fetched(table)))
+                .collect(),
+            tables,
             control: Mutex::default(),
         });
         let started = (0..run.lanes.len()).try_for_each(|lane| run.spawn(lane));
@@ -259,8 +273,27 @@ impl Run {
             self.push(id.task, TaskOutput::End { rows }, 0);
         }
         if self.unfinished.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.learn();
             self.crew.dismiss();
             self.has_ended();
+        }
+    }
+
+    /// All tasks have ended: what those elsewhere had to be sent of the driver's tables tells what they kept.
+    fn learn(&self) {
+        let Some(remote) = self.remote.as_ref().filter(|_| self.shared.storage.is_none()) else { return };
+        let mut tables: HashMap<&ScanOfTable, (RowsRead, u64)> = HashMap::new();
+        for read in remote.reads(self) {
+            if let (Some(Some(table)), Some(before)) = (self.tables.get(read.scan), self.fetched.get(read.scan)) {
+                let (rows, fetched) = tables.entry(table).or_insert((RowsRead::default(), *before));
+                (rows.all, rows.sent) = (rows.all + read.rows.all, rows.sent + read.rows.sent);
+                *fetched = *before.min(fetched);
+            }
+        }
+        let caches = &self.shared.caches;
+        let learn = |(table, (rows, fetched))| caches.learn(table, rows, (self.begun, fetched));
+        if tables.into_iter().filter(|read| learn(*read)).count() > 0 {
+            self.shared.connections.database().forget_plans();
         }
     }
 

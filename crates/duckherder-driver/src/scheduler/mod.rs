@@ -4,6 +4,7 @@
 //!   SessionScheduler   decides about the plans of one connection, remembers how they ran
 //!     files            whether workers see the files that a plan reads
 //!     target           whether workers can write where a plan writes files
+//!     caches           what workers keep of tables, and when it pays to send them
 //!   ScheduledQuery     a plan that was cut; each run of it is a
 //!   TaskExchange       rows of the last stage's tasks, read by the driver's query; once more, if workers are lost
 //!     crew             the workers of an attempt
@@ -20,6 +21,7 @@
 //! ```
 
 mod attempts;
+mod caches;
 mod crew;
 mod exchange;
 mod files;
@@ -52,6 +54,7 @@ use duckherder_worker::shuffle::ShuffleStore;
 use crate::cluster::Cluster;
 use crate::distribute::{Distributor, DistributorFactory, SessionDistributor, SplitRows};
 use crate::sync::lock;
+use caches::Caches;
 use local::ConnectionPool;
 use session::SessionScheduler;
 use splits::RunningSplits;
@@ -84,6 +87,7 @@ pub struct Shared {
     store: Arc<ShuffleStore>,
     /// Connections to workers in other processes, for the rows of theirs.
     peers: Peers,
+    caches: Caches,
 }
 
 impl Scheduler {
@@ -117,6 +121,7 @@ impl Scheduler {
             threads: Arc::default(),
             store: Arc::default(),
             peers: Peers::default(),
+            caches: Caches::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -177,7 +182,15 @@ impl Distributor for Scheduler {
     }
 
     fn read_stored(&self, stored: &ReadStored) -> Result<SplitRows, EngineError> {
-        self.shared.splits.read_stored(stored)
+        let SplitRows { schema, batches } = self.shared.splits.read_stored(stored)?;
+        if stored.query_id != 0 {
+            return Ok(SplitRows { schema, batches });
+        }
+        let (shared, table) = (Arc::clone(&self.shared), stored.table.clone());
+        let rows = stored.groups.iter().map(|group| group.visible).sum();
+        // Once all of them have gone.
+        let fetched = std::iter::once_with(move || shared.caches.fetch(&table, rows)).flat_map(|()| None);
+        Ok(SplitRows { schema, batches: Box::new(batches.chain(fetched)) })
     }
 
     fn shuffle_store(&self) -> Arc<ShuffleStore> {

@@ -11,6 +11,7 @@ use duckherder_planner::{Distribution, Exchange};
 
 use super::Shared;
 use super::attempts::TaskExchange;
+use super::caches::ScanOfTable;
 use super::crew::Hiring;
 use super::exchange::{Measures, Work};
 use super::files::FilesOfScans;
@@ -41,6 +42,8 @@ pub struct Reach {
     pub target: Option<BTreeSet<u64>>,
     /// The table, or the files, of which the plan reads most; none if it reads none.
     pub mostly: String,
+    /// By scan: what workers may keep of it.
+    pub tables: Arc<[Option<ScanOfTable>]>,
 }
 
 /// A decision, and what came of it.
@@ -218,7 +221,8 @@ impl DistributedQuery for ScheduledQuery {
         let report = Arc::clone(&self.planned.report);
         let tasks = stages.last().map_or(0, RunningStage::tasks);
         let lost = std::iter::repeat_with(AtomicUsize::default).take(tasks).collect();
-        let work = Work { stages: stages.into(), snapshot, plan, measures, report, lost };
+        let tables = Arc::clone(&self.reach.tables);
+        let work = Work { stages: stages.into(), snapshot, plan, measures, report, lost, tables };
         let exchange = TaskExchange::start(&self.shared, work, hiring, crew, Weak::clone(&self.session))?;
         Ok(Arc::new(exchange))
     }

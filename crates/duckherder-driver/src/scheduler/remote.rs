@@ -27,6 +27,7 @@ use prost::Message;
 use tokio::sync::watch;
 
 use super::Shared;
+use super::caches::RowsRead;
 use super::exchange::{Run, TaskId, TaskRows};
 use super::filter::wanted_of;
 use super::query::Worker;
@@ -46,6 +47,12 @@ pub struct RemoteRun {
     storage: Option<InStorage>,
     result_schema: OnceLock<SchemaRef>,
     stop: watch::Sender<bool>,
+}
+
+/// What a task elsewhere has read of a table.
+pub struct TableRead {
+    pub scan: usize,
+    pub rows: RowsRead,
 }
 
 /// What the remote tasks of a stage run.
@@ -116,6 +123,29 @@ impl RemoteRun {
     /// The columns that workers send, once one has.
     pub fn result_schema(&self) -> Option<SchemaRef> {
         self.result_schema.get().cloned()
+    }
+
+    /// What each task of the run elsewhere has read of each table.
+    pub fn reads(&self, run: &Run) -> Vec<TableRead> {
+        let mut sent = self.splits.sent(self.query_id);
+        let mut reads = Vec::new();
+        for stage in run.stages.iter() {
+            for (number, input) in stage.inputs.iter().enumerate() {
+                let FragmentInput::Split { scan } = input else { continue };
+                let elsewhere = |task: &usize| matches!(run.crew.worker(*task), Worker::Remote(_));
+                for task in (0..stage.tasks()).filter(elsewhere) {
+                    let all = stage.rows_of_split(task, number).unwrap_or(0);
+                    let whole = sent.splits.contains(&(stage.number as u32, task as u32, number as u32));
+                    let rows = RowsRead { all, sent: if whole { all } else { 0 } };
+                    reads.push(TableRead { scan: *scan, rows });
+                }
+                // Of inputs that were here but for some rows: whose they are does not matter.
+                let name = stage.stored.get(number).and_then(|stored| Some(stored.as_ref()?.name()));
+                let rest = name.and_then(|name| sent.rows.remove(name)).unwrap_or(0);
+                reads.push(TableRead { scan: *scan, rows: RowsRead { all: 0, sent: rest } });
+            }
+        }
+        reads
     }
 
     /// Drops the calls to the workers, which interrupts them.

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use duckherder_engine::EngineError;
 use duckherder_engine::distribute::{self, DistributedQuery};
 use duckherder_planner::plan::Distributed;
-use duckherder_planner::{Decision, Distribution, Graph, Plan, decide, outlines};
+use duckherder_planner::{Capacity, Decision, Distribution, Graph, Plan, cost, decide, once_cached, outlines};
 
 use super::Shared;
+use super::caches::ScanOfTable;
 use super::query::{Planned, Reach, ScheduledQuery};
 use super::{files, target};
 use crate::distribute::{ExecutionOutcome, SessionDistributor, TasksWatch};
@@ -24,6 +25,8 @@ pub struct SessionScheduler {
 pub struct Last {
     pub query: Option<Planned>,
     reason: Option<String>,
+    /// The same plan may be another's next time, with nothing changed.
+    provisional: bool,
     /// What its tasks failed with because a worker was lost.
     pub lost: Option<String>,
     /// What its tasks failed with because of a value.
@@ -35,6 +38,24 @@ pub struct Last {
 impl SessionScheduler {
     pub fn new(shared: Arc<Shared>) -> Self {
         Self { shared, last: Arc::default() }
+    }
+
+    /// A decision, and whether it is another one once workers have more in their caches.
+    fn decide_with_caches(&self, plan: &Plan, capacity: Capacity) -> (Decision, bool) {
+        let reason = match decide(plan, capacity) {
+            Decision::Local { reason } => reason,
+            distributed @ Decision::Distributed(_) => return (distributed, false),
+        };
+        let Some(prospect) = once_cached(plan, capacity) else { return (Decision::Local { reason }, false) };
+        // What is only explained loses nothing.
+        if !plan.explained && self.shared.caches.worth_sending(plan, &prospect) {
+            let mut distribution = prospect.distribution;
+            distribution.estimate.despite = "workers get its tables now, and keep them".to_string();
+            return (Decision::Distributed(distribution), true);
+        }
+        let then = cost::milliseconds(prospect.distribution.estimate.distributed_us);
+        let reason = format!("{reason}, or {then} with its tables in the workers' caches");
+        (Decision::Local { reason }, true)
     }
 }
 
@@ -49,13 +70,18 @@ impl distribute::Distributor for SessionScheduler {
             true => (files::look(&self.shared, &mut plan), target::look(&self.shared, &mut plan)),
             false => (Vec::new(), None),
         };
-        let scans = plan.root.preorder_scans().into_iter().map(|(_, scan)| scan);
-        let mostly = scans.max_by_key(|scan| scan.rows.saturating_mul(scan.row_bytes.unwrap_or(1)));
-        let reach = Reach { files, target, mostly: mostly.map_or_else(String::new, |scan| scan.name.clone()) };
-        match decide(&plan, capacity) {
+        if workers.remote > 0 && !plan.stored {
+            self.shared.caches.look(&mut plan);
+        }
+        let scans = || plan.root.preorder_scans().into_iter().map(|(_, scan)| scan);
+        let mostly = scans().max_by_key(|scan| scan.rows.saturating_mul(scan.row_bytes.unwrap_or(1)));
+        let mostly = mostly.map_or_else(String::new, |scan| scan.name.clone());
+        let reach = Reach { files, target, mostly, tables: scans().map(ScanOfTable::of).collect() };
+        let (decision, provisional) = self.decide_with_caches(&plan, capacity);
+        match decision {
             Decision::Local { reason } => {
                 tracing::debug!(reason, "not distributed");
-                *lock(&self.last) = Last { reason: Some(reason), ..Last::default() };
+                *lock(&self.last) = Last { reason: Some(reason), provisional, ..Last::default() };
                 None
             }
             Decision::Distributed(distribution) => {
@@ -64,7 +90,7 @@ impl distribute::Distributor for SessionScheduler {
                 let session = Arc::downgrade(&self.last);
                 let query = Arc::new(ScheduledQuery::new(Arc::clone(&self.shared), planned.clone(), reach, session));
                 let graph = plan.explained.then(|| Graph::distributed(&plan, &distribution, workers));
-                *lock(&self.last) = Last { query: Some(planned), graph, ..Last::default() };
+                *lock(&self.last) = Last { query: Some(planned), graph, provisional, ..Last::default() };
                 Some((distribution, query))
             }
         }
@@ -77,6 +103,10 @@ impl distribute::Distributor for SessionScheduler {
 
     fn reason(&self) -> Option<String> {
         lock(&self.last).reason.clone()
+    }
+
+    fn is_provisional(&self) -> bool {
+        lock(&self.last).provisional
     }
 }
 

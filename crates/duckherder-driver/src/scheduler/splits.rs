@@ -1,7 +1,7 @@
 //! Splits of running queries that workers in other processes ask for.
 
-use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -28,6 +28,16 @@ pub struct RunningSplits {
 struct QuerySplits {
     snapshot: Snapshot,
     sql: Arc<SplitSql>,
+    sent: Arc<Mutex<Sent>>,
+}
+
+/// What workers have asked for in one query.
+#[derive(Clone, Default)]
+pub struct Sent {
+    /// Stage, task and input of each split.
+    pub splits: HashSet<(u32, u32, u32)>,
+    /// Rows beside those, by the qualified name of their table.
+    pub rows: HashMap<String, u64>,
 }
 
 /// The SQL of each split, by stage, task and input.
@@ -53,7 +63,7 @@ impl RunningSplits {
 
     /// Offers the splits of a query until it is [`remove`](Self::remove)d.
     pub fn add(&self, query: u64, snapshot: Snapshot, sql: SplitSql) {
-        lock(&self.queries).insert(query, QuerySplits { snapshot, sql: Arc::new(sql) });
+        lock(&self.queries).insert(query, QuerySplits { snapshot, sql: Arc::new(sql), sent: Arc::default() });
     }
 
     /// Offers other rows in the place of a split's, to who asks for it from now on.
@@ -61,6 +71,11 @@ impl RunningSplits {
         if let Some(offered) = lock(&self.queries).get_mut(&query) {
             Arc::make_mut(&mut offered.sql).insert(split, sql);
         }
+    }
+
+    /// What was sent so far.
+    pub fn sent(&self, query: u64) -> Sent {
+        lock(&self.queries).get(&query).map(|offered| lock(&offered.sent).clone()).unwrap_or_default()
     }
 
     pub fn remove(&self, query: u64) {
@@ -74,7 +89,9 @@ impl RunningSplits {
     pub fn read(&self, split: &ReadSplit) -> Result<SplitRows, EngineError> {
         let unknown = || EngineError::new("Invalid Input", format!("there is no split {split:?}: its query has ended"));
         let query = lock(&self.queries).get(&split.query_id).cloned().ok_or_else(unknown)?;
-        let sql = query.sql.get(&(split.stage, split.task, split.input)).ok_or_else(unknown)?;
+        let place = (split.stage, split.task, split.input);
+        let sql = query.sql.get(&place).ok_or_else(unknown)?;
+        lock(&query.sent).splits.insert(place);
         tracing::debug!(query = split.query_id, stage = split.stage, task = split.task, "rows of a split are sent");
         let connection = self.connections.enter(&query.snapshot)?;
         let stream = connection.get()?.read(sql)?;
@@ -97,6 +114,8 @@ impl RunningSplits {
                 let ended = || EngineError::new("Invalid Input", format!("query {query} has ended"));
                 let query = lock(&self.queries).get(&query).cloned().ok_or_else(ended)?;
                 query.snapshot.enter(&connection)?;
+                let rows: u64 = stored.groups.iter().map(|group| group.visible).sum();
+                *lock(&query.sent).rows.entry(stored.table.clone()).or_default() += rows;
             }
         }
         tracing::debug!(table = stored.table, "rows are sent to be kept");

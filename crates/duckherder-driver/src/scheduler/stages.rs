@@ -61,6 +61,11 @@ pub struct StoredInput {
 }
 
 impl StoredInput {
+    /// The table's qualified name, as SQL.
+    pub fn name(&self) -> &str {
+        &self.table.name
+    }
+
     /// The rows of a split, if workers may keep them. `condition`: which of those, as SQL.
     pub fn rows(&self, driver: u64, split: Split, condition: String) -> Option<StoredRows> {
         let (Split::Range { first, last } | Split::Keys { first, last, .. }) = split else { return None };

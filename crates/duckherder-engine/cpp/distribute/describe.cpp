@@ -220,8 +220,15 @@ static string DescribeScan(ClientContext &context, const PlanScan &plan_scan) {
 		shared = !table->ColumnExists(Identifier("rowid"));
 	}
 	bool virtual_columns = false;
+	vector<string> columns;
 	for (auto &index : get.GetColumnIds()) {
 		virtual_columns |= index.IsVirtualColumn() && !index.IsEmptyColumn();
+		if (!index.IsVirtualColumn()) {
+			columns.push_back(to_string(index.GetPrimaryIndex()));
+		}
+	}
+	if (shared) {
+		scan.Text("table", table->schema.GetQualifiedName(table->name).ToString()).Raw("columns", List(columns));
 	}
 	if (plan_scan.files.scan) {
 		scan.Raw("files", DescribeFiles(*plan_scan.files.scan));

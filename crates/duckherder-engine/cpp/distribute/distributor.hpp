@@ -81,6 +81,8 @@ struct DhDistributorTable {
 	void (*stay)(void *self, DhText reason);
 	//! Why the last plan of this connection stays on the driver; nothing is sent if it does not.
 	void (*reason)(void *self, void *sink_target, DhTextSink sink);
+	//! Whether the last decision of this connection may be another one the next time, though nothing has changed.
+	bool (*is_provisional)(void *self);
 	void (*release)(void *self);
 
 	//! Lines for EXPLAIN about the stage `top` and those that it reads, each "key=value", before and after running;

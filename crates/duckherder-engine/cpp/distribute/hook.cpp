@@ -2,6 +2,7 @@
 #include "connection.hpp"
 #include "cut.hpp"
 #include "describe.hpp"
+#include "keepable.hpp"
 #include "snapshot.hpp"
 #include "wire_type.hpp"
 
@@ -48,6 +49,11 @@ static optional_ptr<DistributorState> FindDistributor(ClientContext &context) {
 bool HadWritten(ClientContext &context) {
 	auto state = FindDistributor(context);
 	return state && state->had_written;
+}
+
+bool IsProvisional(ClientContext &context) {
+	auto state = FindDistributor(context);
+	return state && state->functions.is_provisional(state->self);
 }
 
 bool MayBindParts(ClientContext &context) {

@@ -21,6 +21,7 @@ pub(super) const TABLE: DhDistributorTable = DhDistributorTable {
     decide,
     stay,
     reason,
+    is_provisional,
     release: release::<Arc<dyn Distributor>>,
     describe,
     release_query: release::<Arc<dyn DistributedQuery>>,
@@ -132,6 +133,12 @@ unsafe extern "C" fn reason(this: *mut c_void, target: *mut c_void, sink: DhText
         // SAFETY: the sink takes a text that outlives the call.
         unsafe { sink(target, reason.as_str().into()) };
     }
+}
+
+unsafe extern "C" fn is_provisional(this: *mut c_void) -> bool {
+    // SAFETY: as in `decide`.
+    let distributor = unsafe { borrow::<Arc<dyn Distributor>>(this) };
+    catch_unwind(AssertUnwindSafe(|| distributor.is_provisional())).unwrap_or(true)
 }
 
 /// # Safety

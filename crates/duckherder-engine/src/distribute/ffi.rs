@@ -102,6 +102,7 @@ pub struct DhDistributorTable {
     pub decide: unsafe extern "C" fn(*mut c_void, DhText, *mut c_void, DhCutSink, *mut DhError) -> *mut c_void,
     pub stay: unsafe extern "C" fn(*mut c_void, DhText),
     pub reason: unsafe extern "C" fn(*mut c_void, *mut c_void, DhTextSink),
+    pub is_provisional: unsafe extern "C" fn(*mut c_void) -> bool,
     pub release: unsafe extern "C" fn(*mut c_void),
     pub describe: unsafe extern "C" fn(*mut c_void, u64, *const DhText, u64, *mut c_void, DhTextSink),
     pub release_query: unsafe extern "C" fn(*mut c_void),

@@ -43,6 +43,9 @@ pub trait Distributor: Send + Sync {
 
     /// Why the last plan stays on the driver, if it does.
     fn reason(&self) -> Option<String>;
+
+    /// Whether the same plan may be decided about differently the next time, though nothing has changed.
+    fn is_provisional(&self) -> bool;
 }
 
 /// A query that was cut; it may run several times, or never.

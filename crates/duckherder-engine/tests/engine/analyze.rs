@@ -38,6 +38,10 @@ impl Distributor for LateTasks {
     fn reason(&self) -> Option<String> {
         None
     }
+
+    fn is_provisional(&self) -> bool {
+        false
+    }
 }
 
 impl DistributedQuery for LateTasks {

@@ -2,7 +2,7 @@
 
 use super::constants::*;
 use super::here::{here, parallel};
-use super::work::{fetched_byte, groups, read_rows, read_width, rows, width, work};
+use super::work::{fetched_byte, fetched_bytes, groups, read_rows, rows, width, work};
 use super::{Capacity, Estimate, StageEstimate, likely_rows, microseconds, moved, passed};
 use crate::plan::{Operator, Plan, PlanNode, Scan};
 use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, Stage, cuts_at};
@@ -110,7 +110,7 @@ impl Walk<'_> {
 
     /// What tasks elsewhere have to get before they can scan it.
     fn read(&mut self, node: &PlanNode, scan: &Scan, owner: usize, spread: Spread) {
-        let bytes = (scan.rows as f64).max(rows(node)) * read_width(scan);
+        let bytes = fetched_bytes(self.plan, node, scan);
         let load = &mut self.loads[owner];
         load.source = load.source.max(if spread == Spread::Divided { read_rows(node, scan) } else { 0.0 });
         match (&scan.files, spread) {

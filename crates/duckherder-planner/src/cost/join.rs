@@ -10,7 +10,7 @@
 //! | both shuffled | the rows of both, hashed and sent once, but for those that a runtime filter leaves out; two stages |
 
 use super::constants::*;
-use super::work::{fetched_byte, found, read_width, rows, width, work};
+use super::work::{fetched_byte, fetched_bytes, found, rows, width, work};
 use crate::filter::filters;
 use crate::plan::{Column, Plan, PlanNode, Scan};
 use crate::split::{ROW_GROUP_ROWS, Workers};
@@ -121,12 +121,12 @@ impl<'a> JoinCosts<'a> {
 
     /// What one task takes that runs all from the operator down.
     pub fn all_of(&self, node: &PlanNode) -> f64 {
-        let fetched = node.scan.as_ref().map_or(0.0, |scan| self.fetched(scan));
+        let fetched = node.scan.as_ref().map_or(0.0, |scan| self.fetched(node, scan));
         work(node).total() + fetched + node.children.iter().map(|child| self.all_of(child)).sum::<f64>()
     }
 
     /// Before a worker elsewhere can scan.
-    fn fetched(&self, scan: &Scan) -> f64 {
+    fn fetched(&self, node: &PlanNode, scan: &Scan) -> f64 {
         match &scan.files {
             _ if self.workers.remote == 0 => 0.0,
             Some(files) if files.text => files.paths.len().min(SNIFFED_FILES as usize) as f64 * SNIFFED_FILE,
@@ -135,7 +135,7 @@ impl<'a> JoinCosts<'a> {
             None => {
                 let (sent_byte, received_byte) = fetched_byte(self.plan);
                 let sent = sent_byte * self.tasks as f64 / self.plan.threads.max(1) as f64;
-                scan.rows as f64 * read_width(scan) * (sent + received_byte)
+                fetched_bytes(self.plan, node, scan) * (sent + received_byte)
             }
         }
     }

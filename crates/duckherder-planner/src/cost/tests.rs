@@ -1,6 +1,6 @@
 //! What is cheaper than what; milliseconds are the constants' matter.
 
-use crate::{Capacity, Decision, Distribution, Estimate, Plan, Workers, decide};
+use crate::{Capacity, Decision, Distribution, Estimate, Plan, Workers, decide, once_cached};
 
 /// A join of two scans, of `large` and `small` rows, aggregated to one row.
 fn join(large: u64, small: u64, files: bool, top: &str) -> Plan {
@@ -66,6 +66,31 @@ fn tables_of_the_driver_stay_there() {
     for capacity in [elsewhere(4, 4), HERE.into()] {
         assert!(is_local(&join(5_000_000, 1000, false, ""), capacity));
     }
+}
+
+/// Unless they keep them.
+#[test]
+fn tables_in_caches_go_to_threads_elsewhere_that_are_worth_it() {
+    let mut plan = join(50_000_000, 1000, false, "");
+    for scan in plan.root.preorder_scans_mut() {
+        scan.table = scan.name.clone();
+    }
+    assert!(is_local(&plan, elsewhere(4, 4)));
+    let prospect = once_cached(&plan, elsewhere(4, 4)).unwrap();
+    assert!(prospect.gain_us > 0 && prospect.fetch_us > 0, "{prospect:?}");
+    for scan in plan.root.preorder_scans_mut() {
+        scan.cached = 1.0;
+    }
+    let found = estimate(&plan, elsewhere(4, 4));
+    assert_eq!(found.local_us - found.distributed_us, prospect.gain_us);
+    assert!(once_cached(&plan, elsewhere(4, 4)).is_none(), "they have all");
+    for scan in plan.root.preorder_scans_mut() {
+        scan.cached = 0.5;
+    }
+    let half = once_cached(&plan, elsewhere(4, 4)).unwrap();
+    assert!(half.fetch_us < prospect.fetch_us, "{half:?} {prospect:?}");
+    // Those that have no threads to offer win nothing, whatever they keep.
+    assert!(once_cached(&plan, elsewhere(2, 2)).is_none() && once_cached(&plan, HERE).is_none());
 }
 
 /// They read them themselves, where the driver keeps them in a storage that they reach.

@@ -95,6 +95,12 @@ pub fn fetched_byte(plan: &Plan) -> (f64, f64) {
     if plan.stored { (0.0, STORED_BYTE) } else { (SENT_BYTE, RECEIVED_BYTE) }
 }
 
+/// Bytes of a table that workers elsewhere have to get before they can scan it.
+pub fn fetched_bytes(plan: &Plan, node: &PlanNode, scan: &Scan) -> f64 {
+    let kept = if plan.stored { 0.0 } else { scan.cached.clamp(0.0, 1.0) };
+    (scan.rows as f64).max(rows(node)) * read_width(scan) * (1.0 - kept)
+}
+
 /// Bytes of a table's row that are read.
 pub fn read_width(scan: &Scan) -> f64 {
     scan.row_bytes.map_or(BYTES_A_ROW, |bytes| bytes as f64)
