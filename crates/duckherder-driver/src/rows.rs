@@ -1,7 +1,7 @@
 //! Reading small results of the driver's own questions to DuckDB.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Int8Type, Int32Type, Int64Type};
+use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use duckherder_engine::Connection;
 
 use crate::error::{DriverError, Result};
@@ -73,18 +73,5 @@ impl Row<'_> {
         values
             .map(|values| i64::from(values.value(self.row)))
             .ok_or_else(|| DriverError::Task(format!("column {column} of the catalog's answer is no integer")))
-    }
-
-    /// A BOOLEAN, false if it is NULL.
-    pub fn boolean(&self, column: usize) -> Result<bool> {
-        let array = self.column(column)?;
-        // DuckDB's lossless Arrow has a byte for each.
-        if let Some(values) = array.as_primitive_opt::<Int8Type>() {
-            return Ok(values.is_valid(self.row) && values.value(self.row) != 0);
-        }
-        let values = array.as_boolean_opt();
-        values
-            .map(|values| values.is_valid(self.row) && values.value(self.row))
-            .ok_or_else(|| DriverError::Task(format!("column {column} of the catalog's answer is no boolean")))
     }
 }

@@ -1,34 +1,15 @@
 //! A connection to an embedded DuckDB.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use duckherder_proto::actions::SequenceState;
 
 use crate::database::Database;
 use crate::error::{EngineError, Result};
 use crate::ffi::{self, DhError};
 use crate::source::{self, BatchSource};
 use crate::statement::{ResultStream, Statement};
-
-/// A catalog entry and the statement that would create it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Definition {
-    /// DuckDB's name of the kind: `Type`, `Sequence`, `Macro Function`, `Table Macro Function`.
-    pub kind: String,
-    pub schema: String,
-    pub name: String,
-    pub sql: String,
-    /// Of a sequence that was used.
-    pub sequence: Option<SequenceState>,
-}
-
-/// What C++ tells of a sequence; nothing if it was not used.
-fn sequence_state(uses: &str, next: &str, last: &str) -> Option<SequenceState> {
-    Some(SequenceState { uses: uses.parse().ok()?, next_value: next.parse().ok()?, last_value: last.parse().ok() })
-}
 
 /// One connection: one transaction, one running statement at a time.
 ///
@@ -199,7 +180,7 @@ impl Connection {
         let mut error = DhError::none();
         let mut texts: Vec<String> = Vec::new();
         let sink = std::ptr::from_mut(&mut texts).cast();
-        // SAFETY: as in `definitions`.
+        // SAFETY: the handle is alive; the sink is a `Vec<String>` that outlives the call.
         unsafe { ffi::dh_connection_given_setting(self.handle, name.into(), ffi::push_text, sink, &mut error) };
         error.into_result(texts.pop())
     }
@@ -213,7 +194,7 @@ impl Connection {
         let mut error = DhError::none();
         let mut texts: Vec<String> = Vec::new();
         let sink = std::ptr::from_mut(&mut texts).cast();
-        // SAFETY: as in `definitions`.
+        // SAFETY: the handle is alive; the sink is a `Vec<String>` that outlives the call.
         unsafe { ffi::dh_connection_temp_directory(self.handle, ffi::push_text, sink, &mut error) };
         error.into_result(())?;
         let directory = texts.pop().map(PathBuf::from);
@@ -248,47 +229,6 @@ impl Connection {
             return Err(EngineError { message, ..refused });
         }
         load()
-    }
-
-    /// Each type, macro and sequence in the default database that is not DuckDB's own.
-    ///
-    /// # Errors
-    /// The transaction was aborted.
-    pub fn definitions(&self) -> Result<Vec<Definition>> {
-        let mut error = DhError::none();
-        let mut texts: Vec<String> = Vec::new();
-        let sink = std::ptr::from_mut(&mut texts).cast();
-        // SAFETY: the handle is alive; the sink is a `Vec<String>` that outlives the call.
-        unsafe { ffi::dh_connection_definitions(self.handle, ffi::push_text, sink, &mut error) };
-        error.into_result(())?;
-        let mut texts = texts.into_iter();
-        let next = || {
-            Some(Definition {
-                kind: texts.next()?,
-                schema: texts.next()?,
-                name: texts.next()?,
-                sql: texts.next()?,
-                sequence: sequence_state(&texts.next()?, &texts.next()?, &texts.next()?),
-            })
-        };
-        Ok(std::iter::from_fn(next).collect())
-    }
-
-    /// The type of each column with a collation, which DuckDB's system views leave out, by schema, table or view, and
-    /// column, in the default database. Views count once their columns were listed.
-    ///
-    /// # Errors
-    /// The transaction was aborted.
-    pub fn collated_columns(&self) -> Result<HashMap<[String; 3], String>> {
-        let mut error = DhError::none();
-        let mut texts: Vec<String> = Vec::new();
-        let sink = std::ptr::from_mut(&mut texts).cast();
-        // SAFETY: as in `definitions`.
-        unsafe { ffi::dh_connection_collated_columns(self.handle, ffi::push_text, sink, &mut error) };
-        error.into_result(())?;
-        let mut texts = texts.into_iter();
-        let next = || Some(([texts.next()?, texts.next()?, texts.next()?], texts.next()?));
-        Ok(std::iter::from_fn(next).collect())
     }
 
     /// Makes `source` the relation `name` in this connection's SQL, until [`unregister_input`](Self::unregister_input).

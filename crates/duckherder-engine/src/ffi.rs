@@ -255,13 +255,7 @@ unsafe extern "C" {
         error: *mut DhError,
     ) -> bool;
     pub fn dh_connection_exchange_memory(connection: *mut DhConnection, error: *mut DhError) -> u64;
-    pub fn dh_connection_definitions(
-        connection: *mut DhConnection,
-        sink: DhTextSink,
-        target: *mut c_void,
-        error: *mut DhError,
-    ) -> bool;
-    pub fn dh_connection_collated_columns(
+    pub fn dh_connection_describe(
         connection: *mut DhConnection,
         sink: DhTextSink,
         target: *mut c_void,
