@@ -18,8 +18,8 @@ _KIND = re.compile(r"[\[-]((?:local|remote|mixed)(?:-\d)?)[\]-]")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Tests that share a cluster run in one process, which starts it and fills its tables once; all others, and they
-    come after those, wherever there is time."""
+    """Tests that share a cluster run in one process, which starts it and fills its tables once. They begin in the order of
+    `testpaths`: what takes minutes first, and SQL files, which take seconds, last, so that all processes end together."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByCluster(LoadScopeScheduling):
@@ -30,6 +30,12 @@ def pytest_xdist_make_scheduler(config, log):
             kind = _KIND.search(nodeid)
             return f"{file} {kind.group(1)}" if kind else file
 
+        def _reschedule(self, node) -> None:
+            # A process has to know the next test, and no more: another one may be idle sooner.
+            if node.shutting_down or self._pending_of(self.assigned_work[node]) <= 1:
+                super()._reschedule(node)
+
+    config.option.loadscopereorder = False
     return ByCluster(config, log)
 
 
