@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -54,29 +55,53 @@ impl std::fmt::Display for Tally {
     }
 }
 
-/// Runs all steps and prints what came of each.
+/// What came of a step, and how long it took.
+struct Step {
+    name: &'static str,
+    tally: Tally,
+    duration: Duration,
+}
+
+#[derive(Default)]
+struct Steps(Vec<Step>);
+
+impl Steps {
+    fn take(&mut self, name: &'static str, run: impl FnOnce() -> Result<Tally>) -> Result<()> {
+        let began = Instant::now();
+        let tally = run()?;
+        self.0.push(Step { name, tally, duration: began.elapsed() });
+        Ok(())
+    }
+}
+
+/// Runs all steps and prints what came of each, and how long it took.
 ///
 /// # Errors
 /// When anything failed.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    let mut steps = Vec::new();
+    let began = Instant::now();
+    let mut steps = Steps::default();
     if !options.no_rust {
         let format = ["fmt", "--all", "--check"];
-        steps.push(("formatting", check(&mut workspace.cargo(&format))?));
+        steps.take("formatting", || check(&mut workspace.cargo(&format)))?;
         let lints = ["clippy", "--release", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"];
-        steps.push(("lints", check(&mut workspace.cargo(&lints))?));
-        steps.push(("unit tests", unit_tests(workspace)?));
+        steps.take("lints", || check(&mut workspace.cargo(&lints)))?;
+        let build = ["test", "--release", "--locked", "--workspace", "--no-run"];
+        // What fails here fails in the next step, which counts it.
+        steps.take("building unit tests", || check(&mut workspace.cargo(&build)).map(|_| Tally::default()))?;
+        steps.take("unit tests", || unit_tests(workspace))?;
     }
-    dist::run(workspace)?;
+    steps.take("building dist", || dist::run(workspace).map(|()| Tally::default()))?;
     let environment = Environment::prepare(workspace)?;
-    steps.push(("through a stock DuckDB", pytest(workspace, &environment, &options.pytest)?));
+    steps.take("through a stock DuckDB", || pytest(workspace, &environment, &options.pytest))?;
 
     let mut total = Tally::default();
     println!();
-    for (name, tally) in &steps {
-        println!("{name:<24} {tally}");
-        total.add(*tally);
+    for step in &steps.0 {
+        println!("{:<24} {:>5} s  {}", step.name, step.duration.as_secs(), step.tally);
+        total.add(step.tally);
     }
+    println!("{:<24} {:>5} s", "all", began.elapsed().as_secs());
     println!("{total}");
     if total.failed > 0 {
         bail!("{} of {} failed", total.failed, total.failed + total.passed);
@@ -124,7 +149,7 @@ fn test_result(line: &str) -> Option<Tally> {
     Some(Tally { passed: count("passed"), failed: count("failed"), skipped: count("ignored") })
 }
 
-/// pytest over `tests/`, a process a core, counted by its JUnit report.
+/// pytest over `tests/`, in several processes, counted by its JUnit report.
 fn pytest(workspace: &Workspace, environment: &Environment, arguments: &[String]) -> Result<Tally> {
     let report = workspace.cache("pytest.xml");
     if report.exists() {
@@ -132,7 +157,8 @@ fn pytest(workspace: &Workspace, environment: &Environment, arguments: &[String]
     }
     let mut command = environment.python(workspace);
     command.current_dir(workspace.root.join("tests"));
-    let processes = std::thread::available_parallelism().map_or(1, usize::from).to_string();
+    // One more than cores: there is always one that waits for something.
+    let processes = (std::thread::available_parallelism().map_or(1, usize::from) + 1).to_string();
     command.args(["-m", "pytest", "-p", "no:cacheprovider", "-n", &processes, "--junit-xml"]);
     command.arg(&report).args(arguments);
     announce(&command);
