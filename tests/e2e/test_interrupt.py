@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import signal
 import subprocess
 import sys
 import termios
@@ -158,7 +159,12 @@ def test_a_client_that_disappears(cluster, sql):
 def test_control_c_at_a_terminal(cluster, sql):
     command = [sys.executable, "-c", CLIENT, str(EXTENSION), str(cluster.port), sql, "plain"]
     keyboard, terminal = pty.openpty()
-    take_terminal = lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # noqa: E731
+
+    def take_terminal() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        # what a shell starts in the background ignores it, and so would all that comes of that
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     streams = {"stdin": terminal, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, **streams, start_new_session=True, preexec_fn=take_terminal) as client:
         assert client.stdout.readline() == b"running\n"
