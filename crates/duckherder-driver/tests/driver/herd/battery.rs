@@ -52,8 +52,18 @@ const ORDERED: [&str; 12] = [
     "min_by",
 ];
 
-pub fn make_kinds(herd: &Herd, rows: u64) {
-    herd.plain.execute(&TABLE.replace("ROWS", &rows.to_string())).unwrap();
+/// Of which each task has some vectors: it is types and states that are looked at, and DuckDB answers everything, too.
+const ROWS: &str = "20_000";
+const SETTINGS: &str = "SET duckherder_min_split_rows = 10_000; SET duckherder_distribution = 'always'";
+
+/// Every aggregate over every type gives DuckDB's answer, of several tasks.
+pub fn check_all(herd: &Herd) {
+    herd.plain.execute(&TABLE.replace("ROWS", ROWS)).unwrap();
+    let mut session = herd.session();
+    session.connection.execute(SETTINGS).unwrap();
+    let asked = check_aggregates(herd, &mut session);
+    assert!(asked.calls > 500, "{} calls", asked.calls);
+    assert_eq!(asked.split, asked.queries, "queries that ran as several tasks, and all");
 }
 
 /// Calls that DuckDB accepts, by aggregate.
@@ -98,9 +108,17 @@ fn calls(herd: &Herd) -> Vec<(String, Vec<String>)> {
     found
 }
 
-/// Every aggregate over every type gives DuckDB's answer; the number of calls.
-pub fn check_aggregates(herd: &Herd, session: &mut Session) -> usize {
-    let mut checked = 0;
+/// What was asked.
+#[derive(Default)]
+struct Asked {
+    calls: usize,
+    queries: usize,
+    /// Of the queries.
+    split: usize,
+}
+
+fn check_aggregates(herd: &Herd, session: &mut Session) -> Asked {
+    let mut asked = Asked::default();
     let mut wrong = Vec::new();
     for (name, calls) in calls(herd) {
         for part in calls.chunks(12) {
@@ -115,15 +133,17 @@ pub fn check_aggregates(herd: &Herd, session: &mut Session) -> usize {
                 };
                 match session.query(&sql) {
                     Err(error) => wrong.push(format!("{name}: {error:.200}\n  {sql:.300}")),
-                    Ok((rows, _)) => {
+                    Ok((rows, outcome)) => {
+                        asked.queries += 1;
+                        asked.split += usize::from(outcome.tasks > 1);
                         let difference = super::difference(rows, expected);
                         wrong.extend(difference.map(|text| format!("{name}: {text}\n  {sql:.300}")));
                     }
                 }
-                checked += part.len();
+                asked.calls += part.len();
             }
         }
     }
     assert!(wrong.is_empty(), "{} wrong answers:\n{}", wrong.len(), wrong.join("\n"));
-    checked
+    asked
 }
