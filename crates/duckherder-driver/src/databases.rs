@@ -278,8 +278,8 @@ impl Databases {
 
     /// Opens a database's file.
     fn attach(&self, connection: &Connection, name: &str, file: PathBuf) -> Result<()> {
-        let sql = format!("ATTACH {} AS {}", quote_text(text(&file)?), quote_identifier(name));
-        once_closed(|| connection.execute(&sql)).map_err(|error| cannot_open(name, &file, error))?;
+        let path = text(&file)?;
+        once_closed(|| connection.attach(path, name)).map_err(|error| cannot_open(name, &file, error))?;
         lock(&self.known).insert(name.to_string(), Known::new(Some(file)));
         Ok(())
     }

@@ -4,6 +4,7 @@
 #include "arrow_source.hpp"
 #include "distribute/task_planning.hpp"
 #include "named_by_client.hpp"
+#include "replayed_log.hpp"
 #include "settings.hpp"
 #include "duckdb/catalog/catalog.hpp"
 #include "duckdb/main/client_config.hpp"
@@ -12,11 +13,53 @@
 #include "duckdb/main/database_manager.hpp"
 #include "duckdb/main/settings.hpp"
 #include "duckdb/parallel/task_scheduler.hpp"
+#include "duckdb/parser/parsed_data/attach_info.hpp"
+#include "duckdb/parser/parsed_data/detach_info.hpp"
+#include "duckdb/parser/statement/attach_statement.hpp"
+#include "duckdb/parser/statement/detach_statement.hpp"
 #include "duckdb/storage/buffer_manager.hpp"
 
 using namespace duckdb; // NOLINT
 using duckherder::Guard;
 using duckherder::ToString;
+
+//! What a database is opened with, but for its own settings.
+static void Configure(DBConfig &config, const shared_ptr<duckherder::StoredFiles> &files) {
+	if (files) {
+		config.file_system = duckherder::MakeFileSystem(files);
+		// What a database no longer needs takes no space.
+		config.options.trim_free_blocks = true;
+		// A commit is seen once it is in the log, which has it before its checkpoint.
+		config.SetOptionByName(Identifier(AutoCheckpointSkipWalThresholdSetting::Name),
+		                       Value::UBIGINT(NumericLimits<idx_t>::Maximum()));
+	} else {
+		// A COPY TO Parquet that fails while other threads write would never end (DuckDB 2.0.0:
+		// ManagedAsyncWriteStreamQueue::AbortWrites waits, under its lock, for writes that want the lock). These
+		// threads also read ahead, which pays where files are far away.
+		config.options.async_threads = 0;
+	}
+}
+
+static unique_ptr<AttachStatement> Attach(const string &path, const string &name) {
+	auto statement = make_uniq<AttachStatement>();
+	statement->info = make_uniq<AttachInfo>();
+	statement->info->path = path;
+	statement->info->name = Identifier(name);
+	return statement;
+}
+
+static unique_ptr<DetachStatement> Detach(const string &name) {
+	auto statement = make_uniq<DetachStatement>();
+	statement->info = make_uniq<DetachInfo>();
+	statement->info->name = Identifier(name);
+	return statement;
+}
+
+//! Runs a statement to its end.
+static void Run(DhConnection &connection, unique_ptr<SQLStatement> statement) {
+	auto mark = connection.statements->Mark(*connection.context, duckherder::ReachOf(*statement));
+	connection.Query(std::move(statement))->ThrowIfError();
+}
 
 extern "C" {
 
@@ -24,26 +67,24 @@ extern "C" {
 DhDatabase *dh_database_open(DhText path, const DhText *names, const DhText *values, size_t count,
                              const DhFilesTable *table, void *files_p, DhError *error) {
 	return Guard<DhDatabase *>(error, nullptr, [&]() {
-		DBConfig config;
 		shared_ptr<duckherder::StoredFiles> files;
 		if (table) {
 			files = make_shared_ptr<duckherder::StoredFiles>(*table, files_p);
-			config.file_system = duckherder::MakeFileSystem(files);
-			// What a database no longer needs takes no space.
-			config.options.trim_free_blocks = true;
-			// A commit is seen once it is in the log, which has it before its checkpoint.
-			config.SetOptionByName(Identifier(AutoCheckpointSkipWalThresholdSetting::Name),
-			                       Value::UBIGINT(NumericLimits<idx_t>::Maximum()));
-		} else {
-			// A COPY TO Parquet that fails while other threads write would never end (DuckDB 2.0.0:
-			// ManagedAsyncWriteStreamQueue::AbortWrites waits, under its lock, for writes that want the lock). These
-			// threads also read ahead, which pays where files are far away.
-			config.options.async_threads = 0;
 		}
-		for (size_t i = 0; i < count; i++) {
-			config.SetOptionByName(Identifier(ToString(names[i])), Value(ToString(values[i])));
+		auto open = [&](bool checkpoint_on_shutdown) {
+			DBConfig config;
+			Configure(config, files);
+			for (size_t i = 0; i < count; i++) {
+				config.SetOptionByName(Identifier(ToString(names[i])), Value(ToString(values[i])));
+			}
+			config.options.checkpoint_on_shutdown = checkpoint_on_shutdown;
+			return make_uniq<DhDatabase>(ToString(path), &config);
+		};
+		auto system = files ? duckherder::MakeFileSystem(files) : FileSystem::CreateLocal();
+		if (duckherder::HasTwoLogs(*system, ToString(path))) {
+			open(false);
 		}
-		auto database = make_uniq<DhDatabase>(ToString(path), &config);
+		auto database = open(true);
 		database->files = std::move(files);
 		duckherder::RegisterExchangeScan(*database->instance);
 		duckherder::RegisterNamedByClient(*database->instance);
@@ -51,6 +92,8 @@ DhDatabase *dh_database_open(DhText path, const DhText *names, const DhText *val
 		// Each task binds its files anew. DuckDB looks at their times before it believes what it remembers.
 		DBConfig::GetConfig(*database->instance).SetOptionByName("parquet_metadata_cache", Value::BOOLEAN(true));
 		duckherder::RegisterSettings(DBConfig::GetConfig(*database->instance));
+		Connection connection(*database);
+		duckherder::CatchUpIndexes(*connection.context);
 		return database.release();
 	});
 }
@@ -77,9 +120,27 @@ void dh_connection_close(DhConnection *connection) {
 bool dh_connection_execute(DhConnection *connection, DhText sql, DhError *error) {
 	return Guard(error, false, [&]() {
 		for (auto &statement : connection->ExtractStatements(ToString(sql))) {
-			auto mark = connection->statements->Mark(*connection->context, duckherder::ReachOf(*statement));
-			auto result = connection->Query(std::move(statement));
-			result->ThrowIfError();
+			Run(*connection, std::move(statement));
+		}
+		return true;
+	});
+}
+
+//! Opens another database in the same instance.
+bool dh_connection_attach(DhConnection *connection, DhText path_p, DhText name_p, DhError *error) {
+	return Guard(error, false, [&]() {
+		auto path = ToString(path_p);
+		auto name = ToString(name_p);
+		if (duckherder::HasTwoLogs(FileSystem::GetFileSystem(*connection->context), path)) {
+			Run(*connection, Attach(path, name));
+			Run(*connection, Detach(name));
+		}
+		Run(*connection, Attach(path, name));
+		try {
+			duckherder::CatchUpIndexes(*connection->context);
+		} catch (...) {
+			Run(*connection, Detach(name));
+			throw;
 		}
 		return true;
 	});

@@ -54,6 +54,17 @@ impl Connection {
         error.into_result(())
     }
 
+    /// Opens the database file `path` as another database of the instance.
+    ///
+    /// # Errors
+    /// What DuckDB says of the path or the name.
+    pub fn attach(&self, path: &str, name: &str) -> Result<()> {
+        let mut error = DhError::none();
+        // SAFETY: the handle is alive, the texts outlive the call.
+        unsafe { ffi::dh_connection_attach(self.handle, path.into(), name.into(), &mut error) };
+        error.into_result(())
+    }
+
     /// Prepares and starts one statement without parameters.
     ///
     /// # Errors

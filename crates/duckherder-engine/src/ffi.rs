@@ -158,6 +158,8 @@ unsafe extern "C" {
     pub fn dh_connection_open(database: *mut DhDatabase, error: *mut DhError) -> *mut DhConnection;
     pub fn dh_connection_close(connection: *mut DhConnection);
     pub fn dh_connection_execute(connection: *mut DhConnection, sql: DhText, error: *mut DhError) -> bool;
+    pub fn dh_connection_attach(connection: *mut DhConnection, path: DhText, name: DhText, error: *mut DhError)
+    -> bool;
     pub fn dh_connection_in_transaction(connection: *mut DhConnection) -> bool;
     pub fn dh_connection_catalog_version(connection: *mut DhConnection, error: *mut DhError) -> u64;
     pub fn dh_connection_register_input(

@@ -15,11 +15,11 @@ fn connect() -> Connection {
     Database::open(":memory:", &[("threads", "2")]).unwrap().connect().unwrap()
 }
 
-fn rows(connection: &Connection, sql: &str) -> Result<usize, EngineError> {
+pub fn rows(connection: &Connection, sql: &str) -> Result<usize, EngineError> {
     connection.query(sql)?.map(|batch| batch.map(|batch| batch.num_rows())).sum()
 }
 
-fn number(connection: &Connection, sql: &str) -> i64 {
+pub fn number(connection: &Connection, sql: &str) -> i64 {
     let batch = connection.query(sql).unwrap().next().unwrap().unwrap();
     batch.column(0).as_primitive::<Int64Type>().value(0)
 }

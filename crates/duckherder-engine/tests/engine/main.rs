@@ -6,4 +6,5 @@ mod connections;
 mod icu;
 mod planning;
 mod repeated;
+mod replayed_log;
 mod stored;

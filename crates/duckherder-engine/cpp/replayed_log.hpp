@@ -1,0 +1,29 @@
+// Indexes of a database that was opened with a log, which DuckDB (2.0.0) loses or spoils in two ways.
+//
+// Until its table is first written to, an index that CREATE INDEX has made only remembers what the log has done to it:
+//
+// - A checkpoint at the end of a commit elsewhere in the database writes the index without that (the FIXME in
+//   `SingleFileCheckpointWriter::WriteTable`), and removes the log. The index lacks rows from the next start on: queries
+//   don't find them, and whoever changes one ends the database.
+// - After an end in the middle of a checkpoint, DuckDB puts the two logs together and replays them within the transaction
+//   that has found them. Deletions are cleaned up while that is active, which has an index remember each of them twice
+//   (`IndexEntry::RemoveFromIndex`); at the second one, the database ends.
+#pragma once
+
+#include "duckdb/common/string.hpp"
+
+namespace duckdb {
+class ClientContext;
+class FileSystem;
+} // namespace duckdb
+
+namespace duckherder {
+
+//! Whether DuckDB would put two logs together to open the database in `path`. Opened and closed, it has one, which can be
+//! replayed well.
+bool HasTwoLogs(duckdb::FileSystem &files, const duckdb::string &path);
+
+//! Has the indexes of all open databases do what they remember.
+void CatchUpIndexes(duckdb::ClientContext &context);
+
+} // namespace duckherder

@@ -1,0 +1,117 @@
+//! Databases that were not closed: their indexes have all rows, and nothing but them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use duckherder_engine::{Connection, Database};
+
+use crate::connections::{number, rows};
+
+/// A folder with the files of a database, `a.duckdb`.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("duckherder-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("a.duckdb")
+    }
+
+    fn open(&self) -> Connection {
+        Database::open(self.file().to_str().unwrap(), &[("threads", "2")]).unwrap().connect().unwrap()
+    }
+
+    /// As a power cut would leave it now.
+    fn cut(&self, name: &str) -> Self {
+        let copy = Self::new(name);
+        // In this order, a log has nothing that its database lacks.
+        for suffix in [".wal.checkpoint", ".wal", ""] {
+            let name = format!("a.duckdb{suffix}");
+            if self.0.join(&name).exists() {
+                fs::copy(self.0.join(&name), copy.0.join(&name)).unwrap();
+            }
+        }
+        copy
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Tables `t`, with an index, of 1000 rows, and `other`, in the file.
+fn set_up(connection: &Connection) {
+    connection
+        .execute(
+            "CREATE TABLE t AS SELECT i AS id, 'v' || i AS v FROM range(1000) r(i); CREATE INDEX by_v ON t(v);
+             CREATE TABLE other(id BIGINT, v VARCHAR); CHECKPOINT",
+        )
+        .unwrap();
+}
+
+fn host() -> Connection {
+    Database::open(":memory:", &[("threads", "2")]).unwrap().connect().unwrap()
+}
+
+/// In one instance the database is the first one, in the other one more.
+fn opened(folder: &Folder) -> [(Connection, Folder); 2] {
+    let (first, second) = (folder.cut("first"), folder.cut("second"));
+    let host = host();
+    host.attach(second.file().to_str().unwrap(), "a").unwrap();
+    [(first.open(), first), (host, second)]
+}
+
+/// A database whose process ended while it wrote a checkpoint, with deletions in the log before.
+fn cut_in_checkpoint(name: &str) -> Folder {
+    let folder = Folder::new(name);
+    let before = folder.open();
+    set_up(&before);
+    let (reader, other) = (before.database().connect().unwrap(), before.database().connect().unwrap());
+    // With a reader of what was before, others may write during a checkpoint.
+    reader.execute("BEGIN; SELECT count(*) FROM t").unwrap();
+    before.execute("DELETE FROM t WHERE id % 13 = 0; SET GLOBAL debug_checkpoint_sleep_ms = 5000").unwrap();
+    let checkpoint = std::thread::spawn(move || before.execute("CHECKPOINT").unwrap());
+    let begun = Instant::now();
+    while !Path::exists(&folder.0.join("a.duckdb.wal.checkpoint")) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no checkpoint");
+        other.execute("INSERT INTO other VALUES (1, 'v')").unwrap();
+    }
+    let cut = folder.cut(&format!("{name}-cut"));
+    checkpoint.join().unwrap();
+    cut
+}
+
+#[test]
+fn a_commit_elsewhere_leaves_an_index_its_rows() {
+    let folder = Folder::new("replayed");
+    let before = folder.open();
+    set_up(&before);
+    before.execute("INSERT INTO t SELECT i, 'v' || i FROM range(1000, 2000) r(i)").unwrap();
+    for (connection, folder) in opened(&folder) {
+        connection.execute("SET checkpoint_threshold = '1KB'").unwrap();
+        connection.execute("INSERT INTO a.other SELECT i, 'v' || i FROM range(50000) r(i)").unwrap();
+        assert!(!folder.0.join("a.duckdb.wal").exists(), "no checkpoint");
+        let cut = folder.cut("after");
+        let after = cut.open();
+        assert_eq!(rows(&after, "SELECT * FROM t WHERE v = 'v1500'").unwrap(), 1);
+        after.execute("DELETE FROM t WHERE id >= 500").unwrap();
+        assert_eq!(number(&after, "SELECT count(*) FROM t"), 500);
+    }
+}
+
+#[test]
+fn an_end_in_a_checkpoint_leaves_an_index_usable() {
+    for (connection, _folder) in opened(&cut_in_checkpoint("checkpoint")) {
+        connection.execute("DELETE FROM a.t WHERE id < 500").unwrap();
+        assert_eq!(number(&connection, "SELECT count(*) FROM a.t"), 462);
+        assert!(number(&connection, "SELECT count(*) FROM a.other") > 0);
+    }
+}
