@@ -19,9 +19,23 @@ static char *Duplicate(const string &text) {
 	return copy;
 }
 
+//! What DuckDB puts between the message of an internal error and the calls that led there.
+static const string TRACE_HEADING = "\n\nStack Trace:\n";
+
 void SetError(DhError *error, const ErrorData &data) {
+	// An error that no statement has met has its trace beside its message.
+	auto told = data;
+	told.FinalizeError();
+	told.AddErrorLocation(string());
+	auto message = told.RawMessage();
+	auto heading = message.find(TRACE_HEADING);
+	auto is_internal = data.Type() == ExceptionType::INTERNAL || data.Type() == ExceptionType::FATAL;
+	if (is_internal && heading != string::npos) {
+		error->trace = Duplicate(message.substr(heading + TRACE_HEADING.size()));
+		message.resize(heading);
+	}
 	error->type = Duplicate(Exception::ExceptionTypeToString(data.Type()));
-	error->message = Duplicate(data.RawMessage());
+	error->message = Duplicate(message);
 }
 
 void ThrowIfError(DhError &error) {
@@ -37,6 +51,7 @@ void ThrowIfError(DhError &error) {
 	}
 	free(error.type);
 	free(error.message);
+	free(error.trace);
 	error = DhError {nullptr, nullptr};
 	ErrorData(type, message).Throw();
 }
@@ -46,6 +61,7 @@ void ThrowIfError(DhError &error) {
 extern "C" void dh_error_free(DhError *error) {
 	free(error->type);
 	free(error->message);
+	free(error->trace);
 	*error = DhError {nullptr, nullptr};
 }
 

@@ -19,10 +19,12 @@ struct DhText {
 	size_t length;
 };
 
-//! An error on its way to Rust; both texts are malloc'ed and freed with dh_error_free. `type` null means no error.
+//! An error on its way to Rust; the texts are malloc'ed and freed with dh_error_free. `type` null means no error.
 struct DhError {
 	char *type;
 	char *message;
+	//! Of an internal error of DuckDB's, the calls that led to it; null for others.
+	char *trace = nullptr;
 };
 
 //! Hands one text to Rust; the text is borrowed for the duration of the call.

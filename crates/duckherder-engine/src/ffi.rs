@@ -58,19 +58,20 @@ impl DhText {
 pub struct DhError {
     kind: *mut c_char,
     message: *mut c_char,
+    trace: *mut c_char,
 }
 
 impl DhError {
     pub const fn none() -> Self {
-        Self { kind: std::ptr::null_mut(), message: std::ptr::null_mut() }
+        Self { kind: std::ptr::null_mut(), message: std::ptr::null_mut(), trace: std::ptr::null_mut() }
     }
 
-    /// The error, if there is one.
+    /// The error, if there is one. Where DuckDB's own code failed is for the log alone.
     pub fn take(&mut self) -> Option<EngineError> {
         if self.kind.is_null() {
             return None;
         }
-        // SAFETY: both texts were made by `Duplicate` in cpp/bridge.cpp: NUL-terminated, or null when out of memory.
+        // SAFETY: the texts were made by `Duplicate` in cpp/bridge.cpp: NUL-terminated, or null when out of memory.
         let text = |pointer: *mut c_char| unsafe {
             if pointer.is_null() {
                 String::from("out of memory")
@@ -79,6 +80,9 @@ impl DhError {
             }
         };
         let error = EngineError::new(text(self.kind), text(self.message));
+        if !self.trace.is_null() {
+            tracing::error!(error = error.message, trace = text(self.trace), "internal error in DuckDB");
+        }
         // SAFETY: frees what `Duplicate` allocated and empties the struct.
         unsafe { dh_error_free(self) };
         Some(error)

@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use duckherder_engine::{Connection, Database};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 use crate::connections::{number, rows};
 
@@ -114,4 +118,45 @@ fn an_end_in_a_checkpoint_leaves_an_index_usable() {
         assert_eq!(number(&connection, "SELECT count(*) FROM a.t"), 462);
         assert!(number(&connection, "SELECT count(*) FROM a.other") > 0);
     }
+}
+
+/// What is logged, as text.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<String>>);
+
+impl Visit for Log {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        *self.0.lock().unwrap() += &format!("{field}={value:?}\n");
+    }
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, _: &Metadata) -> bool {
+        true
+    }
+    fn new_span(&self, _: &Attributes) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, event: &Event) {
+        event.record(&mut self.clone());
+    }
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// DuckDB's own ATTACH replays the two logs as it does.
+#[test]
+fn the_log_tells_where_an_internal_error_comes_from() {
+    let folder = cut_in_checkpoint("internal");
+    let host = host();
+    host.execute(&format!("ATTACH '{}' AS a", folder.file().display())).unwrap();
+    let log = Log::default();
+    let failed = tracing::subscriber::with_default(log.clone(), || host.execute("DELETE FROM a.t WHERE id < 500"));
+    let error = failed.unwrap_err();
+    assert_eq!(error.exception_type, "INTERNAL");
+    assert!(!error.message.contains("Stack Trace"), "{error}");
+    let log = log.0.lock().unwrap();
+    assert!(log.contains(&error.message) && log.contains("trace=") && log.contains("0x"), "{log}");
 }
