@@ -75,14 +75,14 @@ pub struct Prospect {
 /// Whether it would be the workers' then, and what that takes.
 pub fn once_cached(plan: &Plan, capacity: impl Into<Capacity>) -> Option<Prospect> {
     let capacity = capacity.into();
-    let missing = |scan: &Scan| !scan.table.is_empty() && scan.cached < 1.0;
+    let missing = |scan: &Scan| !scan.table.is_empty() && scan.cached_whole < 1.0;
     let asked = plan.distribution == Distributed::Auto && !plan.stored && capacity.workers.remote > 0;
     if !asked || !plan.root.preorder_scans().iter().any(|(_, scan)| missing(scan)) {
         return None;
     }
     let mut cached = plan.clone();
     for scan in cached.root.preorder_scans_mut().into_iter().filter(|scan| missing(scan)) {
-        scan.cached = 1.0;
+        (scan.cached, scan.cached_whole) = (1.0, 1.0);
     }
     let Decision::Distributed(distribution) = decide(&cached, capacity) else { return None };
     let then = &distribution.estimate;

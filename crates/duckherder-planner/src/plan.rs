@@ -290,9 +290,12 @@ pub struct Scan {
     pub table: String,
     #[serde(default)]
     pub columns: Vec<u64>,
-    /// The part of its rows that workers elsewhere have in their caches, as far as that is known.
+    /// The part of its rows that workers elsewhere have in their caches, as far as that is known, where each reads its own
+    /// rows, and where each reads all of them.
     #[serde(default)]
     pub cached: f64,
+    #[serde(default)]
+    pub cached_whole: f64,
     /// A table of one of the driver's databases that every connection sees (not a temporary one, not a function).
     pub shared_table: bool,
     /// Rows of the table before any filter.

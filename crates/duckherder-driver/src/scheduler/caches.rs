@@ -40,8 +40,8 @@ pub struct Caches {
 
 #[derive(Debug, Default)]
 struct Table {
-    /// The part of the rows that is kept, by the number of the column.
-    kept: HashMap<u64, f64>,
+    /// The part of the rows that is kept, by the number of the column, and whether workers read the whole table each.
+    kept: HashMap<(u64, bool), f64>,
     /// Microseconds that queries took longer for want of it, since it was sent last.
     lost_us: f64,
     /// How often it was sent and not kept, since it was kept last.
@@ -56,7 +56,7 @@ struct Table {
 
 #[derive(Debug)]
 struct Awaited {
-    columns: Vec<u64>,
+    read: TableRead,
     since: Instant,
     /// What [`Table::fetched`] is then, at least.
     complete_at: u64,
@@ -67,6 +67,14 @@ struct Awaited {
 pub struct ScanOfTable {
     table: String,
     columns: Vec<u64>,
+}
+
+/// How tasks read a table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TableRead {
+    pub scan: ScanOfTable,
+    /// Each of several tasks all of its rows.
+    pub whole: bool,
 }
 
 /// The rows that tasks elsewhere read in one run of a query.
@@ -87,12 +95,17 @@ impl ScanOfTable {
 
 impl Table {
     /// The part of the rows that is kept with all of these columns.
-    fn kept(&self, columns: &[u64]) -> f64 {
-        columns.iter().map(|column| self.kept.get(column).copied().unwrap_or(0.0)).fold(1.0, f64::min)
+    fn kept(&self, columns: &[u64], whole: bool) -> f64 {
+        let kept = |column: &u64| self.kept.get(&(*column, whole)).copied().unwrap_or(0.0);
+        columns.iter().map(kept).fold(1.0, f64::min)
     }
 
-    fn keep(&mut self, columns: &[u64], part: f64) {
-        self.kept.extend(columns.iter().map(|column| (*column, part)));
+    /// Who has all rows has those of its own.
+    fn keep(&mut self, read: &TableRead, part: f64) {
+        let ways = [Some(read.whole), Some(false).filter(|_| read.whole && part == 1.0)];
+        for way in ways.into_iter().flatten() {
+            self.kept.extend(read.scan.columns.iter().map(|column| ((*column, way), part)));
+        }
     }
 
     /// Whether that is why a query was sent what should be kept.
@@ -110,7 +123,7 @@ impl Table {
             self.awaited.truncate(MOST_AWAITED - 1);
             return self.awaited.push(awaited);
         }
-        self.keep(&awaited.columns, 1.0);
+        self.keep(&awaited.read, 1.0);
         // Who took long to fetch it takes long to write it.
         self.written_by = Some((Instant::now() + awaited.since.elapsed().max(WRITTEN_WITHIN), SENT_MEANWHILE));
     }
@@ -129,9 +142,9 @@ impl Caches {
     pub fn look(&self, plan: &mut Plan) {
         let tables = lock(&self.tables);
         for scan in plan.root.preorder_scans_mut() {
-            let read = ScanOfTable::of(scan);
-            let known = read.and_then(|read| Some(tables.get(&read.table)?.kept(&read.columns)));
-            scan.cached = known.unwrap_or(0.0);
+            let Some(read) = ScanOfTable::of(scan) else { continue };
+            let kept = |whole| tables.get(&read.table).map_or(0.0, |table| table.kept(&read.columns, whole));
+            (scan.cached, scan.cached_whole) = (kept(false), kept(true));
         }
     }
 
@@ -142,8 +155,9 @@ impl Caches {
         let missing: Vec<(ScanOfTable, f64)> = scans
             .into_iter()
             .filter_map(|(_, scan)| {
-                let bytes = scan.rows as f64 * scan.row_bytes.unwrap_or(1) as f64 * (1.0 - scan.cached);
-                Some((ScanOfTable::of(scan)?, bytes)).filter(|_| scan.cached < 1.0)
+                let kept = scan.cached.min(scan.cached_whole);
+                let bytes = scan.rows as f64 * scan.row_bytes.unwrap_or(1) as f64 * (1.0 - kept);
+                Some((ScanOfTable::of(scan)?, bytes)).filter(|_| kept < 1.0)
             })
             .collect();
         let mut tables = lock(&self.tables);
@@ -186,29 +200,29 @@ impl Caches {
 
     /// Tasks elsewhere have read a table, of which workers had [`fetched`](Self::fetched) so much `before`. Whether they
     /// were sent what they seemed to keep: who relied on that should think again.
-    pub fn learn(&self, read: &ScanOfTable, rows: RowsRead, before: (Instant, u64)) -> bool {
+    pub fn learn(&self, read: &TableRead, rows: RowsRead, before: (Instant, u64)) -> bool {
         if rows.all == 0 {
             return false;
         }
         let mut tables = lock(&self.tables);
-        let table = known_table(&mut tables, &read.table);
+        let table = known_table(&mut tables, &read.scan.table);
         let sent = rows.sent as f64 / rows.all as f64;
-        let believed = table.kept(&read.columns);
+        let believed = table.kept(&read.scan.columns, read.whole);
         tracing::debug!(?read, ?rows, believed, "tasks have read a table");
         let (since, fetched) = before;
         let complete_at = fetched + (rows.sent as f64 * NEARLY_ALL) as u64;
-        let awaited = Awaited { columns: read.columns.clone(), since, complete_at };
+        let awaited = Awaited { read: read.clone(), since, complete_at };
         let waited = table.awaited.len();
-        table.awaited.retain(|other| other.columns != read.columns);
+        table.awaited.retain(|other| other.read != *read);
         if rows.sent == 0 {
-            table.keep(&read.columns, 1.0);
+            table.keep(read, 1.0);
             (table.in_vain, table.lost_us) = (0, 0.0);
         } else if believed < 1.0 - FEW {
             // What was sent before has not come to be kept.
             table.in_vain += u32::from(table.awaited.len() < waited);
             table.wait_for(awaited);
         } else if !table.may_be_writing() {
-            table.keep(&read.columns, 1.0 - sent);
+            table.keep(read, 1.0 - sent);
             if sent > FEW {
                 (table.in_vain, table.lost_us) = (table.in_vain + 1, 0.0);
                 return true;
@@ -266,8 +280,8 @@ mod tests {
     fn learn(caches: &Caches, sent: u64) -> bool {
         let plan = plan();
         let (_, scan) = plan.root.preorder_scans()[0];
-        let read = ScanOfTable::of(scan).unwrap();
-        caches.learn(&read, RowsRead { all: 100, sent }, (Instant::now(), caches.fetched(&read)))
+        let read = TableRead { scan: ScanOfTable::of(scan).unwrap(), whole: false };
+        caches.learn(&read, RowsRead { all: 100, sent }, (Instant::now(), caches.fetched(&read.scan)))
     }
 
     /// A worker fetches rows and has written them.
@@ -332,8 +346,8 @@ mod tests {
         let caches = Caches::default();
         let plan = plan();
         let (_, scan) = plan.root.preorder_scans()[0];
-        let read = ScanOfTable::of(scan).unwrap();
-        let before = (Instant::now(), caches.fetched(&read));
+        let read = TableRead { scan: ScanOfTable::of(scan).unwrap(), whole: false };
+        let before = (Instant::now(), caches.fetched(&read.scan));
         fetch(&caches, 100);
         assert!(!caches.learn(&read, RowsRead { all: 100, sent: 100 }, before) && !is_local(&caches));
     }

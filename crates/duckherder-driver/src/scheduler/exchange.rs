@@ -14,7 +14,7 @@ use duckherder_worker::shuffle::{CollectedKeys, Partitions};
 
 use super::Shared;
 use super::attempts::MOST_ATTEMPTS;
-use super::caches::{RowsRead, ScanOfTable};
+use super::caches::{RowsRead, ScanOfTable, TableRead};
 use super::crew::Crew;
 use super::filter::Filters;
 use super::gate::Gate;
@@ -282,17 +282,18 @@ impl Run {
     /// All tasks have ended: what those elsewhere had to be sent of the driver's tables tells what they kept.
     fn learn(&self) {
         let Some(remote) = self.remote.as_ref().filter(|_| self.shared.storage.is_none()) else { return };
-        let mut tables: HashMap<&ScanOfTable, (RowsRead, u64)> = HashMap::new();
+        let mut tables: HashMap<TableRead, (RowsRead, u64)> = HashMap::new();
         for read in remote.reads(self) {
-            if let (Some(Some(table)), Some(before)) = (self.tables.get(read.scan), self.fetched.get(read.scan)) {
+            if let (Some(Some(scan)), Some(before)) = (self.tables.get(read.scan), self.fetched.get(read.scan)) {
+                let table = TableRead { scan: scan.clone(), whole: read.whole };
                 let (rows, fetched) = tables.entry(table).or_insert((RowsRead::default(), *before));
                 (rows.all, rows.sent) = (rows.all + read.rows.all, rows.sent + read.rows.sent);
                 *fetched = *before.min(fetched);
             }
         }
         let caches = &self.shared.caches;
-        let learn = |(table, (rows, fetched))| caches.learn(table, rows, (self.begun, fetched));
-        if tables.into_iter().filter(|read| learn(*read)).count() > 0 {
+        let learn = |(table, (rows, fetched)): &(_, _)| caches.learn(table, *rows, (self.begun, *fetched));
+        if tables.into_iter().filter(learn).count() > 0 {
             self.shared.connections.database().forget_plans();
         }
     }

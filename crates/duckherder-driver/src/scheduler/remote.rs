@@ -50,8 +50,10 @@ pub struct RemoteRun {
 }
 
 /// What a task elsewhere has read of a table.
-pub struct TableRead {
+pub struct ScanRead {
     pub scan: usize,
+    /// Each of several tasks reads all of it.
+    pub whole: bool,
     pub rows: RowsRead,
 }
 
@@ -126,23 +128,26 @@ impl RemoteRun {
     }
 
     /// What each task of the run elsewhere has read of each table.
-    pub fn reads(&self, run: &Run) -> Vec<TableRead> {
+    pub fn reads(&self, run: &Run) -> Vec<ScanRead> {
         let mut sent = self.splits.sent(self.query_id);
         let mut reads = Vec::new();
         for stage in run.stages.iter() {
             for (number, input) in stage.inputs.iter().enumerate() {
                 let FragmentInput::Split { scan } = input else { continue };
+                let whole_each =
+                    |task: usize| stage.tasks() > 1 && stage.splits[task].get(number) == Some(&Split::WHOLE);
                 let elsewhere = |task: &usize| matches!(run.crew.worker(*task), Worker::Remote(_));
                 for task in (0..stage.tasks()).filter(elsewhere) {
                     let all = stage.rows_of_split(task, number).unwrap_or(0);
                     let whole = sent.splits.contains(&(stage.number as u32, task as u32, number as u32));
                     let rows = RowsRead { all, sent: if whole { all } else { 0 } };
-                    reads.push(TableRead { scan: *scan, rows });
+                    reads.push(ScanRead { scan: *scan, whole: whole_each(task), rows });
                 }
                 // Of inputs that were here but for some rows: whose they are does not matter.
                 let name = stage.stored.get(number).and_then(|stored| Some(stored.as_ref()?.name()));
                 let rest = name.and_then(|name| sent.rows.remove(name)).unwrap_or(0);
-                reads.push(TableRead { scan: *scan, rows: RowsRead { all: 0, sent: rest } });
+                let rows = RowsRead { all: 0, sent: rest };
+                reads.push(ScanRead { scan: *scan, whole: stage.tasks() > 0 && whole_each(0), rows });
             }
         }
         reads

@@ -70,7 +70,8 @@ impl distribute::Distributor for SessionScheduler {
             true => (files::look(&self.shared, &mut plan), target::look(&self.shared, &mut plan)),
             false => (Vec::new(), None),
         };
-        if workers.remote > 0 && !plan.stored {
+        // Where it is asked for, the same is distributed in the same way, whatever is kept.
+        if plan.distribution == Distributed::Auto && workers.remote > 0 && !plan.stored {
             self.shared.caches.look(&mut plan);
         }
         let scans = || plan.root.preorder_scans().into_iter().map(|(_, scan)| scan);

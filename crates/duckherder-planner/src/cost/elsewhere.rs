@@ -110,7 +110,7 @@ impl Walk<'_> {
 
     /// What tasks elsewhere have to get before they can scan it.
     fn read(&mut self, node: &PlanNode, scan: &Scan, owner: usize, spread: Spread) {
-        let bytes = fetched_bytes(self.plan, node, scan);
+        let bytes = fetched_bytes(self.plan, node, scan, spread == Spread::Whole);
         let load = &mut self.loads[owner];
         load.source = load.source.max(if spread == Spread::Divided { read_rows(node, scan) } else { 0.0 });
         match (&scan.files, spread) {

@@ -135,7 +135,7 @@ impl<'a> JoinCosts<'a> {
             None => {
                 let (sent_byte, received_byte) = fetched_byte(self.plan);
                 let sent = sent_byte * self.tasks as f64 / self.plan.threads.max(1) as f64;
-                fetched_bytes(self.plan, node, scan) * (sent + received_byte)
+                fetched_bytes(self.plan, node, scan, true) * (sent + received_byte)
             }
         }
     }

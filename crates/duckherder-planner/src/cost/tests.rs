@@ -79,13 +79,13 @@ fn tables_in_caches_go_to_threads_elsewhere_that_are_worth_it() {
     let prospect = once_cached(&plan, elsewhere(4, 4)).unwrap();
     assert!(prospect.gain_us > 0 && prospect.fetch_us > 0, "{prospect:?}");
     for scan in plan.root.preorder_scans_mut() {
-        scan.cached = 1.0;
+        (scan.cached, scan.cached_whole) = (1.0, 1.0);
     }
     let found = estimate(&plan, elsewhere(4, 4));
     assert_eq!(found.local_us - found.distributed_us, prospect.gain_us);
     assert!(once_cached(&plan, elsewhere(4, 4)).is_none(), "they have all");
     for scan in plan.root.preorder_scans_mut() {
-        scan.cached = 0.5;
+        (scan.cached, scan.cached_whole) = (0.5, 0.5);
     }
     let half = once_cached(&plan, elsewhere(4, 4)).unwrap();
     assert!(half.fetch_us < prospect.fetch_us, "{half:?} {prospect:?}");

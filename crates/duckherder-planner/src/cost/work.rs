@@ -95,9 +95,14 @@ pub fn fetched_byte(plan: &Plan) -> (f64, f64) {
     if plan.stored { (0.0, STORED_BYTE) } else { (SENT_BYTE, RECEIVED_BYTE) }
 }
 
-/// Bytes of a table that workers elsewhere have to get before they can scan it.
-pub fn fetched_bytes(plan: &Plan, node: &PlanNode, scan: &Scan) -> f64 {
-    let kept = if plan.stored { 0.0 } else { scan.cached.clamp(0.0, 1.0) };
+/// Bytes of a table that workers elsewhere have to get before they can scan it, together, or each if each reads the
+/// `whole` of it.
+pub fn fetched_bytes(plan: &Plan, node: &PlanNode, scan: &Scan, whole: bool) -> f64 {
+    let kept = match plan.stored {
+        true => 0.0,
+        false if whole => scan.cached_whole,
+        false => scan.cached,
+    };
     (scan.rows as f64).max(rows(node)) * read_width(scan) * (1.0 - kept)
 }
 
