@@ -139,9 +139,19 @@ bool dh_connection_attach(DhConnection *connection, DhText path_p, DhText name_p
 		try {
 			duckherder::CatchUpIndexes(*connection->context);
 		} catch (...) {
-			Run(*connection, Detach(name));
+			auto mark = connection->statements->Mark(*connection->context, duckherder::Reach::ANYTHING);
+			// Whatever comes of it: that the indexes are not well is what has to be told.
+			connection->Query(Detach(name));
 			throw;
 		}
+		return true;
+	});
+}
+
+//! To be called after an extension was loaded that the indexes of a database may need.
+bool dh_connection_catch_up_indexes(DhConnection *connection, DhError *error) {
+	return Guard(error, false, [&]() {
+		duckherder::CatchUpIndexes(*connection->context);
 		return true;
 	});
 }

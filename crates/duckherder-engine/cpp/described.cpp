@@ -150,6 +150,8 @@ private:
 		Begin(view, schema.name, view.ToSQL());
 		try {
 			view.BindView(context);
+		} catch (const InterruptException &) {
+			throw;
 		} catch (std::exception &) { // NOLINT: its tables may be gone
 		}
 		auto bound = view.GetColumnInfo();

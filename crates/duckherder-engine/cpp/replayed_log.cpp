@@ -41,6 +41,16 @@ static vector<reference<DuckTableEntry>> TablesBehind(AttachedDatabase &database
 	return found;
 }
 
+//! Of an expression whose functions or types come with an extension that is not loaded yet.
+static bool NeedsMore(ExceptionType type) {
+	return type == ExceptionType::CATALOG || type == ExceptionType::BINDER || type == ExceptionType::MISSING_EXTENSION;
+}
+
+static bool IsDamaged(ExceptionType type) {
+	return type == ExceptionType::INTERNAL || type == ExceptionType::FATAL || type == ExceptionType::CONSTRAINT ||
+	       type == ExceptionType::INVALID_INPUT;
+}
+
 void CatchUpIndexes(ClientContext &context) {
 	for (auto &database : DatabaseManager::Get(*context.db).GetDatabases()) {
 		if (database->IsSystem() || database->IsTemporary() || database->IsReadOnly() ||
@@ -53,9 +63,16 @@ void CatchUpIndexes(ClientContext &context) {
 				context.RunFunctionInTransaction(
 				    [&]() { table.GetStorage().GetDataTableInfo()->BindIndexes(context, string(ART::TYPE_NAME)); });
 			} catch (const std::exception &exception) {
+				ErrorData error(exception);
+				if (NeedsMore(error.Type())) {
+					continue;
+				}
+				if (!IsDamaged(error.Type())) {
+					throw;
+				}
 				throw IOException("an index of \"%s\".\"%s\" does not fit its table: open the database with DuckDB, drop "
 				                  "the table's indexes and create them again (%s)",
-				                  table.schema.name, table.name, ErrorData(exception).RawMessage());
+				                  table.schema.name, table.name, error.RawMessage());
 			}
 		}
 	}

@@ -23,7 +23,7 @@ namespace duckherder {
 //! replayed well.
 bool HasTwoLogs(duckdb::FileSystem &files, const duckdb::string &path);
 
-//! Has the indexes of all open databases do what they remember.
+//! Has the indexes of all open databases do what they remember, but for those that need an extension which is not loaded.
 void CatchUpIndexes(duckdb::ClientContext &context);
 
 } // namespace duckherder

@@ -223,11 +223,20 @@ impl Connection {
         error.into_result(bytes)
     }
 
-    /// Loads an extension, by its name, and installs it before if that is needed.
+    /// Loads an extension, by its name, and installs it before if that is needed. Indexes that have waited for it do what
+    /// the log has done to them.
     ///
     /// # Errors
     /// What DuckDB says: of LOAD and of INSTALL, if that fails, too.
     pub fn load_extension(&self, name: &str) -> Result<()> {
+        self.install_and_load(name)?;
+        let mut error = DhError::none();
+        // SAFETY: the handle is alive.
+        unsafe { ffi::dh_connection_catch_up_indexes(self.handle, &mut error) };
+        error.into_result(())
+    }
+
+    fn install_and_load(&self, name: &str) -> Result<()> {
         let quoted = format!("'{}'", name.replace('\'', "''"));
         let load = || self.execute(&format!("LOAD {quoted}")).map(drop);
         let Err(missing) = load() else { return Ok(()) };

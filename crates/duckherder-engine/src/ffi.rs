@@ -164,6 +164,7 @@ unsafe extern "C" {
     pub fn dh_connection_execute(connection: *mut DhConnection, sql: DhText, error: *mut DhError) -> bool;
     pub fn dh_connection_attach(connection: *mut DhConnection, path: DhText, name: DhText, error: *mut DhError)
     -> bool;
+    pub fn dh_connection_catch_up_indexes(connection: *mut DhConnection, error: *mut DhError) -> bool;
     pub fn dh_connection_in_transaction(connection: *mut DhConnection) -> bool;
     pub fn dh_connection_catalog_version(connection: *mut DhConnection, error: *mut DhError) -> u64;
     pub fn dh_connection_register_input(
