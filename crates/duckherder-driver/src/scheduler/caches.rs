@@ -28,7 +28,7 @@ const NEARLY_ALL: f64 = 0.9;
 /// How long a worker may take at least to write what it has fetched.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 /// Queries that may be sent it meanwhile.
-const SENT_MEANWHILE: u32 = 2;
+const SENT_MEANWHILE: u32 = 4;
 /// Stands for the columns of a scan that reads none.
 const NO_COLUMN: u64 = u64::MAX;
 
@@ -50,14 +50,25 @@ struct Table {
     fetched: u64,
     /// What was sent to tasks and is not kept yet: workers fetch it once more.
     awaited: Vec<Awaited>,
-    /// Until then workers may be writing what they have fetched, and so many queries may be sent it all the same.
-    written_by: Option<(Instant, u32)>,
+    /// What workers have fetched last.
+    arrived: Option<Arrived>,
+}
+
+/// From when on workers have what they fetched, until when they may be writing it, and how many queries may be sent it
+/// meanwhile.
+#[derive(Debug)]
+struct Arrived {
+    at: Instant,
+    written_by: Instant,
+    sent_meanwhile: u32,
 }
 
 #[derive(Debug)]
 struct Awaited {
     read: TableRead,
     since: Instant,
+    /// When the task that was sent it had ended.
+    noted: Instant,
     /// What [`Table::fetched`] is then, at least.
     complete_at: u64,
 }
@@ -108,13 +119,15 @@ impl Table {
         }
     }
 
-    /// Whether that is why a query was sent what should be kept.
-    fn may_be_writing(&mut self) -> bool {
-        let Some((until, more)) = self.written_by.filter(|(until, more)| *more > 0 && Instant::now() < *until) else {
-            return false;
-        };
-        self.written_by = Some((until, more - 1));
-        true
+    /// Whether a query that began then may have been sent what is kept since, or is just being written.
+    fn was_too_early(&mut self, begun: Instant) -> bool {
+        let Some(arrived) = &mut self.arrived else { return false };
+        if begun <= arrived.at {
+            return true;
+        }
+        let writing = begun < arrived.written_by && arrived.sent_meanwhile < SENT_MEANWHILE;
+        arrived.sent_meanwhile += u32::from(writing);
+        writing
     }
 
     /// Takes note of what was awaited if it has come.
@@ -124,8 +137,10 @@ impl Table {
             return self.awaited.push(awaited);
         }
         self.keep(&awaited.read, 1.0);
+        let at = Instant::now();
         // Who took long to fetch it takes long to write it.
-        self.written_by = Some((Instant::now() + awaited.since.elapsed().max(WRITTEN_WITHIN), SENT_MEANWHILE));
+        let written_by = at + awaited.since.elapsed().max(WRITTEN_WITHIN);
+        self.arrived = Some(Arrived { at, written_by, sent_meanwhile: 0 });
     }
 }
 
@@ -206,22 +221,30 @@ impl Caches {
         }
         let mut tables = lock(&self.tables);
         let table = known_table(&mut tables, &read.scan.table);
-        let sent = rows.sent as f64 / rows.all as f64;
+        let sent = (rows.sent as f64 / rows.all as f64).min(1.0);
         let believed = table.kept(&read.scan.columns, read.whole);
         tracing::debug!(?read, ?rows, believed, "tasks have read a table");
         let (since, fetched) = before;
         let complete_at = fetched + (rows.sent as f64 * NEARLY_ALL) as u64;
-        let awaited = Awaited { read: read.clone(), since, complete_at };
-        let waited = table.awaited.len();
-        table.awaited.retain(|other| other.read != *read);
+        let awaited = Awaited { read: read.clone(), since, noted: Instant::now(), complete_at };
+        let place = table.awaited.iter().position(|other| other.read == *read);
         if rows.sent == 0 {
+            place.map(|place| table.awaited.remove(place));
             table.keep(read, 1.0);
             (table.in_vain, table.lost_us) = (0, 0.0);
         } else if believed < 1.0 - FEW {
-            // What was sent before has not come to be kept.
-            table.in_vain += u32::from(table.awaited.len() < waited);
-            table.wait_for(awaited);
-        } else if !table.may_be_writing() {
+            match place {
+                // Both were sent it at once.
+                Some(place) if since <= table.awaited[place].noted => {}
+                // What was sent before has not come to be kept.
+                Some(place) => {
+                    table.in_vain += 1;
+                    table.awaited.remove(place);
+                    table.wait_for(awaited);
+                }
+                None => table.wait_for(awaited),
+            }
+        } else if !table.was_too_early(since) {
             table.keep(read, 1.0 - sent);
             if sent > FEW {
                 (table.in_vain, table.lost_us) = (table.in_vain + 1, 0.0);
@@ -287,7 +310,7 @@ mod tests {
     /// A worker fetches rows and has written them.
     fn fetch(caches: &Caches, rows: u64) {
         caches.fetch("memory.main.t2", rows);
-        lock(&caches.tables).values_mut().for_each(|table| table.written_by = None);
+        lock(&caches.tables).values_mut().for_each(|table| table.arrived = None);
     }
 
     fn is_local(caches: &Caches) -> bool {
@@ -350,6 +373,20 @@ mod tests {
         let before = (Instant::now(), caches.fetched(&read.scan));
         fetch(&caches, 100);
         assert!(!caches.learn(&read, RowsRead { all: 100, sent: 100 }, before) && !is_local(&caches));
+    }
+
+    #[test]
+    fn queries_that_ran_at_once_tell_the_same() {
+        let caches = Caches::default();
+        let plan = plan();
+        let (_, scan) = plan.root.preorder_scans()[0];
+        let read = TableRead { scan: ScanOfTable::of(scan).unwrap(), whole: false };
+        let before = (Instant::now(), caches.fetched(&read.scan));
+        let all_learn = || (0..8).any(|_| caches.learn(&read, RowsRead { all: 100, sent: 100 }, before));
+        assert!(!all_learn() && is_local(&caches));
+        caches.fetch("memory.main.t2", 100);
+        assert!(!all_learn() && !is_local(&caches));
+        assert_eq!(lock(&caches.tables).values().map(|table| table.in_vain).max(), Some(0));
     }
 
     /// By workers that have no room for it, say.
