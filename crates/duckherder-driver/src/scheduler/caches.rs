@@ -199,7 +199,7 @@ impl Caches {
     }
 
     /// A worker has fetched rows of a table (its qualified name, as SQL) to keep them.
-    pub fn fetch(&self, table: &str, rows: u64) {
+    pub fn note_fetched(&self, table: &str, rows: u64) {
         let mut tables = lock(&self.tables);
         let table = known_table(&mut tables, table);
         table.fetched += rows;
@@ -229,7 +229,7 @@ impl Caches {
         let awaited = Awaited { read: read.clone(), since, noted: Instant::now(), complete_at };
         let place = table.awaited.iter().position(|other| other.read == *read);
         if rows.sent == 0 {
-            place.map(|place| table.awaited.remove(place));
+            table.awaited.retain(|other| other.read != *read);
             table.keep(read, 1.0);
             (table.in_vain, table.lost_us) = (0, 0.0);
         } else if believed < 1.0 - FEW {
@@ -285,6 +285,13 @@ mod tests {
         serde_json::from_str(&text).unwrap()
     }
 
+    /// How tasks read its larger table.
+    fn large() -> TableRead {
+        let plan = plan();
+        let (_, scan) = plan.root.preorder_scans()[0];
+        TableRead { scan: ScanOfTable::of(scan).unwrap(), whole: false }
+    }
+
     /// How many times the query stays on the driver before its tables are sent.
     fn patience(caches: &Caches) -> u32 {
         let mut waited = 0;
@@ -301,15 +308,13 @@ mod tests {
     }
 
     fn learn(caches: &Caches, sent: u64) -> bool {
-        let plan = plan();
-        let (_, scan) = plan.root.preorder_scans()[0];
-        let read = TableRead { scan: ScanOfTable::of(scan).unwrap(), whole: false };
+        let read = large();
         caches.learn(&read, RowsRead { all: 100, sent }, (Instant::now(), caches.fetched(&read.scan)))
     }
 
     /// A worker fetches rows and has written them.
     fn fetch(caches: &Caches, rows: u64) {
-        caches.fetch("memory.main.t2", rows);
+        caches.note_fetched("memory.main.t2", rows);
         lock(&caches.tables).values_mut().for_each(|table| table.arrived = None);
     }
 
@@ -340,7 +345,7 @@ mod tests {
     fn what_is_just_written_is_not_missed() {
         let caches = Caches::default();
         learn(&caches, 100);
-        caches.fetch("memory.main.t2", 100);
+        caches.note_fetched("memory.main.t2", 100);
         assert!(!learn(&caches, 100) && !is_local(&caches));
     }
 
@@ -367,9 +372,7 @@ mod tests {
     #[test]
     fn what_is_fetched_early_is_kept() {
         let caches = Caches::default();
-        let plan = plan();
-        let (_, scan) = plan.root.preorder_scans()[0];
-        let read = TableRead { scan: ScanOfTable::of(scan).unwrap(), whole: false };
+        let read = large();
         let before = (Instant::now(), caches.fetched(&read.scan));
         fetch(&caches, 100);
         assert!(!caches.learn(&read, RowsRead { all: 100, sent: 100 }, before) && !is_local(&caches));
@@ -378,13 +381,11 @@ mod tests {
     #[test]
     fn queries_that_ran_at_once_tell_the_same() {
         let caches = Caches::default();
-        let plan = plan();
-        let (_, scan) = plan.root.preorder_scans()[0];
-        let read = TableRead { scan: ScanOfTable::of(scan).unwrap(), whole: false };
+        let read = large();
         let before = (Instant::now(), caches.fetched(&read.scan));
         let all_learn = || (0..8).any(|_| caches.learn(&read, RowsRead { all: 100, sent: 100 }, before));
         assert!(!all_learn() && is_local(&caches));
-        caches.fetch("memory.main.t2", 100);
+        caches.note_fetched("memory.main.t2", 100);
         assert!(!all_learn() && !is_local(&caches));
         assert_eq!(lock(&caches.tables).values().map(|table| table.in_vain).max(), Some(0));
     }

@@ -189,7 +189,7 @@ impl Distributor for Scheduler {
         let (shared, table) = (Arc::clone(&self.shared), stored.table.clone());
         let rows = stored.groups.iter().map(|group| group.visible).sum();
         // Once all of them have gone.
-        let fetched = std::iter::once_with(move || shared.caches.fetch(&table, rows)).flat_map(|()| None);
+        let fetched = std::iter::once_with(move || shared.caches.note_fetched(&table, rows)).flat_map(|()| None);
         Ok(SplitRows { schema, batches: Box::new(batches.chain(fetched)) })
     }
 
