@@ -33,6 +33,8 @@ pub const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
 /// All workers of a driver: threads in its process, and other processes.
 pub struct Cluster {
     local: Vec<Tasks>,
+    /// That the driver may use, read once: asking reads a dozen files of the system.
+    cores: u64,
     timing: Timing,
     /// Of this driver, for its workers.
     number: u64,
@@ -71,6 +73,7 @@ impl Cluster {
     pub fn with_timeout(local_workers: usize, silence: Duration) -> Self {
         Self {
             local: std::iter::repeat_with(Tasks::default).take(local_workers).collect(),
+            cores: std::thread::available_parallelism().map_or(u64::MAX, |cores| cores.get() as u64),
             timing: Timing::new(silence),
             number: uuid::Uuid::new_v4().as_u64_pair().0,
             state: Mutex::default(),
@@ -125,8 +128,7 @@ impl Cluster {
         let threads = |here: bool| -> u64 {
             remote.iter().filter(|worker| worker.is_here() == here).map(|worker| worker.threads).sum()
         };
-        let cores = std::thread::available_parallelism().map_or(u64::MAX, |cores| cores.get() as u64);
-        let remote_threads = threads(false) + threads(true).min(cores);
+        let remote_threads = threads(false) + threads(true).min(self.cores);
         let workers = duckherder_planner::Workers { local: self.local.len() as u64, remote: remote.len() as u64 };
         Capacity { workers, remote_threads }
     }
