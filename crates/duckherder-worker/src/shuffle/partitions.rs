@@ -17,7 +17,10 @@ use super::spill::{Rows, Spill};
 const TASK_BYTES: usize = 16 << 20;
 /// Each of these has at least so many.
 const LEAST_QUEUE_BYTES: usize = 128 << 10;
-/// Who has not asked for rows for so long is busy with something else, perhaps with what waits for this very task.
+/// Who has not asked for rows for so long is busy with something else, perhaps with what waits for this very task: rows
+/// wait for it in memory, as long as there is some.
+const BUSY: Duration = Duration::from_millis(2);
+/// Who has not asked for so long is away: rows wait for it on disk.
 const AWAY: Duration = Duration::from_millis(100);
 
 /// The rows of one task. One thread adds them.
@@ -176,13 +179,14 @@ impl Partitions {
                 self.room.take(bytes);
                 return Ok(Place::Memory);
             }
-            let patience = AWAY.saturating_sub(queue.asked.elapsed());
-            if patience.is_zero() {
-                return Ok(match self.room.try_take_for_later(bytes) {
-                    true => Place::Memory,
-                    false => Place::Disk,
-                });
+            let silence = queue.asked.elapsed();
+            if silence >= BUSY && self.room.try_take_for_later(bytes) {
+                return Ok(Place::Memory);
             }
+            if silence >= AWAY {
+                return Ok(Place::Disk);
+            }
+            let patience = if silence < BUSY { BUSY } else { AWAY } - silence;
             state = self.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
