@@ -31,10 +31,10 @@ class Contender:
 class SeparateWorker(ServerProcess):
     """A worker in a process of its own, with a number of threads."""
 
-    def __init__(self, worker_id: str, threads: int, memory_limit: str | None = None):
+    def __init__(self, worker_id: str, threads: int, *options: str):
         self.id = worker_id
         command = [BINARY, "worker", "--listen", "127.0.0.1:0", "--id", worker_id, "--threads", str(threads)]
-        super().__init__(command + (["--memory-limit", memory_limit] if memory_limit else []))
+        super().__init__([*command, *options])
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,15 @@ def all_contenders(threads: int, on_disk: OnDisk | None = None):
             ("2 local workers", 2, 0, threads, 0),
             ("2 separate workers", 0, 2, half, quarter),
         ]:
-            database = ["--database", on_disk.database(name), "--memory-limit", on_disk.memory_limit] if on_disk else []
-            driver = stack.enter_context(Driver(local, "--threads", str(driver_threads), *database))
+            limited = ["--memory-limit", on_disk.memory_limit] if on_disk else []
+            database = ["--database", on_disk.database(name)] if on_disk else []
+            driver = stack.enter_context(Driver(local, "--threads", str(driver_threads), *database, *limited))
             con = loaded(threads=threads, **limit)
             stack.callback(con.close)
             attach(con, driver)
             used, servers = {"driver": driver_threads}, [driver]
             for number in range(1, separate + 1):
-                worker = stack.enter_context(SeparateWorker(f"worker-{number}", worker_threads, limit.get("memory_limit")))
+                worker = stack.enter_context(SeparateWorker(f"worker-{number}", worker_threads, *limited))
                 con.execute("SELECT duckherder_register_worker(?, ?)", [worker.id, f"grpc://{worker.location}"])
                 assert con.fetchall() == [(True,)], worker.output()
                 used[worker.id] = worker_threads

@@ -3,7 +3,7 @@
 use super::constants::*;
 use super::here::{here, parallel};
 use super::work::{fetched_byte, fetched_bytes, groups, read_rows, rows, width, work};
-use super::{Capacity, Estimate, StageEstimate, likely_rows, microseconds, moved, passed};
+use super::{Capacity, Estimate, StageEstimate, microseconds, moved, passed};
 use crate::plan::{Operator, Plan, PlanNode, Scan};
 use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, Stage, cuts_at};
 
@@ -155,9 +155,7 @@ impl Walk<'_> {
         // Its tasks give rows to as many threads as read them.
         let source = self.loads[number].source;
         let readers = self.stages.get(owner).map_or(1, |reader| reader.tasks) as f64;
-        // What is grouped or limited is better known.
-        let sent = if stage.cut == Cut::Subtree { given.max(likely_rows(node)) } else { given };
-        let shuffled = |copies: f64| moved(sent, row_bytes, copies, remote);
+        let shuffled = |copies: f64| moved(given, row_bytes, copies, remote);
         match stage.exchange {
             Exchange::Hash { consumer, side } => {
                 self.loads[number].divided += match self.passed(node, stage, consumer, side as usize) {

@@ -75,19 +75,19 @@ fn tables_in_caches_go_to_threads_elsewhere_that_are_worth_it() {
     for scan in plan.root.preorder_scans_mut() {
         scan.table = scan.name.clone();
     }
-    assert!(is_local(&plan, elsewhere(4, 4)));
-    let prospect = once_cached(&plan, elsewhere(4, 4)).unwrap();
+    assert!(is_local(&plan, elsewhere(7, 1)));
+    let prospect = once_cached(&plan, elsewhere(7, 1)).unwrap();
     assert!(prospect.gain_us > 0 && prospect.fetch_us > 0, "{prospect:?}");
     for scan in plan.root.preorder_scans_mut() {
         (scan.cached, scan.cached_whole) = (1.0, 1.0);
     }
-    let found = estimate(&plan, elsewhere(4, 4));
+    let found = estimate(&plan, elsewhere(7, 1));
     assert_eq!(found.local_us - found.distributed_us, prospect.gain_us);
-    assert!(once_cached(&plan, elsewhere(4, 4)).is_none(), "they have all");
+    assert!(once_cached(&plan, elsewhere(7, 1)).is_none(), "they have all");
     for scan in plan.root.preorder_scans_mut() {
         (scan.cached, scan.cached_whole) = (0.5, 0.5);
     }
-    let half = once_cached(&plan, elsewhere(4, 4)).unwrap();
+    let half = once_cached(&plan, elsewhere(7, 1)).unwrap();
     assert!(half.fetch_us < prospect.fetch_us, "{half:?} {prospect:?}");
     // Those that have no threads to offer win nothing, whatever they keep.
     assert!(once_cached(&plan, elsewhere(2, 2)).is_none() && once_cached(&plan, HERE).is_none());
@@ -97,15 +97,15 @@ fn tables_in_caches_go_to_threads_elsewhere_that_are_worth_it() {
 #[test]
 fn tables_in_storage_go_to_threads_elsewhere_that_are_worth_it() {
     let large = |top: &str| join(50_000_000, 1000, false, top);
-    assert!(is_local(&large(""), elsewhere(4, 4)));
-    let found = distributed(&large(r#""stored":true,"#), elsewhere(4, 4)).estimate;
+    assert!(is_local(&large(""), elsewhere(7, 1)));
+    let found = distributed(&large(r#""stored":true,"#), elsewhere(7, 1)).estimate;
     // Somewhat more than files that they see.
-    let files = estimate(&join(50_000_000, 1000, true, ""), elsewhere(4, 4));
+    let files = estimate(&join(50_000_000, 1000, true, ""), elsewhere(7, 1));
     assert!(found.local_us > found.distributed_us, "{found:?}");
     assert!(found.distributed_us < 2 * files.distributed_us, "{found:?} {files:?}");
     // The same number of threads as the driver has; a table that is read in no time.
     assert!(is_local(&large(r#""stored":true,"#), elsewhere(2, 2)));
-    assert!(is_local(&join(100_000, 1000, false, r#""stored":true,"#), elsewhere(4, 4)));
+    assert!(is_local(&join(100_000, 1000, false, r#""stored":true,"#), elsewhere(7, 1)));
 }
 
 /// Workers in the driver's process share its threads, so that a stage can only add to what the driver does.
