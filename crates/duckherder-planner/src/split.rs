@@ -117,8 +117,9 @@ pub struct RowGroup {
 pub enum Split {
     /// Row ids from `first` to `last`, both included; `None` is open-ended.
     Range { first: Option<u64>, last: Option<u64> },
-    /// Row ids with this remainder: a sample, of which no order is asked.
-    Remainder { tasks: u64, task: u64 },
+    /// The first `rows` of every `every` row ids, a power of two: a sample, of which no order is asked. DuckDB leaves out
+    /// blocks of rows, and with them the other columns' values.
+    Blocks { every: u64, rows: u64 },
     /// Rows with a value, as a number, from `least` to `greatest` in a column; `None` is open-ended. All of them are among
     /// the row ids, or units, from `first` to `last`.
     Keys { column: u64, least: Option<i64>, greatest: Option<i64>, first: Option<u64>, last: Option<u64> },
@@ -233,7 +234,7 @@ mod tests {
                         Split::Range { first, last } => {
                             first.is_none_or(|first| row >= first) && last.is_none_or(|last| row <= last)
                         }
-                        Split::Remainder { tasks, task } => row % tasks == task,
+                        Split::Blocks { every, rows } => row % every < rows,
                         Split::Keys { .. } => true,
                     };
                     splits.iter().filter(owns).count()
@@ -286,7 +287,7 @@ mod tests {
                         Split::Range { first, last } => {
                             first.is_none_or(|first| first <= unit) && last.is_none_or(|last| last >= unit)
                         }
-                        Split::Remainder { .. } | Split::Keys { .. } => true,
+                        Split::Blocks { .. } | Split::Keys { .. } => true,
                     });
                     assert_eq!(readers.count(), 1);
                 }

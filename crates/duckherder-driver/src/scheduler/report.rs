@@ -178,7 +178,7 @@ impl TaskReport {
             Split::Range { first: None, last: Some(last) } => format!("{unit} <= {last}"),
             Split::Range { first: Some(first), last: None } => format!("{unit} >= {first}"),
             Split::Range { first: Some(first), last: Some(last) } => format!("{unit} {first} to {last}"),
-            Split::Remainder { tasks, task } => format!("{unit} % {tasks} = {task}"),
+            Split::Blocks { every, rows } => format!("{unit} % {every} < {rows}"),
             Split::Keys { least: None, greatest: None, .. } => "all rows".to_string(),
             Split::Keys { least: None, greatest: Some(greatest), .. } => format!("key <= {greatest}"),
             Split::Keys { least: Some(least), greatest: None, .. } => format!("key >= {least}"),

@@ -21,8 +21,10 @@ use crate::sync::lock;
 
 /// Tables with fewer rows are not worth a sample.
 const LEAST_ROWS: u64 = 100_000;
-/// Rows to take, of which a filter may leave fewer.
+/// Rows to take at least, of which a filter may leave fewer.
 const SAMPLE_ROWS: u64 = 16_384;
+/// Rows in a piece. One row of a hundred here and there would need all the values of the columns that are filtered.
+const BLOCK_ROWS: u64 = 256;
 /// What a sample has at most: where a row becomes many, the first of them say enough.
 const MOST_ROWS: u64 = 16 * SAMPLE_ROWS;
 
@@ -65,17 +67,15 @@ fn sample_splits(stage: &Stage, inputs: &[FragmentInput], row_groups: &[Vec<RowG
     if divided < LEAST_ROWS || whole > divided {
         return None;
     }
-    let one_of = next_prime(divided / SAMPLE_ROWS);
-    let part = |is_whole: bool| if is_whole { Split::WHOLE } else { Split::Remainder { tasks: one_of, task: 0 } };
-    Some(SampleSplits { splits: parts.into_iter().map(part).collect(), one_of })
+    let every = block_distance(divided);
+    let part = |is_whole: bool| if is_whole { Split::WHOLE } else { Split::Blocks { every, rows: BLOCK_ROWS } };
+    Some(SampleSplits { splits: parts.into_iter().map(part).collect(), one_of: every / BLOCK_ROWS })
 }
 
-/// With a prime, keys that come again at even distances are not taken for one.
-fn next_prime(least: u64) -> u64 {
-    let is_prime = |number: &u64| {
-        (2..).take_while(|divisor| divisor * divisor <= *number).all(|divisor| !number.is_multiple_of(divisor))
-    };
-    (least.max(2)..).find(is_prime).unwrap_or(least)
+/// From one piece of a sample to the next, a power of two.
+fn block_distance(rows: u64) -> u64 {
+    let blocks = SAMPLE_ROWS / BLOCK_ROWS;
+    (rows / blocks).max(BLOCK_ROWS).checked_ilog2().map_or(BLOCK_ROWS, |exponent| 1 << exponent)
 }
 
 /// What is known of a run's joins, by their operators.
@@ -178,8 +178,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn samples_take_one_row_of_a_prime() {
-        let found: Vec<u64> = [0, 2, 6, 12, 100, 6103].into_iter().map(next_prime).collect();
-        assert_eq!(found, [2, 2, 7, 13, 101, 6113]);
+    fn samples_are_of_64_pieces_at_least() {
+        let found: Vec<u64> = [0, 100_000, 131_072, 1_920_800, 6_000_000].into_iter().map(block_distance).collect();
+        assert_eq!(found, [256, 1024, 2048, 16_384, 65_536]);
     }
 }

@@ -305,7 +305,7 @@ fn within_row_groups(
     for input in (0..files.len()).filter(|input| files[*input].is_none()) {
         let column = splits.iter().find_map(|task| match task[input] {
             Split::Keys { column, .. } => Some(column),
-            Split::Range { .. } | Split::Remainder { .. } => None,
+            Split::Range { .. } | Split::Blocks { .. } => None,
         });
         let Some(column) = column else { continue };
         let groups = fragment.row_group_values(connection, input, column)?;

@@ -184,13 +184,13 @@ unique_ptr<QueryNode> Fragment::SplitQuery(idx_t number, const DhSplit &split, c
 	reference->SetQualifiedName(catalog.empty() ? input.table : InCatalog(input.table, catalog));
 	node->from_table = std::move(reference);
 	Conditions conditions;
-	if (split.divisor > 0) {
+	if (split.every > 0) {
+		// The rest of a division by a power of two.
 		vector<unique_ptr<ParsedExpression>> arguments;
 		arguments.push_back(RowId());
-		arguments.push_back(ConstantExpression::FromValue(Value::BIGINT(split.divisor)));
-		conditions.push_back(Compare(ExpressionType::COMPARE_EQUAL,
-		                             make_uniq<FunctionExpression>(Identifier("mod"), std::move(arguments)),
-		                             split.remainder));
+		arguments.push_back(ConstantExpression::FromValue(Value::BIGINT(split.every - 1)));
+		conditions.push_back(Compare(ExpressionType::COMPARE_LESSTHAN,
+		                             make_uniq<FunctionExpression>(Identifier("&"), std::move(arguments)), split.rows));
 	}
 	if (split.first >= 0) {
 		conditions.push_back(Compare(ExpressionType::COMPARE_GREATERTHANOREQUALTO, RowId(), split.first));

@@ -22,9 +22,9 @@ struct DhSplit {
 	//! -1: open.
 	int64_t first;
 	int64_t last;
-	//! 0: a range; otherwise `rowid % divisor = remainder`.
-	int64_t divisor;
-	int64_t remainder;
+	//! 0: a range; otherwise the first `rows` of every `every` row ids, a power of two.
+	int64_t every;
+	int64_t rows;
 	//! -1: any rows of these; otherwise those with a value from `least` to `greatest` in the column of this number.
 	int64_t key;
 	int64_t least;

@@ -72,8 +72,8 @@ pub enum FragmentForm {
 pub struct DhSplit {
     pub first: i64,
     pub last: i64,
-    pub divisor: i64,
-    pub remainder: i64,
+    pub every: i64,
+    pub rows: i64,
     pub key: i64,
     pub least: i64,
     pub greatest: i64,

@@ -266,10 +266,10 @@ pub(super) fn splits_to_ffi(splits: &[Split]) -> Vec<DhSplit> {
 
 pub(super) fn split_to_ffi(split: Split) -> DhSplit {
     let id = |row: Option<u64>| row.map_or(-1, |row| row as i64);
-    let all = DhSplit { first: -1, last: -1, divisor: 0, remainder: 0, key: -1, least: 0, greatest: 0 };
+    let all = DhSplit { first: -1, last: -1, every: 0, rows: 0, key: -1, least: 0, greatest: 0 };
     match split {
         Split::Range { first, last } => DhSplit { first: id(first), last: id(last), ..all },
-        Split::Remainder { tasks, task } => DhSplit { divisor: tasks as i64, remainder: task as i64, ..all },
+        Split::Blocks { every, rows } => DhSplit { every: every as i64, rows: rows as i64, ..all },
         Split::Keys { column, least, greatest, first, last } => {
             let (least, greatest) = (least.unwrap_or(i64::MIN), greatest.unwrap_or(i64::MAX));
             DhSplit { first: id(first), last: id(last), key: column as i64, least, greatest, ..all }
