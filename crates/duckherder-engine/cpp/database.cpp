@@ -3,6 +3,7 @@
 
 #include "arrow_source.hpp"
 #include "distribute/task_planning.hpp"
+#include "index_builds.hpp"
 #include "named_by_client.hpp"
 #include "replayed_log.hpp"
 #include "settings.hpp"
@@ -89,6 +90,7 @@ DhDatabase *dh_database_open(DhText path, const DhText *names, const DhText *val
 		duckherder::RegisterExchangeScan(*database->instance);
 		duckherder::RegisterNamedByClient(*database->instance);
 		duckherder::RegisterTaskPlanning(DBConfig::GetConfig(*database->instance));
+		duckherder::RegisterIndexBuilds(DBConfig::GetConfig(*database->instance));
 		// Each task binds its files anew. DuckDB looks at their times before it believes what it remembers.
 		DBConfig::GetConfig(*database->instance).SetOptionByName("parquet_metadata_cache", Value::BOOLEAN(true));
 		duckherder::RegisterSettings(DBConfig::GetConfig(*database->instance));

@@ -4,6 +4,7 @@
 mod analyze;
 mod connections;
 mod icu;
+mod index_builds;
 mod planning;
 mod repeated;
 mod replayed_log;
