@@ -72,4 +72,6 @@ struct DhResult {
 	bool seen_is_durable = false;
 	//! Rust reads the arrays as what `description` says.
 	bool types_checked = false;
+	//! Of an ATTACH: the connection that has the database then.
+	duckdb::shared_ptr<duckdb::ClientContext> attaches;
 };

@@ -133,10 +133,7 @@ bool dh_connection_attach(DhConnection *connection, DhText path_p, DhText name_p
 	return Guard(error, false, [&]() {
 		auto path = ToString(path_p);
 		auto name = ToString(name_p);
-		if (duckherder::HasTwoLogs(FileSystem::GetFileSystem(*connection->context), path)) {
-			Run(*connection, Attach(path, name));
-			Run(*connection, Detach(name));
-		}
+		duckherder::UniteLogs(*connection->context, path);
 		Run(*connection, Attach(path, name));
 		try {
 			duckherder::CatchUpIndexes(*connection->context);

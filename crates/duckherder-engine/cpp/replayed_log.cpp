@@ -1,16 +1,28 @@
 #include "replayed_log.hpp"
 
+#include "stored_files.hpp"
+
+#include "duckdb/catalog/catalog.hpp"
 #include "duckdb/catalog/catalog_entry/duck_table_entry.hpp"
 #include "duckdb/catalog/catalog_entry/schema_catalog_entry.hpp"
-#include "duckdb/catalog/duck_catalog.hpp"
 #include "duckdb/common/error_data.hpp"
 #include "duckdb/common/exception.hpp"
 #include "duckdb/common/file_system.hpp"
 #include "duckdb/common/path.hpp"
+#include "duckdb/common/types/uuid.hpp"
 #include "duckdb/execution/index/art/art.hpp"
 #include "duckdb/main/attached_database.hpp"
 #include "duckdb/main/client_context.hpp"
+#include "duckdb/main/config.hpp"
+#include "duckdb/main/connection.hpp"
+#include "duckdb/main/database.hpp"
 #include "duckdb/main/database_manager.hpp"
+#include "duckdb/main/settings.hpp"
+#include "duckdb/parser/expression/constant_expression.hpp"
+#include "duckdb/parser/parsed_data/attach_info.hpp"
+#include "duckdb/parser/parsed_data/detach_info.hpp"
+#include "duckdb/parser/statement/attach_statement.hpp"
+#include "duckdb/parser/statement/detach_statement.hpp"
 #include "duckdb/storage/data_table.hpp"
 #include "duckdb/storage/table/data_table_info.hpp"
 #include "duckdb/storage/table/table_index_list.hpp"
@@ -24,11 +36,25 @@ bool HasTwoLogs(FileSystem &files, const string &path) {
 	       files.FileExists(Path::AddSuffixToPath(path, ".wal"));
 }
 
-//! Tables whose indexes remember something.
-static vector<reference<DuckTableEntry>> TablesBehind(AttachedDatabase &database) {
+void UniteLogs(ClientContext &context, const string &path) {
+	if (!HasTwoLogs(FileSystem::GetFileSystem(context), path)) {
+		return;
+	}
+	DBConfig config;
+	if (auto waits = CommitWaits::Of(context)) {
+		config.file_system = MakeFileSystem(waits->files);
+	}
+	config.SetOptionByName("threads", Value::BIGINT(1));
+	// DETACH would write the indexes without what they remember.
+	config.options.checkpoint_on_shutdown = false;
+	DuckDB united(path, &config);
+}
+
+//! Tables, as the transaction sees them, whose indexes remember something.
+static vector<reference<DuckTableEntry>> TablesBehind(ClientContext &context, AttachedDatabase &database) {
 	vector<reference<DuckTableEntry>> found;
-	database.GetCatalog().Cast<DuckCatalog>().ScanSchemas([&](SchemaCatalogEntry &schema) {
-		schema.Scan(CatalogType::TABLE_ENTRY, [&](CatalogEntry &entry) {
+	database.GetCatalog().ScanSchemas(context, [&](SchemaCatalogEntry &schema) {
+		schema.Scan(context, CatalogType::TABLE_ENTRY, [&](CatalogEntry &entry) {
 			if (entry.type != CatalogType::TABLE_ENTRY) {
 				return;
 			}
@@ -51,30 +77,66 @@ static bool IsDamaged(ExceptionType type) {
 	       type == ExceptionType::INVALID_INPUT;
 }
 
+static void CatchUpIndexes(ClientContext &context, AttachedDatabase &database) {
+	for (DuckTableEntry &table : TablesBehind(context, database)) {
+		try {
+			// Those of other types may need an extension.
+			table.GetStorage().GetDataTableInfo()->BindIndexes(context, string(ART::TYPE_NAME));
+		} catch (const std::exception &exception) {
+			ErrorData error(exception);
+			if (NeedsMore(error.Type())) {
+				continue;
+			}
+			if (!IsDamaged(error.Type())) {
+				throw;
+			}
+			throw IOException("an index of %s.%s does not fit its table: open the database with DuckDB, drop "
+			                  "the table's indexes and create them again (%s)",
+			                  table.schema.name, table.name, error.RawMessage());
+		}
+	}
+}
+
 void CatchUpIndexes(ClientContext &context) {
 	for (auto &database : DatabaseManager::Get(*context.db).GetDatabases()) {
 		if (database->IsSystem() || database->IsTemporary() || database->IsReadOnly() ||
 		    !database->GetCatalog().IsDuckCatalog()) {
 			continue;
 		}
-		for (DuckTableEntry &table : TablesBehind(*database)) {
-			try {
-				// Those of other types may need an extension.
-				context.RunFunctionInTransaction(
-				    [&]() { table.GetStorage().GetDataTableInfo()->BindIndexes(context, string(ART::TYPE_NAME)); });
-			} catch (const std::exception &exception) {
-				ErrorData error(exception);
-				if (NeedsMore(error.Type())) {
-					continue;
-				}
-				if (!IsDamaged(error.Type())) {
-					throw;
-				}
-				throw IOException("an index of \"%s\".\"%s\" does not fit its table: open the database with DuckDB, drop "
-				                  "the table's indexes and create them again (%s)",
-				                  table.schema.name, table.name, error.RawMessage());
-			}
-		}
+		// In one transaction: what it has found stays, whoever drops it meanwhile.
+		context.RunFunctionInTransaction([&]() { CatchUpIndexes(context, *database); });
+	}
+}
+
+//! Text as the user wrote it; nothing, if it is to be computed.
+static string TextOf(const unique_ptr<ParsedExpression> &expression) {
+	if (!expression || expression->GetExpressionClass() != ExpressionClass::CONSTANT) {
+		return string();
+	}
+	auto &literal = expression->Cast<ConstantExpression>().GetLiteral();
+	return literal.kind == LiteralKind::STRING ? literal.text : string();
+}
+
+void BeforeAttach(ClientContext &context, const AttachInfo &info) {
+	auto path = info.parsed_path ? TextOf(info.parsed_path) : info.path;
+	// One with options may be of another type, only be read, or be encrypted: DuckDB tells what it thinks of it.
+	if (path.empty() || !info.parsed_options.empty() || !info.options.empty() || FileSystem::IsRemoteFile(path) ||
+	    !HasTwoLogs(FileSystem::GetFileSystem(context), path)) {
+		return;
+	}
+	// In this instance, which knows whether it has the file open: then that is why there are two.
+	Connection connection(*context.db);
+	Settings::Set(*connection.context, CheckpointOnDetachSetting::SettingIndex, SetScope::SESSION, Value("DISABLED"));
+	auto once = info.Copy();
+	once->name = Identifier("duckherder " + UUID::ToString(UUID::GenerateRandomUUID()));
+	auto detach = make_uniq<DetachStatement>();
+	detach->info = make_uniq<DetachInfo>();
+	detach->info->name = once->name;
+	auto attach = make_uniq<AttachStatement>();
+	attach->info = std::move(once);
+	// What is wrong, the ATTACH itself tells.
+	if (!connection.Query(std::move(attach))->HasError()) {
+		connection.Query(std::move(detach))->ThrowIfError();
 	}
 }
 

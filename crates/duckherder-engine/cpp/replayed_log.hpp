@@ -15,15 +15,22 @@
 namespace duckdb {
 class ClientContext;
 class FileSystem;
+struct AttachInfo;
 } // namespace duckdb
 
 namespace duckherder {
 
-//! Whether DuckDB would put two logs together to open the database in `path`. Opened and closed, it has one, which can be
-//! replayed well.
+//! Whether DuckDB would put two logs together to open the database in `path`. Opened and closed, without a checkpoint, it
+//! has one, which can be replayed well.
 bool HasTwoLogs(duckdb::FileSystem &files, const duckdb::string &path);
+
+//! Has the two logs of a database put together, if it has two, before it is attached.
+void UniteLogs(duckdb::ClientContext &context, const duckdb::string &path);
 
 //! Has the indexes of all open databases do what they remember, but for those that need an extension which is not loaded.
 void CatchUpIndexes(duckdb::ClientContext &context);
+
+//! The same before an ATTACH of a user's, as far as that says where its file is.
+void BeforeAttach(duckdb::ClientContext &context, const duckdb::AttachInfo &info);
 
 } // namespace duckherder

@@ -5,6 +5,7 @@
 #include "distribute/task.hpp"
 #include "distribute/task_query.hpp"
 #include "exact_arrow_format.hpp"
+#include "replayed_log.hpp"
 #include "wire_type.hpp"
 #include "wire_storage.hpp"
 
@@ -15,6 +16,7 @@
 #include "duckdb/main/client_context_state.hpp"
 #include "duckdb/main/prepared_statement_data.hpp"
 #include "duckdb/parser/common_table_expression_info.hpp"
+#include "duckdb/parser/statement/attach_statement.hpp"
 #include "duckdb/parser/statement/copy_statement.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
 #include "duckdb/planner/planner.hpp"
@@ -156,6 +158,10 @@ static unique_ptr<DhResult> Submit(ClientContext &context, StatementCache &cache
 	auto parameters = AsArrow();
 	parameters.statement_args = &values;
 	auto mark = cache.Mark(context, reach);
+	auto attaches = statement->type == StatementType::ATTACH_STATEMENT;
+	if (attaches) {
+		duckherder::BeforeAttach(context, *statement->Cast<AttachStatement>().info);
+	}
 	auto waits = duckherder::CommitWaits::Of(context);
 	if (waits) {
 		waits->seen = optional_idx();
@@ -170,6 +176,9 @@ static unique_ptr<DhResult> Submit(ClientContext &context, StatementCache &cache
 		waits->seen = waits->files->Position();
 	}
 	auto submitted = make_uniq<DhResult>(std::move(result), std::move(mark));
+	if (attaches) {
+		submitted->attaches = context.shared_from_this();
+	}
 	if (waits) {
 		submitted->files = waits->files;
 		submitted->seen = waits->seen;
@@ -413,6 +422,9 @@ int dh_result_next(DhResult *result, int64_t limit_ms, ArrowArray *array, DhErro
 		}
 		if (!batch) {
 			WaitForSeen(*result);
+			if (result->attaches) {
+				duckherder::CatchUpIndexes(*result->attaches);
+			}
 			return 0;
 		}
 		if (!result->seen_is_durable) {

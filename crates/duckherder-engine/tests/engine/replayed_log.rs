@@ -68,15 +68,16 @@ fn host() -> Connection {
     Database::open(":memory:", &[("threads", "2")]).unwrap().connect().unwrap()
 }
 
-/// In one instance the database is the first one, in the other one more.
-fn opened(folder: &Folder) -> [(Connection, Folder); 2] {
-    let (first, second) = (folder.cut("first"), folder.cut("second"));
-    let host = host();
+/// In one instance the database is the first one, in the others one more: attached by the driver, or by a user.
+fn opened(folder: &Folder) -> [(Connection, Folder); 3] {
+    let [first, second, third] = ["first", "second", "third"].map(|name| folder.cut(name));
+    let (host, other) = (host(), host());
     host.attach(second.file().to_str().unwrap(), "a").unwrap();
-    [(first.open(), first), (host, second)]
+    rows(&other, &format!("ATTACH '{}' AS a", third.file().display())).unwrap();
+    [(first.open(), first), (host, second), (other, third)]
 }
 
-/// A database whose process ended while it wrote a checkpoint, with deletions in the log before.
+/// A database whose process ended while it wrote a checkpoint, with deletions in the log before, and rows in both.
 fn cut_in_checkpoint(name: &str) -> Folder {
     let folder = Folder::new(name);
     let before = folder.open();
@@ -84,13 +85,17 @@ fn cut_in_checkpoint(name: &str) -> Folder {
     let (reader, other) = (before.database().connect().unwrap(), before.database().connect().unwrap());
     // With a reader of what was before, others may write during a checkpoint.
     reader.execute("BEGIN; SELECT count(*) FROM t").unwrap();
-    before.execute("DELETE FROM t WHERE id % 13 = 0; SET GLOBAL debug_checkpoint_sleep_ms = 5000").unwrap();
+    before
+        .execute("DELETE FROM t WHERE id % 13 = 0; INSERT INTO t SELECT i, 'v' || i FROM range(1000, 1100) r(i)")
+        .unwrap();
+    before.execute("SET GLOBAL debug_checkpoint_sleep_ms = 5000").unwrap();
     let checkpoint = std::thread::spawn(move || before.execute("CHECKPOINT").unwrap());
     let begun = Instant::now();
     while !Path::exists(&folder.0.join("a.duckdb.wal.checkpoint")) {
         assert!(begun.elapsed() < Duration::from_secs(60), "no checkpoint");
         other.execute("INSERT INTO other VALUES (1, 'v')").unwrap();
     }
+    other.execute("INSERT INTO t SELECT i, 'v' || i FROM range(2000, 2010) r(i)").unwrap();
     let cut = folder.cut(&format!("{name}-cut"));
     checkpoint.join().unwrap();
     cut
@@ -115,10 +120,16 @@ fn a_commit_elsewhere_leaves_an_index_its_rows() {
 }
 
 #[test]
-fn an_end_in_a_checkpoint_leaves_an_index_usable() {
-    for (connection, _folder) in opened(&cut_in_checkpoint("checkpoint")) {
+fn an_end_in_a_checkpoint_leaves_an_index_its_rows() {
+    for (connection, folder) in opened(&cut_in_checkpoint("checkpoint")) {
+        for cut in [None, Some(folder.cut("later").open())] {
+            let connection = cut.as_ref().unwrap_or(&connection);
+            for (v, count) in [("v13", 0), ("v14", 1), ("v1050", 1), ("v2005", 1)] {
+                assert_eq!(rows(connection, &format!("FROM a.t WHERE v = '{v}'")).unwrap(), count, "{v}");
+            }
+        }
         connection.execute("DELETE FROM a.t WHERE id < 500").unwrap();
-        assert_eq!(number(&connection, "SELECT count(*) FROM a.t"), 462);
+        assert_eq!(number(&connection, "SELECT count(*) FROM a.t"), 572);
         assert!(number(&connection, "SELECT count(*) FROM a.other") > 0);
     }
 }
