@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import statistics
 import subprocess
 import tempfile
@@ -18,7 +19,7 @@ from e2e.test_kills import kills
 from e2e.tpch_queries import QUERIES
 from harness import tpch
 from harness.client import attach, attached, loaded
-from harness.cluster import BINARY, Driver, Worker
+from harness.cluster import BINARY, Driver, ServerProcess, Worker, fails_to_start
 from harness.compare import Result, difference, float_tolerances
 from harness.load import Writer
 from harness.s3 import objects, s3
@@ -162,7 +163,7 @@ def test_kills_over_a_bad_network(bucket, network):
 def test_the_second_driver_shuts_out_the_first(place):
     with Driver(0, *place.arguments()) as first, attached(first) as con:
         con.execute("CREATE TABLE dh.t AS SELECT 1 AS i")
-        with Driver(0, *place.arguments()) as second, attached(second) as other:
+        with Driver(0, *place.arguments("--replace")) as second, attached(second) as other:
             for statement in ["INSERT INTO dh.t VALUES (2)", "FROM dh.t", "INSERT INTO dh.t VALUES (3)"]:
                 with pytest.raises(duckdb.Error) as raised:
                     con.execute(statement).fetchall()
@@ -175,9 +176,51 @@ def test_the_second_driver_shuts_out_the_first(place):
             assert other.execute("SELECT list(i ORDER BY i) FROM dh.t").fetchone() == ([1, 4],)
 
 
+def test_a_driver_that_is_there_keeps_its_place(place):
+    with Driver(0, *place.arguments()) as first, attached(first) as con:
+        con.execute("CREATE TABLE dh.t AS SELECT 1 AS i")
+        refused = fails_to_start(*place.arguments())
+        assert f"{place.url} is in use by the driver at {first.location} (process {first.pid})" in refused
+        assert "--standby" in refused and "--replace" in refused
+        con.execute("INSERT INTO dh.t VALUES (2)")
+        assert con.execute("SELECT count(*) FROM dh.t").fetchone() == (2,)
+        assert first.stop() == 0
+    # One that has said that it ends, nobody waits for.
+    with Driver(0, *place.arguments()) as second, attached(second) as con:
+        assert con.execute("SELECT count(*) FROM dh.t").fetchone() == (2,)
+        assert "whether it is still there" not in second.output()
+        second.kill()
+    # Nor for a process of this machine that is no more.
+    with Driver(0, *place.arguments()) as third, attached(third) as con:
+        assert con.execute("SELECT count(*) FROM dh.t").fetchone() == (2,)
+        assert "whether it is still there" not in third.output()
+        third.process.send_signal(signal.SIGSTOP)
+        # One that stands still may go on at any moment, until it has been silent for long.
+        with Driver(0, *place.arguments()) as fourth, attached(fourth) as con:
+            assert "waiting whether it is still there" in fourth.output() and third.location in fourth.output()
+            con.execute("INSERT INTO dh.t VALUES (3)")
+            third.process.send_signal(signal.SIGCONT)
+            assert third.process.wait(30) == 1
+            assert con.execute("SELECT count(*) FROM dh.t").fetchone() == (3,)
+
+
+def test_a_driver_that_was_killed_on_another_machine(place):
+    """It can't be seen there that its process is no more."""
+    elsewhere = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    if subprocess.run([*elsewhere, "true"], capture_output=True).returncode != 0:
+        pytest.skip("takes root, and Linux")
+    with Driver(0, *place.arguments()) as first, attached(first) as con:
+        con.execute("CREATE TABLE dh.t AS SELECT 1 AS i")
+        first.kill()
+    command = [*elsewhere, BINARY, "driver", "--listen", "127.0.0.1:0", *place.arguments()]
+    with ServerProcess(command) as second, attached(second) as con:
+        assert "waiting whether it is still there" in second.output()
+        assert con.execute("FROM dh.t").fetchall() == [(1,)]
+
+
 def test_a_driver_that_only_waits_hears_that_it_was_shut_out(place):
     with Driver(0, *place.arguments()) as first:
-        with Driver(0, *place.arguments()) as second, attached(second):
+        with Driver(0, *place.arguments("--replace")) as second, attached(second):
             assert first.process.wait(30) == 1
 
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use duckherder_driver::TAKEOVER_AFTER;
 use duckherder_driver::cluster::WORKER_TIMEOUT;
 use duckherder_proto::{DEFAULT_DRIVER_PORT, DEFAULT_WORKER_PORT};
@@ -61,6 +61,7 @@ enum Command {
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]
+#[command(group(ArgGroup::new("watched").args(["standby", "storage"]).multiple(true)))]
 pub struct Driver {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT", default_value_t = format!("0.0.0.0:{DEFAULT_DRIVER_PORT}"))]
@@ -80,9 +81,12 @@ pub struct Driver {
     /// Wait until the driver that has DIR, or URL, ends or falls silent, and take its place
     #[arg(long, requires = "home")]
     pub standby: bool,
-    /// How long that driver may be silent before its place is taken; with URL, 5 or more
-    #[arg(long, value_name = "SECONDS", default_value = "8", value_parser = seconds, requires = "standby")]
+    /// How long a driver may be silent before its place is taken; with URL, 5 or more
+    #[arg(long, value_name = "SECONDS", default_value = "8", value_parser = seconds, requires = "watched")]
     pub takeover_after: Duration,
+    /// Take the place of the driver that has URL now, even if it is there: it ends
+    #[arg(long, requires = "storage", conflicts_with_all = ["standby", "data"])]
+    pub replace: bool,
     /// How many bytes of what was read there are kept on the local disk
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_STORAGE_CACHE_BYTES, requires = "storage")]
     pub storage_cache_bytes: u64,
@@ -265,6 +269,7 @@ impl From<DistributedServer> for Call {
             data: None,
             standby: false,
             takeover_after: TAKEOVER_AFTER,
+            replace: false,
             storage: None,
             storage_cache_bytes: DEFAULT_STORAGE_CACHE_BYTES,
             storage_cache_directory: None,
@@ -370,6 +375,12 @@ mod tests {
             unreachable!("parses")
         };
         assert_eq!((driver.standby, driver.storage.as_deref()), (true, Some("s3://b/p")));
+        let line = "duckherder driver --storage s3://b/p --takeover-after 20";
+        let Ok(Role::Driver(driver)) = parse(line) else { unreachable!("parses") };
+        assert_eq!((driver.takeover_after, driver.replace), (Duration::from_secs(20), false));
+        assert!(
+            matches!(parse("duckherder driver --storage s3://b/p --replace"), Ok(Role::Driver(driver)) if driver.replace)
+        );
         let Ok(Role::Worker(worker)) = parse("duckherder worker --join a:1,b:2") else { unreachable!("parses") };
         assert_eq!(worker.join, ["a:1", "b:2"]);
     }
@@ -386,6 +397,8 @@ mod tests {
             "duckherder driver --standby",
             "duckherder driver --data d --standby --takeover-after 0",
             "duckherder driver --data d --takeover-after 5",
+            "duckherder driver --data d --replace",
+            "duckherder driver --storage s3://b/p --standby --replace",
             "duckherder driver --data d --storage s3://b/p --standby",
             "duckherder worker --advertise w:2",
         ] {

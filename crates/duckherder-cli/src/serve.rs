@@ -35,19 +35,21 @@ pub fn run(role: Role) -> Result<()> {
                 keep: driver.storage_keep,
                 timeout: driver.storage_timeout,
             });
-            let (standby, takeover_after) = (driver.standby, driver.takeover_after);
+            let standby = driver.standby;
             let options = DriverOptions {
                 listen: driver.listen,
                 local_workers: driver.workers,
                 database: driver.database,
                 data: driver.data,
                 storage,
+                takeover_after: driver.takeover_after,
+                replace: driver.replace,
                 worker_timeout: driver.worker_timeout,
                 settings: driver.resources.settings(),
                 ..DriverOptions::default()
             };
             if standby {
-                let standby = Standby::start(options, takeover_after)?;
+                let standby = Standby::start(options)?;
                 announce(standby.address())?;
                 signals.wait_or_end(standby.ended());
                 standby.stop();

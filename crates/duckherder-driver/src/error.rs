@@ -45,6 +45,12 @@ pub enum DriverError {
         "{} is in use by another driver (process {process}): stop that one, or use another directory", .path.display()
     )]
     DirectoryInUse { path: std::path::PathBuf, process: String },
+    #[error(
+        "{url} is in use by the driver at {address} (process {process}), which has just shown that it is there: stop that \
+         one, start this one with --standby to take its place once it ends or falls silent, or with --replace to take it \
+         now"
+    )]
+    StorageInUse { url: String, address: String, process: u32 },
     /// Another driver has taken the databases over.
     #[error("this driver is fenced: another one has taken its databases over; it takes no more statements and ends")]
     Fenced,
@@ -99,7 +105,7 @@ impl DriverError {
             Self::UnknownStatement(_) | Self::Invalid(_) | Self::SessionClosed => "Invalid Input",
             Self::NotFound(_) | Self::NoDatabase(_) => "Catalog",
             Self::Database(_) => "Binder",
-            Self::DirectoryInUse { .. } | Self::Storage(_) | Self::File { .. } => "IO",
+            Self::DirectoryInUse { .. } | Self::StorageInUse { .. } | Self::Storage(_) | Self::File { .. } => "IO",
             Self::Fenced | Self::StorageLost(_) | Self::Failed { .. } | Self::Standby { .. } => {
                 return ErrorDetail {
                     elsewhere: Elsewhere::NothingDone.into(),

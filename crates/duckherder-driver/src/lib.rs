@@ -16,6 +16,7 @@
 #![allow(clippy::result_large_err)]
 
 mod alone;
+mod arrival;
 mod backup;
 mod catalog;
 pub mod cluster;
@@ -33,6 +34,7 @@ mod home;
 mod ingest;
 mod inlet;
 mod lease;
+mod life;
 mod outlet;
 mod own;
 mod own_actions;

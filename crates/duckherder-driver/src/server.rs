@@ -15,6 +15,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
+use crate::arrival::arrive;
 use crate::cluster::{Change, Cluster, WORKER_TIMEOUT};
 use crate::connections::note_connection;
 use crate::databases::{Databases, Storage};
@@ -26,6 +27,7 @@ use crate::rejoin::rejoin;
 use crate::scheduler::{Scheduler, StorageHome};
 use crate::service::Shared;
 use crate::sessions::{SessionLimits, Sessions};
+use crate::standby::TAKEOVER_AFTER;
 use crate::statistics::Statistics;
 use crate::sync::lock;
 
@@ -59,6 +61,10 @@ pub struct DriverOptions {
     pub data: Option<PathBuf>,
     /// Object storage for the same, instead.
     pub storage: Option<StorageOptions>,
+    /// How long a driver must say nothing there before it counts as gone.
+    pub takeover_after: Duration,
+    /// Whether the place there is taken even from a driver that is there, which then ends.
+    pub replace: bool,
     /// DuckDB settings of the database, for example `("threads", "4")`.
     pub settings: Vec<(String, String)>,
     pub limits: SessionLimits,
@@ -75,6 +81,8 @@ impl Default for DriverOptions {
             database: ":memory:".to_string(),
             data: None,
             storage: None,
+            takeover_after: TAKEOVER_AFTER,
+            replace: false,
             settings: Vec::new(),
             limits: SessionLimits::default(),
             distributor: Some(Scheduler::factory()),
@@ -93,12 +101,13 @@ impl Driver {
     /// asynchronous task.
     ///
     /// # Errors
-    /// The port is in use, the address unknown, or DuckDB can't open the database.
+    /// The port is in use, the address unknown, another driver has the databases, or DuckDB can't open them.
     pub fn start(options: DriverOptions) -> Result<Self> {
         let listener = listen(&options.listen)?;
         let address = listener.local_addr().map_err(DriverError::Runtime)?;
         let home = match (&options.storage, &options.data) {
-            (Some(storage), _) => Some(Home::storage(storage, &address.to_string())?),
+            (Some(storage), _) if options.replace => Some(Home::storage(storage, &address.to_string())?),
+            (Some(storage), _) => Some(arrive(storage, &address.to_string(), options.takeover_after)?),
             (None, Some(path)) => Some(Home::directory(path, &address.to_string())?),
             (None, None) => None,
         };

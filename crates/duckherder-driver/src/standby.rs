@@ -22,7 +22,7 @@ use crate::server::{DriverOptions, Serving, call_workers_back, fenced, listen, s
 use crate::sync::lock;
 use crate::vigil::{self, Vigil};
 
-/// How long a driver may be silent before a standby takes its place, if nobody says otherwise.
+/// How long a driver may be silent before another one takes its place, if nobody says otherwise.
 pub const TAKEOVER_AFTER: Duration = Duration::from_secs(8);
 /// How long a standby that is to stop goes on waiting.
 const STOP_WITHIN: Duration = Duration::from_millis(100);
@@ -51,14 +51,14 @@ enum Outcome {
 
 impl Standby {
     /// Listens, and waits to become the driver of `options.storage`, or of the directory `options.data`, once the one that
-    /// has it says nothing for `after`.
+    /// has it says nothing for `options.takeover_after`.
     ///
     /// # Errors
     /// The port is in use; no driver of this version has been there.
-    pub fn start(options: DriverOptions, after: Duration) -> Result<Self> {
+    pub fn start(options: DriverOptions) -> Result<Self> {
         let listener = listen(&options.listen)?;
         let address = listener.local_addr().map_err(DriverError::Runtime)?;
-        let mut vigil = vigil::of(&options, &address.to_string(), after)?;
+        let mut vigil = vigil::of(&options, &address.to_string())?;
         let gate = Arc::new(Gate::default());
         let runtime = threads()?;
         let (stop, tell) = (Arc::new(AtomicBool::new(false)), watch::Sender::new(Outcome::Waiting));

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{DriverError, Result};
 use crate::lease::Lease;
+use crate::life::Life;
 
 /// The lease of a place in object storage.
 pub struct StoreLease(Arc<Store>);
@@ -52,7 +53,7 @@ impl Lease for StoreLease {
 }
 
 /// What a driver says of itself to those who wait for its place.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct About {
     /// Where it listens, for people.
     pub address: String,
@@ -61,6 +62,9 @@ pub struct About {
     pub protocol: u32,
     /// The version of Duckherder, for people.
     pub version: String,
+    /// For those on the same machine.
+    #[serde(default)]
+    pub life: Option<Life>,
 }
 
 impl About {
@@ -71,6 +75,7 @@ impl About {
             process: std::process::id(),
             protocol: PROTOCOL_VERSION,
             version: env!("CARGO_PKG_VERSION").to_string(),
+            life: Life::own(),
         }
     }
 

@@ -38,12 +38,12 @@ pub trait Vigil: Send {
     fn look(&mut self, gate: &Gate) -> Result<Option<Home>>;
 }
 
-/// For the place of the options, by a standby that listens at `address` and takes the place of a driver that is silent for
-/// `after`.
+/// For the place of the options, by a standby that listens at `address`.
 ///
 /// # Errors
 /// It is no place that this version could take over.
-pub fn of(options: &DriverOptions, address: &str, after: Duration) -> Result<Box<dyn Vigil>> {
+pub fn of(options: &DriverOptions, address: &str) -> Result<Box<dyn Vigil>> {
+    let after = options.takeover_after;
     Ok(match &options.storage {
         Some(storage) => Box::new(StoredVigil::begin(storage, address, after)?),
         None => Box::new(DirectoryVigil::begin(&options.data.clone().unwrap_or_default(), address, after)?),
