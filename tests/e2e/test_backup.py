@@ -12,6 +12,7 @@ import pytest
 from harness.client import attach, loaded
 from harness.cluster import BINARY, Driver
 from harness.s3 import BUCKET, objects, s3
+from harness.wait import wait_for
 
 
 @pytest.fixture
@@ -181,6 +182,45 @@ def test_backups_in_object_storage(tmp_path, monkeypatch, stored):
                 assert "in the driver's own storage" in run(driver, "backup", "sales", f"s3://{BUCKET}/own/log/x")
             assert "there is no such bucket" in run(driver, "backup", "sales", "s3://nobody-has-this/b")
             assert not list(temporary.glob("duckherder-backup-*")), "temporary files are left"
+
+
+def left(folder) -> list[str]:
+    """What a backup writes until it is done."""
+    return sorted(path.name for path in folder.iterdir() if "unfinished" in path.name)
+
+
+@pytest.mark.parametrize("to_object", [False, True], ids=["file", "object"])
+def test_what_is_left_of_a_backup_that_was_killed(tmp_path, monkeypatch, to_object):
+    """It goes with the next one there; one that another driver makes at the same time stays."""
+    with s3() as network:
+        for name, value in network.environment().items():
+            monkeypatch.setenv(name, value)
+        folder, temporary = tmp_path / "backups", tmp_path / "temporary"
+        folder.mkdir()
+        target, written = (f"s3://{BUCKET}/b", temporary) if to_object else (folder / "b.duckdb", folder)
+        arguments = ["--temp-directory", temporary]
+        with Driver(0, "--data", tmp_path / "one", *arguments) as one, Driver(0, "--data", tmp_path / "two", *arguments) as two, loaded() as con:
+            for name, driver in [("one", one), ("two", two)]:
+                attach(con, driver, name)
+                con.execute(f"CREATE TABLE {name}.t AS SELECT range AS id, hash(range) AS h FROM range(3_000_000)")
+            with backing_up(one, target) as killed, backing_up(two, target) as goes_on:
+                wait_for(lambda: written.exists() and len([name for name in left(written) if name.endswith(".lock")]) == 2)
+                one.kill()
+                assert killed.wait(60) == 1
+                again = Driver(0, "--data", tmp_path / "one", *arguments)
+                with again:
+                    assert run(again, "backup", "duckherder", target) == ""
+                assert goes_on.wait(60) == 0, goes_on.stderr.read()
+        assert left(written) == []
+        if to_object:
+            assert objects(network, "b").keys() == {"b"}
+        else:
+            assert [path.name for path in folder.iterdir()] == ["b.duckdb"]
+
+
+def backing_up(driver, target):
+    command = [str(BINARY), "backup", "duckherder", str(target), "--driver", driver.location]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
 def test_somebody_who_never_answers(tmp_path):

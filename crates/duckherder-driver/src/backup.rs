@@ -1,8 +1,15 @@
 //! Copies of a database in one file that any DuckDB opens, made and taken back while the driver runs.
 //!
 //! A backup is what one transaction sees. It is written beside its place, and takes it when it is whole and on the disk;
-//! one in object storage is made among the temporary files, and appears there as a whole.
+//! one in object storage is made among the temporary files, and appears there as a whole. What is left of one whose driver
+//! was killed goes with the next one there.
+//!
+//! ```text
+//!   sales.duckdb.ID.unfinished        what is written
+//!   sales.duckdb.ID.unfinished.lock   held by its driver as long as that writes
+//! ```
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,10 +17,12 @@ use duckherder_storage::WholeObject;
 use tokio::runtime::Handle;
 
 use crate::databases::Databases;
-use crate::directory::{failed, finish, log_of, remove_if_there, unfinished, with_suffix};
+use crate::directory::{Held, failed, finish, hold, log_of, remove_if_there, unfinished, with_suffix};
 use crate::error::{DriverError, Result};
 use crate::sql::{quote_identifier, quote_text};
 
+/// What comes after the name of a file that is written, for that of the lock of who writes it.
+const LOCK: &str = ".lock";
 /// How long others may look at a copy, and how often it is looked whether they still do.
 const CLOSE_LIMIT: Duration = Duration::from_secs(600);
 const CLOSE_PAUSE: Duration = Duration::from_millis(5);
@@ -24,26 +33,28 @@ const CLOSE_PAUSE: Duration = Duration::from_millis(5);
 /// There is no such database, `target` is one, or can't be written.
 pub fn back_up(databases: &Databases, name: &str, target: &str) -> Result<()> {
     match place(databases, target)? {
-        Place::File(file) => copy_to(databases, name, &file)?,
+        Place::File(file) => {
+            let draft = Draft::of(&file)?;
+            copy_to(databases, name, &draft.file)?;
+            finish(&draft.file, &file)?;
+        }
         Place::Object(object) => {
-            let copy = Temporary::new(databases)?;
-            copy_to(databases, name, &copy.file)?;
-            Handle::current().block_on(object.upload(&copy.file))?;
+            let draft = Draft::of(&temporary_file(databases)?)?;
+            copy_to(databases, name, &draft.file)?;
+            Handle::current().block_on(object.upload(&draft.file))?;
         }
     }
     tracing::info!(database = name, target, "backed up");
     Ok(())
 }
 
-/// The same, to a file.
-fn copy_to(databases: &Databases, name: &str, target: &Path) -> Result<()> {
+/// Writes it to a file that is not there yet.
+fn copy_to(databases: &Databases, name: &str, file: &Path) -> Result<()> {
     // Keeps it from being dropped meanwhile.
     let source = databases.enter(Some(name))?;
-    let id = uuid::Uuid::new_v4();
-    let written = unfinished(&with_suffix(target, &format!(".{id}")));
     let connection = databases.instance().connect()?;
-    let copy = quote_identifier(&format!("duckherder backup {id}"));
-    connection.execute(&format!("ATTACH {} AS {copy}", quote_text(path_text(&written)?)))?;
+    let copy = quote_identifier(&format!("duckherder backup {}", uuid::Uuid::new_v4()));
+    connection.execute(&format!("ATTACH {} AS {copy}", quote_text(path_text(file)?)))?;
     let from = quote_identifier(source.name());
     let copied = connection
         .execute("BEGIN TRANSACTION")
@@ -54,13 +65,8 @@ fn copy_to(databases: &Databases, name: &str, target: &Path) -> Result<()> {
         let _ = connection.execute("ROLLBACK");
     }
     let closed = connection.execute(&format!("DETACH {copy}"));
-    let whole = copied.and(closed).map_err(DriverError::from).and_then(|()| wait_until_whole(&written));
-    let done = whole.and_then(|()| finish(&written, target));
-    if done.is_err() {
-        remove_if_there(&log_of(&written))?;
-        remove_if_there(&written)?;
-    }
-    done
+    copied.and(closed)?;
+    wait_until_whole(file)
 }
 
 /// DuckDB writes the log's content to the file, and removes the log, when the last who looks at the database lets go of
@@ -89,9 +95,9 @@ pub fn restore(databases: &Databases, name: &str, source: &str) -> Result<()> {
         Place::File(file) => adopt(databases, name, &file)?,
         Place::Object(object) => {
             databases.check_may_add(name)?;
-            let copy = Temporary::new(databases)?;
-            Handle::current().block_on(object.download(&copy.file))?;
-            adopt(databases, name, &copy.file)?;
+            let draft = Draft::of(&temporary_file(databases)?)?;
+            Handle::current().block_on(object.download(&draft.file))?;
+            adopt(databases, name, &draft.file)?;
         }
     }
     tracing::info!(database = name, source, "restored");
@@ -134,25 +140,74 @@ fn place(databases: &Databases, text: &str) -> Result<Place> {
     Err(DriverError::Invalid(format!("\"{text}\" is not the absolute path of a file")))
 }
 
-/// A file of no use once this is dropped.
-struct Temporary {
-    file: PathBuf,
+/// Where the driver makes what it sends elsewhere, or gets from there.
+fn temporary_file(databases: &Databases) -> Result<PathBuf> {
+    let directory = databases.temporary_directory()?;
+    std::fs::create_dir_all(&directory).map_err(failed("make", &directory))?;
+    Ok(directory.join("duckherder-backup"))
 }
 
-impl Temporary {
-    fn new(databases: &Databases) -> Result<Self> {
-        let directory = databases.temporary_directory()?;
-        std::fs::create_dir_all(&directory).map_err(failed("make", &directory))?;
-        Ok(Self { file: directory.join(format!("duckherder-backup-{}.duckdb", uuid::Uuid::new_v4())) })
+/// A file of no use once this is dropped.
+struct Draft {
+    file: PathBuf,
+    lock: PathBuf,
+    #[allow(dead_code, reason = "it is held")]
+    held: File,
+}
+
+impl Draft {
+    /// Of what is to be `target`. Those go whose drivers are gone.
+    fn of(target: &Path) -> Result<Self> {
+        remove_stale(target)?;
+        loop {
+            let file = unfinished(&with_suffix(target, &format!(".{}", uuid::Uuid::new_v4())));
+            let lock = lock_of(&file);
+            // Another driver may just look whether this one is there.
+            if let Held::Ours(held) = hold(&lock)? {
+                return Ok(Self { file, lock, held });
+            }
+        }
     }
 }
 
-impl Drop for Temporary {
+impl Drop for Draft {
     fn drop(&mut self) {
-        if let Err(error) = remove_if_there(&self.file) {
+        if let Err(error) = remove_draft(&self.file, &self.lock) {
             tracing::warn!(%error, "a temporary file is left");
         }
     }
+}
+
+/// The lock goes last: as long as it is there, somebody can find the rest.
+fn remove_draft(file: &Path, lock: &Path) -> Result<()> {
+    remove_if_there(&log_of(file))?;
+    remove_if_there(file)?;
+    remove_if_there(lock)
+}
+
+fn lock_of(file: &Path) -> PathBuf {
+    with_suffix(file, LOCK)
+}
+
+/// Removes drafts of `target` that nobody writes any more.
+fn remove_stale(target: &Path) -> Result<()> {
+    let (Some(directory), Some(name)) = (target.parent(), target.file_name().and_then(|name| name.to_str())) else {
+        return Ok(());
+    };
+    let end = lock_of(&unfinished(Path::new("")));
+    let end = end.to_str().unwrap_or_default();
+    for entry in std::fs::read_dir(directory).map_err(failed("read the directory", directory))? {
+        let path = entry.map_err(failed("read the directory", directory))?.path();
+        let found = path.file_name().and_then(|found| found.to_str()).unwrap_or_default();
+        let id = found.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')?.strip_suffix(end));
+        if id.is_some_and(|id| uuid::Uuid::parse_str(id).is_ok())
+            && let Held::Ours(_held) = hold(&path)?
+        {
+            tracing::warn!(file = %path.display(), "removed what a driver left half done");
+            remove_draft(&path.with_extension(""), &path)?;
+        }
+    }
+    Ok(())
 }
 
 fn path_text(path: &Path) -> Result<&str> {

@@ -228,7 +228,10 @@ pub enum Held {
 }
 
 /// Takes hold of a file if nobody else has it; makes it if it is missing.
-fn hold(file: &Path) -> Result<Held> {
+///
+/// # Errors
+/// The file system refuses.
+pub fn hold(file: &Path) -> Result<Held> {
     let refused = || failed("lock", file);
     let mut opened =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(file).map_err(refused())?;
