@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
@@ -27,6 +27,8 @@ pub struct TaskExchange {
     work: Work,
     hiring: Hiring,
     current: RwLock<Attempt>,
+    /// Locked before `current`.
+    next: Mutex<Option<Next>>,
     session: Weak<Mutex<Last>>,
     /// Some of what the tasks gave was taken: from here on there is no other attempt. Set while `current` is held.
     taken: AtomicBool,
@@ -51,7 +53,8 @@ impl TaskExchange {
     ) -> Result<Self, EngineError> {
         let run = Run::start(shared, &work, crew)?;
         let current = RwLock::new(Attempt { run, number: 1 });
-        Ok(Self { shared: Arc::clone(shared), work, hiring, current, session, taken: AtomicBool::new(false) })
+        let (shared, next, taken) = (Arc::clone(shared), Mutex::default(), AtomicBool::new(false));
+        Ok(Self { shared, work, hiring, current, next, session, taken })
     }
 
     fn current(&self) -> RwLockReadGuard<'_, Attempt> {
@@ -73,11 +76,12 @@ impl TaskExchange {
         error.for_user()
     }
 
-    /// Another attempt, unless there is one already in the place of `failed`. It has other workers and a number of its
-    /// own for the query, so that nothing of an earlier attempt is taken for its own, and the same splits.
-    fn try_again(&self, failed: &Arc<Run>, error: EngineError) -> Result<(), EngineError> {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(&current.run, failed) {
+    /// Has workers looked for that run the tasks once more, unless that is done already, or there is another attempt in
+    /// the place of `failed`.
+    fn prepare(&self, failed: &Arc<Run>, error: EngineError) -> Result<(), EngineError> {
+        let mut next = lock(&self.next);
+        let current = self.current();
+        if next.is_some() || !Arc::ptr_eq(&current.run, failed) {
             return Ok(());
         }
         if self.taken.load(Ordering::SeqCst) {
@@ -88,9 +92,80 @@ impl TaskExchange {
             return Err(EngineError::new("IO", format!("{} (tried {MOST_ATTEMPTS} times)", error.message)));
         }
         tracing::warn!(%error, attempt = current.number + 1, "a query's tasks run once more, by the workers that are left");
-        let run = Run::start(&self.shared, &self.work, self.hiring.hire_again(&self.shared))?;
-        *current = Attempt { run, number: current.number + 1 };
+        *next = Some(Next { error, search: Search::start(&self.shared, &self.hiring)? });
         Ok(())
+    }
+
+    /// Starts the attempt that is prepared, if one is, once its workers are found. It has other workers and a number of its
+    /// own for the query, so that nothing of an earlier attempt is taken for its own, and the same splits.
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Result<(), EngineError>> {
+        let mut next = lock(&self.next);
+        let Some(Next { search, .. }) = next.as_ref() else { return Poll::Ready(Ok(())) };
+        let Poll::Ready(crew) = search.poll(cx) else { return Poll::Pending };
+        let Some(Next { error, .. }) = next.take() else { return Poll::Ready(Ok(())) };
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if self.taken.load(Ordering::SeqCst) {
+            return Poll::Ready(Err(error));
+        }
+        let run = Run::start(&self.shared, &self.work, crew.ok_or(error)?)?;
+        *current = Attempt { run, number: current.number + 1 };
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// An attempt that is prepared.
+struct Next {
+    /// Why the one before has failed.
+    error: EngineError,
+    search: Search,
+}
+
+/// The search for workers that are there: one that does not answer holds up the thread that asks it, which must be none of
+/// DuckDB's.
+struct Search(Arc<Mutex<Found>>);
+
+#[derive(Default)]
+struct Found {
+    has_ended: bool,
+    crew: Option<Crew>,
+    wakers: Vec<Waker>,
+}
+
+impl Search {
+    fn start(shared: &Arc<Shared>, hiring: &Hiring) -> Result<Self, EngineError> {
+        let found = Arc::default();
+        let (shared, hiring, end) = (Arc::clone(shared), hiring.clone(), End(Arc::clone(&found)));
+        let search = move || {
+            let end = end;
+            let crew = hiring.hire_again(&shared);
+            lock(&end.0).crew = Some(crew);
+        };
+        let started = std::thread::Builder::new().name("duckherder-hiring".to_string()).spawn(search);
+        started.map_err(|error| EngineError::internal(format!("cannot start a thread: {error}")))?;
+        Ok(Self(found))
+    }
+
+    /// Nothing, if it has failed.
+    fn poll(&self, cx: &Context<'_>) -> Poll<Option<Crew>> {
+        let mut found = lock(&self.0);
+        if found.has_ended {
+            return Poll::Ready(found.crew.take());
+        }
+        found.wakers.push(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// Tells those who wait, whatever happens.
+struct End(Arc<Mutex<Found>>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let mut found = lock(&self.0);
+        found.has_ended = true;
+        let wakers = std::mem::take(&mut found.wakers);
+        drop(found);
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -121,6 +196,11 @@ impl Exchange for TaskExchange {
 impl TaskExchange {
     fn poll_attempts(&self, partition: usize, cx: &mut Context<'_>) -> Poll<Result<TaskOutput, EngineError>> {
         loop {
+            match self.poll_next(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
             let (failed, error) = {
                 let current = self.current();
                 match current.run.poll(partition, cx) {
@@ -134,7 +214,7 @@ impl TaskExchange {
                     other => return other,
                 }
             };
-            if let Err(error) = self.try_again(&failed, error) {
+            if let Err(error) = self.prepare(&failed, error) {
                 return Poll::Ready(Err(error));
             }
         }

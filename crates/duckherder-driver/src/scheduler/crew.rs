@@ -72,7 +72,7 @@ impl Hiring {
     }
 
     /// As [`hire`](Self::hire), after a worker was lost: none that does not answer at once, or that another one can't
-    /// reach.
+    /// reach. Blocks until they have answered.
     pub fn hire_again(&self, shared: &Shared) -> Crew {
         let crew = self.hire(shared);
         let remote: Vec<RemoteWorker> = crew.remote().cloned().collect();
