@@ -111,9 +111,13 @@ impl StorageReads {
         for database in &state.databases {
             let (slot, in_use) = self.slot(&place, database);
             used.push(in_use);
-            if let Err(error) = self.attach(&slot, &database.name, &mark) {
-                place.broke(&error.to_string());
-                return None;
+            match self.attach(&slot, &database.name, &mark) {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => {
+                    place.broke(&error.to_string());
+                    return None;
+                }
             }
         }
         self.detach_idle();
@@ -157,11 +161,16 @@ impl StorageReads {
         (Arc::clone(slot), Arc::clone(&slot.used))
     }
 
-    fn attach(&self, slot: &Slot, name: &str, mark: &Mark) -> Result<()> {
+    /// Attaches a database, if it is not yet; `false`, if its place could not be read while this task waited for others that
+    /// tried.
+    fn attach(&self, slot: &Slot, name: &str, mark: &Mark) -> Result<bool> {
         let mut mount = lock(&slot.mount);
         if let Some(mount) = &*mount {
             mount.has_the_bytes_at(mark);
-            return Ok(());
+            return Ok(true);
+        }
+        if slot.place.is_broken() {
+            return Ok(false);
         }
         let (place, file) = (Arc::clone(&slot.place), slot.file.clone());
         let reader = place.reader(mark)?;
@@ -176,7 +185,7 @@ impl StorageReads {
         tracing::debug!(name, version = mark.version.0, requests = ?slot.place.requests(), "a state of a database is attached");
         slot.place.works();
         *mount = Some(made);
-        Ok(())
+        Ok(true)
     }
 
     fn execute(&self, sql: &str) -> Result<()> {
@@ -289,42 +298,86 @@ mod tests {
 
     use super::*;
 
+    /// A database in a place, and who reads it there.
+    struct Fixture {
+        directory: PathBuf,
+        url: String,
+        _store: Store,
+        mark: Mark,
+        database: Database,
+        reads: Arc<StorageReads>,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let directory = std::env::temp_dir().join(format!("duckherder-{}", uuid::Uuid::new_v4()));
+            std::fs::create_dir_all(&directory).unwrap();
+            let made = directory.join("made.duckdb");
+            let database = Database::open(made.to_str().unwrap(), &[]).unwrap();
+            database.connect().unwrap().execute("CREATE TABLE t AS SELECT 1 AS i").unwrap();
+            drop(database);
+            let url = format!("file://{}/store", directory.display());
+            let options = Options { cache_directory: directory.clone(), cache_bytes: 64 << 20, ..Options::default() };
+            let store = Store::open(Location::parse(&url, options.patience).unwrap(), options).unwrap();
+            store.write_file("d.duckdb", &std::fs::read(&made).unwrap()).unwrap();
+            let mark = store.mark(store.position()).unwrap().unwrap();
+
+            let files = Arc::new(MountedFiles::default());
+            let database = Database::open_stored(":memory:", &[], Arc::clone(&files) as _).unwrap();
+            let connections = Arc::new(TaskConnections::new(database.clone()));
+            let reads = StorageReads::new(database.clone(), files, connections, directory.clone(), 64 << 20);
+            Self { directory, url, _store: store, mark, database, reads }
+        }
+
+        fn state(&self, name: &str) -> StorageState {
+            let databases = vec![StorageDatabase { file: "d.duckdb".to_string(), name: name.to_string() }];
+            let Mark { writer, version, records } = self.mark.clone();
+            StorageState { url: self.url.clone(), writer, version: version.0, records, databases }
+        }
+    }
+
+    impl Drop for Fixture {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+
     /// More states than stay attached when idle, and tasks that want those that are just being detached.
     #[test]
     fn a_state_that_is_wanted_while_it_is_detached_is_attached_again() {
-        let directory = std::env::temp_dir().join(format!("duckherder-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir_all(&directory).unwrap();
-        let made = directory.join("made.duckdb");
-        let database = Database::open(made.to_str().unwrap(), &[]).unwrap();
-        database.connect().unwrap().execute("CREATE TABLE t AS SELECT 1 AS i").unwrap();
-        drop(database);
-        let url = format!("file://{}/store", directory.display());
-        let options = Options { cache_directory: directory.clone(), cache_bytes: 64 << 20, ..Options::default() };
-        let store = Store::open(Location::parse(&url, options.patience).unwrap(), options).unwrap();
-        store.write_file("d.duckdb", &std::fs::read(&made).unwrap()).unwrap();
-        let Mark { writer, version, records } = store.mark(store.position()).unwrap().unwrap();
-
-        let files = Arc::new(MountedFiles::default());
-        let database = Database::open_stored(":memory:", &[], Arc::clone(&files) as _).unwrap();
-        let connections = Arc::new(TaskConnections::new(database.clone()));
-        let reads = StorageReads::new(database.clone(), files, connections, directory.clone(), 64 << 20);
+        let fixture = Fixture::new();
         std::thread::scope(|scope| {
             for thread in 0..4 {
-                let (reads, database, url, writer) = (&reads, &database, &url, &writer);
+                let fixture = &fixture;
                 scope.spawn(move || {
                     for turn in 0..100 {
                         let name = format!("{}/d.duckdb", (turn + thread) % (MOST_IDLE_STATES + 2));
-                        let read = format!("SELECT i FROM {}.main.t", quoted(&name));
-                        let databases = vec![StorageDatabase { file: "d.duckdb".to_string(), name }];
-                        let (url, writer, version) = (url.clone(), writer.clone(), version.0);
-                        let in_use = reads.open(&StorageState { url, writer, version, records, databases });
+                        let in_use = fixture.reads.open(&fixture.state(&name));
                         assert!(in_use.is_some(), "the place counts as broken");
-                        database.connect().unwrap().execute(&read).unwrap();
+                        let read = format!("SELECT i FROM {}.main.t", quoted(&name));
+                        fixture.database.connect().unwrap().execute(&read).unwrap();
                     }
                 });
             }
         });
-        drop((reads, database, store));
-        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_place_that_another_task_found_broken_is_not_tried() {
+        let fixture = Fixture::new();
+        let state = fixture.state("1/d.duckdb");
+        let place = fixture.reads.place(&fixture.url).unwrap();
+        let (slot, _) = fixture.reads.slot(&place, &state.databases[0]);
+        let trying = lock(&slot.mount);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| fixture.reads.open(&state));
+            while slot.is_idle() {
+                std::thread::yield_now();
+            }
+            place.broke("no answer");
+            drop(trying);
+            assert!(waiting.join().unwrap().is_none());
+        });
+        assert!(lock(&slot.mount).is_none());
     }
 }
