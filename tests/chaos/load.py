@@ -47,6 +47,9 @@ STATE = f"""
 class Client:
     """One thread with one connection, which is made again when it is lost."""
 
+    # How long it pauses between two steps on average; 0: not at all.
+    pause_s = 0.0
+
     def __init__(self, number: int, seed: int, herd: Herd):
         self.number, self.herd = number, herd
         self.host = sorted(herd.clients)[number % len(herd.clients)]
@@ -55,6 +58,8 @@ class Client:
         self.counts: Counter = Counter()
         self.errors: Counter = Counter()
         self.slowest_s = 0.0
+        # Whether a statement is under way.
+        self.busy = False
         self.problems: list[str] = []
         self.thread: threading.Thread | None = None
 
@@ -71,9 +76,11 @@ class Client:
                 raise
             self.con = con
         began = time.monotonic()
+        self.busy = True
         try:
             return self.con.execute(sql, LIMIT_S)
         finally:
+            self.busy = False
             self.slowest_s = max(self.slowest_s, time.monotonic() - began)
 
     def leave(self, con: FarClient | None = None) -> None:
@@ -92,6 +99,8 @@ class Client:
         try:
             while not stop.is_set() and not self.problems:
                 self.attempt()
+                if self.pause_s:
+                    stop.wait(self.draw.uniform(0, 2 * self.pause_s))
         except Exception as error:  # noqa: BLE001: told at the end
             self.problems.append(f"{type(self).__name__} {self.number}: {type(error).__name__}: {error}")
 

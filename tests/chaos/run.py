@@ -1,6 +1,6 @@
 """A herd under load while everything fails that can: no answer is wrong, and nothing that was acknowledged is lost.
 
-    python -m chaos.run [--minutes M] [--seed S] [--scale SF] [--stored] [--logs FILE] [--list]
+    python -m chaos.run [--minutes M] [--seed S] [--scale SF] [--pause S] [--stored] [--logs FILE] [--list]
 
 A driver and its standby, four workers and six clients, each on a host of its own. Prints the seed, which draws the same
 faults and the same statements again (not the same moments: those are the machine's), and at the end what has happened.
@@ -50,9 +50,10 @@ def expected_of(folder: Path, scale: float) -> dict[str, Result]:
 
 
 class Run:
-    """One run; what it found is in `problems`."""
+    """One run; what it found is in `problems`. `pause_s`: how long each client rests between two statements or transactions
+    on average, which is what the load takes of the machine, and not what it is checked for."""
 
-    def __init__(self, folder: Path, seed: int, minutes: float, scale: float, stored: bool):
+    def __init__(self, folder: Path, seed: int, minutes: float, scale: float, stored: bool, pause_s: float = 0.0):
         self.seed, self.minutes, self.folder = seed, minutes, folder
         self.expected = expected_of(folder, scale)
         self.problems: list[str] = []
@@ -62,6 +63,10 @@ class Run:
         readers = [TpchReader(number, seed, self.herd, self.expected) for number in (5, 6)]
         self.writers, self.checker, self.readers = writers, checker, readers
         self.clients: list[Client] = [*writers, checker, *readers]
+        for client in self.clients:
+            client.pause_s = pause_s
+        # Faults, and those of them that met statements under way.
+        self.faults = self.met = 0
 
     def run(self) -> None:
         try:
@@ -124,6 +129,8 @@ class Run:
                     undo()
                     continue
                 print(f"{time.strftime('%H:%M:%S')} {fault}", flush=True)
+                self.faults += 1
+                self.met += any(client.busy for client in self.clients)
                 undo = self.herd.begin(fault)
                 heapq.heappush(coming, (at_s + fault.lasts_s, next(order), fault, undo))
         finally:
@@ -170,6 +177,8 @@ class Run:
             done = sum(client.counts["done"] for client in clients)
             if done == 0:
                 self.problems.append(f"{name}: none was answered in {self.minutes} minutes")
+        if self.met < 0.5 * self.faults:
+            self.problems.append(f"only {self.met} of {self.faults} faults met statements under way: the clients rest too long")
 
     def check_what_is_left(self) -> None:
         for what, more, unit in [(0, MORE_MIB, "MiB"), (1, MORE_HANDLES, "open files")]:
@@ -180,6 +189,7 @@ class Run:
 
     def report(self) -> str:
         lines = [f"seed {self.seed}, {self.minutes} minutes"]
+        lines.append(f"{self.met} of {self.faults} faults met statements under way")
         lines.append("faults: " + ", ".join(f"{kind} {count}" for kind, count in sorted(self.herd.counts.items())))
         for name, clients in [("TPC-H", self.readers), ("checks", [self.checker]), ("writers", self.writers)]:
             done = sum(client.counts["done"] for client in clients)
@@ -200,6 +210,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=3, help="how long faults come (3)")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000_000, help="draws the same again")
     parser.add_argument("--scale", type=float, default=0.01, help="of TPC-H's tables (0.01)")
+    parser.add_argument("--pause", type=float, default=0, metavar="S", help="how long each client rests between two statements, in seconds (0)")
     parser.add_argument("--stored", action="store_true", help="the databases are in a storage that workers read, too")
     parser.add_argument("--logs", help="a file for what all drivers and workers have said")
     parser.add_argument("--list", action="store_true", help="only say which faults would come")
@@ -212,7 +223,7 @@ def main() -> int:
         print(f"can't be done here: {reason}", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="duckherder-chaos-") as folder:
-        run = Run(Path(folder), options.seed, options.minutes, options.scale, options.stored)
+        run = Run(Path(folder), options.seed, options.minutes, options.scale, options.stored, options.pause)
         try:
             run.run()
         except Exception as error:  # noqa: BLE001: reported with the rest
