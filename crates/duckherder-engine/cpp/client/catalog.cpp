@@ -217,13 +217,32 @@ QualifiedName RemoteCatalog::InDefaultSchema(ClientContext &context, const Ident
 	return QualifiedName(Identifier(), schema, name);
 }
 
+QualifiedName RemoteCatalog::NestedThere(ClientContext &context, const QualifiedName &name) {
+	auto path = name.Path();
+	if (path[0] == GetName()) {
+		path.erase(path.begin());
+	}
+	path.insert(path.begin(), RemoteTransaction::Get(context, *this).GetSnapshot(context)->Database());
+	return QualifiedName::FromPath(std::move(path));
+}
+
 QualifiedName RemoteCatalog::NameThere(ClientContext &context, const QualifiedName &name) {
+	auto &path = name.Path();
+	if (path.size() > 3 || (path.size() == 3 && !path[0].empty() && path[0] != GetName())) {
+		return NestedThere(context, name);
+	}
 	auto result = name.WithCatalog(Identifier());
 	if (result.Schema() != Identifier::DefaultSchema() || SessionSchema(context) == Identifier::DefaultSchema()) {
 		return result;
 	}
 	// DuckDB leaves `main` out of the text of DDL, and the driver would take the session's schema for it.
 	return result.WithCatalog(RemoteTransaction::Get(context, *this).GetSnapshot(context)->Database());
+}
+
+QualifiedName RemoteCatalog::SchemaThere(ClientContext &context, const QualifiedName &name) {
+	auto &path = name.Path();
+	auto nested = path.size() > 2 || (path.size() == 2 && !path[0].empty() && path[0] != GetName());
+	return nested ? NestedThere(context, name) : QualifiedName(name.Name());
 }
 
 void RemoteCatalog::Run(ClientContext &context, const string &sql) {
@@ -278,9 +297,8 @@ vector<vector<Value>> RemoteCatalog::QueryRows(ClientContext &context, const str
 void RemoteCatalog::RunDrop(ClientContext &context, const DropInfo &info) {
 	DropStatement statement;
 	statement.info = make_uniq<DropInfo>(info);
-	auto name = info.GetQualifiedName();
-	// The path of a schema is the catalog and its own name.
-	statement.info->SetQualifiedName(info.type == CatalogType::SCHEMA_ENTRY ? QualifiedName(name.Name())
+	auto &name = info.GetQualifiedName();
+	statement.info->SetQualifiedName(info.type == CatalogType::SCHEMA_ENTRY ? SchemaThere(context, name)
 	                                                                        : NameThere(context, name));
 	Run(context, statement.ToString());
 }
@@ -311,7 +329,7 @@ optional_ptr<SchemaCatalogEntry> RemoteCatalog::LookupSchema(CatalogTransaction 
 			EntryLookupInfo there(CatalogType::SCHEMA_ENTRY, QualifiedName(name));
 			return sibling->LookupSchema(sibling->GetCatalogTransaction(context), there, if_not_found);
 		}
-	} else if (transaction.HasContext()) {
+	} else if (transaction.HasContext() && (path.size() < 2 || path[0].empty() || path[0] == GetName())) {
 		auto &context = transaction.GetContext();
 		auto &remote = RemoteTransaction::Get(context, *this);
 		auto schema = remote.GetSnapshot(context)->FindSchema(name);

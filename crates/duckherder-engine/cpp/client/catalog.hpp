@@ -76,6 +76,8 @@ public:
 	duckdb::QualifiedName InDefaultSchema(duckdb::ClientContext &context, const duckdb::Identifier &name) const;
 	//! The name by which DDL tells the driver of something here.
 	duckdb::QualifiedName NameThere(duckdb::ClientContext &context, const duckdb::QualifiedName &name);
+	//! The same for a schema, whose path is the catalog and its own name.
+	duckdb::QualifiedName SchemaThere(duckdb::ClientContext &context, const duckdb::QualifiedName &name);
 
 	void Initialize(bool load_builtin) override;
 	void Initialize(duckdb::optional_ptr<duckdb::ClientContext> context, bool load_builtin) override;
@@ -133,6 +135,9 @@ public:
 	}
 
 private:
+	//! A name that begins with what is no catalog. DuckDB takes that for a schema that has schemas, and the driver's says
+	//! that there is none.
+	duckdb::QualifiedName NestedThere(duckdb::ClientContext &context, const duckdb::QualifiedName &name);
 	bool IsClientsEntry(const duckdb::Identifier &name);
 	//! Has the statement bound once more if it reads one that was not known to be bound here.
 	void CheckClientsEntries(duckdb::ClientContext &context, duckdb::QueryNode &node);

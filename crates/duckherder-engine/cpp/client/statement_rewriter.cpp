@@ -100,7 +100,9 @@ public:
 			if (info.type == CatalogType::TABLE_ENTRY) {
 				RenameTable(info.GetQualifiedNameMutable());
 			}
-			info.SetQualifiedName(catalog.NameThere(context, info.GetQualifiedName()));
+			info.SetQualifiedName(info.type == CatalogType::SCHEMA_ENTRY
+			                          ? catalog.SchemaThere(context, info.GetQualifiedName())
+			                          : catalog.NameThere(context, info.GetQualifiedName()));
 			break;
 		}
 		default:
