@@ -114,6 +114,124 @@ CALLED = """
     USE memory
 """
 
+NAMED_OTHERWISE = """
+    CREATE TABLE dh.t AS SELECT range i, 'v' || range v FROM range(3)
+    CREATE TABLE dh.many AS SELECT range i, 'v' || range v FROM range(300000)
+    CREATE TABLE memory.l AS SELECT 'w' w
+    CREATE SCHEMA dh.k
+    CREATE MACRO dh.upper(x) AS 'a macro'
+    CREATE MACRO dh.k.upper(x) AS 'of k'
+    CREATE MACRO dh.f(x) AS main.upper(x)
+    CREATE MACRO dh.f2(x) AS dh.upper(x)
+    CREATE MACRO dh.f3(x) AS dh.main.upper(x)
+    CREATE MACRO dh.f4(x) AS system.main.upper(x)
+    CREATE MACRO dh.f5(x) AS dh.k.upper(x) || main.upper(x)
+    CREATE MACRO dh.f6(x) AS dh.f(x) || dh.f2(x)
+    CREATE MACRO dh.f7(x) AS (SELECT max(main.upper(v) || dh.upper(v)) FROM dh.t WHERE v <> x)
+    CREATE MACRO dh.f8(x) AS x.upper() || list_transform([x], lambda y: main.upper(y))[1]
+    CREATE MACRO dh.sum(x) AS -1
+    CREATE MACRO dh.row_number() AS -2
+    CREATE MACRO dh.w(x) AS TABLE SELECT main.sum(i) s, sum(i) s2, dh.sum(1) s3, max(main.upper(v)) u, max(dh.upper(v)) d, max(x) FROM dh.t
+    CREATE MACRO dh.range(x) AS TABLE SELECT 'a table macro' r
+    CREATE MACRO dh.r1() AS TABLE FROM main.range(2)
+    CREATE MACRO dh.r2() AS TABLE FROM range(2)
+    SELECT dh.f('a'), dh.f(v), main.upper(v), upper(v), dh.upper(v), dh.main.upper(v), dh.k.upper(v) FROM dh.t
+    SELECT dh.f2('a'), dh.f2(v), dh.f3(v), dh.f4(v), dh.f5(v), dh.f6(v), dh.f7(v), dh.f8(v) FROM dh.t
+    SELECT dh.f('a'), dh.f2('a'), dh.f3('a'), dh.f4('a'), dh.f5('a'), dh.f6('a'), dh.f7('a'), dh.f8('a')
+    SELECT dh.f(w), dh.f2(w), dh.f3(w), dh.f4(w), dh.f5(w), dh.f6(w), dh.f7(w), dh.f8(w) FROM l
+    SELECT count(DISTINCT dh.f(v)), count(DISTINCT upper(v)), count(DISTINCT dh.upper(v)), sum(i), dh.sum(1) FROM dh.many
+    FROM dh.w('x')
+    SELECT * FROM dh.w('x'), l
+    FROM dh.r1() UNION ALL FROM dh.r2()
+    FROM dh.range(2)
+    SELECT row_number() OVER (), dh.row_number(), main.sum(i) OVER () FROM dh.t ORDER BY ALL
+    PREPARE p AS SELECT main.upper(v), upper(v), dh.upper(v), dh.main.upper(v), dh.f(v), dh.f2(v), $1 FROM dh.t
+    EXECUTE p(1)
+    CREATE VIEW dh.vw AS SELECT main.upper(v) a, upper(v) b, dh.upper(v) c, dh.f(v) d, dh.f2(v) e, sum(i) FROM dh.t GROUP BY ALL
+    FROM dh.vw ORDER BY ALL
+    SELECT *, main.upper(b) FROM dh.vw ORDER BY ALL
+    CREATE TABLE dh.g(a VARCHAR, m VARCHAR AS (main.upper(a)), u VARCHAR AS (upper(a)), d VARCHAR AS (dh.upper(a)), f VARCHAR AS (dh.f(a)))
+    INSERT INTO dh.g VALUES ('q')
+    FROM dh.g
+    SELECT a, m, u, d, w FROM dh.g, l
+    CREATE TABLE dh.d(z INT, m VARCHAR DEFAULT main.upper('m'), u VARCHAR DEFAULT upper('u'), d VARCHAR DEFAULT dh.upper('d'), f VARCHAR DEFAULT dh.f('f'))
+    INSERT INTO dh.d(z) VALUES (1)
+    INSERT INTO dh.d(z) SELECT length(w) FROM l
+    ALTER TABLE dh.d ALTER u SET DEFAULT main.upper('x') || dh.upper('y')
+    INSERT INTO dh.d(z) VALUES (2)
+    FROM dh.d ORDER BY ALL
+    CREATE TABLE dh.c(a VARCHAR CHECK (main.upper(a) <> 'a macro'), CHECK (upper(a) <> 'a macro'))
+    INSERT INTO dh.c VALUES ('q')
+    CREATE TABLE dh.c2(a VARCHAR CHECK (dh.upper(a) <> 'a macro'))
+    INSERT INTO dh.c2 VALUES ('q')
+    CREATE INDEX ix ON dh.t(upper(v), main.upper(v))
+    CREATE INDEX iy ON dh.t(dh.upper(v))
+    SELECT v FROM dh.t WHERE upper(v) = 'V1'
+    UPDATE dh.t SET v = main.upper(v) || dh.upper(v) WHERE upper(v) = 'V2' RETURNING v, upper(v)
+    CREATE TABLE dh.cta AS SELECT upper(v) a, main.upper(v) b, dh.upper(v) c FROM dh.t
+    FROM dh.cta ORDER BY ALL
+    CREATE TABLE dh.duckdb_tables(i INT)
+    INSERT INTO dh.duckdb_tables VALUES (7)
+    SELECT i FROM dh.duckdb_tables
+    WITH duckdb_tables AS (SELECT 8 i) SELECT a.i, b.i FROM duckdb_tables a, dh.duckdb_tables b
+    DROP TABLE dh.duckdb_tables
+    CREATE TABLE dh.sqlite_master AS SELECT 5 i
+    ALTER TABLE dh.sqlite_master ADD COLUMN j INT DEFAULT 6
+    COMMENT ON TABLE dh.sqlite_master IS 'a table'
+    SELECT i, j FROM dh.sqlite_master
+    USE dh
+    SELECT f('a'), f2('a'), f3('a'), f4('a'), f5('a'), f6('a'), f7('a'), f8('a')
+    SELECT f(v), dh.f(v), main.upper(v), upper(v), dh.upper(v), f8(v) FROM t ORDER BY ALL
+    EXECUTE p(2)
+    FROM w('x')
+    FROM r1()
+    FROM r2()
+    FROM range(2)
+    FROM vw ORDER BY ALL
+    FROM g
+    INSERT INTO c VALUES ('q')
+    INSERT INTO d(z) VALUES (3)
+    FROM d ORDER BY ALL
+    USE dh.k
+    SELECT upper('a'), dh.main.f('a'), dh.main.f3('a'), dh.main.f5('a')
+    FROM dh.main.vw ORDER BY ALL
+    USE memory
+    FROM dh.g
+    SELECT dh.f('a'), dh.f6('a')
+    CREATE TABLE dh.made AS SELECT upper('x') u
+    FROM dh.made
+    DROP TABLE dh.made
+    DROP TABLE dh.d
+"""
+
+BEYOND_REACH = """
+    CREATE TABLE dh.t AS SELECT range i, 'v' || range v FROM range(3)
+    CREATE MACRO dh.mine(x) AS x || '!'
+    CREATE MACRO dh.tabm() AS TABLE FROM dh.t
+    CREATE MACRO dh.f3(x) AS mine(x)
+    CREATE MACRO dh.f4(x) AS main.mine(x)
+    CREATE MACRO dh.f5(x) AS nosuch(x)
+    CREATE MACRO dh.tm() AS TABLE SELECT * FROM t
+    CREATE MACRO dh.tm2() AS TABLE SELECT mine(v) FROM dh.t
+    CREATE MACRO dh.tm3() AS TABLE FROM main.t
+    CREATE MACRO dh.tm4() AS TABLE FROM tabm()
+    CREATE MACRO dh.tm5() AS TABLE WITH t AS (SELECT 1 one) FROM t
+    FROM dh.tm5()
+    CREATE MACRO dh.sc() AS (SELECT count(*) FROM t)
+    CREATE MACRO dh.ok(x) AS dh.mine(x) || upper(x) || (SELECT max(v) FROM dh.t)
+    SELECT dh.ok('a')
+    FROM dh.tm()
+    SELECT dh.f3('a')
+    CREATE VIEW dh.v AS SELECT mine(v) m FROM t
+    FROM dh.v ORDER BY ALL
+    USE dh
+    CREATE MACRO f6(x) AS mine(x)
+    SELECT f6('a'), dh.f6('b')
+    CREATE MACRO tm6() AS TABLE SELECT mine(v) m FROM t
+    FROM tm6() ORDER BY ALL
+    USE memory
+"""
+
 TELLING = """
     CREATE TABLE dh.o AS SELECT 1 a, 2 b
     CREATE VIEW dh.m1 AS SELECT table_name FROM duckdb_tables() WHERE database_name = 'dh'
@@ -253,6 +371,8 @@ SCRIPTS = {
     "query functions": QUERY_FUNCTIONS,
     "whole rows": WHOLE_ROWS,
     "what is called": CALLED,
+    "what is named otherwise": NAMED_OTHERWISE,
+    "what is out of reach": BEYOND_REACH,
     "what tells of the session": TELLING,
     "pivoted": PIVOTED,
     "schemas like databases": SCHEMAS,

@@ -2,6 +2,7 @@
 
 #include "bridge.hpp"
 #include "connection.hpp"
+#include "database_renamer.hpp"
 #include "query_of.hpp"
 
 #include "duckdb/catalog/catalog.hpp"
@@ -9,17 +10,8 @@
 #include "duckdb/catalog/catalog_entry/table_function_catalog_entry.hpp"
 #include "duckdb/main/client_context_state.hpp"
 #include "duckdb/main/database_manager.hpp"
-#include "duckdb/parser/expression/cast_expression.hpp"
-#include "duckdb/parser/expression/columnref_expression.hpp"
-#include "duckdb/parser/expression/function_expression.hpp"
-#include "duckdb/parser/expression/subquery_expression.hpp"
-#include "duckdb/parser/expression/type_expression.hpp"
-#include "duckdb/parser/expression/window_expression.hpp"
-#include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/query_node.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
-#include "duckdb/parser/tableref/basetableref.hpp"
-#include "duckdb/parser/tableref/showref.hpp"
 #include "duckdb/parser/tableref/subqueryref.hpp"
 
 using namespace duckdb; // NOLINT
@@ -31,72 +23,6 @@ static const char *const NAME_STATE = "duckherder_clients_name";
 //! What the client of a connection calls its database.
 struct ClientsName : public ClientContextState {
 	Identifier name;
-};
-
-class DatabaseRenamer {
-public:
-	DatabaseRenamer(const Identifier &from, const Identifier &to) : from(from), to(to) {
-	}
-
-	void Rename(QueryNode &node) {
-		ParsedExpressionIterator::EnumerateQueryNodeChildren(
-		    node, [&](unique_ptr<ParsedExpression> &child) { Rename(*child); },
-		    [&](TableRef &ref) {
-			    if (ref.type == TableReferenceType::BASE_TABLE) {
-				    Rename(ref.Cast<BaseTableRef>().GetQualifiedNameMutable());
-			    } else if (ref.type == TableReferenceType::SHOW_REF) {
-				    Rename(ref.Cast<ShowRef>().qualified_name);
-			    }
-		    });
-	}
-
-private:
-	void Rename(QualifiedName &name) {
-		auto path = name.Path();
-		if (path.size() > 1 && path[0] == from) {
-			path[0] = to;
-			name = path.size() == 2 ? QualifiedName(to, Identifier(), path[1]) : QualifiedName::FromPath(std::move(path));
-		}
-	}
-
-	void Rename(ParsedExpression &expression) {
-		switch (expression.GetExpressionClass()) {
-		case ExpressionClass::COLUMN_REF: {
-			auto &names = expression.Cast<ColumnRefExpression>().ColumnNamesMutable();
-			// Of two names, the first may be a column.
-			if (names.size() > 2 && names[0] == from) {
-				names[0] = to;
-			}
-			break;
-		}
-		case ExpressionClass::FUNCTION:
-			Rename(expression.Cast<FunctionExpression>().GetQualifiedNameMutable());
-			break;
-		case ExpressionClass::WINDOW:
-			Rename(expression.Cast<WindowExpression>().GetQualifiedNameMutable());
-			break;
-		case ExpressionClass::CAST:
-			Rename(expression.Cast<CastExpression>().TargetTypeMutable());
-			break;
-		case ExpressionClass::TYPE: {
-			auto &type = expression.Cast<TypeExpression>();
-			auto name = type.GetQualifiedName();
-			Rename(name);
-			type.SetQualifiedName(std::move(name));
-			break;
-		}
-		case ExpressionClass::SUBQUERY:
-			Rename(*expression.Cast<SubqueryExpression>().SubqueryMutable()->node);
-			break;
-		default:
-			break;
-		}
-		ParsedExpressionIterator::EnumerateChildren(expression,
-		                                            [&](unique_ptr<ParsedExpression> &child) { Rename(*child); });
-	}
-
-	const Identifier &from;
-	const Identifier to;
 };
 
 //! DuckDB's own way of binding a function.
@@ -112,7 +38,7 @@ static unique_ptr<TableRef> BindNamed(ClientContext &context, TableFunctionBindI
 	if (client && !client->name.empty() && bound && bound->type == TableReferenceType::SUBQUERY) {
 		auto &query = *bound->Cast<SubqueryRef>().subquery->node;
 		NameByText(query, [](const ParsedExpression &) { return true; });
-		DatabaseRenamer renamer(client->name, DatabaseManager::GetDefaultDatabase(context));
+		DatabaseRenamer renamer(client->name, DatabaseManager::GetDefaultDatabase(context), 2);
 		renamer.Rename(query);
 	}
 	return bound;

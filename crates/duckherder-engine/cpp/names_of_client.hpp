@@ -9,8 +9,12 @@ namespace duckherder {
 //! What the names of a statement mean that has lost the name of the session's database on its way here:
 //!
 //! - the first of two names is one of its schemas, even if another database is called so;
-//! - if the client's default database is `elsewhere`, a function called by its name alone, or as a method, is DuckDB's own
-//!   if that has one, whatever macros the session's database has; so it is with what its scalar macros call.
+//! - if the client's default database is `elsewhere`, tables, and what the statement makes or changes, are the session's
+//!   database's, also where DuckDB has something of that name.
 void UnderstandNames(duckdb::ClientContext &context, duckdb::SQLStatement &statement, bool elsewhere);
+
+//! Has DuckDB look for names alone as it would in the client: if the client's default database is `elsewhere`, among its
+//! own functions first, also for what macros, generated columns, defaults and constraints of the session's database call.
+void SearchAsClient(duckdb::ClientContext &context, bool elsewhere);
 
 } // namespace duckherder

@@ -2,6 +2,7 @@
 
 #include "bridge.hpp"
 #include "connection.hpp"
+#include "names_of_client.hpp"
 
 #include "duckdb/common/serializer/binary_deserializer.hpp"
 #include "duckdb/common/serializer/binary_serializer.hpp"
@@ -148,6 +149,7 @@ bool dh_connection_set_variables(DhConnection *connection, DhText text, bool pre
 bool dh_connection_serve_attachment(DhConnection *connection, bool elsewhere, DhError *error) {
 	return Guard(error, false, [&]() {
 		auto mark = connection->statements->Mark(*connection->context, Reach::SESSION);
+		SearchAsClient(*connection->context, elsewhere);
 		connection->elsewhere = elsewhere;
 		return true;
 	});

@@ -197,14 +197,17 @@ RemoteStatement RemoteCatalog::MakeStatement(ClientContext &context, string sql)
 	statement.settings.push_back({"schema", SessionSchema(context).GetIdentifierName(), true});
 	auto variables = WriteVariables(context);
 	statement.settings.push_back({"variables", variables ? *variables : string(), static_cast<bool>(variables)});
-	auto &paths = ClientData::Get(context).catalog_search_path->GetSetPaths();
-	auto is_here = [&](const CatalogSearchEntry &entry) { return entry.GetCatalog() == GetName(); };
-	auto elsewhere = std::none_of(paths.begin(), paths.end(), is_here);
-	statement.settings.push_back({"elsewhere", elsewhere ? "true" : "false", true});
+	statement.settings.push_back({"elsewhere", IsElsewhere(context) ? "true" : "false", true});
 	statement.settings.push_back({"alias", GetName().GetIdentifierName(), true});
 	auto seed = ConnectionState::Get(context)->Seed();
 	statement.settings.push_back({"seed", seed ? *seed : string(), static_cast<bool>(seed)});
 	return statement;
+}
+
+bool RemoteCatalog::IsElsewhere(ClientContext &context) const {
+	auto &paths = ClientData::Get(context).catalog_search_path->GetSetPaths();
+	return std::none_of(paths.begin(), paths.end(),
+	                    [&](const CatalogSearchEntry &entry) { return entry.GetCatalog() == GetName(); });
 }
 
 Identifier RemoteCatalog::SessionSchema(ClientContext &context) const {

@@ -72,6 +72,8 @@ public:
 	void RunAlter(duckdb::ClientContext &context, const duckdb::AlterInfo &info);
 	//! For a statement that DuckDB did not hand over whole: after `USE dh`, CREATE TABLE s.t.
 	void RunCreate(duckdb::ClientContext &context, const duckdb::CreateInfo &info);
+	//! Whether names alone are never looked for there.
+	bool IsElsewhere(duckdb::ClientContext &context) const;
 	//! The name of something there that the user has named without a schema.
 	duckdb::QualifiedName InDefaultSchema(duckdb::ClientContext &context, const duckdb::Identifier &name) const;
 	//! The name by which DDL tells the driver of something here.

@@ -146,26 +146,6 @@ static bool Tells(ClientContext &context, const string &sql, const identifier_se
 	       Tells(*parser.statements[0]->Cast<CreateStatement>().info, known, snapshot);
 }
 
-//! The macros that are called like a function of DuckDB's. Which one another macro calls by that name alone is told by
-//! the search path of who calls that, which for a table macro only the client can follow.
-static identifier_set_t AmbiguousMacros(ClientContext &context,
-                                        const vector<reference<const EntryDescription>> &entries) {
-	identifier_set_t found;
-	for (auto &entry : entries) {
-		auto kind = entry.get().kind;
-		if (kind != EntryKind::SCALAR_MACRO && kind != EntryKind::TABLE_MACRO) {
-			continue;
-		}
-		auto type = kind == EntryKind::SCALAR_MACRO ? CatalogType::SCALAR_FUNCTION_ENTRY
-		                                            : CatalogType::TABLE_FUNCTION_ENTRY;
-		QualifiedName of_system(Identifier(SYSTEM_CATALOG), Identifier::DefaultSchema(), entry.get().name);
-		if (Catalog::GetEntry(context, EntryLookupInfo(type, of_system), OnEntryNotFound::RETURN_NULL)) {
-			found.insert(entry.get().name);
-		}
-	}
-	return found;
-}
-
 identifier_set_t FindClientsEntries(ClientContext &context, const Snapshot &snapshot) {
 	auto entries = snapshot.Definitions();
 	identifier_set_t found;
@@ -176,7 +156,6 @@ identifier_set_t FindClientsEntries(ClientContext &context, const Snapshot &snap
 		});
 	};
 	// Until nothing new reads what was found. Few texts are parsed at all.
-	auto ambiguous = AmbiguousMacros(context, entries);
 	for (idx_t before = entries.size() + 1; before != found.size();) {
 		before = found.size();
 		for (auto &entry : entries) {
@@ -185,9 +164,7 @@ identifier_set_t FindClientsEntries(ClientContext &context, const Snapshot &snap
 				continue;
 			}
 			auto looked_at = MayTell(description.sql) || names_found(description.sql);
-			if ((looked_at && Tells(context, description.sql, found, snapshot)) ||
-			    (description.kind == EntryKind::TABLE_MACRO && !ambiguous.empty() &&
-			     Tells(context, description.sql, ambiguous, nullptr))) {
+			if (looked_at && Tells(context, description.sql, found, snapshot)) {
 				found.insert(description.name);
 			}
 		}

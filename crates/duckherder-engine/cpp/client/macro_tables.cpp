@@ -38,10 +38,12 @@ public:
 	}
 
 private:
-	//! A call's catalog was taken away where the macro was made; with the schema, if DuckDB has no function of that name.
+	//! A call's catalog was taken away where the macro was made, with the schema; it is that of the driver's database where
+	//! DuckDB has a function of that name, which is meant otherwise.
 	void QualifyMacro(QualifiedName &name) {
 		auto plain = name.Path().size() == 1;
-		if (name.Path().size() > 2 || (plain && IsOfSystem(name.Name()))) {
+		auto of_main = plain || name.Schema() == Identifier::DefaultSchema();
+		if (name.Path().size() > 2 || (of_main && IsOfSystem(name.Name()))) {
 			return;
 		}
 		auto schema_name = plain ? Identifier::DefaultSchema() : name.Schema();

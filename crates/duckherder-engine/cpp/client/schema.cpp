@@ -1,7 +1,10 @@
 // The schemas of a snapshot: looking up and listing what the driver has described.
 #include "catalog.hpp"
+#include "database_renamer.hpp"
 #include "macro_tables.hpp"
+#include "parts_of.hpp"
 #include "query_function.hpp"
+#include "query_of.hpp"
 #include "snapshot.hpp"
 #include "transaction.hpp"
 
@@ -104,9 +107,10 @@ static vector<EntryKind> KindsOf(CatalogType type) {
 	}
 }
 
-//! The CREATE statement of an entry, as DuckDB's parser reads it.
+//! The CREATE statement of an entry, as DuckDB's parser reads it. Where it names the driver's database, that is what the
+//! client calls it.
 template <class INFO>
-static unique_ptr<INFO> ParseCreate(ClientContext &context, const EntryDescription &description) {
+unique_ptr<INFO> RemoteSchema::ParseCreate(ClientContext &context, const EntryDescription &description) const {
 	Parser parser(context);
 	parser.ParseQuery(description.sql);
 	if (parser.statements.size() != 1 || parser.statements[0]->type != StatementType::CREATE_STATEMENT) {
@@ -114,6 +118,12 @@ static unique_ptr<INFO> ParseCreate(ClientContext &context, const EntryDescripti
 		                  description.name.GetIdentifierName(), description.sql);
 	}
 	auto &statement = parser.statements[0]->Cast<CreateStatement>();
+	DatabaseRenamer renamer(snapshot.Database(), remote_catalog.GetName(), 3);
+	if (auto query = QueryOf(statement)) {
+		renamer.Rename(*query);
+	}
+	ForEachPartOf(
+	    statement, [&](ParsedExpression &part) { renamer.Rename(part); }, [&](QueryNode &part) { renamer.Rename(part); });
 	return unique_ptr_cast<CreateInfo, INFO>(std::move(statement.info));
 }
 

@@ -1,5 +1,6 @@
 #include "sequences.hpp"
 
+#include "database_renamer.hpp"
 #include "transaction.hpp"
 
 #include "duckdb/catalog/catalog_entry_retriever.hpp"
@@ -23,14 +24,7 @@ static bool NamesSequence(const FunctionExpression &call, QualifiedName &result)
 	if (call.GetArguments().empty()) {
 		return false;
 	}
-	auto &argument = call.GetArguments()[0].GetExpression();
-	if (argument.GetExpressionClass() != ExpressionClass::CONSTANT) {
-		return false;
-	}
-	auto value = argument.Cast<ConstantExpression>().GetLiteral().ToValue();
-	string error;
-	return !value.IsNull() && value.type().id() == LogicalTypeId::VARCHAR &&
-	       QualifiedName::TryParse(StringValue::Get(value), result, error);
+	return NamesByText(call.GetArguments()[0].GetExpression(), result);
 }
 
 static bool IsSequenceCall(const ParsedExpression &expression) {

@@ -149,6 +149,8 @@ private:
 	void AddIndexColumns(duckdb::ClientContext &context, duckdb::CreateIndexInfo &info);
 	duckdb::unique_ptr<duckdb::CatalogEntry> Make(duckdb::ClientContext &context, const EntryDescription &description);
 	duckdb::CatalogEntry &GetOrMake(duckdb::ClientContext &context, const EntryDescription &description);
+	template <class INFO>
+	duckdb::unique_ptr<INFO> ParseCreate(duckdb::ClientContext &context, const EntryDescription &description) const;
 	duckdb::unique_ptr<duckdb::CreateMacroInfo> MacroInfo(duckdb::ClientContext &context,
 	                                                      const EntryDescription &description);
 	//! A macro as the client can unfold it; it is listed, and copied, as the driver has it.

@@ -2,9 +2,11 @@
 
 #include "catalog.hpp"
 #include "sequences.hpp"
+#include "transaction.hpp"
 #include "type_names.hpp"
 #include "whole_rows.hpp"
 #include "written_names.hpp"
+#include "duckdb/common/string_util.hpp"
 #include "duckdb/function/scalar_macro_function.hpp"
 #include "duckdb/function/table_macro_function.hpp"
 #include "duckdb/parser/constraints/check_constraint.hpp"
@@ -134,30 +136,56 @@ private:
 		return target && target->type == TableReferenceType::BASE_TABLE ? &target->Cast<BaseTableRef>() : nullptr;
 	}
 
-	//! DuckDB has taken the catalog away that told a macro of the driver's from a function of DuckDB's of that name.
+	//! DuckDB has taken the catalog away that told a macro of the driver's from a function of DuckDB's of that name. What
+	//! the user has called without it, the driver looks for as this client would.
 	void KeepApart(FunctionExpression &call, const QueryLocation &location, CatalogType type) {
 		if (!call.IsOperator()) {
+			CheckReach(call.GetQualifiedName(), location, type);
 			KeepApart(call.GetQualifiedNameMutable(), location, type);
 		}
 	}
 
 	void KeepApart(QualifiedName &call, const QueryLocation &location, CatalogType type) {
+		auto own = StripCatalog(call);
+		auto &path = call.Path();
+		auto of_main = path.size() == 1 || (path.size() == 2 && path[0] == Identifier::DefaultSchema());
+		// What a view calls is looked for where the view is.
+		if (of_view || of_text || !of_main || (!own && written.IsWritten(path[0], location))) {
+			return;
+		}
 		QualifiedName of_system(Identifier(SYSTEM_CATALOG), Identifier::DefaultSchema(), call.Name());
-		if (!is_stored && call.Path().size() == 2 && call.Schema() == Identifier::DefaultSchema() &&
-		    written.IsWritten(call.Schema(), location)) {
-			// Without a catalog, it is looked for where this client looks.
-			auto found = Catalog::GetEntry(context, EntryLookupInfo(type, call), OnEntryNotFound::RETURN_NULL);
-			if (found && found->internal && found->ParentCatalog().IsSystemCatalog()) {
-				call = of_system;
-			}
+		if (!Catalog::GetEntry(context, EntryLookupInfo(type, of_system), OnEntryNotFound::RETURN_NULL)) {
 			return;
 		}
-		if (of_text || call.Path().size() != 1 || written.IsWritten(call.Name(), location)) {
+		if (own || (path.size() == 1 ? written.IsCalledByMore(call.Name(), location)
+		                             : written.IsCalledByCatalog(call.Name(), location))) {
+			auto schema = path.size() == 1 ? catalog.InDefaultSchema(context, call.Name()).Schema() : call.Schema();
+			call = QualifiedName(DatabaseThere(), schema, call.Name());
+		}
+	}
+
+	//! What the driver calls the catalog.
+	const Identifier &DatabaseThere() {
+		return RemoteTransaction::Get(context, catalog).GetSnapshot(context)->Database();
+	}
+
+	//! What a macro names without the catalog is looked for where this client looks, in DuckDB when it is made, too: there it
+	//! is refused unless it is found. (What is found there is no part of the driver.)
+	void CheckReach(const QualifiedName &name, const QueryLocation &location, CatalogType type) {
+		auto &path = name.Path();
+		auto of_main = path.size() == 1 || (path.size() == 2 && path[0] == Identifier::DefaultSchema());
+		if (!of_macro || of_text || !of_main || !catalog.IsElsewhere(context) || !written.IsWritten(path[0], location)) {
 			return;
 		}
-		auto ambiguous = Catalog::GetEntry(context, EntryLookupInfo(type, of_system), OnEntryNotFound::RETURN_NULL);
-		if (ambiguous && written.IsCalledByMore(call.Name(), location)) {
-			call = catalog.InDefaultSchema(context, call.Name());
+		QualifiedName there(catalog.GetName(), Identifier::DefaultSchema(), name.Name());
+		if (!Catalog::GetEntry(context, EntryLookupInfo(type, there), OnEntryNotFound::RETURN_NULL)) {
+			return;
+		}
+		EntryLookupInfo here(type, name, QueryErrorContext(location));
+		auto found = Catalog::GetEntry(context, here, OnEntryNotFound::THROW_EXCEPTION);
+		if (!found->internal) {
+			throw NotImplementedException("%s is not one of \"%s\", which this macro is of", name.ToString(),
+			                              catalog.GetName().GetIdentifierName());
 		}
 	}
 
@@ -172,17 +200,18 @@ private:
 	}
 
 	//! DuckDB takes the catalog's name out of what it hands over, but not everywhere: out of no PIVOT, DESCRIBE or CHECK
-	//! that is stored. (Elsewhere the first name may be that of one of the driver's databases.)
-	void StripCatalog(QualifiedName &name) {
+	//! that is stored. (Elsewhere the first name may be that of one of the driver's databases.) Whether it was there.
+	bool StripCatalog(QualifiedName &name) {
 		auto &path = name.Path();
 		if (!is_stored || path.size() < 2 || path[0] != catalog.GetName()) {
-			return;
+			return false;
 		}
 		if (path.size() == 2 && Catalog::GetSchema(context, catalog.GetName(), path[0], OnEntryNotFound::RETURN_NULL)) {
 			// It is that schema's.
-			return;
+			return false;
 		}
 		name = path.size() == 2 ? catalog.InDefaultSchema(context, name.Name()) : name.WithCatalog(Identifier());
+		return true;
 	}
 
 	//! What is stored has query() and query_table() read the driver's tables by the driver's names, where these are given
@@ -283,6 +312,9 @@ private:
 		auto is_cte = ctes.find(local) != ctes.end();
 		// What a macro is called in may have CTEs of any name.
 		auto plain = table.GetQualifiedName().Path().size() == 1;
+		if (!is_cte && !(plain && may_have_ctes)) {
+			CheckReach(table.GetQualifiedName(), ref.query_location, CatalogType::TABLE_ENTRY);
+		}
 		if ((is_cte || of_macro) && !of_text && plain && written.IsQualified(ref.query_location)) {
 			// DuckDB has taken the catalog away that told it from the CTE of its name.
 			is_cte = false;
@@ -311,13 +343,11 @@ private:
 			break;
 		}
 		case ExpressionClass::FUNCTION:
-			StripCatalog(expression.Cast<FunctionExpression>().GetQualifiedNameMutable());
 			NameSequenceForDriver(context, catalog, expression.Cast<FunctionExpression>(), of_column);
 			KeepApart(expression.Cast<FunctionExpression>(), expression.GetQueryLocation(),
 			          CatalogType::SCALAR_FUNCTION_ENTRY);
 			break;
 		case ExpressionClass::WINDOW:
-			StripCatalog(expression.Cast<WindowExpression>().GetQualifiedNameMutable());
 			KeepApart(expression.Cast<WindowExpression>().GetQualifiedNameMutable(), expression.GetQueryLocation(),
 			          CatalogType::SCALAR_FUNCTION_ENTRY);
 			break;
@@ -359,6 +389,9 @@ private:
 		is_stored = true;
 		if (info.type == CatalogType::INDEX_ENTRY) {
 			auto &index = info.Cast<CreateIndexInfo>();
+			for (auto &expression : index.parsed_expressions) {
+				Rewrite(*expression);
+			}
 			QualifiedName table(index.table);
 			if (RenameTable(table)) {
 				index.table = table.Name();
@@ -368,6 +401,7 @@ private:
 		}
 		if (info.type == CatalogType::VIEW_ENTRY) {
 			auto &view = info.Cast<CreateViewInfo>();
+			of_view = true;
 			if (view.query) {
 				Rewrite(*view.query->node);
 			}
@@ -383,12 +417,14 @@ private:
 		of_macro = info.type == CatalogType::MACRO_ENTRY || info.type == CatalogType::TABLE_MACRO_ENTRY;
 		if (info.type == CatalogType::MACRO_ENTRY) {
 			for (auto &macro : info.Cast<CreateMacroInfo>().macros) {
+				may_have_ctes = StringUtil::Contains(StringUtil::Lower(macro->ToSQL()), "with");
 				Rewrite(*macro->Cast<ScalarMacroFunction>().expression);
 			}
 			return;
 		}
 		if (info.type == CatalogType::TABLE_MACRO_ENTRY) {
 			for (auto &macro : info.Cast<CreateMacroInfo>().macros) {
+				may_have_ctes = StringUtil::Contains(StringUtil::Lower(macro->ToSQL()), "with");
 				Rewrite(*macro->Cast<TableMacroFunction>().query_node);
 			}
 			return;
@@ -452,6 +488,9 @@ private:
 	//! What is rewritten is a column's default, or what a macro consists of.
 	bool of_column = false;
 	bool of_macro = false;
+	//! Where the names of a macro's CTEs hold is not looked into.
+	bool may_have_ctes = false;
+	bool of_view = false;
 	//! What is rewritten is no part of the statement's text.
 	bool of_text = false;
 	//! Those of the outermost query that is rewritten.

@@ -15,6 +15,7 @@
 #include "duckdb/parser/expression/type_expression.hpp"
 #include "duckdb/parser/expression/window_expression.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
+#include "duckdb/parser/parsed_data/create_index_info.hpp"
 #include "duckdb/parser/parsed_data/create_macro_info.hpp"
 #include "duckdb/parser/parser.hpp"
 #include "duckdb/parser/statement/create_statement.hpp"
@@ -328,41 +329,44 @@ void UnfoldPart(ClientContext &context, QueryNode &node) {
 	}
 }
 
-static void FindQualified(QueryNode &node, std::set<Location> &found);
+using FirstNames = std::map<Location, Identifier>;
 
-static void FindQualified(ParsedExpression &expression, std::set<Location> &found) {
+static void NoteQualified(const QualifiedName &name, const QueryLocation &location, FirstNames &found) {
+	if (name.Path().size() > 1 && location.IsValid()) {
+		found.emplace(Location(location.offset, location.length), name.Path()[0]);
+	}
+}
+
+static void FindQualified(QueryNode &node, FirstNames &found);
+
+static void FindQualified(ParsedExpression &expression, FirstNames &found) {
 	if (expression.GetExpressionClass() == ExpressionClass::SUBQUERY) {
 		FindQualified(*expression.Cast<SubqueryExpression>().SubqueryMutable()->node, found);
 	}
-	if (expression.GetExpressionClass() == ExpressionClass::FUNCTION && expression.GetQueryLocation().IsValid() &&
-	    expression.Cast<FunctionExpression>().GetQualifiedName().Path().size() > 1) {
-		found.insert(LocationOf(expression));
-	} else if (expression.GetExpressionClass() == ExpressionClass::WINDOW && expression.GetQueryLocation().IsValid() &&
-	           expression.Cast<WindowExpression>().GetQualifiedName().Path().size() > 1) {
-		found.insert(LocationOf(expression));
+	if (expression.GetExpressionClass() == ExpressionClass::FUNCTION) {
+		NoteQualified(expression.Cast<FunctionExpression>().GetQualifiedName(), expression.GetQueryLocation(), found);
+	} else if (expression.GetExpressionClass() == ExpressionClass::WINDOW) {
+		NoteQualified(expression.Cast<WindowExpression>().GetQualifiedName(), expression.GetQueryLocation(), found);
 	}
 	ParsedExpressionIterator::EnumerateChildren(
 	    expression, [&](unique_ptr<ParsedExpression> &part) { FindQualified(*part, found); });
 }
 
-static void FindQualified(QueryNode &node, std::set<Location> &found) {
+static void FindQualified(QueryNode &node, FirstNames &found) {
 	auto visit = [&](unique_ptr<ParsedExpression> &expression) { FindQualified(*expression, found); };
 	ParsedExpressionIterator::EnumerateQueryNodeChildren(node, visit, [&](TableRef &ref) {
-		idx_t path = 0;
 		if (ref.type == TableReferenceType::BASE_TABLE) {
-			path = ref.Cast<BaseTableRef>().GetQualifiedName().Path().size();
+			NoteQualified(ref.Cast<BaseTableRef>().GetQualifiedName(), ref.query_location, found);
 		} else if (ref.type == TableReferenceType::TABLE_FUNCTION) {
 			auto &function = *ref.Cast<TableFunctionRef>().function;
-			auto is_call = function.GetExpressionClass() == ExpressionClass::FUNCTION;
-			path = is_call ? function.Cast<FunctionExpression>().GetQualifiedName().Path().size() : 0;
-		}
-		if (path > 1 && ref.query_location.IsValid()) {
-			found.insert({ref.query_location.offset, ref.query_location.length});
+			if (function.GetExpressionClass() == ExpressionClass::FUNCTION) {
+				NoteQualified(function.Cast<FunctionExpression>().GetQualifiedName(), ref.query_location, found);
+			}
 		}
 	});
 }
 
-static void FindQualified(SQLStatement &statement, std::set<Location> &found) {
+static void FindQualified(SQLStatement &statement, FirstNames &found) {
 	if (auto query = QueryOf(statement)) {
 		FindQualified(*query, found);
 	} else if (statement.type == StatementType::CREATE_STATEMENT) {
@@ -375,12 +379,16 @@ static void FindQualified(SQLStatement &statement, std::set<Location> &found) {
 			for (auto &macro : info.Cast<CreateMacroInfo>().macros) {
 				FindQualified(*macro->Cast<ScalarMacroFunction>().expression, found);
 			}
+		} else if (info.type == CatalogType::INDEX_ENTRY) {
+			for (auto &expression : info.Cast<CreateIndexInfo>().parsed_expressions) {
+				FindQualified(*expression, found);
+			}
 		}
 	}
 }
 
-unique_ptr<std::set<Location>> QualifiedNames(ClientContext &context) {
-	auto found = make_uniq<std::set<Location>>();
+unique_ptr<FirstNames> QualifiedNames(ClientContext &context) {
+	auto found = make_uniq<FirstNames>();
 	// Each place is one statement's.
 	for (auto &statement : ParseAllWritten(context, ConnectionState::Get(context)->BoundText(context))) {
 		FindQualified(*statement, *found);
@@ -388,14 +396,15 @@ unique_ptr<std::set<Location>> QualifiedNames(ClientContext &context) {
 	return found;
 }
 
-optional<bool> AreCallsQualified(ClientContext &context, const Identifier &function) {
+optional<bool> AreCalls(ClientContext &context, const Identifier &function,
+                        const std::function<bool(const QualifiedName &)> &such) {
 	auto some = false, others = false;
 	std::function<void(unique_ptr<ParsedExpression> &)> look = [&](unique_ptr<ParsedExpression> &expression) {
 		if (expression->GetExpressionClass() == ExpressionClass::FUNCTION) {
 			auto &name = expression->Cast<FunctionExpression>().GetQualifiedName();
 			auto is_it = name.Name() == function;
-			some = some || (is_it && name.Path().size() > 1);
-			others = others || (is_it && name.Path().size() == 1);
+			some = some || (is_it && such(name));
+			others = others || (is_it && !such(name));
 		}
 		ForEachPart(*expression, look);
 	};

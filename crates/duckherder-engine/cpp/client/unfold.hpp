@@ -9,7 +9,8 @@
 #include "duckdb/parser/query_node.hpp"
 #include "duckdb/parser/sql_statement.hpp"
 
-#include <set>
+#include <functional>
+#include <map>
 
 namespace duckherder {
 
@@ -27,11 +28,12 @@ void UnfoldPart(duckdb::ClientContext &context, duckdb::QueryNode &node);
 
 //! A place in a statement's text.
 using Location = std::pair<uint32_t, uint32_t>;
-//! Where the statement that is being bound names a table, or a function, by more than its own name; nothing if its text
-//! is not known.
-duckdb::unique_ptr<std::set<Location>> QualifiedNames(duckdb::ClientContext &context);
+//! Where the statement that is being bound names a table, or a function, by more than its own name, and what the first of
+//! these names is; nothing if its text is not known.
+duckdb::unique_ptr<std::map<Location, duckdb::Identifier>> QualifiedNames(duckdb::ClientContext &context);
 
-//! Whether it calls functions of that name by more than their own name: all, or none, or (nothing) some and others not.
-duckdb::optional<bool> AreCallsQualified(duckdb::ClientContext &context, const duckdb::Identifier &function);
+//! Whether what it calls functions of that name by is such: all, or none, or (nothing) some and others not.
+duckdb::optional<bool> AreCalls(duckdb::ClientContext &context, const duckdb::Identifier &function,
+                                const std::function<bool(const duckdb::QualifiedName &)> &such);
 
 } // namespace duckherder

@@ -13,27 +13,44 @@ WrittenNames::WrittenNames(ClientContext &context, const RemoteCatalog &catalog)
       executes(StringUtil::Contains(StringUtil::Lower(text), "execute")) {
 }
 
-bool WrittenNames::IsQualified(const QueryLocation &location) {
+optional<Identifier> WrittenNames::FirstName(const QueryLocation &location) {
 	if (!location.IsValid()) {
-		return false;
+		return {};
 	}
 	if (!qualified) {
 		qualified = QualifiedNames(context);
 	}
-	return qualified->count({location.offset, location.length}) > 0;
+	auto found = qualified->find({location.offset, location.length});
+	return found == qualified->end() ? optional<Identifier>() : optional<Identifier>(found->second);
 }
 
-bool WrittenNames::IsCalledByMore(const Identifier &name, const QueryLocation &location) {
+bool WrittenNames::IsQualified(const QueryLocation &location) {
+	return static_cast<bool>(FirstName(location));
+}
+
+bool WrittenNames::IsCalledBy(const Identifier &name, const QueryLocation &location,
+                              const std::function<bool(const optional<Identifier> &first)> &such) {
 	auto here = location.IsValid() && location.offset < text.size() ? text.substr(location.offset, location.length) : "";
 	if (executes || StringUtil::Contains(StringUtil::Lower(here), StringUtil::Lower(name.GetIdentifierName()))) {
-		return IsQualified(location);
+		return such(FirstName(location));
 	}
-	auto called_by_more = AreCallsQualified(context, name);
-	if (!called_by_more) {
+	auto all = AreCalls(context, name, [&](const QualifiedName &call) {
+		return such(call.Path().size() > 1 ? optional<Identifier>(call.Path()[0]) : optional<Identifier>());
+	});
+	if (!all) {
 		throw BinderException("\"%s\" is called both as DuckDB's function and as one of \"%s\": run the statement by itself",
 		                      name.GetIdentifierName(), catalog.GetName().GetIdentifierName());
 	}
-	return *called_by_more;
+	return *all;
+}
+
+bool WrittenNames::IsCalledByMore(const Identifier &name, const QueryLocation &location) {
+	return IsCalledBy(name, location, [](const optional<Identifier> &first) { return static_cast<bool>(first); });
+}
+
+bool WrittenNames::IsCalledByCatalog(const Identifier &name, const QueryLocation &location) {
+	return IsCalledBy(name, location,
+	                  [&](const optional<Identifier> &first) { return first && *first == catalog.GetName(); });
 }
 
 bool WrittenNames::IsWritten(const Identifier &name, const QueryLocation &location) const {

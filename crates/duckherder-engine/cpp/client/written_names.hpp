@@ -14,11 +14,19 @@ public:
 	bool IsQualified(const duckdb::QueryLocation &location);
 	//! So it is with calls of `name`; locations in one of several statements of a text are of all, while its text is its own.
 	bool IsCalledByMore(const duckdb::Identifier &name, const duckdb::QueryLocation &location);
+	//! So it is with calls of `name` that begin with the catalog's.
+	bool IsCalledByCatalog(const duckdb::Identifier &name, const duckdb::QueryLocation &location);
 	//! Whether it is seen at once that the user wrote what is named there as `name` and no more, or as the first of several
 	//! names. (Locations in an EXECUTE are those of what was prepared.)
 	bool IsWritten(const duckdb::Identifier &name, const duckdb::QueryLocation &location) const;
 
 private:
+	//! The first of several names that something is named by there; nothing if it is one.
+	duckdb::optional<duckdb::Identifier> FirstName(const duckdb::QueryLocation &location);
+	//! Whether the call there has such a first name; `such` may be asked about all calls of `name`.
+	bool IsCalledBy(const duckdb::Identifier &name, const duckdb::QueryLocation &location,
+	                const std::function<bool(const duckdb::optional<duckdb::Identifier> &first)> &such);
+
 	duckdb::ClientContext &context;
 	const RemoteCatalog &catalog;
 	//! The text that the user ran.
@@ -26,7 +34,7 @@ private:
 	//! It may be an EXECUTE.
 	const bool executes;
 	//! Known once asked for.
-	duckdb::unique_ptr<std::set<Location>> qualified;
+	duckdb::unique_ptr<std::map<Location, duckdb::Identifier>> qualified;
 };
 
 } // namespace duckherder
