@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import duckdb
 import pytest
 
 from e2e.test_session_of_client import outcome
@@ -232,6 +233,28 @@ BEYOND_REACH = """
     USE memory
 """
 
+DESCRIBED = """
+    CREATE TABLE dh.t(i INT PRIMARY KEY, v VARCHAR DEFAULT 'x')
+    CREATE SCHEMA dh.k
+    CREATE TABLE dh.k.t(j DATE)
+    CREATE VIEW dh.p1 AS SELECT * FROM pragma_table_info('dh.t')
+    FROM dh.p1
+    CREATE VIEW dh.p2 AS SELECT name FROM pragma_table_info('dh.k.t') UNION ALL SELECT name FROM pragma_table_info('dh.main.t')
+    FROM dh.p2
+    CREATE MACRO dh.p3() AS TABLE SELECT cid, name FROM pragma_table_info('dh.t')
+    FROM dh.p3()
+    CREATE VIEW dh.p4 AS SELECT * FROM pragma_table_info('t')
+    CREATE VIEW dh.p5 AS SELECT * FROM pragma_table_info('dh.nosuch')
+    SELECT p1.name, t.i FROM dh.p1, dh.t
+    ALTER TABLE dh.t ADD COLUMN z INT
+    FROM dh.p1
+    USE dh
+    FROM p1
+    FROM p3()
+    USE memory
+    FROM dh.p3()
+"""
+
 TELLING = """
     CREATE TABLE dh.o AS SELECT 1 a, 2 b
     CREATE VIEW dh.m1 AS SELECT table_name FROM duckdb_tables() WHERE database_name = 'dh'
@@ -373,6 +396,7 @@ SCRIPTS = {
     "what is called": CALLED,
     "what is named otherwise": NAMED_OTHERWISE,
     "what is out of reach": BEYOND_REACH,
+    "what describes tables": DESCRIBED,
     "what tells of the session": TELLING,
     "pivoted": PIVOTED,
     "schemas like databases": SCHEMAS,
@@ -390,6 +414,15 @@ def test_script(script):
             if got != expected:
                 wrong.append(f"{sql}\n  {got}\n  {expected}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_schemas_within_schemas_are_refused():
+    with Cluster(1, 0) as cluster, attached(cluster.driver) as con:
+        con.execute("CREATE SCHEMA dh.a")
+        with pytest.raises(duckdb.NotImplementedException, match="a driver has no schemas within schemas"):
+            con.execute("CREATE SCHEMA dh.a.b")
+        con.execute("CREATE TABLE dh.a.t AS SELECT 1 i")
+        assert con.execute("FROM dh.a.t").fetchall() == [(1,)]
 
 
 def test_a_relation_is_read_twice():

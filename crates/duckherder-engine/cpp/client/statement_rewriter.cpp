@@ -1,6 +1,7 @@
 #include "statement_rewriter.hpp"
 
 #include "catalog.hpp"
+#include "database_renamer.hpp"
 #include "sequences.hpp"
 #include "transaction.hpp"
 #include "type_names.hpp"
@@ -215,8 +216,20 @@ private:
 	}
 
 	//! What is stored has query() and query_table() read the driver's tables by the driver's names, where these are given
-	//! as constants. (Others are understood there, see named_by_client.cpp.)
+	//! as constants. (Others are understood there, see named_by_client.cpp.) So it is with what describes a table, which
+	//! looks for it where the session would.
 	void StripCatalog(FunctionExpression &call) {
+		QualifiedName described;
+		if (is_stored && IsOfTable(call.FunctionName()) && !call.GetArguments().empty() &&
+		    NamesByText(call.GetArguments()[0].GetExpression(), described)) {
+			if (StripCatalog(described)) {
+				described = described.WithCatalog(DatabaseThere());
+				call.GetArgumentsMutable()[0].GetExpressionMutable() = ConstantExpression::String(described.ToString());
+			} else if (catalog.IsElsewhere(context)) {
+				Catalog::GetEntry(context, EntryLookupInfo(CatalogType::TABLE_ENTRY, described),
+				                  OnEntryNotFound::THROW_EXCEPTION);
+			}
+		}
 		auto is_table = call.FunctionName() == "query_table";
 		if (!is_stored || (!is_table && call.FunctionName() != "query")) {
 			return;
@@ -398,6 +411,10 @@ private:
 				info.SetQualifiedName(QualifiedName(Identifier(), table.Schema(), info.GetQualifiedName().Name()));
 			}
 			return;
+		}
+		// The path of a schema ends in an empty name; the catalog was taken away.
+		if (info.type == CatalogType::SCHEMA_ENTRY && info.GetQualifiedName().Path().size() > 2) {
+			throw NotImplementedException("a driver has no schemas within schemas");
 		}
 		if (info.type == CatalogType::VIEW_ENTRY) {
 			auto &view = info.Cast<CreateViewInfo>();
