@@ -98,9 +98,13 @@ unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &context, unique
 	KeepColumnNames(context, *node);
 	WriteCurrentQuery(context, *node);
 	auto parameters = RewriteForDriver(context, *this, *node);
+	auto sql = node->ToString();
+	if (!parameters.empty()) {
+		CheckPrepared(context, *this, sql);
+	}
 	auto info = make_shared_ptr<PushedStatement>();
 	info->counts = CountsRows(*node);
-	return QueryFunctionRef(GetName(), node->ToString(), parameters, std::move(info));
+	return QueryFunctionRef(GetName(), sql, parameters, std::move(info));
 }
 
 unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &context, unique_ptr<SQLStatement> statement) {

@@ -105,6 +105,18 @@ static bool IsOnlyBound(ClientContext &context) {
 	return word.empty() || word == "PREPARE" || word == "EXPLAIN";
 }
 
+void CheckPrepared(ClientContext &context, RemoteCatalog &catalog, const string &sql) {
+	if (FirstWord(context) != "PREPARE") {
+		return;
+	}
+	auto &transaction = RemoteTransaction::Get(context, catalog);
+	PreparedStatement bound(transaction.GetSession());
+	PreparedRemote prepared;
+	bound.session->session.Prepare(context, catalog.MakeStatement(context, sql), transaction.InUserTransaction(context), {},
+	                               DH_START_NEVER, prepared);
+	bound.Set(prepared.statement);
+}
+
 static unique_ptr<FunctionData> Bind(ClientContext &context, TableFunctionBindInput &input, vector<LogicalType> &types,
                                      vector<Identifier> &names) {
 	for (idx_t i = 0; i < 2; i++) {

@@ -85,6 +85,10 @@ duckdb::unique_ptr<QueryData> BindQuery(duckdb::ClientContext &context, RemoteCa
                                         const duckdb::vector<duckdb::pair<duckdb::string, duckdb::Value>> &parameters,
                                         bool changes_catalog, DhStart start);
 
+//! If the statement that is being bound is a PREPARE, has the driver bind `sql`, whose parameters have no values yet: what is
+//! wrong with it all the same comes out now.
+void CheckPrepared(duckdb::ClientContext &context, RemoteCatalog &catalog, const duckdb::string &sql);
+
 //! The word that the running statement begins with, "(" for a bracket; nothing if none runs, or it begins otherwise.
 duckdb::string FirstWord(duckdb::ClientContext &context);
 
