@@ -14,6 +14,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .std("c++17")
         .include(&include)
         .include(include.join("../../third_party/fmt/include"))
+        .include(include.join("../../third_party/yyjson/include"))
+        .include(include.join("../../extension/json/include"))
         .include("cpp")
         // As DuckDB itself is compiled, or the classes would not match.
         .define("NDEBUG", None)

@@ -298,6 +298,60 @@ def test_joins_of_files_whose_parts_have_different_keys(client, plain, folder):
         assert mine == theirs, sql
 
 
+SAMPLED = {
+    "dialect": ("csv", [
+        "a;b;c\n1;'x;''y';05/31/2024\n2;;01/12/2023\n", "a;b;c\n3;'z';12/30/2024\n", "a;b;c\n4;q;02/29/2024\n",
+    ], ""),
+    "other order": ("csv", ["a,b\n1,x\n2,y\n", "b,a\nz,3\n", "b,a\nw,4\nv,5\n"], ""),
+    "no header": ("csv", ["1,2020-01-01 10:00:00,x\n", "2,2021-01-01 11:30:00,y\n", "3,,z\n"], ""),
+    "lines before": ("csv", ["# a comment\n# and one more\ni|v\n1|a\n", "# none\ni|v\n2|b\n", "i|v\n3|c\n"], ""),
+    "some types": ("csv", ["i,v,w\n1,2,x\n", "i,v,w\n7,8,y\n", "i,v,w\n,,\n"], ", types = {'v': 'VARCHAR'}, nullstr = ['x']"),
+    "formats": ("csv", ["d,t\n31.12.2023,1\n", "d,t\n01.02.2024,2\n", "d,t\n30.11.2021,3\n"], ", dateformat = '%d.%m.%Y'"),
+    "what does not fit": ("csv", ["i,v\n1,a\n2,b\n", "i,v\nx,c\n3,d\n", "i,v\n4,e,f\n5,g\n"], ", ignore_errors = true, types = {'i': 'INT'}"),
+    "names": ("csv", ["1,a\n", "2,b\n", "3,c\n"], ", names = ['one', 'two'], filename = true"),
+    "one quote": ("csv", ['i,v\n1,"a\nb"\n', 'i,v\n2,"c"",d"\n', "i,v\n3,e\n"], ""),
+    "widening": ("csv", ["i,v\n1,2\n", "i,v\n2.5,x\n", "i,v\ntrue,3\n"], ", files_to_sniff = 3"),
+    "unseen": ("csv", ["i,v\n1,2\n", "i,v\n2,3\n", "i,v\n3,zz\n"], ", files_to_sniff = 1"),
+    "records": ("json", [
+        '[{"i": 1, "d": "2024-01-31", "n": {"x": 1}}, {"i": 2, "d": "2023-12-01"}]', '[{"i": 3.5, "more": [1, 2]}]',
+        '[{"n": {"y": "s"}, "I": 4}]',
+    ], ""),
+    "lines": ("json", ['{"t": "05/31/2024 10:00:00"}\n{"t": null}\n', '{"t": "x"}\n', '{"u": {"a": 1}}\n{"u": {"b": 2}}\n'], ""),
+    "dates": ("json", ['[{"t": "31-12-2024"}]', '[{"t": "01-02-2023"}]', '[{"t": "15-10-2022"}]'], ""),
+    "values": ("json", ["1\n2\n", "3\n", "[4, 5]\n"], ""),
+    "maps": ("json", [
+        "[" + ", ".join(f'{{"m": {{"k{number}": {number}}}}}' for number in range(300)) + "]", '[{"m": {"z": 1}}]', "[]",
+    ], ", map_inference_threshold = 10"),
+    "features": ("json", [
+        '{"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": null, "properties": {"p": 1}}]}',
+        '[{"type": "Feature", "geometry": null, "properties": {"p": 2, "geometry": "g"}}]', "[]",
+    ], ""),
+    "no objects": ("json", ['[{"i": 1}]', '[{"i": "x"}]', '[{"j": 2}, {"i": 5}]'], ", maximum_sample_files = 2, ignore_errors = true"),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_tasks_read_as_the_sample_of_all_files_says(client, plain, tmp_path, name):
+    extension, texts, options = SAMPLED[name]
+    for number, text in enumerate(texts):
+        (tmp_path / f"f{number}.{extension}").write_text(text)
+    function = "read_csv" if extension == "csv" else "read_json"
+    for scan in (
+        f"{function}('{tmp_path}/*.{extension}'{options})",
+        f"{function}('{tmp_path}/*.{extension}'{options}, union_by_name = true)",
+    ):
+        theirs = Result.of(plain, f"FROM {scan}")
+        mine = Result.of(client, f"CREATE OR REPLACE VIEW dh.sampled AS FROM {scan}")
+        if mine.error is None:
+            mine = Result.of(client, "FROM dh.sampled")
+        if theirs.error is not None:
+            assert mine.error is not None, (scan, theirs.error, mine.rows)
+            assert type(mine.error) is type(theirs.error), (scan, theirs.error, mine.error)
+            continue
+        assert mine.error is None, (scan, mine.error)
+        assert (mine.names, mine.types, mine.rows) == (theirs.names, theirs.types, theirs.rows), scan
+
+
 def test_a_file_that_is_one_piece_stays_on_the_driver(client, plain, folder):
     client.execute("SET duckherder_distribution = 'auto'")
     scan = SCANS["huge_group"].format(f=folder)
@@ -418,6 +472,6 @@ def test_an_interrupt_stops_tasks_that_read_files(client, folder):
 
 def test_parts_of_files_are_for_tasks_only(client):
     """Its arguments are trusted: what a client sends must not reach it."""
-    call = "duckherder_files(0::UBIGINT, 'glob', ['/tmp/*'], NULL, '', ['x'], [0::UBIGINT], -1, -1)"
+    call = "duckherder_files(0::UBIGINT, 'glob', ['/tmp/*'], NULL, '', ['x'], [0::UBIGINT], -1, -1, NULL)"
     with pytest.raises(duckdb.BinderException, match="for the tasks of a query only"):
         client.execute(f"CREATE VIEW dh.parts AS SELECT * FROM {call}")

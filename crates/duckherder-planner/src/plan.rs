@@ -337,9 +337,12 @@ pub struct Files {
     pub paths: Vec<String>,
     /// Rows of each row group of each file; empty if files are not divided.
     pub row_groups: Vec<Vec<u64>>,
-    /// CSV or JSON: whoever reads them must first find out how.
+    /// CSV or JSON.
     #[serde(default)]
     pub text: bool,
+    /// Text of which the driver can't say how it is written: whoever reads it must first find out.
+    #[serde(default)]
+    pub sampled_again: bool,
     /// Others that the query leaves out, but that every worker elsewhere looks at, since they decide about the columns.
     #[serde(default)]
     pub others: Vec<String>,

@@ -24,7 +24,7 @@ pub trait Command: Message + Default {
 
 /// The version in the names of our messages. It goes up with every change that a peer which does not know it would get
 /// wrong: it then refuses the message, as one that it does not know.
-pub const PROTOCOL_VERSION: u32 = 9;
+pub const PROTOCOL_VERSION: u32 = 10;
 
 /// The version of a message of ours; nothing for any other.
 pub fn version_of(type_url: &str) -> Option<u32> {

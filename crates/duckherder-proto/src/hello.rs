@@ -97,6 +97,7 @@ mod tests {
         assert_eq!(Hello::from("worker").check(&own, "driver").unwrap_err(), "it is a worker, no driver");
         let older = Hello { protocol: 4, version: "0.0.9".to_string(), role: "driver".to_string(), ..Hello::default() };
         let error = older.check(&own, "driver").unwrap_err();
-        assert!(error.contains("protocol 4 (Duckherder 0.0.9), this client protocol 9"), "{error}");
+        let expected = format!("protocol 4 (Duckherder 0.0.9), this client protocol {PROTOCOL_VERSION}");
+        assert!(error.contains(&expected), "{error}");
     }
 }

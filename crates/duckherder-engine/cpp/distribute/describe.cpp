@@ -137,6 +137,7 @@ static string DescribeFiles(const FileScan &files) {
 	    .Raw("others", QuotedAll(files.OthersOpened()))
 	    .Raw("row_groups", List(row_groups))
 	    .Bool("text", files.text)
+	    .Bool("sampled_again", files.IsSampledAgain())
 	    .End();
 }
 

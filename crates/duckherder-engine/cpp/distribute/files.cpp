@@ -2,6 +2,7 @@
 
 #include "fragment.hpp"
 #include "keys.hpp"
+#include "sampled.hpp"
 #include "settings.hpp"
 #include "duckdb/common/multi_file/multi_file_list.hpp"
 #include "duckdb/common/multi_file/multi_file_reader.hpp"
@@ -45,8 +46,12 @@ static bool IsOneOf(const Identifier &name, const char *const (&names)[N]) {
 	return std::any_of(std::begin(names), std::end(names), [&](const char *other) { return name == Identifier(other); });
 }
 
+bool HasFooters(const Identifier &function) {
+	return IsOneOf(function, PARQUET_FUNCTIONS);
+}
+
 bool ReadsFiles(const Identifier &function) {
-	return IsOneOf(function, PARQUET_FUNCTIONS) || IsOneOf(function, OTHER_FUNCTIONS);
+	return HasFooters(function) || IsOneOf(function, OTHER_FUNCTIONS);
 }
 
 static vector<string> PathsOf(const MultiFileList &files) {
@@ -162,7 +167,7 @@ static void ReadFooters(ClientContext &context, const LogicalGet &get, const Mul
 			known = known && ReadFooter(context, scan, all, get.function, *get.bind_data);
 		} else if (known) {
 			auto binder = Binder::CreateBinder(context);
-			auto alone = BindCall(*binder, FileCall {scan.call.function, {path}, scan.call.options, string()});
+			auto alone = BindCall(*binder, FileCall {scan.call.function, {path}, scan.call.options, string(), Value()});
 			known = ReadFooter(context, scan, all, alone.function, *alone.data);
 		}
 	}
@@ -196,7 +201,7 @@ static bool IsJsonOfOneFile(const FileCall &call) {
 static FoundFiles Look(ClientContext &context, LogicalGet &get) {
 	FoundFiles found;
 	auto data = dynamic_cast<MultiFileBindData *>(get.bind_data.get());
-	auto parquet = IsOneOf(get.function.GetName(), PARQUET_FUNCTIONS);
+	auto parquet = HasFooters(get.function.GetName());
 	if (!data || !get.children.empty() || get.GetTable() ||
 	    !ReadsFiles(get.function.GetName())) {
 		return found;
@@ -213,7 +218,7 @@ static FoundFiles Look(ClientContext &context, LogicalGet &get) {
 	}
 	scan.paths = PathsOf(*data->file_list);
 	scan.call = FileCall {get.function.GetName(), PathsAsBound(context, get, *data, scan.paths),
-	                      get.named_parameters, DescribeColumns(*data)};
+	                      get.named_parameters, DescribeColumns(*data), WriteSample(context, *data)};
 	if (scan.paths.empty() || scan.call.paths.empty()) {
 		found.kept = "no file is left to read";
 		return found;
@@ -281,6 +286,9 @@ static Value Options(const named_argument_map_t &options) {
 }
 
 vector<string> FileScan::OthersOpened() const {
+	if (!call.sample.IsNull()) {
+		return {};
+	}
 	// Partitions are told by the names of all files, but Parquet's columns by the first of them, unless more are asked for.
 	auto &options = bound.Files().file_options;
 	auto some = !text && !options.union_by_name;
@@ -311,6 +319,7 @@ unique_ptr<QueryNode> FileScan::PieceQuery(const vector<column_t> &column_ids, c
 	arguments.push_back(WriteValue(Value::LIST(LogicalType::UBIGINT, std::move(ids))));
 	arguments.push_back(WriteValue(Value::BIGINT(first_row_group)));
 	arguments.push_back(WriteValue(Value::BIGINT(last_row_group)));
+	arguments.push_back(WriteValue(call.sample));
 	auto source = make_uniq<TableFunctionRef>();
 	source->function = make_uniq<FunctionExpression>(Identifier(FILES_FUNCTION), std::move(arguments));
 	auto node = make_uniq<SelectNode>();

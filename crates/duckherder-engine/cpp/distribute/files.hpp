@@ -21,6 +21,8 @@ struct FileCall {
 	duckdb::named_argument_map_t options;
 	//! Names and types that the files give together.
 	duckdb::string columns;
+	//! How they came to give them, for others (sampled.hpp); NULL if these have to find out.
+	duckdb::Value sample = duckdb::Value();
 };
 
 //! A scan as DuckDB bound it. What it found out about the files takes long for text: tasks of this process copy it.
@@ -51,6 +53,10 @@ struct FileScan {
 	//! Not Parquet.
 	bool text;
 
+	//! Whether whoever binds the call has to find out how its files are written.
+	bool IsSampledAgain() const {
+		return text && call.sample.IsNull();
+	}
 	//! Files that the query leaves out, but that whoever binds the call opens, since they decide about its columns.
 	duckdb::vector<duckdb::string> OthersOpened() const;
 
@@ -80,6 +86,8 @@ FoundFiles FindFiles(duckdb::ClientContext &context, duckdb::LogicalGet &get);
 
 //! Whether it is one of DuckDB's functions whose files workers can read.
 bool ReadsFiles(const duckdb::Identifier &function);
+//! Whether they say of their rows how many there are, and what is in them (Parquet).
+bool HasFooters(const duckdb::Identifier &function);
 
 //! SQL name of the function by which a task reads its part.
 constexpr const char *FILES_FUNCTION = "duckherder_files";

@@ -3,6 +3,7 @@
 #include "files.hpp"
 
 #include "fragment.hpp"
+#include "sampled.hpp"
 #include "snapshot.hpp"
 #include "duckdb/common/multi_file/multi_file_list.hpp"
 #include "duckdb/common/multi_file/multi_file_reader.hpp"
@@ -21,6 +22,7 @@
 #include "duckdb/planner/operator/logical_filter.hpp"
 #include "duckdb/planner/operator/logical_projection.hpp"
 
+#include <list>
 #include <mutex>
 
 using namespace duckdb; // NOLINT
@@ -32,15 +34,6 @@ static OpenFileInfo Exactly(const string &path) {
 	OpenFileInfo file(path);
 	file.extended_info = make_shared_ptr<ExtendedOpenFileInfo>();
 	return file;
-}
-
-static Value ExactFiles(const vector<string> &paths) {
-	vector<Value> files;
-	for (auto &path : paths) {
-		files.push_back(Value::STRUCT({{OpenFileInfo::PATH_FIELD, Value(path)}}));
-	}
-	auto type = LogicalType::STRUCT({{OpenFileInfo::PATH_FIELD, LogicalType::VARCHAR}});
-	return Value::LIST(type, std::move(files));
 }
 
 BoundScan BindCall(Binder &binder, const FileCall &call) {
@@ -137,22 +130,78 @@ static FileCall CallOf(const vector<Value> &inputs) {
 		}
 	}
 	call.columns = StringValue::Get(inputs[4]);
+	call.sample = inputs[9];
 	return call;
 }
 
-static BoundScan BindWhole(Binder &binder, uint64_t id, const FileCall &call) {
-	auto shared = FindShared(id);
-	if (shared) {
-		auto &bound = shared->bound;
-		return BoundScan {bound.function, bound.data->Copy(), bound.types, bound.names, bound.virtual_columns};
+//! A scan of text of another process, once a task has bound it here: it is sampled once, however many tasks it has.
+struct ForeignScan {
+	explicit ForeignScan(uint64_t id) : id(id) {
 	}
-	auto bound = BindCall(binder, call);
+	const uint64_t id;
+	//! Held while it is bound: who comes meanwhile waits for that.
+	std::mutex lock;
+	unique_ptr<BoundScan> bound;
+};
+
+//! The scans of other processes whose tasks ran last.
+class ForeignScans {
+public:
+	static ForeignScans &Get() {
+		static ForeignScans known;
+		return known;
+	}
+
+	shared_ptr<ForeignScan> Find(uint64_t id) {
+		std::lock_guard<std::mutex> guard(lock);
+		auto found = std::find_if(scans.begin(), scans.end(), [&](const auto &scan) { return scan->id == id; });
+		if (found != scans.end()) {
+			scans.splice(scans.begin(), scans, found);
+			return scans.front();
+		}
+		if (scans.size() >= MOST_SCANS) {
+			scans.pop_back();
+		}
+		scans.push_front(make_shared_ptr<ForeignScan>(id));
+		return scans.front();
+	}
+
+private:
+	static constexpr idx_t MOST_SCANS = 16;
+
+	std::mutex lock;
+	std::list<shared_ptr<ForeignScan>> scans;
+};
+
+static BoundScan CopyOf(const BoundScan &bound) {
+	return BoundScan {bound.function, bound.data->Copy(), bound.types, bound.names, bound.virtual_columns};
+}
+
+static BoundScan BindAnew(Binder &binder, const FileCall &call) {
+	auto bound = call.sample.IsNull() ? BindCall(binder, call) : BindSampled(binder, call);
 	auto columns = DescribeColumns(bound.Files());
 	if (columns != call.columns) {
 		throw IOException("%s: the files changed while the query ran: they have the columns %s, not %s; run it again",
 		                  call.function, columns, call.columns);
 	}
 	return bound;
+}
+
+static BoundScan BindWhole(Binder &binder, uint64_t id, const FileCall &call) {
+	auto shared = FindShared(id);
+	if (shared) {
+		return CopyOf(shared->bound);
+	}
+	if (HasFooters(call.function)) {
+		// Remembered by DuckDB; with the reader that has one, it knows what is in the files.
+		return BindAnew(binder, call);
+	}
+	auto foreign = ForeignScans::Get().Find(id);
+	std::lock_guard<std::mutex> guard(foreign->lock);
+	if (!foreign->bound) {
+		foreign->bound = make_uniq<BoundScan>(CopyOf(BindAnew(binder, call)));
+	}
+	return CopyOf(*foreign->bound);
 }
 
 //! `plan` with the rows of some row groups only (-1: up to the last), whose numbers its column `binding` has.
@@ -243,7 +292,8 @@ void RegisterFiles(ExtensionLoader &loader) {
 	auto texts = LogicalType::LIST(LogicalType::VARCHAR);
 	TableFunction function(FILES_FUNCTION,
 	                       {LogicalType::UBIGINT, LogicalType::VARCHAR, texts, LogicalType::ANY, LogicalType::VARCHAR, texts,
-	                        LogicalType::LIST(LogicalType::UBIGINT), LogicalType::BIGINT, LogicalType::BIGINT},
+	                        LogicalType::LIST(LogicalType::UBIGINT), LogicalType::BIGINT, LogicalType::BIGINT,
+	                        LogicalType::ANY},
 	                       NeverScanned);
 	function.bind_operator = BindPart;
 	loader.RegisterFunction(function);

@@ -114,7 +114,8 @@ void StatePart(ClientContext &context, BoundScan &scan, const FileCall &call, co
 	auto divided = first_row_group >= 0 || files.size() < call.paths.size();
 	auto by_name = options.schema.empty() && options.bound_schema.empty();
 	PartStatistics part(scan, column_ids);
-	if (!divided || !by_name || files.size() > MOST_FILES || !options.column_statistics.IsNull()) {
+	// To bind text again is to sample it again, and it says nothing of its rows.
+	if (!HasFooters(call.function) || !divided || !by_name || files.size() > MOST_FILES || !options.column_statistics.IsNull()) {
 		return;
 	}
 	for (auto &file : files) {
@@ -123,7 +124,7 @@ void StatePart(ClientContext &context, BoundScan &scan, const FileCall &call, co
 		}
 		// What was bound for the whole query need not be of this version of the file, which the task has checked.
 		auto binder = Binder::CreateBinder(context);
-		auto alone = BindCall(*binder, FileCall {call.function, {file}, call.options, string()});
+		auto alone = BindCall(*binder, FileCall {call.function, {file}, call.options, string(), Value()});
 		part.Add(context, alone, MaxValue<int64_t>(first_row_group, 0), last_row_group);
 	}
 	options.column_statistics = part.ToValue();

@@ -51,7 +51,7 @@ fn part(folder: &str, files: &str, row_groups: (i64, i64)) -> String {
     format!(
         "(SELECT c0 AS k, c1 AS v FROM duckherder_files(0::UBIGINT, 'read_parquet',
          ['{folder}/a.parquet', '{folder}/b.parquet'], NULL, 'k BIGINT, v BIGINT', [{files}],
-         [0::UBIGINT, 1::UBIGINT], {first}, {last})) p"
+         [0::UBIGINT, 1::UBIGINT], {first}, {last}, NULL)) p"
     )
 }
 

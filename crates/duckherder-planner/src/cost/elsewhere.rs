@@ -114,7 +114,7 @@ impl Walk<'_> {
         let load = &mut self.loads[owner];
         load.source = load.source.max(if spread == Spread::Divided { read_rows(node, scan) } else { 0.0 });
         match (&scan.files, spread) {
-            (Some(files), _) if files.text => {
+            (Some(files), _) if files.sampled_again => {
                 load.sniffed += files.paths.len().min(SNIFFED_FILES as usize) as f64 * SNIFFED_FILE;
             }
             (Some(_), _) => {}

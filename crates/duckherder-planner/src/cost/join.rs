@@ -129,7 +129,7 @@ impl<'a> JoinCosts<'a> {
     fn fetched(&self, node: &PlanNode, scan: &Scan) -> f64 {
         match &scan.files {
             _ if self.workers.remote == 0 => 0.0,
-            Some(files) if files.text => files.paths.len().min(SNIFFED_FILES as usize) as f64 * SNIFFED_FILE,
+            Some(files) if files.sampled_again => files.paths.len().min(SNIFFED_FILES as usize) as f64 * SNIFFED_FILE,
             Some(_) => 0.0,
             // All workers wait for the one who sends.
             None => {

@@ -12,7 +12,7 @@ fn of_files(mut plan: Plan, files: Files) -> Plan {
 
 fn some_files(count: usize, bytes: u64) -> Files {
     let paths = (0..count).map(|number| format!("f{number}")).collect();
-    Files { paths, text: true, bytes: vec![bytes; count], ..Files::default() }
+    Files { paths, text: true, sampled_again: true, bytes: vec![bytes; count], ..Files::default() }
 }
 
 #[test]
@@ -22,7 +22,8 @@ fn files_are_divided_by_row_groups_or_whole() {
     assert_eq!((whole.stages[0].mode, whole.stages[0].tasks), (Mode::NaturalPartition, 4));
     let few = decided(&of_files(scan(), some_files(3, 1 << 20)));
     assert_eq!((few.stages[0].mode, few.stages[0].tasks), (Mode::NaturalPartition, 3));
-    let parquet = Files { row_groups: vec![vec![500_000; 2]], text: false, ..some_files(1, 1 << 20) };
+    let parquet =
+        Files { row_groups: vec![vec![500_000; 2]], text: false, sampled_again: false, ..some_files(1, 1 << 20) };
     let groups = decided(&of_files(scan(), parquet));
     assert_eq!((groups.stages[0].mode, groups.stages[0].tasks), (Mode::RowGroupPartition, 2));
 }
@@ -46,6 +47,20 @@ fn files_that_are_not_worth_it_stay_on_the_driver() {
         (scan.shared_table, scan.kept) = (false, "it reads a file twice".to_string());
     }
     assert_eq!(local(&kept, FOUR), "it reads a file twice");
+}
+
+/// What the driver can tell of text, workers elsewhere need not find out: less of it is worth it.
+#[test]
+fn text_that_is_not_sampled_again_is_sooner_worth_it() {
+    let smallest = |sampled_again| {
+        let worth_it = |bytes: &u64| {
+            let files = Files { sampled_again, ..some_files(10, *bytes) };
+            let plan = of_files(plan("[f 1000000]", ""), files);
+            matches!(decide(&plan, Workers { local: 0, remote: 4 }), Decision::Distributed(_))
+        };
+        (10..40).map(|power| 1 << power).find(worth_it).unwrap()
+    };
+    assert!(smallest(false) < smallest(true));
 }
 
 #[test]
