@@ -352,6 +352,22 @@ def test_tasks_read_as_the_sample_of_all_files_says(client, plain, tmp_path, nam
         assert (mine.names, mine.types, mine.rows) == (theirs.names, theirs.types, theirs.rows), scan
 
 
+def test_settings_that_say_how_files_are_read(client, plain, tmp_path):
+    for number in range(3):
+        query = f"SELECT 'b{number}'::BLOB AS b, range AS i FROM range(100000)"
+        plain.execute(f"COPY ({query}) TO {quote(tmp_path / f'f{number}.parquet')}")
+    scan = f"read_parquet('{tmp_path}/*.parquet')"
+    sql = "SELECT /* as strings */ typeof(b), b, count(*), sum(i) FROM {v} GROUP BY ALL ORDER BY ALL"
+    for value in ("true", "false"):
+        for each in (client, plain):
+            each.execute(f"SET binary_as_string = {value}")
+        view = view_of(client, "strings", scan)
+        same(client, plain, sql, view, scan)
+        assert run_of(client, "/* as strings */").distributed
+    for each in (client, plain):
+        each.execute("RESET binary_as_string")
+
+
 def test_a_file_that_is_one_piece_stays_on_the_driver(client, plain, folder):
     client.execute("SET duckherder_distribution = 'auto'")
     scan = SCANS["huge_group"].format(f=folder)

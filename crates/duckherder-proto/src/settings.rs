@@ -1,11 +1,12 @@
 //! The settings of a client's session that hold wherever its statements run.
 
 /// What can change an answer, or whether a statement is allowed: these go with every statement, from the client to the
-/// driver and on to workers in other processes. Nothing that is about resources or files; nor what a client's parser
+/// driver and on to workers in other processes. Nothing that is about resources, or where files are; nor what a client's parser
 /// has done its work with when DuckDB renders the statement (`current_dialect`, `preserve_identifier_case`).
-pub const SESSION_SETTINGS: [&str; 27] = [
+pub const SESSION_SETTINGS: [&str; 29] = [
     "Calendar",
     "TimeZone",
+    "binary_as_string",
     "default_collation",
     "default_null_order",
     "default_order",
@@ -14,6 +15,7 @@ pub const SESSION_SETTINGS: [&str; 27] = [
     "duckherder_distribution",
     "duckherder_exchange_memory",
     "duckherder_min_split_rows",
+    "enable_geoparquet_conversion",
     "enable_macro_dependencies",
     "enable_view_dependencies",
     "error_on_division_by_zero",
