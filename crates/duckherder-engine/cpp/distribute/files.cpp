@@ -184,10 +184,22 @@ static uint64_t NewId() {
 	return first + count++;
 }
 
-static bool NeverDistributes(ClientContext &context) {
+static bool Distributes(ClientContext &context, const char *how) {
 	Value distribution;
 	context.TryGetCurrentSetting(DISTRIBUTION_SETTING, distribution);
-	return !distribution.IsNull() && distribution.ToString() == "never";
+	return !distribution.IsNull() && distribution.ToString() == how;
+}
+
+//! Whether anybody may want less of the files than whole ones: no table of so few rows is divided, either.
+static bool MayDivideFiles(ClientContext &context, const LogicalGet &get) {
+	if (Distributes(context, "always") || !get.function.cardinality) {
+		return true;
+	}
+	Value least;
+	context.TryGetCurrentSetting(MIN_SPLIT_ROWS_SETTING, least);
+	auto expected = get.function.cardinality(context, get.bind_data.get());
+	return least.IsNull() || !expected || !expected->has_estimated_cardinality ||
+	       expected->estimated_cardinality >= least.GetValue<uint64_t>();
 }
 
 //! Whether one file alone gave the columns: then an unknown key is an error, which it is not for tasks.
@@ -236,7 +248,7 @@ static FoundFiles Look(ClientContext &context, LogicalGet &get) {
 		return found;
 	}
 	scan.text = !parquet;
-	if (parquet && scan.paths.size() <= MOST_FOOTERS) {
+	if (parquet && scan.paths.size() <= MOST_FOOTERS && MayDivideFiles(context, get)) {
 		ReadFooters(context, get, *data, scan);
 	}
 	scan.bound = BoundScan {get.function, get.bind_data->Copy(), get.returned_types, get.names, get.virtual_columns};
@@ -247,7 +259,7 @@ static FoundFiles Look(ClientContext &context, LogicalGet &get) {
 }
 
 FoundFiles FindFiles(ClientContext &context, LogicalGet &get) {
-	if (NeverDistributes(context)) {
+	if (Distributes(context, "never")) {
 		return {};
 	}
 	try {
