@@ -17,7 +17,7 @@ use duckherder_storage::WholeObject;
 use tokio::runtime::Handle;
 
 use crate::databases::Databases;
-use crate::directory::{Held, failed, finish, hold, log_of, remove_if_there, unfinished, with_suffix};
+use crate::directory::{Held, failed, finish, hold, hold_left, log_of, remove_if_there, unfinished, with_suffix};
 use crate::error::{DriverError, Result};
 use crate::sql::{quote_identifier, quote_text};
 
@@ -34,12 +34,12 @@ const CLOSE_PAUSE: Duration = Duration::from_millis(5);
 pub fn back_up(databases: &Databases, name: &str, target: &str) -> Result<()> {
     match place(databases, target)? {
         Place::File(file) => {
-            let draft = Draft::of(&file)?;
+            let draft = Draft::of(&file);
             copy_to(databases, name, &draft.file)?;
             finish(&draft.file, &file)?;
         }
         Place::Object(object) => {
-            let draft = Draft::of(&temporary_file(databases)?)?;
+            let draft = Draft::of(&temporary_file(databases)?);
             copy_to(databases, name, &draft.file)?;
             Handle::current().block_on(object.upload(&draft.file))?;
         }
@@ -95,7 +95,7 @@ pub fn restore(databases: &Databases, name: &str, source: &str) -> Result<()> {
         Place::File(file) => adopt(databases, name, &file)?,
         Place::Object(object) => {
             databases.check_may_add(name)?;
-            let draft = Draft::of(&temporary_file(databases)?)?;
+            let draft = Draft::of(&temporary_file(databases)?);
             Handle::current().block_on(object.download(&draft.file))?;
             adopt(databases, name, &draft.file)?;
         }
@@ -151,21 +151,28 @@ fn temporary_file(databases: &Databases) -> Result<PathBuf> {
 struct Draft {
     file: PathBuf,
     lock: PathBuf,
+    /// `None` where the file system has no locks: then nobody takes it for left.
     #[allow(dead_code, reason = "it is held")]
-    held: File,
+    held: Option<File>,
 }
 
 impl Draft {
     /// Of what is to be `target`. Those go whose drivers are gone.
-    fn of(target: &Path) -> Result<Self> {
-        remove_stale(target)?;
+    fn of(target: &Path) -> Self {
+        remove_stale(target);
         loop {
             let file = unfinished(&with_suffix(target, &format!(".{}", uuid::Uuid::new_v4())));
             let lock = lock_of(&file);
-            // Another driver may just look whether this one is there.
-            if let Held::Ours(held) = hold(&lock)? {
-                return Ok(Self { file, lock, held });
-            }
+            let held = match hold(&lock) {
+                Ok(Held::Ours(held)) => Some(held),
+                // Another driver just looks whether this one is there.
+                Ok(Held::Others(_)) => continue,
+                Err(error) => {
+                    tracing::warn!(%error, "a backup without a lock");
+                    None
+                }
+            };
+            return Self { file, lock, held };
         }
     }
 }
@@ -189,25 +196,30 @@ fn lock_of(file: &Path) -> PathBuf {
     with_suffix(file, LOCK)
 }
 
-/// Removes drafts of `target` that nobody writes any more.
-fn remove_stale(target: &Path) -> Result<()> {
+/// Removes drafts of `target` that nobody writes any more, as far as that can be seen and done here.
+fn remove_stale(target: &Path) {
     let (Some(directory), Some(name)) = (target.parent(), target.file_name().and_then(|name| name.to_str())) else {
-        return Ok(());
+        return;
     };
     let end = lock_of(&unfinished(Path::new("")));
     let end = end.to_str().unwrap_or_default();
-    for entry in std::fs::read_dir(directory).map_err(failed("read the directory", directory))? {
-        let path = entry.map_err(failed("read the directory", directory))?.path();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        // A link may lead to anybody's file.
+        if !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        let path = entry.path();
         let found = path.file_name().and_then(|found| found.to_str()).unwrap_or_default();
         let id = found.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')?.strip_suffix(end));
         if id.is_some_and(|id| uuid::Uuid::parse_str(id).is_ok())
-            && let Held::Ours(_held) = hold(&path)?
+            && let Some(_held) = hold_left(&path)
         {
             tracing::warn!(file = %path.display(), "removed what a driver left half done");
-            remove_draft(&path.with_extension(""), &path)?;
+            if let Err(error) = remove_draft(&path.with_extension(""), &path) {
+                tracing::warn!(%error, "a temporary file is left");
+            }
         }
     }
-    Ok(())
 }
 
 fn path_text(path: &Path) -> Result<&str> {

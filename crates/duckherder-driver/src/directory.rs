@@ -250,6 +250,12 @@ pub fn hold(file: &Path) -> Result<Held> {
     Ok(Held::Ours(opened))
 }
 
+/// The same of a file that is there, which stays as it is. `None`: somebody has it, or who has can't be seen.
+pub fn hold_left(file: &Path) -> Option<File> {
+    let opened = OpenOptions::new().read(true).open(file).ok()?;
+    opened.try_lock().ok().map(|()| opened)
+}
+
 /// Opens one of the directory's databases. A process that ends lets go of the directory's lock a moment before it lets go
 /// of its databases: what is locked by then is waited for.
 ///

@@ -5,6 +5,7 @@
 #include "distribute/task_planning.hpp"
 #include "index_builds.hpp"
 #include "named_by_client.hpp"
+#include "names_of_client.hpp"
 #include "replayed_log.hpp"
 #include "settings.hpp"
 #include "duckdb/catalog/catalog.hpp"
@@ -89,6 +90,7 @@ DhDatabase *dh_database_open(DhText path, const DhText *names, const DhText *val
 		database->files = std::move(files);
 		duckherder::RegisterExchangeScan(*database->instance);
 		duckherder::RegisterNamedByClient(*database->instance);
+		duckherder::RegisterCurrentSchema(*database->instance);
 		duckherder::RegisterTaskPlanning(DBConfig::GetConfig(*database->instance));
 		duckherder::RegisterIndexBuilds(DBConfig::GetConfig(*database->instance));
 		// Each task binds its files anew. DuckDB looks at their times before it believes what it remembers.
@@ -136,7 +138,7 @@ bool dh_connection_attach(DhConnection *connection, DhText path_p, DhText name_p
 		duckherder::UniteLogs(*connection->context, path);
 		Run(*connection, Attach(path, name));
 		try {
-			duckherder::CatchUpIndexes(*connection->context);
+			duckherder::CatchUpIndexes(*connection->context, Identifier(name));
 		} catch (...) {
 			auto mark = connection->statements->Mark(*connection->context, duckherder::Reach::ANYTHING);
 			// Whatever comes of it: that the indexes are not well is what has to be told.

@@ -5,6 +5,8 @@
 #include "query_of.hpp"
 
 #include "duckdb/catalog/catalog.hpp"
+#include "duckdb/catalog/catalog_entry/scalar_function_catalog_entry.hpp"
+#include "duckdb/catalog/catalog_entry/schema_catalog_entry.hpp"
 #include "duckdb/catalog/catalog_search_path.hpp"
 #include "duckdb/common/string_util.hpp"
 #include "duckdb/main/client_data.hpp"
@@ -204,6 +206,28 @@ void UnderstandNames(ClientContext &context, SQLStatement &statement, bool elsew
 		}
 	};
 	context.RunFunctionInTransaction(understand, false);
+}
+
+//! DuckDB's function, which would tell the schema of which there is none.
+static void CurrentSchema(DataChunk &input, ExpressionState &state, Vector &result) {
+	auto schema = ClientData::Get(state.GetContext()).catalog_search_path->GetDefault().GetSchema();
+	result.Reference(Value(schema == NO_SCHEMA ? Identifier::DefaultSchema() : schema), count_t(input.size()));
+}
+
+void RegisterCurrentSchema(DatabaseInstance &instance) {
+	auto transaction = CatalogTransaction::GetSystemTransaction(instance);
+	auto &schema = Catalog::GetSystemCatalog(instance).GetSchema(transaction, Identifier(DEFAULT_SCHEMA));
+	EntryLookupInfo lookup(CatalogType::SCALAR_FUNCTION_ENTRY, QualifiedName(Identifier("current_schema")));
+	auto entry = schema.LookupEntry(transaction, lookup);
+	if (!entry || entry->type != CatalogType::SCALAR_FUNCTION_ENTRY) {
+		return;
+	}
+	// Nobody uses the instance yet.
+	for (auto &known : entry->Cast<ScalarFunctionCatalogEntry>().functions.functions) {
+		auto function = *known;
+		function.SetFunctionCallback(CurrentSchema);
+		known = make_shared_ptr<const ScalarFunction>(std::move(function));
+	}
 }
 
 void SearchAsClient(ClientContext &context, bool elsewhere) {

@@ -13,6 +13,9 @@ namespace duckherder {
 //!   database's, also where DuckDB has something of that name.
 void UnderstandNames(duckdb::ClientContext &context, duckdb::SQLStatement &statement, bool elsewhere);
 
+//! Has `current_schema()` say `main` to a client that looks elsewhere first.
+void RegisterCurrentSchema(duckdb::DatabaseInstance &instance);
+
 //! Has DuckDB look for names alone as it would in the client: if the client's default database is `elsewhere`, among its
 //! own functions first, also for what macros, generated columns, defaults and constraints of the session's database call.
 void SearchAsClient(duckdb::ClientContext &context, bool elsewhere);

@@ -97,9 +97,10 @@ static void CatchUpIndexes(ClientContext &context, AttachedDatabase &database) {
 	}
 }
 
-void CatchUpIndexes(ClientContext &context) {
+void CatchUpIndexes(ClientContext &context, const Identifier &name) {
 	for (auto &database : DatabaseManager::Get(*context.db).GetDatabases()) {
-		if (database->IsSystem() || database->IsTemporary() || database->IsReadOnly() ||
+		if ((!name.empty() && database->GetName() != name) || database->IsSystem() || database->IsTemporary() ||
+		    database->IsReadOnly() ||
 		    !database->GetCatalog().IsDuckCatalog()) {
 			continue;
 		}

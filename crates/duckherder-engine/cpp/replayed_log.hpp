@@ -10,6 +10,7 @@
 //   (`IndexEntry::RemoveFromIndex`); at the second one, the database ends.
 #pragma once
 
+#include "duckdb/common/identifier.hpp"
 #include "duckdb/common/string.hpp"
 
 namespace duckdb {
@@ -27,8 +28,9 @@ bool HasTwoLogs(duckdb::FileSystem &files, const duckdb::string &path);
 //! Has the two logs of a database put together, if it has two, before it is attached.
 void UniteLogs(duckdb::ClientContext &context, const duckdb::string &path);
 
-//! Has the indexes of all open databases do what they remember, but for those that need an extension which is not loaded.
-void CatchUpIndexes(duckdb::ClientContext &context);
+//! Has the indexes of an open database do what they remember, but for those that need an extension which is not loaded; of
+//! all open databases, without a name.
+void CatchUpIndexes(duckdb::ClientContext &context, const duckdb::Identifier &name = duckdb::Identifier());
 
 //! The same before an ATTACH of a user's, as far as that says where its file is.
 void BeforeAttach(duckdb::ClientContext &context, const duckdb::AttachInfo &info);

@@ -48,7 +48,7 @@ pub fn unknown(type_url: &str, who: &str) -> String {
 macro_rules! command {
     ($($message:ident),+ $(,)?) => {
         $(impl $crate::any::Command for $message {
-            const TYPE_URL: &'static str = concat!("type.googleapis.com/duckherder.v9.", stringify!($message));
+            const TYPE_URL: &'static str = concat!("type.googleapis.com/duckherder.v10.", stringify!($message));
         })+
     };
 }

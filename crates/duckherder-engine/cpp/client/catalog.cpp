@@ -332,7 +332,8 @@ optional_ptr<SchemaCatalogEntry> RemoteCatalog::LookupSchema(CatalogTransaction 
 			EntryLookupInfo there(CatalogType::SCHEMA_ENTRY, QualifiedName(name));
 			return sibling->LookupSchema(sibling->GetCatalogTransaction(context), there, if_not_found);
 		}
-	} else if (transaction.HasContext() && (path.size() < 2 || path[0].empty() || path[0] == GetName())) {
+	} else if (transaction.HasContext() &&
+	           (path.size() < 2 || ((path[0].empty() || path[0] == GetName()) && (path.size() == 2 || path[1].empty())))) {
 		auto &context = transaction.GetContext();
 		auto &remote = RemoteTransaction::Get(context, *this);
 		auto schema = remote.GetSnapshot(context)->FindSchema(name);

@@ -26,6 +26,8 @@
 #include "duckdb/parser/parsed_data/create_view_info.hpp"
 #include "duckdb/parser/parsed_data/drop_info.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
+#include "duckdb/common/type_visitor.hpp"
+#include "duckdb/parser/expression/type_expression.hpp"
 #include "duckdb/parser/parser.hpp"
 #include "duckdb/parser/statement/create_statement.hpp"
 #include "duckdb/planner/parsed_data/bound_create_table_info.hpp"
@@ -257,10 +259,34 @@ unique_ptr<CatalogEntry> RemoteSchema::Make(ClientContext &context, const EntryD
 	}
 }
 
+LogicalType RemoteSchema::ParameterType(ClientContext &context, const LogicalType &type) {
+	if (type.id() != LogicalTypeId::UNBOUND) {
+		return type;
+	}
+	auto &named = *UnboundType::GetTypeExpression(type);
+	if (named.GetExpressionClass() == ExpressionClass::TYPE) {
+		auto own = Describe(EntryKind::TYPE, named.Cast<TypeExpression>().GetTypeName());
+		if (own) {
+			return GetOrMake(context, *own).Cast<TypeCatalogEntry>().user_type;
+		}
+	}
+	try {
+		auto built_in = UnboundType::TryDefaultBind(type);
+		return TypeVisitor::Contains(built_in, LogicalTypeId::UNBOUND) ? LogicalType::UNKNOWN : built_in;
+	} catch (const InvalidInputException &) {
+		return LogicalType::UNKNOWN;
+	}
+}
+
 unique_ptr<CreateMacroInfo> RemoteSchema::MacroInfo(ClientContext &context, const EntryDescription &description) {
 	auto info = ParseCreate<CreateMacroInfo>(context, description);
 	info->SetQualifiedName(GetQualifiedName(description.name));
 	info->comment = description.comment;
+	for (auto &macro : info->macros) {
+		for (auto &type : macro->types) {
+			type = ParameterType(context, type);
+		}
+	}
 	return info;
 }
 

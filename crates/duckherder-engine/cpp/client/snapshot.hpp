@@ -151,6 +151,8 @@ private:
 	duckdb::CatalogEntry &GetOrMake(duckdb::ClientContext &context, const EntryDescription &description);
 	template <class INFO>
 	duckdb::unique_ptr<INFO> ParseCreate(duckdb::ClientContext &context, const EntryDescription &description) const;
+	//! Of a macro, as the client's DuckDB chooses among overloads. What it doesn't know takes any argument.
+	duckdb::LogicalType ParameterType(duckdb::ClientContext &context, const duckdb::LogicalType &type);
 	duckdb::unique_ptr<duckdb::CreateMacroInfo> MacroInfo(duckdb::ClientContext &context,
 	                                                      const EntryDescription &description);
 	//! A macro as the client can unfold it; it is listed, and copied, as the driver has it.

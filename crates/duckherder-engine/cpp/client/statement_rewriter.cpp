@@ -165,6 +165,22 @@ private:
 		}
 	}
 
+	//! A table may be called like a view of DuckDB's, which the driver would find first.
+	void KeepTableApart(QualifiedName &name) {
+		auto &path = name.Path();
+		if (path.size() > 2 || (path.size() == 2 && path[0] != Identifier::DefaultSchema())) {
+			return;
+		}
+		auto schema = path.size() == 1 ? catalog.InDefaultSchema(context, name.Name()).Schema() : name.Schema();
+		for (auto &of : {QualifiedName(Identifier(SYSTEM_CATALOG), Identifier::DefaultSchema(), name.Name()),
+		                 QualifiedName(catalog.GetName(), schema, name.Name())}) {
+			if (!Catalog::GetEntry(context, EntryLookupInfo(CatalogType::TABLE_ENTRY, of), OnEntryNotFound::RETURN_NULL)) {
+				return;
+			}
+		}
+		name = QualifiedName(DatabaseThere(), schema, name.Name());
+	}
+
 	//! What the driver calls the catalog.
 	const Identifier &DatabaseThere() {
 		return RemoteTransaction::Get(context, catalog).GetSnapshot(context)->Database();
@@ -333,8 +349,13 @@ private:
 			is_cte = false;
 			table.SetQualifiedName(catalog.InDefaultSchema(context, local));
 		}
-		if (!is_cte && RenameTable(table.GetQualifiedNameMutable()) && ref.alias.empty()) {
-			ref.alias = local;
+		if (is_cte) {
+			return;
+		}
+		if (RenameTable(table.GetQualifiedNameMutable())) {
+			ref.alias = ref.alias.empty() ? local : ref.alias;
+		} else {
+			KeepTableApart(table.GetQualifiedNameMutable());
 		}
 	}
 
