@@ -13,6 +13,7 @@
 #include "duckdb/catalog/catalog_entry/type_catalog_entry.hpp"
 #include "duckdb/catalog/catalog_entry/view_catalog_entry.hpp"
 #include "duckdb/common/string_util.hpp"
+#include "duckdb/parser/constraints/foreign_key_constraint.hpp"
 #include "duckdb/parser/constraints/not_null_constraint.hpp"
 #include "duckdb/parser/constraints/unique_constraint.hpp"
 #include "duckdb/parser/expression/columnref_expression.hpp"
@@ -172,6 +173,19 @@ static void AddNotNull(const EntryDescription &description, CreateTableInfo &inf
 	}
 }
 
+//! A foreign key of the table's own rows is known for one only once DuckDB has bound it; EXPORT DATABASE waits for ever for
+//! the table that such a key is to, if it takes that for another one.
+static void MarkSelfReferences(CreateTableInfo &info, const Identifier &table) {
+	for (auto &constraint : info.constraints) {
+		if (constraint->type == ConstraintType::FOREIGN_KEY) {
+			auto &reference = constraint->Cast<ForeignKeyConstraint>().info;
+			if (reference.table == table) {
+				reference.type = ForeignKeyType::FK_TYPE_SELF_REFERENCE_TABLE;
+			}
+		}
+	}
+}
+
 //! The columns that an index's expressions read, each once, in the order in which binding meets them: DuckDB takes an
 //! index's expressions to be over these (COPY FROM DATABASE).
 void RemoteSchema::AddIndexColumns(ClientContext &context, CreateIndexInfo &info) {
@@ -202,6 +216,7 @@ unique_ptr<CatalogEntry> RemoteSchema::Make(ClientContext &context, const EntryD
 		info->SetQualifiedName(qualified);
 		AddColumns(context, description, *info);
 		AddNotNull(description, *info);
+		MarkSelfReferences(*info, description.name);
 		info->comment = description.comment;
 		return make_uniq<RemoteTable>(remote_catalog, snapshot, *this, description, *info);
 	}
