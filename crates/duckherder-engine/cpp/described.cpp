@@ -10,11 +10,13 @@
 #include "duckdb/catalog/catalog_entry/sequence_catalog_entry.hpp"
 #include "duckdb/catalog/catalog_entry/table_catalog_entry.hpp"
 #include "duckdb/catalog/catalog_entry/view_catalog_entry.hpp"
+#include "duckdb/common/type_visitor.hpp"
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/main/database_manager.hpp"
 #include "duckdb/main/query_result.hpp"
 #include "duckdb/parser/constraints/not_null_constraint.hpp"
 #include "duckdb/parser/parsed_data/create_sequence_info.hpp"
+#include "duckdb/parser/parsed_data/create_table_info.hpp"
 #include "duckdb/storage/table_storage_info.hpp"
 
 using namespace duckdb; // NOLINT
@@ -117,13 +119,32 @@ private:
 		TellOptional(comment);
 		Tell(generated);
 	}
+	//! A state of an aggregate has no text that can be read: it is told as the STRUCT that it is kept in.
+	static bool HasState(const LogicalType &type) {
+		return TypeVisitor::Contains(type, [](const LogicalType &part) { return part.IsAggregateState(); });
+	}
 	//! With its collation, which DuckDB leaves out.
 	static string TypeName(const LogicalType &type) {
-		return duckherder::IsCollated(type) ? duckherder::WireTypeName(type) : type.ToString();
+		return duckherder::IsCollated(type) || HasState(type) ? duckherder::WireTypeName(type) : type.ToString();
+	}
+
+	//! DuckDB writes them where its parser takes none. The column's type tells them.
+	static void LeaveCollationsOfGenerated(CreateTableInfo &info) {
+		ColumnList columns;
+		for (auto &column : info.columns.Logical()) {
+			auto copy = column.Copy();
+			if (copy.Generated() && duckherder::IsCollated(copy.Type())) {
+				copy.SetType(duckherder::WithoutCollations(copy.Type()));
+			}
+			columns.AddColumn(std::move(copy));
+		}
+		info.columns = std::move(columns);
 	}
 
 	void Table(SchemaCatalogEntry &schema, TableCatalogEntry &table) {
-		Begin(table, schema.name, CreateSql(*table.GetInfo()));
+		auto info = table.GetInfo();
+		LeaveCollationsOfGenerated(info->Cast<CreateTableInfo>());
+		Begin(table, schema.name, CreateSql(*info));
 		auto storage = table.GetStorageInfo(context);
 		auto rows = storage.cardinality.IsValid() ? to_string(storage.cardinality.GetIndex()) : string();
 		auto &columns = table.GetColumns();

@@ -189,7 +189,13 @@ static void MarkSelfReferences(CreateTableInfo &info, const Identifier &table) {
 //! The columns that an index's expressions read, each once, in the order in which binding meets them: DuckDB takes an
 //! index's expressions to be over these (COPY FROM DATABASE).
 void RemoteSchema::AddIndexColumns(ClientContext &context, CreateIndexInfo &info) {
-	auto table = FindTable(context, info.table);
+	optional_ptr<RemoteTable> table;
+	try {
+		table = FindTable(context, info.table);
+	} catch (const InterruptException &) {
+		throw;
+	} catch (std::exception &) { // NOLINT: a table that is not understood; its index is listed all the same
+	}
 	if (!table) {
 		return;
 	}
@@ -225,6 +231,10 @@ unique_ptr<CatalogEntry> RemoteSchema::Make(ClientContext &context, const EntryD
 		info->SetQualifiedName(qualified);
 		info->sql = description.sql;
 		for (auto &column : description.columns) {
+			if (column.type_name.empty()) {
+				// Nobody knows its columns: what it reads is not there.
+				break;
+			}
 			info->names.emplace_back(column.name);
 			info->types.push_back(ParseWireType(context, column.type_name));
 			if (!column.comment.IsNull()) {
@@ -334,12 +344,41 @@ CatalogEntry &RemoteSchema::GetOrMake(ClientContext &context, const EntryDescrip
 	return *entry;
 }
 
+//! Stands in a list for a table or view whose description can't be understood, so that the others are listed: its columns
+//! are of no known type, and to read it is the error (RemoteTable::GetScanFunction).
+static unique_ptr<CreateTableInfo> NotUnderstood(SchemaCatalogEntry &schema, const EntryDescription &description) {
+	auto info = make_uniq<CreateTableInfo>(schema, description.name);
+	for (auto &column : description.columns) {
+		info->columns.AddColumn(ColumnDefinition(Identifier(column.name), LogicalType::UNKNOWN));
+	}
+	info->comment = description.comment;
+	return info;
+}
+
 void RemoteSchema::Scan(ClientContext &context, CatalogType type, const std::function<void(CatalogEntry &)> &callback) {
 	for (auto kind : KindsOf(type)) {
 		for (auto &description : descriptions) {
-			if (description.second.kind == kind) {
-				callback(GetOrMake(context, description.second));
+			if (description.second.kind != kind) {
+				continue;
 			}
+			optional_ptr<CatalogEntry> entry;
+			try {
+				entry = GetOrMake(context, description.second);
+			} catch (const InterruptException &) {
+				throw;
+			} catch (std::exception &) {
+				if (kind != EntryKind::TABLE) {
+					throw;
+				}
+				auto info = NotUnderstood(*this, description.second);
+				std::lock_guard<std::mutex> guard(lock);
+				auto &listed = entries[description.first];
+				if (!listed) {
+					listed = make_uniq<RemoteTable>(remote_catalog, snapshot, *this, description.second, *info);
+				}
+				entry = listed.get();
+			}
+			callback(*entry);
 		}
 	}
 }
@@ -368,6 +407,13 @@ optional_ptr<RemoteTable> RemoteSchema::FindTable(ClientContext &context, const 
 	}
 	if (!description) {
 		return nullptr;
+	}
+	if (description->columns.size() == 1 && description->columns[0].type_name.empty()) {
+		// A view of what is not there: the driver says what that is.
+		auto view = QualifiedName(Identifier(), description->schema, description->name);
+		vector<LogicalType> texts(6, LogicalType::VARCHAR);
+		remote_catalog.QueryRows(context, "DESCRIBE SELECT * FROM " + view.ToString(), texts);
+		throw BinderException("the columns of the view %s are not known", view.ToString());
 	}
 	auto key = StringUtil::Lower(name.GetIdentifierName());
 	std::lock_guard<std::mutex> guard(lock);

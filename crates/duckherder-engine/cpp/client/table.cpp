@@ -59,6 +59,12 @@ void RemoteTable::Show(ClientContext &context) {
 }
 
 TableFunction RemoteTable::GetScanFunction(ClientContext &context, unique_ptr<FunctionData> &bind_data) {
+	for (auto &column : columns.Logical()) {
+		if (column.Type().id() == LogicalTypeId::UNKNOWN) {
+			throw NotImplementedException("the driver describes \"%s\" by what this client can't read: %s",
+			                              name.GetIdentifierName(), description.sql);
+		}
+	}
 	auto &transaction = RemoteTransaction::Get(context, remote_catalog);
 	transaction.CheckCurrent(context, *this);
 	ConnectionState::Get(context)->BindOtherwise(context);
