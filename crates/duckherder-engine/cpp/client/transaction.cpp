@@ -6,6 +6,7 @@
 #include "duckdb/common/exception/transaction_exception.hpp"
 #include "duckdb/main/attached_database.hpp"
 #include "duckdb/main/client_context.hpp"
+#include "duckdb/main/settings.hpp"
 #include "duckdb/transaction/meta_transaction.hpp"
 
 using namespace duckdb; // NOLINT
@@ -163,9 +164,31 @@ void RemoteTransaction::End(DhPatience patience, bool commit) {
 	session->session.EndTransaction(patience, commit);
 }
 
+//! What the driver is asked first is what its transaction begins with, and so the snapshot. DuckDB may have its list of
+//! transactions locked: nothing may be looked up.
+static void BeginAtOnce(ClientContext &context, RemoteTransaction &transaction) {
+	auto session = transaction.GetSession();
+	try {
+		std::lock_guard<std::mutex> session_guard(session->lock);
+		auto in_transaction = transaction.InUserTransaction(context);
+		auto leave_entry = [](void *, const DhCatalogEntry *) {};
+		auto leave_name = [](void *, DhText) {};
+		session->session.Describe(context, optional_idx(), in_transaction, leave_entry, leave_name, nullptr);
+	} catch (...) {
+		try {
+			transaction.End(DhPatience {nullptr, nullptr}, false);
+		} catch (std::exception &) { // NOLINT: told is what failed first
+		}
+		throw;
+	}
+}
+
 Transaction &RemoteTransactionManager::StartTransaction(ClientContext &context) {
 	auto transaction = make_uniq<RemoteTransaction>(*this, context, catalog);
 	auto &result = *transaction;
+	if (!context.transaction.IsAutoCommit() && Settings::Get<ImmediateTransactionModeSetting>(context)) {
+		BeginAtOnce(context, result);
+	}
 	std::lock_guard<std::mutex> guard(lock);
 	active[&result] = std::move(transaction);
 	return result;
