@@ -23,7 +23,10 @@
 #include "duckdb/parser/query_node/merge_query_node.hpp"
 #include "duckdb/parser/query_node/select_node.hpp"
 #include "duckdb/parser/query_node/update_query_node.hpp"
+#include "duckdb/parser/parsed_data/create_info.hpp"
+#include "duckdb/parser/parsed_data/drop_info.hpp"
 #include "duckdb/parser/statement/create_statement.hpp"
+#include "duckdb/parser/statement/drop_statement.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
 #include "duckdb/parser/tableref/basetableref.hpp"
 #include "duckdb/parser/tableref/table_function_ref.hpp"
@@ -175,7 +178,15 @@ bool RemoteCatalog::SupportsPushdown(const QueryNode &) {
 	return true;
 }
 
-bool RemoteCatalog::SupportsPushdown(const SQLStatement &) {
+//! Of an index's table, and of an index without a database's name, only binding tells whether they are the client's own.
+bool RemoteCatalog::SupportsPushdown(const SQLStatement &statement) {
+	if (statement.type == StatementType::CREATE_STATEMENT) {
+		return statement.Cast<CreateStatement>().info->type != CatalogType::INDEX_ENTRY;
+	}
+	if (statement.type == StatementType::DROP_STATEMENT) {
+		auto &info = *statement.Cast<DropStatement>().info;
+		return info.type != CatalogType::INDEX_ENTRY || info.GetQualifiedName().Path().size() > 1;
+	}
 	return true;
 }
 
