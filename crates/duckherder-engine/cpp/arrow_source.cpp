@@ -56,7 +56,7 @@ void *ShareWaker(const shared_ptr<Waker> &waker) {
 void ThreadWaker::Wait(ClientContext &context) {
 	std::unique_lock<std::mutex> guard(lock);
 	while (!woken) {
-		context.InterruptCheck();
+		context.BlockingInterruptCheck();
 		changed.wait_for(guard, INTERRUPT_CHECK_INTERVAL);
 	}
 }

@@ -1,9 +1,10 @@
 //! The settings of a client's session that hold wherever its statements run.
 
 /// What can change an answer, or whether a statement is allowed: these go with every statement, from the client to the
-/// driver and on to workers in other processes. Nothing that is about resources, or where files are; nor what a client's parser
-/// has done its work with when DuckDB renders the statement (`current_dialect`, `preserve_identifier_case`).
-pub const SESSION_SETTINGS: [&str; 29] = [
+/// driver and on to workers in other processes. Nothing that is about resources but time, or where files are; nor what a
+/// client's parser has done its work with when DuckDB renders the statement (`current_dialect`,
+/// `preserve_identifier_case`).
+pub const SESSION_SETTINGS: [&str; 30] = [
     "Calendar",
     "TimeZone",
     "binary_as_string",
@@ -25,6 +26,7 @@ pub const SESSION_SETTINGS: [&str; 29] = [
     "integer_division",
     "lambda_syntax",
     "legacy_disable_null_type",
+    "max_execution_time",
     "max_expression_depth",
     "old_implicit_casting",
     "order_by_non_integer_literal",

@@ -414,7 +414,8 @@ fn name_worker(worker: &RemoteWorker, detail: ErrorDetail) -> EngineError {
     let error = EngineError::from(detail);
     match error.exception_type.as_str() {
         // A task that nobody has stopped here was stopped there: its worker ends.
-        "INTERRUPT" => worker.lost("it has stopped"),
+        // DuckDB has other words for what took longer than `max_execution_time`, which is the query's own error.
+        "INTERRUPT" if error.message == EngineError::interrupted().message => worker.lost("it has stopped"),
         _ if error.is_lost() => worker.lost(&error.message),
         "IO" => EngineError::new("IO", format!("worker '{}' at {}: {}", worker.id, worker.location, error.message)),
         _ => error,

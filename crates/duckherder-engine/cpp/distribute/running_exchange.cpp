@@ -244,9 +244,7 @@ void PhysicalExchange::ShowTasks(ExecutionContext &context, RunningExchange &exc
 	}
 	// A task whose rows went to other tasks may end after these.
 	for (idx_t waits = 0; waits < MOST_WAITS; waits++) {
-		if (context.client.IsInterrupted()) {
-			throw InterruptException();
-		}
+		context.client.BlockingInterruptCheck();
 		if (exchange.query->functions.ended(exchange.exchange, WAIT_MS)) {
 			break;
 		}
