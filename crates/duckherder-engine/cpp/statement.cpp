@@ -10,6 +10,7 @@
 #include "wire_storage.hpp"
 
 #include "duckdb/common/arrow/arrow_converter.hpp"
+#include "duckdb/common/extension_type_info.hpp"
 #include "duckdb/common/type_visitor.hpp"
 #include "duckdb/common/exception/transaction_exception.hpp"
 #include "duckdb/main/client_context.hpp"
@@ -55,6 +56,12 @@ static void Describe(ClientContext &context, const vector<Identifier> &names, ve
 	if (client_properties.arrow_lossless_conversion) {
 		travelling = duckherder::TravellingTypes(types);
 		client_properties.arrow_output_version = duckherder::ExactArrowVersion(travelling);
+	}
+	for (auto &type : travelling) {
+		// Under its own name, DuckDB finds no Arrow type for a state that is kept in a HUGEINT.
+		type = TypeVisitor::VisitReplace(type, [](const LogicalType &part) {
+			return part.IsAggregateState() ? part.WithExtensionInfo(nullptr).WithAlias("") : part;
+		});
 	}
 	ArrowConverter::ToArrowSchema(&target.schema.arrow_schema, travelling, texts, client_properties);
 	target.types = std::move(types);
