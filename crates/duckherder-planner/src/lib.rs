@@ -7,6 +7,7 @@
 //!        filter  which rows need not move            aggregate, shuffle
 //!        ranges  what is read by ranges of a key, as tables are stored   zones   which values are where
 //!        partition   what runs where rows are divided already    shared   CTEs    union   UNION ALL
+//!        readers   whether all rows come to who reads them
 //!        cost    what that takes, here and on workers
 //!   Plan + Distribution --Graph::distributed()--> what duckherder_explain() draws, in mermaid
 //!                      --outlines()--> what each stage does, for EXPLAIN
@@ -25,6 +26,7 @@ mod partition;
 mod place;
 pub mod plan;
 mod ranges;
+mod readers;
 mod shared;
 mod shuffle;
 pub mod skew;

@@ -19,6 +19,7 @@ use crate::filter::{filter_by_keys, narrow_by_broadcast};
 use crate::partition::Partitioning;
 use crate::plan::{AggregateCall, Distributed, Operator, Plan, PlanNode};
 use crate::ranges::Divisible;
+use crate::readers::misled;
 use crate::shared::SharedInputs;
 use crate::split::{Mode, Workers, strategy_of};
 use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, ScanUse, Stage};
@@ -163,6 +164,10 @@ impl<'a> Placer<'a> {
         filter_by_keys(self.plan, &mut self.stages);
         if self.workers.remote > 0 {
             narrow_by_broadcast(self.plan, &mut self.stages);
+        }
+        if let Some(note) = misled(root, &self.stages) {
+            self.stages.clear();
+            self.notes.insert(0, note);
         }
         Distribution { stages: self.stages, notes: self.notes, estimate: Estimate::default() }
     }

@@ -456,7 +456,8 @@ impl PlanNode {
     /// Whether its rows stand in a fragment's text, wherever they are needed.
     pub fn is_written_out(&self) -> bool {
         match self.operator {
-            Operator::Constants => true,
+            // VALUES of columns of an outer query are of the rows below.
+            Operator::Constants => self.children.iter().all(Self::is_written_out),
             Operator::Collected => self.estimated_rows.is_some_and(|rows| rows <= MOST_WRITTEN_ROWS),
             _ => false,
         }

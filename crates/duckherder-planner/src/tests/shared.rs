@@ -139,3 +139,13 @@ fn nothing_reads_a_stage_twice() {
         }
     }
 }
+
+/// VALUES of an outer query's columns are rows of what is below: the driver's.
+#[test]
+fn values_over_a_cte_are_not_written_out() {
+    let values = r#"(AGGREGATE "aggregate":{"groups":1,"grouping_sets":false,"calls":[]} @)"#;
+    let reader = format!("({} @ (EXPRESSION_GET {values}))", join("INNER"));
+    assert_eq!(cuts(&elsewhere(&cte(&reader))), [(Cut::Subtree, 1, Exchange::Gather)]);
+    let written = format!("({} @ (EXPRESSION_GET (DUMMY_SCAN)))", join("INNER"));
+    assert_eq!(forwards(&elsewhere(&cte(&written))), 1);
+}
