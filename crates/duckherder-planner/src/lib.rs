@@ -7,7 +7,7 @@
 //!        filter  which rows need not move            aggregate, shuffle
 //!        ranges  what is read by ranges of a key, as tables are stored   zones   which values are where
 //!        partition   what runs where rows are divided already    shared   CTEs    union   UNION ALL
-//!        readers   whether all rows come to who reads them
+//!        readers   whether all rows come to who reads them    order   whose order shows
 //!        cost    what that takes, here and on workers
 //!   Plan + Distribution --Graph::distributed()--> what duckherder_explain() draws, in mermaid
 //!                      --outlines()--> what each stage does, for EXPLAIN
@@ -21,6 +21,7 @@ mod filter;
 pub mod graph;
 mod join;
 mod mermaid;
+mod order;
 mod outline;
 mod partition;
 mod place;

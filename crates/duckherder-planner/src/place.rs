@@ -17,7 +17,8 @@ use crate::cost::Estimate;
 use crate::decide::readable;
 use crate::filter::{filter_by_keys, narrow_by_broadcast};
 use crate::partition::Partitioning;
-use crate::plan::{AggregateCall, Distributed, Operator, Plan, PlanNode};
+use crate::order::hides_order;
+use crate::plan::{Distributed, Operator, Plan, PlanNode};
 use crate::ranges::Divisible;
 use crate::readers::misled;
 use crate::shared::SharedInputs;
@@ -471,24 +472,6 @@ impl<'a> Placer<'a> {
             order_shows: exchange == Exchange::Gather && !self.in_any_order,
         });
         self.stages.len() - 1
-    }
-}
-
-/// Whether the operator's rows are the same in whatever order those of its children come; `None` if they come in the same
-/// order as those.
-fn hides_order(node: &PlanNode) -> Option<bool> {
-    match node.operator {
-        Operator::Cte if node.grouping_sets => Some(true),
-        Operator::Filter | Operator::Projection | Operator::Unnest | Operator::Cte => None,
-        Operator::Union if node.all => None,
-        Operator::Aggregate => {
-            let calls = node.aggregate.as_ref().map_or(&[][..], |aggregate| aggregate.calls.as_slice());
-            Some(!calls.iter().any(AggregateCall::sees_order))
-        }
-        Operator::Join | Operator::OrderBy | Operator::Union | Operator::SetOperation => Some(true),
-        Operator::Distinct => Some(!node.distinct_on),
-        // Ties, and windows without an order, are as the rows come.
-        _ => Some(false),
     }
 }
 

@@ -149,3 +149,12 @@ fn values_over_a_cte_are_not_written_out() {
     let written = format!("({} @ (EXPRESSION_GET (DUMMY_SCAN)))", join("INNER"));
     assert_eq!(forwards(&elsewhere(&cte(&written))), 1);
 }
+
+/// A join with the one row of a scalar subquery keeps the order of the other side, where somebody sees that.
+#[test]
+fn a_scalar_subquery_beside_a_cte_leaves_its_order() {
+    let beside = format!("(CROSS_PRODUCT @ ({} @))", sum(0));
+    let limit = format!(r#"(LIMIT "limit":{{"rows":5,"offset":0}} {beside})"#);
+    assert_eq!(cuts(&elsewhere(&cte(&limit))), [(Cut::Subtree, 1, Exchange::Gather)]);
+    assert_eq!(forwards(&elsewhere(&cte(&format!("({} {beside})", sum(0))))), 1);
+}
