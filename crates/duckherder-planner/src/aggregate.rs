@@ -21,11 +21,13 @@ impl Placer<'_> {
             Site::Workers(draft) if self.meets(&draft, node, self.has_many_groups(node, child)) => {
                 Site::Workers(self.unspread(draft))
             }
-            Site::Workers(draft) if self.rows_are_shuffled(node) => match self.meeting_by_ranges(&draft, node) {
-                Some(draft) => Site::Workers(draft),
-                None if self.keeps_groups() => self.shuffled(node, &[(child, draft)]),
-                None => self.shuffled_again(node, &draft, Cut::Copy, MergeStrategy::Distinct),
-            },
+            Site::Workers(draft) if self.rows_are_shuffled(node) && !self.shows_groups(child) => {
+                match self.meeting_by_ranges(&draft, node) {
+                    Some(draft) => Site::Workers(draft),
+                    None if self.keeps_groups() => self.shuffled(node, &[(child, draft)]),
+                    None => self.shuffled_again(node, &draft, Cut::Copy, MergeStrategy::Distinct),
+                }
+            }
             Site::Workers(draft) => {
                 self.gather(node, draft, Cut::Copy, MergeStrategy::Distinct);
                 Site::Driver
@@ -38,8 +40,15 @@ impl Placer<'_> {
         let ([child], Some(aggregate)) = (node.children.as_slice(), &node.aggregate) else {
             return self.on_driver(node);
         };
+        let before = self.mark();
+        let by_one_thread = self.is_by_one_thread(child, aggregate);
         let draft = match self.place(child) {
             Site::Workers(draft) if draft.is_single() => return Site::Workers(draft),
+            Site::Workers(_) if by_one_thread => {
+                self.reset(before);
+                self.note("an aggregate sees in which order one thread reads a small table".to_string());
+                return self.read_on_driver(node);
+            }
             Site::Workers(draft) => draft,
             site => return site,
         };
@@ -57,10 +66,10 @@ impl Placer<'_> {
                 self.shuffled_again(node, &draft, Cut::PartialAggregate, merge)
             }
             _ if shuffled => self.shuffled(node, &[(child, draft)]),
-            Ok(merge) if self.ends_in_one_task(aggregate) => {
+            Ok(merge) if self.ends_in_one_task(child, aggregate) => {
                 self.in_one_task(node, &draft, Cut::PartialAggregate, merge)
             }
-            Err(_) if self.ends_in_one_task(aggregate) => {
+            Err(_) if self.ends_in_one_task(child, aggregate) => {
                 self.in_one_task(child, &draft, Cut::Subtree, MergeStrategy::Concatenate)
             }
             Ok(_) if self.states_are_rows(node, child, aggregate) => {
@@ -98,7 +107,7 @@ impl Placer<'_> {
     pub fn groups_are_shuffled(&self, node: &PlanNode, child: &PlanNode, aggregate: &Aggregate) -> bool {
         let may_shuffle = self.may_shuffle() && aggregate.groups > 0 && !aggregate.grouping_sets;
         let stay = merge_of_aggregate(aggregate).is_err() || self.has_many_groups(node, child);
-        may_shuffle && (stay || self.keeps_groups())
+        may_shuffle && (stay || self.keeps_groups()) && !self.aggregates_in_order(child, aggregate)
     }
 
     pub fn keeps_groups(&self) -> bool {
@@ -106,8 +115,9 @@ impl Placer<'_> {
     }
 
     /// Whether a task has the one row of an aggregate without groups, since other tasks are to read it.
-    pub fn ends_in_one_task(&self, aggregate: &Aggregate) -> bool {
-        self.may_shuffle() && self.keeps_groups() && aggregate.groups == 0 && !aggregate.grouping_sets
+    pub fn ends_in_one_task(&self, child: &PlanNode, aggregate: &Aggregate) -> bool {
+        let of_all_rows = aggregate.groups == 0 && !aggregate.grouping_sets;
+        self.may_shuffle() && self.keeps_groups() && of_all_rows && !self.aggregates_in_order(child, aggregate)
     }
 
     /// Whether partial aggregates would hardly be fewer than the rows, or so many that the driver should not see them

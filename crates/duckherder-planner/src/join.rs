@@ -97,7 +97,7 @@ impl Placer<'_> {
         match (&node.operator, node.children.as_slice()) {
             _ if self.stays(node) => false,
             (Operator::Aggregate | Operator::Distinct, [child]) if self.shared.keeps_groups => {
-                let one = node.aggregate.as_ref().is_some_and(|aggregate| self.ends_in_one_task(aggregate));
+                let one = node.aggregate.as_ref().is_some_and(|aggregate| self.ends_in_one_task(child, aggregate));
                 (one || has_keys(node)) && self.may_come_from_tasks(child)
             }
             (Operator::Filter | Operator::Projection | Operator::Unnest, [child]) => self.may_come_from_tasks(child),

@@ -17,7 +17,6 @@ use crate::cost::Estimate;
 use crate::decide::readable;
 use crate::filter::{filter_by_keys, narrow_by_broadcast};
 use crate::partition::Partitioning;
-use crate::order::hides_order;
 use crate::plan::{Distributed, Operator, Plan, PlanNode};
 use crate::ranges::Divisible;
 use crate::readers::misled;
@@ -116,6 +115,10 @@ pub struct Placer<'a> {
     pub put_together: bool,
     /// Who reads what is being placed does not see in which order its rows come.
     pub in_any_order: bool,
+    /// It is an aggregate that sees it.
+    pub in_aggregated_order: bool,
+    /// It is of groups whose order that aggregate sees.
+    pub groups_show: bool,
 }
 
 /// What was planned up to somewhere.
@@ -142,6 +145,8 @@ impl<'a> Placer<'a> {
             prefers: Preference::NONE,
             put_together: false,
             in_any_order: false,
+            in_aggregated_order: false,
+            groups_show: false,
         }
     }
 
@@ -175,13 +180,15 @@ impl<'a> Placer<'a> {
 
     pub fn place(&mut self, node: &PlanNode) -> Site {
         let own = self.in_any_order;
-        self.in_any_order = hides_order(node).unwrap_or(own);
+        let aggregated = self.in_aggregated_order;
+        self.see_order(node);
         let site = match node.operator {
             // Of several tasks' rows, order is lost.
             Operator::CteScan if !own || self.stays(node) => self.read_on_driver(node),
             _ => self.place_operator(node),
         };
         self.in_any_order = own;
+        self.in_aggregated_order = aggregated;
         match site {
             Site::Workers(draft) => {
                 let divisible = draft.divisible_above(node);
@@ -379,7 +386,8 @@ impl<'a> Placer<'a> {
             Operator::Filter | Operator::Projection | Operator::Unnest => child_does(node),
             Operator::Aggregate => match (node.children.as_slice(), &node.aggregate) {
                 ([child], Some(aggregate)) => {
-                    let stays = self.groups_are_shuffled(node, child, aggregate) || self.ends_in_one_task(aggregate);
+                    let stays =
+                        self.groups_are_shuffled(node, child, aggregate) || self.ends_in_one_task(child, aggregate);
                     stays && child_does(node)
                 }
                 _ => false,

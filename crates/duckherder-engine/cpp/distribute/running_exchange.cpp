@@ -207,7 +207,9 @@ OperatorPartitionData PhysicalExchange::GetPartitionData(ExecutionContext &, Dat
 }
 
 unique_ptr<GlobalSourceState> PhysicalExchange::GetGlobalSourceState(ClientContext &) const {
-	return make_uniq<RunningExchange>(query, stage);
+	auto running = make_uniq<RunningExchange>(query, stage);
+	running->few_in_order = query->stages[stage].order_shows && estimated_cardinality <= DEFAULT_ROW_GROUP_SIZE;
+	return std::move(running);
 }
 
 bool PhysicalExchange::NeedsOneReader(Pipeline &pipeline) const {

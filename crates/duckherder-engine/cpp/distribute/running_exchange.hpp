@@ -21,7 +21,7 @@ public:
 
 	duckdb::idx_t MaxThreads() override {
 		// One a task; how many there are is not known before they start.
-		return duckdb::NumericLimits<uint32_t>::Maximum();
+		return few_in_order ? 1 : duckdb::NumericLimits<uint32_t>::Maximum();
 	}
 
 	//! The columns of Arrow batches, read once.
@@ -38,6 +38,8 @@ public:
 	std::atomic<duckdb::idx_t> next_partition {0};
 	//! Tasks whose rows have been read to their end.
 	std::atomic<duckdb::idx_t> read_partitions {0};
+	//! No more rows than one thread of DuckDB's reads of a table, in an order that shows somewhere above.
+	bool few_in_order = false;
 	//! One reader is to have all rows: it has come.
 	std::atomic<bool> claimed {false};
 	duckdb::idx_t partitions = 0;
