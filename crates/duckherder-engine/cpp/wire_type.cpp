@@ -2,7 +2,11 @@
 
 #include "duckdb/common/sql_identifier.hpp"
 #include "duckdb/common/type_visitor.hpp"
+#include "duckdb/common/mutex.hpp"
+#include "duckdb/common/optional.hpp"
 #include "duckdb/main/client_context.hpp"
+
+#include <list>
 
 using namespace duckdb; // NOLINT
 
@@ -45,8 +49,70 @@ string WireTypeName(const LogicalType &type) {
 	    .ToString();
 }
 
+//! Types of long texts, such as ENUMs of many values, which take DuckDB's parser some milliseconds a thousand. Who has one
+//! from here also shares its values, so that two of them are found to be equal without a look at these.
+class LongTypes {
+public:
+	static LongTypes &Instance() {
+		static LongTypes types;
+		return types;
+	}
+
+	static bool IsLong(const string &text) {
+		return text.size() >= LEAST_BYTES && text.size() <= MOST_BYTES / 2;
+	}
+
+	optional<LogicalType> Find(const string &text) {
+		lock_guard<mutex> guard(lock);
+		for (auto found = known.begin(); found != known.end(); found++) {
+			if (found->text == text) {
+				known.splice(known.begin(), known, found);
+				return known.front().type;
+			}
+		}
+		return {};
+	}
+
+	void Add(const string &text, const LogicalType &type) {
+		lock_guard<mutex> guard(lock);
+		known.push_front({text, type});
+		bytes += text.size();
+		while (bytes > MOST_BYTES) {
+			bytes -= known.back().text.size();
+			known.pop_back();
+		}
+	}
+
+private:
+	static constexpr idx_t LEAST_BYTES = 1000;
+	//! Of texts; the values of a type take about as many bytes again.
+	static constexpr idx_t MOST_BYTES = 16 << 20;
+
+	struct Known {
+		string text;
+		LogicalType type;
+	};
+
+	mutex lock;
+	//! Those first that were asked for last.
+	std::list<Known> known;
+	idx_t bytes = 0;
+};
+
 LogicalType ParseWireType(ClientContext &context, const string &text) {
-	return TransformStringToLogicalType(text, context);
+	if (!LongTypes::IsLong(text)) {
+		return TransformStringToLogicalType(text, context);
+	}
+	auto &types = LongTypes::Instance();
+	if (auto found = types.Find(text)) {
+		return *found;
+	}
+	auto type = TransformStringToLogicalType(text, context);
+	// What a database calls so is of that database.
+	if (type == WithoutUserTypes(type)) {
+		types.Add(text, type);
+	}
+	return type;
 }
 
 } // namespace duckherder

@@ -72,10 +72,14 @@ void PlanCutter::Cut(shared_ptr<DistributedQuery> query, const vector<PlannedCut
 	undo.Forget();
 }
 
+//! A longer text of a state's type, which has all values of an ENUM, would take each task longer than its rows.
+static constexpr idx_t MOST_STATE_BYTES = 16000;
+
 //! A state loses its name in Arrow. The driver's own exchanges give it back; in another task, SQL must.
 static bool CanReachTasks(const LogicalType &type) {
 	if (type.IsAggregateState()) {
-		return ExportAggregateFunction::StateToSQL(type, ConstantExpression::FromValue(Value())) != nullptr;
+		auto named = ExportAggregateFunction::StateToSQL(type, ConstantExpression::FromValue(Value()));
+		return named && named->ToString().size() <= MOST_STATE_BYTES;
 	}
 	return !TypeVisitor::Contains(type, [](const LogicalType &part) { return part.IsAggregateState(); });
 }
