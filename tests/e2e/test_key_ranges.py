@@ -10,7 +10,8 @@ from e2e.test_analyze import analyzed
 from harness.client import attached, plain, quote
 from harness.cluster import Cluster
 
-ROWS = 60_000
+# more orders than a row group has: what sees the order of fewer stays on the driver
+ROWS = 600_000
 WORKERS = 4
 LINES = f"SELECT range // 4 AS o, 'line ' || range AS s FROM range({ROWS})"
 ORDERS = f"SELECT range AS o, range // 100 AS day, range % 50 AS customer FROM range({ROWS // 4})"

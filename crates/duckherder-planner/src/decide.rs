@@ -1,6 +1,6 @@
 //! Whether a plan is distributed at all; where it is cut is [`crate::place`]'s part, what that costs [`crate::cost`]'s.
 
-use crate::cost::constants::{FEW_ROWS, FEW_ROWS_SLACK_US, MOVED_STAGE, SLACK_US, TASK, WORTH_MOVING};
+use crate::cost::constants::{FEW_ROWS, FEW_ROWS_SLACK_US, SLACK_US, TASK, WANTED_STAGE, WORTH_MOVING};
 use crate::cost::{self, Capacity};
 use crate::place::{Placer, Preference};
 use crate::plan::{Distributed, Operator, Plan, PlanNode, Scan};
@@ -129,7 +129,7 @@ fn best_of(plan: &Plan, capacity: Capacity) -> Result<Distribution, String> {
     // Where smaller tables are to be divided, what a stage adds is not to keep them from it.
     let spared = 1.0 - (plan.min_split_rows as f64 / ROW_GROUP_ROWS as f64).min(1.0);
     let takes = |found: &Distribution| {
-        let added = found.stages.iter().map(|stage| MOVED_STAGE + stage.tasks as f64 * TASK).sum::<f64>();
+        let added = found.stages.iter().map(|stage| WANTED_STAGE + stage.tasks as f64 * TASK).sum::<f64>();
         found.estimate.distributed_us as f64 - spared * added / 1e3
     };
     let cut = |preference| placed(plan, Placer::new(plan, capacity.workers).shuffling().with(preference), capacity);

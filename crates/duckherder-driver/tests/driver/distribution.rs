@@ -59,7 +59,9 @@ fn shapes_of_queries() {
         if !merge.is_empty() {
             assert_eq!(outcome.merge_strategy, merge, "{sql}");
         }
-        assert_eq!(outcome.workers_used, 4, "{sql}");
+        // Once a limit has its rows, who has not begun need not.
+        let least = if sql.contains("LIMIT") { 1 } else { 4 };
+        assert!((least..=4).contains(&outcome.workers_used), "{} workers: {sql}", outcome.workers_used);
     }
 }
 

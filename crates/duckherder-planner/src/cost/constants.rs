@@ -40,6 +40,8 @@ pub const LOCAL_STAGE: f64 = 500_000.0;
 pub const REMOTE_STAGE: f64 = 1_000_000.0;
 /// A stage whose rows other tasks read.
 pub const MOVED_STAGE: f64 = 1_000_000.0;
+/// What speaks for one more stage where smaller tables than a row group are divided: who asks for that wants stages.
+pub const WANTED_STAGE: f64 = 5_000_000.0;
 /// A task: its fragment is planned.
 pub const TASK: f64 = 300_000.0;
 /// How long a worker in another process looks at a text file, to find out how it is written.
