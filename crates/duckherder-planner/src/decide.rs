@@ -1,7 +1,10 @@
 //! Whether a plan is distributed at all; where it is cut is [`crate::place`]'s part, what that costs [`crate::cost`]'s.
 
-use crate::cost::constants::{FEW_ROWS, FEW_ROWS_SLACK_US, SLACK_US, TASK, WANTED_STAGE, WORTH_MOVING};
-use crate::cost::{self, Capacity};
+use crate::cost::constants::{
+    FEW_ROWS, FEW_ROWS_SLACK_US, MOST_TRIED_US, SLACK_US, TASK, WANTED_STAGE, WORTH_MEASURING_US, WORTH_MOVING,
+    WORTH_TRYING,
+};
+use crate::cost::{self, Capacity, Measured};
 use crate::place::{Placer, Preference};
 use crate::plan::{Distributed, Operator, Plan, PlanNode, Scan};
 use crate::split::{ROW_GROUP_ROWS, WORTH_A_TASK};
@@ -11,7 +14,7 @@ use crate::stage::{Decision, Distribution};
 pub fn decide(plan: &Plan, capacity: impl Into<Capacity>) -> Decision {
     let capacity = capacity.into();
     match may_distribute(plan, capacity) {
-        Err(reason) => Decision::Local { reason },
+        Err(reason) => Decision::Local { reason, estimate: None },
         Ok(()) if plan.distribution == Distributed::Always => always(plan, capacity),
         Ok(()) => cheapest(plan, capacity),
     }
@@ -23,7 +26,7 @@ fn always(plan: &Plan, capacity: Capacity) -> Decision {
             distribution.estimate.despite = "duckherder_distribution is 'always'".to_string();
             Decision::Distributed(distribution)
         }
-        Err(reason) => Decision::Local { reason },
+        Err(reason) => Decision::Local { reason, estimate: None },
     }
 }
 
@@ -32,7 +35,7 @@ fn cheapest(plan: &Plan, capacity: Capacity) -> Decision {
     let workers = capacity.workers;
     let gathered = match placed(plan, Placer::new(plan, workers), capacity) {
         Ok(distribution) => distribution,
-        Err(reason) => return Decision::Local { reason },
+        Err(reason) => return Decision::Local { reason, estimate: None },
     };
     // Workers in the driver's process have nothing to win by moving rows among themselves.
     let shuffled = match workers.remote {
@@ -43,6 +46,9 @@ fn cheapest(plan: &Plan, capacity: Capacity) -> Decision {
         Some(shuffled) if shuffled.estimate.distributed_us < gathered.estimate.distributed_us => shuffled,
         _ => gathered,
     };
+    if let Some(decision) = by_measurement(plan, &mut best, capacity) {
+        return decision;
+    }
     let (here, there) = (best.estimate.local_us, best.estimate.distributed_us);
     // Those that share the driver's threads have no others to offer, whatever the estimates say.
     if workers.remote > 0 && there as f64 <= here as f64 * WORTH_MOVING {
@@ -59,7 +65,54 @@ fn cheapest(plan: &Plan, capacity: Capacity) -> Decision {
         true => format!("it would hardly take less on workers: {costs}"),
         false => format!("it takes less here: {costs}"),
     };
-    Decision::Local { reason }
+    Decision::Local { reason, estimate: Some(best.estimate) }
+}
+
+/// The way that has taken less before, or that was never taken and might take less; `None`: the estimates decide.
+fn by_measurement(plan: &Plan, best: &mut Distribution, capacity: Capacity) -> Option<Decision> {
+    let Measured { local_us, distributed_us, may_try } = plan.measured;
+    // What is divided by its size stays divided.
+    if capacity.workers.remote == 0 || fetches(plan) || slack_us(plan, best) == FEW_ROWS_SLACK_US {
+        return None;
+    }
+    let estimate = &mut best.estimate;
+    let (here, there) = (estimate.local_us, estimate.distributed_us);
+    let distributed = match (local_us, distributed_us) {
+        (Some(here), Some(there)) => there <= here,
+        (Some(taken), None) if may_try && worth_trying(taken, here, there) => {
+            estimate.despite = "workers may take less than the driver has taken".to_string();
+            true
+        }
+        (None, Some(taken)) if may_try && worth_trying(taken, there, here) => false,
+        _ => return None,
+    };
+    if distributed {
+        return Some(Decision::Distributed(best.clone()));
+    }
+    let costs = estimate.costs();
+    let reason = match local_us {
+        None => format!("it may take less here than workers have taken: {costs}"),
+        Some(_) => format!("it takes less here: {costs}"),
+    };
+    Some(Decision::Local { reason, estimate: Some(estimate.clone()) })
+}
+
+/// Whether a query that has `taken` so much one way, where `estimated` was so much, is to go the `other` way.
+fn worth_trying(taken: u64, estimated: u64, other: u64) -> bool {
+    let at_best = at_best(taken, estimated, other) as f64;
+    (WORTH_MEASURING_US..MOST_TRIED_US).contains(&taken) && at_best <= taken as f64 * WORTH_TRYING
+}
+
+/// What the `other` way may take at best: its estimate may be right, or as wrong as that of the first way.
+fn at_best(taken: u64, estimated: u64, other: u64) -> u64 {
+    let as_wrong = other as f64 * taken as f64 / estimated.max(1) as f64;
+    other.min(as_wrong as u64)
+}
+
+/// Whether workers have to be sent some of the tables.
+fn fetches(plan: &Plan) -> bool {
+    let fetched = |scan: &Scan| scan.files.is_none() && scan.cached < 1.0;
+    !plan.stored && plan.root.preorder_scans().iter().any(|(_, scan)| fetched(scan))
 }
 
 /// What a query that stays on the driver would be if workers elsewhere had its tables in their caches.
@@ -86,7 +139,10 @@ pub fn once_cached(plan: &Plan, capacity: impl Into<Capacity>) -> Option<Prospec
     }
     let Decision::Distributed(distribution) = decide(&cached, capacity) else { return None };
     let then = &distribution.estimate;
-    let gain_us = then.local_us.saturating_sub(then.distributed_us);
+    let local_us = plan.measured.local_us.unwrap_or(then.local_us);
+    let distributed_us = plan.measured.distributed_us;
+    let distributed_us = distributed_us.unwrap_or_else(|| at_best(local_us, then.local_us, then.distributed_us));
+    let gain_us = local_us.saturating_sub(distributed_us);
     let now = cost::distributed(plan, &distribution, capacity);
     let fetch_us = now.distributed_us.saturating_sub(then.distributed_us);
     (gain_us > 0).then_some(Prospect { distribution, gain_us, fetch_us })

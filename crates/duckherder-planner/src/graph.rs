@@ -233,7 +233,7 @@ mod tests {
     fn drawn(plan: &str, workers: Workers) -> String {
         let plan: Plan = serde_json::from_str(plan).unwrap();
         match decide(&plan, workers) {
-            Decision::Local { reason } => Graph::local(&reason).mermaid(),
+            Decision::Local { reason, .. } => Graph::local(&reason).mermaid(),
             Decision::Distributed(distribution) => Graph::distributed(&plan, &distribution, workers).mermaid(),
         }
     }

@@ -80,7 +80,7 @@ mod tests {
         let plan: Plan = serde_json::from_str(plan).unwrap();
         match decide(&plan, Workers { local: 0, remote: 4 }) {
             Decision::Distributed(distribution) => outlines(&plan, &distribution),
-            Decision::Local { reason } => panic!("{reason}"),
+            Decision::Local { reason, .. } => panic!("{reason}"),
         }
     }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use serde::Deserialize;
 
+use crate::cost::Measured;
 use crate::split::{ROW_GROUP_ROWS, RowGroup};
 use crate::zones::Zone;
 
@@ -35,6 +36,12 @@ pub struct Plan {
     /// Operators, by id, at which a cut was tried and DuckDB could not write the SQL.
     #[serde(default)]
     pub not_written: Vec<u64>,
+    /// The same for plans that are alike, also in their constants (`fingerprint.cpp`).
+    #[serde(default)]
+    pub fingerprint: u64,
+    /// What such plans have taken before.
+    #[serde(skip)]
+    pub measured: Measured,
 }
 
 fn row_group_rows() -> u64 {

@@ -12,6 +12,8 @@ pub enum Decision {
     /// The driver's DuckDB runs it as it is.
     Local {
         reason: String,
+        /// Of what it would be on workers, if they could run it.
+        estimate: Option<Estimate>,
     },
     Distributed(Distribution),
 }

@@ -268,12 +268,15 @@ impl Run {
                 elapsed: started.elapsed(),
             });
         });
+        let all_ended = self.unfinished.fetch_sub(1, Ordering::Relaxed) == 1;
+        if all_ended {
+            self.learn();
+        }
         if self.is_last(id) {
             self.gate.task_ended();
             self.push(id.task, TaskOutput::End { rows }, 0);
         }
-        if self.unfinished.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.learn();
+        if all_ended {
             self.crew.dismiss();
             self.has_ended();
         }
@@ -281,7 +284,9 @@ impl Run {
 
     /// All tasks have ended: what those elsewhere had to be sent of the driver's tables tells what they kept.
     fn learn(&self) {
-        let Some(remote) = self.remote.as_ref().filter(|_| self.shared.storage.is_none()) else { return };
+        let Some(remote) = self.remote.as_ref().filter(|_| self.shared.storage.is_none()) else {
+            return self.tell(|report| report.sent(0));
+        };
         let mut tables: HashMap<TableRead, (RowsRead, u64)> = HashMap::new();
         for read in remote.reads(self) {
             if let (Some(Some(scan)), Some(before)) = (self.tables.get(read.scan), self.fetched.get(read.scan)) {
@@ -291,6 +296,8 @@ impl Run {
                 *fetched = *before.min(fetched);
             }
         }
+        let sent = tables.values().map(|(rows, _)| rows.sent).sum();
+        self.tell(|report| report.sent(sent));
         let caches = &self.shared.caches;
         let learn = |(table, (rows, fetched)): &(_, _)| caches.learn(table, *rows, (self.begun, *fetched));
         if tables.into_iter().filter(learn).count() > 0 {

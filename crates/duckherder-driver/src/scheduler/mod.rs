@@ -5,6 +5,7 @@
 //!     files            whether workers see the files that a plan reads
 //!     target           whether workers can write where a plan writes files
 //!     caches           what workers keep of tables, and when it pays to send them
+//!     feedback         what plans have taken before, here and on workers
 //!   ScheduledQuery     a plan that was cut; each run of it is a
 //!   TaskExchange       rows of the last stage's tasks, read by the driver's query; once more, if workers are lost
 //!     crew             the workers of an attempt
@@ -24,6 +25,7 @@ mod attempts;
 mod caches;
 mod crew;
 mod exchange;
+mod feedback;
 mod files;
 mod filter;
 mod gate;
@@ -55,6 +57,7 @@ use crate::cluster::Cluster;
 use crate::distribute::{Distributor, DistributorFactory, SessionDistributor, SplitRows};
 use crate::sync::lock;
 use caches::Caches;
+use feedback::Feedback;
 use local::ConnectionPool;
 use session::SessionScheduler;
 use splits::RunningSplits;
@@ -88,6 +91,7 @@ pub struct Shared {
     /// Connections to workers in other processes, for the rows of theirs.
     peers: Peers,
     caches: Caches,
+    feedback: Feedback,
 }
 
 impl Scheduler {
@@ -122,6 +126,7 @@ impl Scheduler {
             store: Arc::default(),
             peers: Peers::default(),
             caches: Caches::default(),
+            feedback: Feedback::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }

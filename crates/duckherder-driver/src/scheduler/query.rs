@@ -66,6 +66,11 @@ impl Planned {
         self.report.done(&tasks)
     }
 
+    /// Whether all tasks have ended, without being sent rows of the driver's tables.
+    pub fn had_its_tables(&self) -> bool {
+        self.report.sent_rows() == Some(0)
+    }
+
     /// How the query ran; `None` if it never did.
     pub fn outcome(&self) -> Option<ExecutionOutcome> {
         let (tasks, workers_used) = self.report.counts();

@@ -58,6 +58,8 @@ struct State {
     /// By stage: how many heavy keys have their rows spread over the next stage's tasks, and how many in each of them.
     heavy: BTreeMap<usize, (usize, usize)>,
     finished: Vec<TaskReport>,
+    /// Rows of the driver's tables that it sent to workers elsewhere.
+    sent_rows: Option<u64>,
     /// The statements of tasks that run in this process, by stage and task, and from where to where they go, if the run
     /// is watched.
     running: BTreeMap<(usize, usize), (Interrupter, Range<f64>)>,
@@ -75,6 +77,7 @@ impl RunReport {
         state.told.retain(|(told, _), _| *told != stage);
         state.workers.remove(&stage);
         state.heavy.remove(&stage);
+        state.sent_rows = None;
     }
 
     pub fn heavy_keys(&self, stage: usize, spread: usize, everywhere: usize) {
@@ -125,6 +128,16 @@ impl RunReport {
         state.running.remove(&(report.stage, report.task));
         state.told.remove(&(report.stage, report.task));
         state.finished.push(report);
+    }
+
+    /// All tasks have ended; the driver has sent workers elsewhere so many rows of its tables.
+    pub fn sent(&self, rows: u64) {
+        lock(&self.state).sent_rows = Some(rows);
+    }
+
+    /// How many rows of its tables the driver has sent, once all tasks have ended.
+    pub fn sent_rows(&self) -> Option<u64> {
+        lock(&self.state).sent_rows
     }
 
     /// How much of the tasks is done, from 0 to 1: each stage counts the same, in it each task, by what its statement

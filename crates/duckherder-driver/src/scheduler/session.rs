@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex};
 
 use duckherder_engine::EngineError;
 use duckherder_engine::distribute::{self, DistributedQuery};
-use duckherder_planner::plan::Distributed;
+use duckherder_planner::plan::{Distributed, Operator};
 use duckherder_planner::{Capacity, Decision, Distribution, Graph, Plan, cost, decide, once_cached, outlines};
 
 use super::Shared;
 use super::caches::ScanOfTable;
+use super::feedback::Measurement;
 use super::query::{Planned, Reach, ScheduledQuery};
 use super::{files, target};
 use crate::distribute::{ExecutionOutcome, SessionDistributor, TasksWatch};
@@ -27,6 +28,8 @@ pub struct Last {
     reason: Option<String>,
     /// The same plan may be another's next time, with nothing changed.
     provisional: bool,
+    /// What it takes is of use.
+    measurement: Option<Measurement>,
     /// What its tasks failed with because a worker was lost.
     pub lost: Option<String>,
     /// What its tasks failed with because of a value.
@@ -42,11 +45,11 @@ impl SessionScheduler {
 
     /// A decision, and whether it is another one once workers have more in their caches.
     fn decide_with_caches(&self, plan: &Plan, capacity: Capacity) -> (Decision, bool) {
-        let reason = match decide(plan, capacity) {
-            Decision::Local { reason } => reason,
+        let (reason, estimate) = match decide(plan, capacity) {
+            Decision::Local { reason, estimate } => (reason, estimate),
             distributed @ Decision::Distributed(_) => return (distributed, false),
         };
-        let Some(prospect) = once_cached(plan, capacity) else { return (Decision::Local { reason }, false) };
+        let Some(prospect) = once_cached(plan, capacity) else { return (Decision::Local { reason, estimate }, false) };
         // What is only explained loses nothing.
         if !plan.explained && self.shared.caches.worth_sending(plan, &prospect) {
             let mut distribution = prospect.distribution;
@@ -55,7 +58,7 @@ impl SessionScheduler {
         }
         let then = cost::milliseconds(prospect.distribution.estimate.distributed_us);
         let reason = format!("{reason}, or {then} with its tables in the workers' caches");
-        (Decision::Local { reason }, true)
+        (Decision::Local { reason, estimate }, true)
     }
 }
 
@@ -74,15 +77,24 @@ impl distribute::Distributor for SessionScheduler {
         if plan.distribution == Distributed::Auto && workers.remote > 0 && !plan.stored {
             self.shared.caches.look(&mut plan);
         }
+        if plan.distribution == Distributed::Auto && workers.remote > 0 {
+            self.shared.feedback.look(&mut plan, capacity);
+        }
         let scans = || plan.root.preorder_scans().into_iter().map(|(_, scan)| scan);
         let mostly = scans().max_by_key(|scan| scan.rows.saturating_mul(scan.row_bytes.unwrap_or(1)));
         let mostly = mostly.map_or_else(String::new, |scan| scan.name.clone());
         let reach = Reach { files, target, mostly, tables: scans().map(ScanOfTable::of).collect() };
-        let (decision, provisional) = self.decide_with_caches(&plan, capacity);
+        let (decision, mut provisional) = self.decide_with_caches(&plan, capacity);
+        let measurement = self.shared.feedback.measure(&plan, capacity, &decision);
+        provisional |= measurement.is_some();
         match decision {
-            Decision::Local { reason } => {
+            Decision::Local { reason, .. } => {
                 tracing::debug!(reason, "not distributed");
-                *lock(&self.last) = Last { reason: Some(reason), provisional, ..Last::default() };
+                let mut last = lock(&self.last);
+                // A plan that was just made is run by an EXECUTE.
+                let executes = plan.root.operator == Operator::Other("EXECUTE".to_string());
+                let measurement = if executes { last.measurement.take() } else { measurement };
+                *last = Last { reason: Some(reason), provisional, measurement, ..Last::default() };
                 None
             }
             Decision::Distributed(distribution) => {
@@ -91,7 +103,7 @@ impl distribute::Distributor for SessionScheduler {
                 let session = Arc::downgrade(&self.last);
                 let query = Arc::new(ScheduledQuery::new(Arc::clone(&self.shared), planned.clone(), reach, session));
                 let graph = plan.explained.then(|| Graph::distributed(&plan, &distribution, workers));
-                *lock(&self.last) = Last { query: Some(planned), graph, provisional, ..Last::default() };
+                *lock(&self.last) = Last { query: Some(planned), graph, provisional, measurement, ..Last::default() };
                 Some((distribution, query))
             }
         }
@@ -117,7 +129,12 @@ impl SessionDistributor for Arc<SessionScheduler> {
     }
 
     fn statement_ended(&mut self) -> ExecutionOutcome {
-        let query = std::mem::take(&mut *lock(&self.last)).query;
+        let Last { query, measurement, .. } = std::mem::take(&mut *lock(&self.last));
+        let undisturbed = query.as_ref().is_none_or(Planned::had_its_tables);
+        tracing::debug!(?measurement, undisturbed, "a statement has ended");
+        if let Some(measurement) = measurement.filter(|_| undisturbed) {
+            self.shared.feedback.ran(measurement);
+        }
         query.and_then(|query| query.outcome()).unwrap_or_else(ExecutionOutcome::local)
     }
 

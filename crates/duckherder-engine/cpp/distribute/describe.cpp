@@ -28,6 +28,7 @@
 #include "duckdb/storage/table/data_table_info.hpp"
 #include "estimates.hpp"
 #include "file_target.hpp"
+#include "fingerprint.hpp"
 #include "keys.hpp"
 #include "labels.hpp"
 #include "settings.hpp"
@@ -564,6 +565,7 @@ string DescribePlan(ClientContext &context, LogicalOperator &root, const Scans &
 	    .Number("threads", NumericCast<idx_t>(TaskScheduler::GetScheduler(context).NumberOfThreads()))
 	    .Number("min_split_rows", min_split_rows.IsNull() ? DEFAULT_ROW_GROUP_SIZE : min_split_rows.GetValue<uint64_t>())
 	    .Raw("not_written", List(failed))
+	    .Number("fingerprint", Fingerprint(root))
 	    .Raw("root", DescribeOperator(context, root, scans, numbers))
 	    .End();
 }

@@ -84,6 +84,12 @@ pub const BYTES_A_ROW: f64 = 16.0;
 /// A query of several tables is moved where that takes at most this part of what it takes here: the estimates of joins
 /// are not better than that.
 pub const WORTH_MOVING: f64 = 0.8;
+/// The other way is tried if it seems to take at most so many times what the first one has taken.
+pub const WORTH_TRYING: f64 = 2.0;
+/// Queries that take less are as quick as is asked of them.
+pub const WORTH_MEASURING_US: u64 = 10_000;
+/// Queries that take more are not tried: what was estimated wrong may take a hundred times as long.
+pub const MOST_TRIED_US: u64 = 2_000_000;
 /// A query of one table is the workers' although that takes so much longer: nobody notices.
 pub const SLACK_US: u64 = 5_000;
 /// The same for a table of few rows, which is divided by its size: what is the same at the next query, too, is worth more.

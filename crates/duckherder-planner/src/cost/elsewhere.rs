@@ -26,6 +26,7 @@ pub fn distributed(plan: &Plan, distribution: &Distribution, capacity: Capacity)
         stages: estimates,
         driver_us: microseconds(on_driver),
         despite: String::new(),
+        measured: plan.measured,
     }
 }
 

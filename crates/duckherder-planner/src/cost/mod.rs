@@ -34,6 +34,17 @@ impl From<Workers> for Capacity {
     }
 }
 
+/// What a plan has taken before, in microseconds of a clock, as far as that was measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measured {
+    /// On the driver.
+    pub local_us: Option<u64>,
+    /// On workers that were sent no tables.
+    pub distributed_us: Option<u64>,
+    /// The way that was never taken may be tried.
+    pub may_try: bool,
+}
+
 /// What a distribution is expected to take, in microseconds of a clock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Estimate {
@@ -47,6 +58,8 @@ pub struct Estimate {
     pub driver_us: u64,
     /// Why it is distributed although that may take more; empty if it takes less.
     pub despite: String,
+    /// What it has taken before.
+    pub measured: Measured,
 }
 
 /// What a stage is expected to take.
@@ -72,7 +85,12 @@ impl Estimate {
             1 => "1 stage".to_string(),
             stages => format!("{stages} stages"),
         };
-        let (local, distributed) = (milliseconds(self.local_us), milliseconds(self.distributed_us));
+        let shown = |estimated, measured| match measured {
+            None => milliseconds(estimated),
+            Some(measured) => format!("{} (measured, estimated {})", milliseconds(measured), milliseconds(estimated)),
+        };
+        let local = shown(self.local_us, self.measured.local_us);
+        let distributed = shown(self.distributed_us, self.measured.distributed_us);
         format!("local {local}, distributed {distributed} ({stages})")
     }
 }

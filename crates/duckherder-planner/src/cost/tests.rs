@@ -1,5 +1,7 @@
 //! What is cheaper than what; milliseconds are the constants' matter.
 
+use crate::cost::Measured;
+use crate::cost::constants::{MOST_TRIED_US, WORTH_MEASURING_US, WORTH_TRYING};
 use crate::{Capacity, Decision, Distribution, Estimate, Plan, Workers, decide, once_cached};
 
 /// A join of two scans, of `large` and `small` rows, aggregated to one row.
@@ -38,7 +40,7 @@ const ALWAYS: &str = r#""distribution":"always","#;
 fn distributed(plan: &Plan, capacity: impl Into<Capacity>) -> Distribution {
     match decide(plan, capacity) {
         Decision::Distributed(distribution) => distribution,
-        Decision::Local { reason } => panic!("{reason}"),
+        Decision::Local { reason, .. } => panic!("{reason}"),
     }
 }
 
@@ -149,7 +151,50 @@ fn many_groups_stay_on_the_driver() {
 
 #[test]
 fn reasons_tell_the_costs() {
-    let Decision::Local { reason } = decide(&join(5_000_000, 1000, false, ""), HERE) else { panic!("distributed") };
+    let Decision::Local { reason, .. } = decide(&join(5_000_000, 1000, false, ""), HERE) else { panic!("distributed") };
     assert!(reason.starts_with("it takes less here: local "), "{reason}");
     assert!(reason.contains(" ms, distributed ") && reason.ends_with(" ms (1 stage)"), "{reason}");
+}
+
+/// A join of files that stays on the driver with two workers of two threads, and goes to workers of eight.
+fn measured(local_us: Option<u64>, distributed_us: Option<u64>, may_try: bool) -> Plan {
+    let mut plan = join(50_000_000, 1000, true, "");
+    plan.measured = Measured { local_us, distributed_us, may_try };
+    plan
+}
+
+#[test]
+fn what_took_less_is_taken_whatever_was_estimated() {
+    let (few, many) = (elsewhere(2, 2), elsewhere(8, 2));
+    assert!(is_local(&measured(None, None, true), few) && !is_local(&measured(None, None, true), many));
+    for capacity in [few, many] {
+        assert!(is_local(&measured(Some(100_000), Some(101_000), false), capacity));
+        assert!(!is_local(&measured(Some(101_000), Some(100_000), false), capacity));
+    }
+    let found = estimate(&measured(Some(101_000), Some(100_000), true), few);
+    assert!(found.why().contains("local 101.0 ms (measured, estimated "), "{}", found.why());
+    let Decision::Local { reason, .. } = decide(&measured(Some(1000), Some(2000), true), few) else { panic!() };
+    assert!(reason.contains("it takes less here: local 1.0 ms (measured"), "{reason}");
+    // Those that share the driver's threads have nothing to win.
+    assert!(is_local(&measured(Some(101_000), Some(100_000), true), HERE));
+}
+
+#[test]
+fn a_way_that_was_not_taken_is_tried_if_it_may_take_less() {
+    let (few, many) = (elsewhere(2, 2), elsewhere(8, 2));
+    let estimated = estimate(&join(50_000_000, 1000, true, ALWAYS), few);
+    // It takes a little more on workers, by the estimates.
+    assert!(estimated.distributed_us as f64 <= estimated.local_us as f64 * WORTH_TRYING, "{estimated:?}");
+    assert!(!is_local(&measured(Some(100_000), None, true), few));
+    assert!(is_local(&measured(Some(100_000), None, false), few));
+    assert!(is_local(&measured(Some(WORTH_MEASURING_US - 1), None, true), few), "nothing to win");
+    assert!(is_local(&measured(Some(MOST_TRIED_US), None, true), few), "too much to lose");
+    // On the driver it takes four times as much, by the estimates; as much as workers have taken.
+    let estimated = estimate(&measured(None, None, true), many);
+    assert!(!is_local(&measured(None, Some(estimated.distributed_us), true), many));
+    assert!(is_local(&measured(None, Some(estimated.local_us), true), many));
+    // Workers that have to be sent its tables are not tried.
+    let mut fetched = join(5_000_000, 1000, false, "");
+    fetched.measured = Measured { local_us: Some(1_900_000), distributed_us: None, may_try: true };
+    assert!(is_local(&fetched, many));
 }

@@ -33,7 +33,7 @@ fn files_that_are_not_worth_it_stay_on_the_driver() {
     let scan = || plan("[f 1000000]", "");
     let elsewhere = Workers { local: 0, remote: 4 };
     let local = |plan: &Plan, workers| match decide(plan, workers) {
-        Decision::Local { reason } => reason,
+        Decision::Local { reason, .. } => reason,
         Decision::Distributed(distribution) => panic!("{distribution:?}"),
     };
     // One task would do what the driver does itself.
@@ -90,7 +90,7 @@ fn files_are_read_again_by_few_workers_and_shuffled_by_many() {
     let plan = of_parquet(plan(&text, r#""distribution":"always","#));
     let decided = |workers| match decide(&plan, Workers { local: 0, remote: workers }) {
         Decision::Distributed(found) => found,
-        Decision::Local { reason } => panic!("{reason}"),
+        Decision::Local { reason, .. } => panic!("{reason}"),
     };
     let few = decided(3);
     assert_eq!(cuts(&few), [(Cut::Subtree, 0, Exchange::Gather)]);

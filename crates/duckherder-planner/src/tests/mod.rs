@@ -59,7 +59,7 @@ const FOUR: Workers = Workers { local: 4, remote: 0 };
 fn decided(plan: &Plan) -> Distribution {
     match decide(plan, FOUR) {
         Decision::Distributed(distribution) => distribution,
-        Decision::Local { reason } => panic!("local: {reason}"),
+        Decision::Local { reason, .. } => panic!("local: {reason}"),
     }
 }
 
@@ -80,13 +80,13 @@ fn elsewhere(text: &str) -> Distribution {
 fn on(workers: u64, text: &str) -> Distribution {
     match decide(&plan(text, r#""distribution":"always","#), Workers { local: 0, remote: workers }) {
         Decision::Distributed(distribution) => distribution,
-        Decision::Local { reason } => panic!("local: {reason}"),
+        Decision::Local { reason, .. } => panic!("local: {reason}"),
     }
 }
 
 fn reason(plan: &Plan, workers: u64) -> String {
     match decide(plan, Workers { local: workers, remote: 0 }) {
-        Decision::Local { reason } => reason,
+        Decision::Local { reason, .. } => reason,
         Decision::Distributed(distribution) => panic!("{distribution:?}"),
     }
 }

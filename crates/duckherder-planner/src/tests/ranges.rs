@@ -31,7 +31,7 @@ fn over(tables: &[Stored], text: &str) -> Distribution {
     }
     match decide(&plan, Workers { local: 0, remote: 4 }) {
         Decision::Distributed(distribution) => distribution,
-        Decision::Local { reason } => panic!("local: {reason}"),
+        Decision::Local { reason, .. } => panic!("local: {reason}"),
     }
 }
 
