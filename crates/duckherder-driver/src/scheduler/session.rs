@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use duckherder_engine::EngineError;
 use duckherder_engine::distribute::{self, DistributedQuery};
-use duckherder_planner::plan::{Distributed, Operator};
+use duckherder_planner::plan::Distributed;
 use duckherder_planner::{Capacity, Decision, Distribution, Graph, Plan, cost, decide, once_cached, outlines};
 
 use super::Shared;
@@ -90,11 +90,7 @@ impl distribute::Distributor for SessionScheduler {
         match decision {
             Decision::Local { reason, .. } => {
                 tracing::debug!(reason, "not distributed");
-                let mut last = lock(&self.last);
-                // A plan that was just made is run by an EXECUTE.
-                let executes = plan.root.operator == Operator::Other("EXECUTE".to_string());
-                let measurement = if executes { last.measurement.take() } else { measurement };
-                *last = Last { reason: Some(reason), provisional, measurement, ..Last::default() };
+                *lock(&self.last) = Last { reason: Some(reason), provisional, measurement, ..Last::default() };
                 None
             }
             Decision::Distributed(distribution) => {

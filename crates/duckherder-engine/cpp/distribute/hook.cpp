@@ -125,10 +125,15 @@ static void Decide(Optimizer &optimizer, DistributorState &state, unique_ptr<Log
 	}
 }
 
+//! Of a plan that is there: it has been decided about.
+static bool IsExecution(const LogicalOperator &plan) {
+	return plan.type == LogicalOperatorType::LOGICAL_EXECUTE && plan.children.empty();
+}
+
 //! After DuckDB's own passes.
 static void Distribute(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &plan) {
 	auto state = input.context.registered_state->Get<DistributorState>(DISTRIBUTOR_STATE);
-	if (!state) {
+	if (!state || IsExecution(*plan)) {
 		return;
 	}
 	auto &functions = state->functions;

@@ -148,14 +148,22 @@ private:
 	unique_ptr<LogicalOperator> plan;
 };
 
+//! The plan goes past DuckDB's own passes.
+static void Spare(unique_ptr<LogicalOperator> ready, unique_ptr<LogicalOperator> &plan) {
+	plan = make_uniq<LogicalPlanned>(std::move(ready));
+	plan->ResolveOperatorTypes();
+}
+
+//! Before DuckDB's own passes.
 static void PlanTask(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &plan) {
-	if (!RunsTasks(input.context)) {
-		return;
-	}
-	NameAsTables(*plan);
-	if (!plan->children.empty()) {
-		plan = make_uniq<LogicalPlanned>(TaskPlanner(input.optimizer, std::move(plan)).Plan());
-		plan->ResolveOperatorTypes();
+	if (plan->type == LogicalOperatorType::LOGICAL_EXECUTE && plan->children.empty()) {
+		// What had become old would have been bound again, below it.
+		Spare(std::move(plan), plan);
+	} else if (RunsTasks(input.context)) {
+		NameAsTables(*plan);
+		if (!plan->children.empty()) {
+			Spare(TaskPlanner(input.optimizer, std::move(plan)).Plan(), plan);
+		}
 	}
 }
 
