@@ -3,6 +3,7 @@
 #include "duckdb/common/arrow/schema_metadata.hpp"
 #include "duckdb/common/vector_operations/vector_operations.hpp"
 #include "duckdb/main/client_context.hpp"
+#include "wire_parameter.hpp"
 #include "wire_type.hpp"
 #include "wire_storage.hpp"
 
@@ -112,7 +113,7 @@ ArrowSourceColumns::ArrowSourceColumns(ClientContext &context, const ArrowSchema
 		ArrowSchemaMetadata metadata(schema.children[i]->metadata);
 		auto text = metadata.GetOption("duckdb.type");
 		// Parsing costs more than most queries' rows.
-		if (!text.empty() && text != types[i].ToString()) {
+		if (!text.empty() && text != types[i].ToString() && !IsLiteralTypeName(text)) {
 			types[i] = ParseWireType(context, text);
 		}
 	}

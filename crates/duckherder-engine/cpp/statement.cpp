@@ -6,10 +6,12 @@
 #include "distribute/task_query.hpp"
 #include "exact_arrow_format.hpp"
 #include "replayed_log.hpp"
+#include "wire_parameter.hpp"
 #include "wire_type.hpp"
 #include "wire_storage.hpp"
 
 #include "duckdb/common/arrow/arrow_converter.hpp"
+#include "duckdb/common/arrow/schema_metadata.hpp"
 #include "duckdb/common/extension_type_info.hpp"
 #include "duckdb/common/type_visitor.hpp"
 #include "duckdb/common/exception/transaction_exception.hpp"
@@ -128,10 +130,16 @@ static void BindStatement(DhStatement &target) {
 
 static Parameters ReadParameters(ClientContext &context, ArrowSchema *schema, ArrowArray *values) {
 	Parameters result;
-	if (schema) {
-		for (auto &value : duckherder::ReadSingleRow(context, schema, values)) {
-			result[Identifier(value.first)] = BoundParameterData(value.second);
-		}
+	if (!schema) {
+		return result;
+	}
+	vector<string> types;
+	for (int64_t i = 0; i < schema->n_children; i++) {
+		types.push_back(ArrowSchemaMetadata(schema->children[i]->metadata).GetOption("duckdb.type"));
+	}
+	auto row = duckherder::ReadSingleRow(context, schema, values);
+	for (idx_t i = 0; i < row.size(); i++) {
+		result[Identifier(row[i].first)] = duckherder::ReadParameter(row[i].second, types[i]);
 	}
 	return result;
 }

@@ -4,6 +4,7 @@
 #include "duckdb/common/arrow/arrow_converter.hpp"
 #include "duckdb/main/client_config.hpp"
 #include "exact_arrow_format.hpp"
+#include "wire_parameter.hpp"
 #include "wire_type.hpp"
 #include "wire_storage.hpp"
 
@@ -46,6 +47,35 @@ LeavingColumns::LeavingColumns(ClientContext &context, const vector<LogicalType>
 	for (auto &type : types) {
 		type_names.push_back(WireTypeName(type));
 	}
+	NameTypes();
+}
+
+static vector<LogicalType> TypesOf(const RemoteParameters &parameters) {
+	vector<LogicalType> types;
+	for (auto &parameter : parameters) {
+		types.push_back(parameter.second.GetValue().type());
+	}
+	return types;
+}
+
+static vector<string> NamesOf(const RemoteParameters &parameters) {
+	vector<string> names;
+	for (auto &parameter : parameters) {
+		names.push_back(parameter.first);
+	}
+	return names;
+}
+
+LeavingColumns::LeavingColumns(ClientContext &context, const RemoteParameters &parameters)
+    : LeavingColumns(context, TypesOf(parameters), NamesOf(parameters)) {
+	for (idx_t i = 0; i < parameters.size(); i++) {
+		type_names[i] = ParameterTypeName(parameters[i].second);
+	}
+	NameTypes();
+}
+
+void LeavingColumns::NameTypes() {
+	type_texts.clear();
 	for (auto &name : type_names) {
 		type_texts.push_back(ToText(name));
 	}
@@ -97,7 +127,7 @@ Session::~Session() {
 }
 
 void Session::Prepare(ClientContext &context, const RemoteStatement &statement, bool in_transaction,
-                      const vector<pair<string, Value>> &parameters, DhStart start, PreparedRemote &result) {
+                      const RemoteParameters &parameters, DhStart start, PreparedRemote &result) {
 	BorrowedStatement borrowed(statement, in_transaction);
 	borrowed.text.watched = ClientConfig::GetConfig(context).enable_progress_bar;
 	DhPrepared prepared;
@@ -106,18 +136,12 @@ void Session::Prepare(ClientContext &context, const RemoteStatement &statement, 
 		Rust().session_prepare(handle, &borrowed.text, nullptr, nullptr, start, PatienceOf(context), &prepared,
 		                       &result.schema.arrow_schema, &error);
 	} else {
-		vector<LogicalType> types;
-		vector<string> names;
 		DataChunk row;
-		for (auto &parameter : parameters) {
-			names.push_back(parameter.first);
-			types.push_back(parameter.second.type());
-		}
-		row.Initialize(context, types);
+		row.Initialize(context, TypesOf(parameters));
 		for (idx_t i = 0; i < parameters.size(); i++) {
-			row.data[i].Append(parameters[i].second);
+			row.data[i].Append(parameters[i].second.GetValue());
 		}
-		LeavingColumns columns(context, types, names);
+		LeavingColumns columns(context, parameters);
 		ArrowArrayWrapper values;
 		DataChunk travelling;
 		ToTravellingTypes(row, travelling);
@@ -138,7 +162,7 @@ void Session::CloseStatement(uint64_t statement) {
 }
 
 shared_ptr<ArrowSource> Session::Run(ClientContext &context, const RemoteStatement &statement, bool in_transaction,
-                                     const vector<pair<string, Value>> &parameters, PreparedRemote &result,
+                                     const RemoteParameters &parameters, PreparedRemote &result,
                                      bool reads) {
 	auto start = reads ? DH_START_IF_READING : DH_START_ALWAYS;
 	Prepare(context, statement, in_transaction, parameters, start, result);

@@ -10,6 +10,7 @@
 #include "duckdb/common/enums/statement_type.hpp"
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/main/client_properties.hpp"
+#include "duckdb/planner/expression/bound_parameter_data.hpp"
 
 namespace duckherder {
 
@@ -60,6 +61,9 @@ struct RemoteStatement {
 	duckdb::vector<Setting> settings;
 };
 
+//! Values of parameters, by name. A literal of EXECUTE has a type of its own, which fits what is beside it.
+using RemoteParameters = duckdb::vector<duckdb::pair<duckdb::string, duckdb::BoundParameterData>>;
+
 //! A prepared statement and the columns that its rows will have.
 struct PreparedRemote {
 	//! Its number in the session.
@@ -78,8 +82,7 @@ public:
 
 	//! Parses and binds on the driver, and starts there if `start` says so. `parameters` by name.
 	void Prepare(duckdb::ClientContext &context, const RemoteStatement &statement, bool in_transaction,
-	             const duckdb::vector<duckdb::pair<duckdb::string, duckdb::Value>> &parameters, DhStart start,
-	             PreparedRemote &result);
+	             const RemoteParameters &parameters, DhStart start, PreparedRemote &result);
 	//! Forgets a statement that was not executed; it stops if it runs.
 	void CloseStatement(uint64_t statement);
 	//! Starts a prepared statement, if it does not run yet, which the driver forgets once it has run.
@@ -88,8 +91,7 @@ public:
 	//! Prepares and starts in one go, for a statement that is certain to be executed; if it `reads` only, once more where
 	//! a driver or a worker is lost.
 	duckdb::shared_ptr<ArrowSource> Run(duckdb::ClientContext &context, const RemoteStatement &statement,
-	                                    bool in_transaction,
-	                                    const duckdb::vector<duckdb::pair<duckdb::string, duckdb::Value>> &parameters,
+	                                    bool in_transaction, const RemoteParameters &parameters,
 	                                    PreparedRemote &result, bool reads = false);
 	void EndTransaction(DhPatience patience, bool commit);
 	//! How a statement would be run, as a Mermaid flowchart; `explain` is the EXPLAIN of it.
@@ -128,12 +130,15 @@ class LeavingColumns {
 public:
 	LeavingColumns(duckdb::ClientContext &context, const duckdb::vector<duckdb::LogicalType> &types,
 	               const duckdb::vector<duckdb::string> &names);
+	LeavingColumns(duckdb::ClientContext &context, const RemoteParameters &parameters);
 
 	const DhColumnTypes *Get() const {
 		return &columns;
 	}
 
 private:
+	void NameTypes();
+
 	duckdb::ArrowSchemaWrapper schema;
 	duckdb::vector<duckdb::string> type_names;
 	duckdb::vector<DhText> type_texts;

@@ -13,6 +13,7 @@
 #include "duckdb/parser/expression/parameter_expression.hpp"
 #include "duckdb/parser/tableref/table_function_ref.hpp"
 #include "duckdb/planner/binder.hpp"
+#include "duckdb/planner/bound_parameter_map.hpp"
 
 #include <algorithm>
 
@@ -44,7 +45,7 @@ unique_ptr<TableRef> QueryFunctionRef(const Identifier &catalog, const string &s
 }
 
 unique_ptr<QueryData> BindQuery(ClientContext &context, RemoteCatalog &catalog, RemoteStatement statement,
-                                const vector<pair<string, Value>> &parameters, bool changes_catalog, DhStart start) {
+                                const RemoteParameters &parameters, bool changes_catalog, DhStart start) {
 	ConnectionState::Get(context)->NoteRemote(context);
 	auto &transaction = RemoteTransaction::Get(context, catalog);
 	auto data = make_uniq<QueryData>(catalog, std::move(statement), transaction.GetSession());
@@ -63,7 +64,7 @@ unique_ptr<QueryData> BindQuery(ClientContext &context, RemoteCatalog &catalog, 
 
 //! A statement that only counts: what it gives is known, so the driver hears of it when it is to run.
 static unique_ptr<QueryData> BindCount(ClientContext &context, RemoteCatalog &catalog, RemoteStatement statement,
-                                       const vector<pair<string, Value>> &parameters) {
+                                       const RemoteParameters &parameters) {
 	ConnectionState::Get(context)->NoteRemote(context);
 	auto session = RemoteTransaction::Get(context, catalog).GetSession();
 	auto data = make_uniq<QueryData>(catalog, std::move(statement), std::move(session));
@@ -117,6 +118,21 @@ void CheckPrepared(ClientContext &context, RemoteCatalog &catalog, const string 
 	bound.Set(prepared.statement);
 }
 
+//! A parameter's value with the type that DuckDB would bind it as.
+static BoundParameterData Given(TableFunctionBindInput &input, const Identifier &name, const Value &value) {
+	auto parameters = input.binder ? input.binder->GetParameters() : nullptr;
+	if (parameters) {
+		auto &given = parameters->GetParameterData();
+		auto found = given.find(name);
+		if (found != given.end()) {
+			return BoundParameterData(value, found->second.return_type);
+		}
+	}
+	// A variable of the session, whose value stands there as if it had been written.
+	return value.type().IsIntegral() && !value.IsNull() ? BoundParameterData(value, LogicalType::INTEGER_LITERAL(value))
+	                                                    : BoundParameterData(value);
+}
+
 static unique_ptr<FunctionData> Bind(ClientContext &context, TableFunctionBindInput &input, vector<LogicalType> &types,
                                      vector<Identifier> &names) {
 	for (idx_t i = 0; i < 2; i++) {
@@ -132,10 +148,11 @@ static unique_ptr<FunctionData> Bind(ClientContext &context, TableFunctionBindIn
 		// It may be a part of a statement that concerns several databases of the driver.
 		ConnectionState::Get(context)->BindOtherwise(context);
 	}
-	vector<pair<string, Value>> parameters;
+	RemoteParameters parameters;
 	for (idx_t i = 2; i < input.inputs.size(); i++) {
 		auto name = info ? info->parameter_names[i - 2] : to_string(i - 1);
-		parameters.emplace_back(std::move(name), input.inputs[i]);
+		auto given = info ? Given(input, Identifier(name), input.inputs[i]) : BoundParameterData(input.inputs[i]);
+		parameters.emplace_back(std::move(name), std::move(given));
 	}
 	auto statement = catalog.MakeStatement(context, StringValue::Get(input.inputs[1]));
 	auto &transaction = RemoteTransaction::Get(context, catalog);

@@ -61,7 +61,7 @@ struct QueryData : public duckdb::TableFunctionData {
 	duckdb::StatementReturnType kind = duckdb::StatementReturnType::QUERY_RESULT;
 	bool read_only = true;
 	bool changes_catalog = false;
-	duckdb::vector<duckdb::pair<duckdb::string, duckdb::Value>> parameters;
+	RemoteParameters parameters;
 	duckdb::unique_ptr<ArrowSourceColumns> columns;
 	//! Set once the statement was executed.
 	mutable std::atomic<bool> started {false};
@@ -82,8 +82,7 @@ duckdb::optional_ptr<duckdb::LogicalGet> FindWholeQuery(duckdb::LogicalOperator 
 bool IsQueryFunction(const duckdb::BoundTableFunction &function);
 //! Prepares the statement on the driver, and starts it there if `start` says so.
 duckdb::unique_ptr<QueryData> BindQuery(duckdb::ClientContext &context, RemoteCatalog &catalog, RemoteStatement statement,
-                                        const duckdb::vector<duckdb::pair<duckdb::string, duckdb::Value>> &parameters,
-                                        bool changes_catalog, DhStart start);
+                                        const RemoteParameters &parameters, bool changes_catalog, DhStart start);
 
 //! If the statement that is being bound is a PREPARE, has the driver bind `sql`, whose parameters have no values yet: what is
 //! wrong with it all the same comes out now.
