@@ -180,6 +180,16 @@ NAMED_OTHERWISE = """
     ALTER TABLE dh.sqlite_master ADD COLUMN j INT DEFAULT 6
     COMMENT ON TABLE dh.sqlite_master IS 'a table'
     SELECT i, j FROM dh.sqlite_master
+    WITH c AS (SELECT 10 i) INSERT INTO dh.sqlite_master(i) SELECT i FROM c
+    INSERT INTO dh.sqlite_master(i) VALUES (length('with'))
+    WITH sqlite_master AS (SELECT 20 i) INSERT INTO dh.sqlite_master(i) SELECT i FROM sqlite_master
+    WITH sqlite_master AS (SELECT 21 i) INSERT INTO dh.sqlite_master(i) SELECT max(i) + 1 FROM dh.sqlite_master
+    INSERT INTO dh.main.sqlite_master(i) FROM (WITH duckdb_tables AS (SELECT 30 i) FROM duckdb_tables)
+    WITH c AS (SELECT 10 i) UPDATE dh.sqlite_master SET j = 7 FROM c WHERE c.i = sqlite_master.i
+    WITH c AS (SELECT 22 i) DELETE FROM dh.sqlite_master USING c WHERE c.i = sqlite_master.i
+    WITH c AS (SELECT 30 i) MERGE INTO dh.sqlite_master t USING c ON c.i = t.i WHEN MATCHED THEN UPDATE SET j = 8
+    SELECT i, j FROM dh.sqlite_master ORDER BY ALL
+    WITH c AS (SELECT 5 i) SELECT a.j FROM dh.sqlite_master a JOIN c USING (i)
     USE dh
     SELECT f('a'), f2('a'), f3('a'), f4('a'), f5('a'), f6('a'), f7('a'), f8('a')
     SELECT f(v), dh.f(v), main.upper(v), upper(v), dh.upper(v), f8(v) FROM t ORDER BY ALL

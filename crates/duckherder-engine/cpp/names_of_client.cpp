@@ -8,7 +8,6 @@
 #include "duckdb/catalog/catalog_entry/scalar_function_catalog_entry.hpp"
 #include "duckdb/catalog/catalog_entry/schema_catalog_entry.hpp"
 #include "duckdb/catalog/catalog_search_path.hpp"
-#include "duckdb/common/string_util.hpp"
 #include "duckdb/main/client_data.hpp"
 #include "duckdb/main/database_manager.hpp"
 #include "duckdb/parser/expression/cast_expression.hpp"
@@ -83,10 +82,10 @@ public:
 	}
 
 	void Understand(QueryNode &node) {
-		query = query ? query : &node;
 		if (node.type == QueryNodeType::INSERT_QUERY_NODE) {
-			Understand(node.Cast<InsertQueryNode>().qualified_name);
-			UnderstandTable(node.Cast<InsertQueryNode>().qualified_name);
+			auto &name = node.Cast<InsertQueryNode>().qualified_name;
+			Understand(name);
+			UnderstandTable(name);
 		}
 		ParsedExpressionIterator::EnumerateQueryNodeChildren(
 		    node, [&](unique_ptr<ParsedExpression> &child) { Understand(*child); },
@@ -94,7 +93,10 @@ public:
 			    if (ref.type == TableReferenceType::BASE_TABLE) {
 				    auto &name = ref.Cast<BaseTableRef>().GetQualifiedNameMutable();
 				    Understand(name);
-				    UnderstandTable(name);
+				    // A name alone may be that of a CTE: clients name such a table with its schema.
+				    if (name.Path().size() > 1) {
+					    UnderstandTable(name);
+				    }
 			    }
 		    });
 	}
@@ -122,13 +124,9 @@ private:
 
 	//! A table may be called like a view of DuckDB's (duckdb_tables).
 	void UnderstandTable(QualifiedName &name) {
-		if (!elsewhere || !IsOfMain(name) ||
-		    !IsTable(QualifiedName(Identifier(SYSTEM_CATALOG), Identifier::DefaultSchema(), name.Name()))) {
-			return;
-		}
-		// A name alone may be that of a CTE; where that holds is not looked into here.
-		auto may_be_cte = name.Path().size() == 1 && StringUtil::Contains(StringUtil::Lower(query->ToString()), "with");
-		if (!may_be_cte && IsTable(InMain(name.Name()))) {
+		if (elsewhere && IsOfMain(name) &&
+		    IsTable(QualifiedName(Identifier(SYSTEM_CATALOG), Identifier::DefaultSchema(), name.Name())) &&
+		    IsTable(InMain(name.Name()))) {
 			name = InMain(name.Name());
 		}
 	}
@@ -185,8 +183,6 @@ private:
 
 	ClientContext &context;
 	const bool elsewhere;
-	//! The outermost query that is looked into.
-	optional_ptr<QueryNode> query;
 };
 
 void UnderstandNames(ClientContext &context, SQLStatement &statement, bool elsewhere) {
