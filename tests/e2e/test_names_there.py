@@ -350,6 +350,43 @@ SCHEMAS = """
     FROM dh.system.t ORDER BY ALL
 """
 
+AMBIGUOUS = """
+    ATTACH ':memory:' AS s
+    CREATE SCHEMA dh.s
+    CREATE TABLE dh.s.t AS SELECT 'driver' w
+    CREATE TABLE s.t AS SELECT 'client' w
+    CREATE MACRO dh.s.f(x) AS x + 1
+    CREATE TYPE dh.s.mood AS ENUM ('a')
+    CREATE SEQUENCE dh.s.q
+    FROM s.t
+    FROM dh.s.t
+    FROM s.main.t
+    USE dh
+    FROM s.t
+    FROM dh.s.t
+    FROM s.main.t
+    SELECT s.t.w FROM s.main.t
+    SELECT s.f(1)
+    SELECT 'a'::s.mood
+    SELECT nextval('s.q')
+    CREATE TABLE s.u(i INT)
+    INSERT INTO s.t VALUES ('x')
+    UPDATE s.t SET w = 'x'
+    DELETE FROM s.t
+    ALTER TABLE s.t ADD COLUMN i INT
+    COMMENT ON TABLE s.t IS 'x'
+    DROP TABLE s.t
+    CREATE VIEW s.v AS SELECT 1
+    DESCRIBE s.t
+    CREATE INDEX x ON s.t(w)
+    TRUNCATE s.t
+    FROM dh.s.t, s.main.t
+    DROP SCHEMA dh.s CASCADE
+    FROM s.t
+    USE memory
+    FROM s.t
+"""
+
 RANDOM = """
     CREATE TABLE dh.t AS SELECT range i FROM range(5)
     SELECT setseed(0.5)
@@ -410,6 +447,7 @@ SCRIPTS = {
     "what tells of the session": TELLING,
     "pivoted": PIVOTED,
     "schemas like databases": SCHEMAS,
+    "schemas and databases": AMBIGUOUS,
     "random numbers": RANDOM,
     "with the client's": MIXED,
 }

@@ -363,6 +363,10 @@ void RemoteCatalog::DropSchema(ClientContext &context, DropInfo &info) {
 	RunDrop(context, info);
 }
 
+bool RemoteCatalog::CheckAmbiguousCatalogOrSchema(ClientContext &context, const Identifier &schema) {
+	return static_cast<bool>(RemoteTransaction::Get(context, *this).GetSnapshot(context)->FindSchema(schema));
+}
+
 DatabaseSize RemoteCatalog::GetDatabaseSize(ClientContext &) {
 	return DatabaseSize();
 }

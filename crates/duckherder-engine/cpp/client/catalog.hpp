@@ -94,6 +94,9 @@ public:
 	duckdb::optional_ptr<duckdb::CatalogEntry> CreateSchema(duckdb::CatalogTransaction,
 	                                                        duckdb::CreateSchemaInfo &info) override;
 	void DropSchema(duckdb::ClientContext &context, duckdb::DropInfo &info) override;
+	//! Whether a name that is a database's is a schema's, too, as far as is known here: to ask the driver each time would
+	//! take a call.
+	bool CheckAmbiguousCatalogOrSchema(duckdb::ClientContext &context, const duckdb::Identifier &schema) override;
 
 	bool Supports(duckdb::RemoteCapability) const override {
 		return true;
