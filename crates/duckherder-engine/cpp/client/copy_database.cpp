@@ -2,6 +2,7 @@
 // becomes one CREATE on the driver an entry; the second is a UNION ALL of an INSERT a table.
 #include "copy_database.hpp"
 
+#include "entry_order.hpp"
 #include "statements.hpp"
 #include "transaction.hpp"
 
@@ -118,9 +119,10 @@ private:
 static unique_ptr<LogicalOperator> CreateThere(ClientContext &context, RemoteCatalog &catalog,
                                                LogicalCopyDatabase &copy) {
 	EntryStatements all(context, catalog);
+	auto entries = InOrder(std::move(copy.info->entries));
 	// As DuckDB does: the indexes last.
 	for (auto indexes : {false, true}) {
-		for (auto &info : copy.info->entries) {
+		for (auto &info : entries) {
 			if ((info->type == CatalogType::INDEX_ENTRY) == indexes) {
 				all.Add(*info);
 			}

@@ -1,6 +1,7 @@
 #include "statements.hpp"
 
 #include "copy_database.hpp"
+#include "export_database.hpp"
 #include "transaction.hpp"
 
 #include "duckdb/execution/physical_operator.hpp"
@@ -78,6 +79,7 @@ static void AfterBinding(PlannerExtensionInput &input, BoundStatement &statement
 	auto explained = statement.plan->type == LogicalOperatorType::LOGICAL_EXPLAIN;
 	auto &plan = explained ? statement.plan->children[0] : statement.plan;
 	CopyToDriver(input.context, plan);
+	ExportInOrder(input.context, plan);
 	VacuumThere(plan);
 }
 
