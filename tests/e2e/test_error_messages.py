@@ -166,3 +166,64 @@ def test_an_execution_that_fails_to_bind_points_nowhere(local_cluster):
             each.execute("PREPARE later AS SELECT i FROM dh.t WHERE $1 + INTERVAL 5 DAY > DATE '2024-01-01'")
         assert failure(con, "EXECUTE later('2024-01-10')") == failure(oracle, "EXECUTE later('2024-01-10')")
         assert failure(con, "EXECUTE later('2024-01-10')")[2] == ""
+
+
+MISSING = """
+    CREATE SCHEMA other.s
+    CREATE TABLE other.s.customers(a INT)
+    CREATE TABLE other.customerx(a INT)
+    CREATE TABLE customerm(a INT)
+    CREATE SCHEMA dh.k
+    CREATE TABLE dh.k.customerk(a INT)
+    CREATE TABLE dh.customerd(a INT)
+    DROP TABLE dh.customerx
+    DROP TABLE IF EXISTS dh.customerx
+    DROP VIEW dh.customerx
+    DROP VIEW dh.customerd
+    DROP TYPE dh.nosuch
+    DROP SEQUENCE dh.nosuch
+    DROP MACRO dh.nosuch
+    DROP MACRO TABLE dh.nosuch
+    DROP TABLE dh.k.customer
+    DROP TABLE dh.nosuch.customer
+    ALTER TABLE dh.customerx ADD COLUMN b INT
+    ALTER TABLE IF EXISTS dh.customerx ADD COLUMN b INT
+    ALTER VIEW dh.nosuch RENAME TO other
+    COMMENT ON TABLE dh.customerx IS 'x'
+    COMMENT ON COLUMN dh.customerx.a IS 'x'
+    COMMENT ON COLUMN dh.customerd.nosuch IS 'x'
+    FROM dh.customerx
+    INSERT INTO dh.customerx VALUES (1)
+    USE dh
+    FROM customerx
+    DROP TABLE customerx
+    ALTER TABLE customerx ADD COLUMN b INT
+    COMMENT ON TABLE customerx IS 'x'
+    COMMENT ON TABLE typo.k.customerk IS 'x'
+    COMMENT ON COLUMN typo.k.customerk.a IS 'x'
+    COMMENT ON VIEW typo.k.customerk IS 'x'
+    COMMENT ON TYPE typo.k.customerk IS 'x'
+    COMMENT ON MACRO typo.k.customerk IS 'x'
+    COMMENT ON TABLE typo.customerk IS 'x'
+    DROP TABLE typo.k.customerk
+    ALTER TABLE typo.k.customerk ADD COLUMN b INT
+    FROM dh.k.customerk
+"""
+
+
+def test_what_ddl_does_not_find():
+    """Similar names come from all databases that are attached."""
+    wrong = []
+    with Cluster(1, 0) as cluster, attached(cluster) as con, plain() as oracle:
+        for each in (con, oracle):
+            each.execute("ATTACH ':memory:' AS other")
+        for sql in map(str.strip, MISSING.strip().splitlines()):
+            said = []
+            for each in (con, oracle):
+                try:
+                    said.append(each.execute(sql).fetchall())
+                except duckdb.Error as error:
+                    said.append((type(error).__name__, str(error)))
+            if said[0] != said[1]:
+                wrong.append(f"{sql}\n  {said[0]}\n  {said[1]}")
+    assert not wrong, "\n".join(wrong)

@@ -94,12 +94,18 @@ public:
 		}
 		case StatementType::ALTER_STATEMENT: {
 			auto &info = *statement.Cast<AlterStatement>().info;
+			auto of_column = info.type == AlterType::SET_COLUMN_COMMENT;
+			CheckThere(info.GetQualifiedName(), of_column ? CatalogType::TABLE_ENTRY : info.GetCatalogType(),
+			           info.if_not_found);
 			Rewrite(info);
 			info.SetQualifiedName(catalog.NameThere(context, info.GetQualifiedName()));
 			break;
 		}
 		case StatementType::DROP_STATEMENT: {
 			auto &info = *statement.Cast<DropStatement>().info;
+			if (info.type != CatalogType::SCHEMA_ENTRY) {
+				CheckThere(info.GetQualifiedName(), info.type, info.if_not_found);
+			}
 			if (info.type == CatalogType::TABLE_ENTRY) {
 				RenameTable(info.GetQualifiedNameMutable());
 			}
@@ -114,6 +120,50 @@ public:
 	}
 
 private:
+	//! What there is nothing of is an error here, in DuckDB's words, which has similar names of all databases in mind.
+	void CheckThere(const QualifiedName &name, CatalogType type, OnEntryNotFound if_not_found) {
+		auto path = name.Path();
+		while (path.size() > 1 && path.front().empty()) {
+			path.erase(path.begin());
+		}
+		QualifiedName registered;
+		// Of types, DuckDB has similar ones in every database.
+		auto is_type = type == CatalogType::TYPE_ENTRY && path.size() < 3;
+		if (is_type || if_not_found != OnEntryNotFound::THROW_EXCEPTION ||
+		    catalog.FindRegistered(name.Name(), registered)) {
+			return;
+		}
+		if (path.size() == 1) {
+			// After USE of another schema, it is also looked for in `main`.
+			if (IsThere(catalog.InDefaultSchema(context, name.Name()).Schema(), name.Name()) ||
+			    IsThere(Identifier::DefaultSchema(), name.Name())) {
+				return;
+			}
+			path.insert(path.begin(), Identifier());
+		} else if (path.size() == 2 && IsThere(path[0], path[1])) {
+			return;
+		}
+		path.insert(path.begin(), catalog.GetName());
+		EntryLookupInfo lookup(type, QualifiedName::FromPath(std::move(path)));
+		Catalog::GetEntry(context, lookup, OnEntryNotFound::THROW_EXCEPTION);
+	}
+
+	//! Whether the driver has something of that name, of whatever kind. Somebody may have made it since we last asked.
+	bool IsThere(const Identifier &schema, const Identifier &name) {
+		auto &transaction = RemoteTransaction::Get(context, catalog);
+		return IsDescribed(*transaction.GetSnapshot(context), schema, name) ||
+		       IsDescribed(*transaction.Validate(context), schema, name);
+	}
+
+	static bool IsDescribed(Snapshot &snapshot, const Identifier &schema_name, const Identifier &name) {
+		static constexpr EntryKind KINDS[] = {EntryKind::TABLE,        EntryKind::VIEW,        EntryKind::INDEX,
+		                                      EntryKind::SEQUENCE,     EntryKind::TYPE,        EntryKind::SCALAR_MACRO,
+		                                      EntryKind::TABLE_MACRO};
+		auto schema = snapshot.FindSchema(schema_name);
+		return schema && std::any_of(std::begin(KINDS), std::end(KINDS),
+		                             [&](EntryKind kind) { return static_cast<bool>(schema->Describe(kind, name)); });
+	}
+
 	//! A name that a CTE has is not a table's.
 	void CollectCTEs(QueryNode &node) {
 		for (auto &entry : node.cte_map.map) {
