@@ -496,3 +496,15 @@ def test_variables_of_any_depth():
             if levels < 200:
                 sql = "SELECT dh.told('deep')::VARCHAR, i FROM dh.t"
                 assert outcome(con, sql) == outcome(oracle, sql), levels
+
+
+def test_views_name_no_table_of_other_databases_of_the_client():
+    """The driver may have a database of that name."""
+    with Cluster(1, 0) as cluster, attached(cluster.driver) as con:
+        con.execute("CREATE TABLE memory.l AS SELECT 'client' w")
+        con.execute("CREATE TABLE dh.l AS SELECT 'driver' w")
+        for name in ("memory.l", "memory.main.l"):
+            with pytest.raises(duckdb.NotImplementedException, match="which is of a database of the client's"):
+                con.execute(f"CREATE VIEW dh.v AS SELECT w FROM {name}")
+        con.execute("CREATE VIEW dh.v AS SELECT w FROM dh.l")
+        assert con.execute("FROM dh.v").fetchall() == [("driver",)]

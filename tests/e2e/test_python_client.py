@@ -75,8 +75,11 @@ def test_a_function_of_the_program(con, oracle, table_name):
     ]:
         assert con.execute(sql).fetchall() == oracle.execute(sql).fetchall(), sql
     assert con.execute(f"SELECT {table_name}(?) + i FROM {table} WHERE i = ?", [3, 8]).fetchall()[0] == (9,)
+    for each in (con, oracle):
+        each.execute(f"CREATE VIEW {table}_v AS SELECT {table_name}(i) AS k FROM {table}")
+    assert con.execute(f"SELECT sum(k) FROM {table}_v").fetchall() == oracle.execute(f"SELECT sum(k) FROM {table}_v").fetchall()
     with pytest.raises(duckdb.CatalogException, match=f"Scalar Function with name {table_name} does not exist"):
-        con.execute(f"CREATE VIEW {table}_v AS SELECT {table_name}(i) FROM {table}")
+        con.execute(f"CREATE TABLE {table}_d (k BIGINT DEFAULT {table_name}(1))")
 
 
 def test_every_function_of_duckdb_goes_to_the_driver(con, oracle, table_name):

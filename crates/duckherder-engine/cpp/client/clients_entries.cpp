@@ -146,9 +146,18 @@ static bool Tells(ClientContext &context, const string &sql, const identifier_se
 	       Tells(*parser.statements[0]->Cast<CreateStatement>().info, known, snapshot);
 }
 
+bool IsUnbound(const EntryDescription &entry) {
+	return entry.kind == EntryKind::VIEW && entry.columns.size() == 1 && entry.columns[0].type_name.empty();
+}
+
 identifier_set_t FindClientsEntries(ClientContext &context, const Snapshot &snapshot) {
 	auto entries = snapshot.Definitions();
 	identifier_set_t found;
+	for (auto &entry : entries) {
+		if (IsUnbound(entry.get())) {
+			found.insert(entry.get().name);
+		}
+	}
 	auto names_found = [&](const string &sql) {
 		auto text = StringUtil::Lower(sql);
 		return std::any_of(found.begin(), found.end(), [&](const Identifier &name) {
@@ -156,7 +165,7 @@ identifier_set_t FindClientsEntries(ClientContext &context, const Snapshot &snap
 		});
 	};
 	// Until nothing new reads what was found. Few texts are parsed at all.
-	for (idx_t before = entries.size() + 1; before != found.size();) {
+	for (auto before = optional_idx(); !before.IsValid() || before.GetIndex() != found.size();) {
 		before = found.size();
 		for (auto &entry : entries) {
 			auto &description = entry.get();

@@ -32,6 +32,7 @@
 #include "duckdb/parser/tableref/table_function_ref.hpp"
 #include "duckdb/planner/binder.hpp"
 #include "unfold.hpp"
+#include "views_of_client.hpp"
 
 using namespace duckdb; // NOLINT
 
@@ -117,7 +118,10 @@ unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &context, unique
 		KeepColumnNames(context, *query);
 		WriteCurrentQuery(context, *query);
 	}
-	auto parameters = RewriteForDriver(context, *this, *statement);
+	vector<Identifier> parameters;
+	if (!IsOfView(*statement) || !BindHere(context, *this, statement->Cast<CreateStatement>())) {
+		parameters = RewriteForDriver(context, *this, *statement);
+	}
 	auto info = make_shared_ptr<PushedStatement>();
 	info->changes_catalog = true;
 	return QueryFunctionRef(GetName(), statement->ToString(), parameters, std::move(info));

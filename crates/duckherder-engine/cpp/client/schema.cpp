@@ -1,5 +1,6 @@
 // The schemas of a snapshot: looking up and listing what the driver has described.
 #include "catalog.hpp"
+#include "clients_entries.hpp"
 #include "database_renamer.hpp"
 #include "macro_tables.hpp"
 #include "parts_of.hpp"
@@ -121,6 +122,10 @@ unique_ptr<INFO> RemoteSchema::ParseCreate(ClientContext &context, const EntryDe
 		                  description.name.GetIdentifierName(), description.sql);
 	}
 	auto &statement = parser.statements[0]->Cast<CreateStatement>();
+	if (IsUnbound(description)) {
+		// It may name temporary tables of the client, and nothing by the driver's names.
+		return unique_ptr_cast<CreateInfo, INFO>(std::move(statement.info));
+	}
 	DatabaseRenamer renamer(snapshot.Database(), remote_catalog.GetName(), 3);
 	if (auto query = QueryOf(statement)) {
 		renamer.Rename(*query);
