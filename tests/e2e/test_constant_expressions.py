@@ -56,6 +56,11 @@ STATEMENTS = [
     "SELECT a, sum(a+(1+1)) OVER (ORDER BY a, t ROWS BETWEEN 1+1 PRECEDING AND CURRENT ROW) FROM dh.t",
     "MERGE INTO dh.t USING lg ON a = id+(1+1) WHEN MATCHED THEN UPDATE SET t = 1+1 WHEN NOT MATCHED THEN INSERT (a) VALUES (id+(1+1))",
     "SELECT * FROM dh.t", "SELECT * FROM lo", "SELECT (SELECT 1+1), a FROM lo WHERE a IN (SELECT id+(1+1) FROM dh.g)",
+    "SELECT avg(3::DOUBLE), avg(3::DOUBLE) + 1", "SELECT max(3::FLOAT + t), quantile_cont(a, 0.1 + 0.4) FROM lo",
+    "SELECT max(INTERVAL '72 hours'), max(DATE '2020-1-2'), max(TIMESTAMP '2020-01-01'), max(TIME '1:2:3') FROM lo",
+    "SELECT max(DATE '2020-01-02'), max(UUID 'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'), max(TRY_CAST('x' AS DATE)) FROM lo",
+    "SELECT avg(3::DOUBLE) FROM lo UNION ALL SELECT a FROM dh.t", "SELECT (SELECT avg(3::DOUBLE) FROM lo) FROM dh.t",
+    "PREPARE n AS SELECT avg(3::DOUBLE) + $1, avg(3::DOUBLE) FROM lo", "EXECUTE n(1)",
     "PREPARE p AS SELECT t+(1+1) FROM lo", "EXECUTE p", "PREPARE q AS SELECT nullif(a,$1)+(1+1), t+(1+1) FROM dh.t", "EXECUTE q(1)",
     "PREPARE r AS SELECT ?+(1+1), nullif(?,1)", "EXECUTE r(1,2)", "PREPARE s AS SELECT t+(1+1)+?, lg.id FROM dh.t, lg", "EXECUTE s(1)",
 ]

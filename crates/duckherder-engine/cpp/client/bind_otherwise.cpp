@@ -2,6 +2,7 @@
 
 #include "connection_state.hpp"
 #include "macros.hpp"
+#include "query_function.hpp"
 #include "query_of.hpp"
 #include "transaction.hpp"
 #include "unfold.hpp"
@@ -10,6 +11,8 @@
 #include "duckdb/common/string_util.hpp"
 #include "duckdb/main/database_manager.hpp"
 #include "duckdb/optimizer/optimizer.hpp"
+#include "duckdb/parser/query_node/select_node.hpp"
+#include "duckdb/parser/query_node/set_operation_node.hpp"
 #include "duckdb/parser/statement/explain_statement.hpp"
 #include "duckdb/planner/binder.hpp"
 #include "duckdb/planner/bound_parameter_map.hpp"
@@ -17,6 +20,8 @@
 #include "duckdb/planner/operator/logical_extension_operator.hpp"
 #include "duckdb/planner/operator_extension.hpp"
 #include "duckdb/planner/planner_extension.hpp"
+
+#include <algorithm>
 
 using namespace duckdb; // NOLINT
 
@@ -88,23 +93,53 @@ static BoundStatement BindFailed(ClientContext &context, Binder &binder, Operato
 	}
 }
 
+//! The columns of a query that is not bound again are called after what the user wrote, too. How many those of a star are,
+//! only binding tells.
+static void NameAsWritten(BoundStatement &bound, QueryNode &written) {
+	auto first = &written;
+	while (first->type == QueryNodeType::SET_OPERATION_NODE) {
+		first = first->Cast<SetOperationNode>().children[0].get();
+	}
+	if (first->type != QueryNodeType::SELECT_NODE) {
+		return;
+	}
+	auto &columns = first->Cast<SelectNode>().select_list;
+	auto has_star = std::any_of(columns.begin(), columns.end(), [](const unique_ptr<ParsedExpression> &column) {
+		return column->GetExpressionClass() == ExpressionClass::STAR;
+	});
+	if (has_star || columns.size() != bound.names.size()) {
+		return;
+	}
+	for (idx_t i = 0; i < columns.size(); i++) {
+		if (IsNamedByText(*columns[i])) {
+			bound.names[i] = columns[i]->GetName();
+		}
+	}
+}
+
 //! When a statement that concerns no driver did bind: DuckDB has folded it all the same.
 static void BindAgain(PlannerExtensionInput &input, BoundStatement &bound) {
 	auto &context = input.context;
 	auto state = ConnectionState::Get(context);
 	if (bound.plan->type == LogicalOperatorType::LOGICAL_EXECUTE ||
-	    bound.plan->type == LogicalOperatorType::LOGICAL_PREPARE || state->HasPushed() ||
+	    bound.plan->type == LogicalOperatorType::LOGICAL_PREPARE ||
 	    DatabaseManager::Get(context).GetRemoteCatalogCount() == 0) {
 		return;
 	}
-	auto parameters = input.binder.GetParameters();
-	if (parameters && !parameters->GetParameters().empty()) {
-		// Their values are still to come; what is bound twice then waits for ever.
+	if (state->HasPushed() && FindWholeQuery(*bound.plan)) {
 		return;
 	}
 	auto statement = state->TakeOtherwise(context);
-	if (statement) {
+	if (!statement) {
+		return;
+	}
+	auto parameters = input.binder.GetParameters();
+	// Where values of parameters are still to come, what is bound twice waits for ever.
+	auto once = state->HasPushed() || (parameters && !parameters->GetParameters().empty());
+	if (!once) {
 		bound = BindUnfolded(context, input.binder, *statement);
+	} else if (statement->type == StatementType::SELECT_STATEMENT) {
+		NameAsWritten(bound, *QueryOf(*statement));
 	}
 }
 

@@ -10,6 +10,7 @@
 #include "duckdb/main/client_data.hpp"
 #include "duckdb/main/prepared_statement_data.hpp"
 #include "duckdb/parser/expression/cast_expression.hpp"
+#include "duckdb/parser/expression/constant_expression.hpp"
 #include "duckdb/parser/expression/function_expression.hpp"
 #include "duckdb/parser/expression/subquery_expression.hpp"
 #include "duckdb/parser/expression/type_expression.hpp"
@@ -53,16 +54,28 @@ static void ForEachPart(ParsedExpression &expression,
 	ParsedExpressionIterator::EnumerateChildren(expression, visit);
 }
 
-//! Whether it is a literal of a type that its value keeps: DATE '2020-01-01'.
+//! Whether it is a literal of a type that its value keeps, and its text, too: DATE '2020-01-01', but not DATE '2020-1-1',
+//! whose value is written otherwise in the names of what it is in.
 static bool IsTypedLiteral(const ParsedExpression &expression) {
-	static const case_insensitive_set_t KEPT {"DATE", "TIME", "TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE",
-	                                          "INTERVAL", "DOUBLE", "FLOAT", "REAL", "UUID"};
+	static const case_insensitive_map_t<LogicalType> KEPT {{"DATE", LogicalType::DATE},
+	                                                       {"TIME", LogicalType::TIME},
+	                                                       {"TIMESTAMP", LogicalType::TIMESTAMP},
+	                                                       {"INTERVAL", LogicalType::INTERVAL},
+	                                                       {"UUID", LogicalType::UUID}};
 	if (expression.GetExpressionClass() != ExpressionClass::CAST) {
 		return false;
 	}
 	auto &cast = expression.Cast<CastExpression>();
-	return cast.Child().GetExpressionClass() == ExpressionClass::CONSTANT &&
-	       KEPT.count(cast.TargetType().GetTypeName().GetIdentifierName()) > 0;
+	auto kept = KEPT.find(cast.TargetType().GetTypeName().GetIdentifierName());
+	if (kept == KEPT.end() || cast.IsTryCast() || cast.Child().GetExpressionClass() != ExpressionClass::CONSTANT) {
+		return false;
+	}
+	auto written = cast.Child().Cast<ConstantExpression>().GetLiteral().ToValue();
+	if (written.IsNull() || written.type().id() != LogicalTypeId::VARCHAR) {
+		return false;
+	}
+	auto value = written.DefaultTryCastAs(kept->second);
+	return value && value->ToString() == StringValue::Get(written);
 }
 
 //! The function that a call is of, or the macro; null if there is none, or several may be meant.
@@ -179,8 +192,7 @@ static bool MayBeValue(const ParsedExpression &expression) {
 		// As nobody calls a function that has no need to.
 		return expression.Cast<FunctionExpression>().GetQualifiedName().Path().size() == 3;
 	case ExpressionClass::CAST:
-		return expression.Cast<CastExpression>().Child().GetExpressionClass() == ExpressionClass::FUNCTION &&
-		       MayBeValue(expression.Cast<CastExpression>().Child());
+		return MayBeValue(expression.Cast<CastExpression>().Child());
 	default:
 		return false;
 	}
