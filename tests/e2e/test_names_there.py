@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import duckdb
 import pytest
 
 from e2e.test_session_of_client import outcome
 from harness.client import attached, plain
 from harness.cluster import Cluster
+from harness.wait import within
 
 QUERY_FUNCTIONS = """
     CREATE TABLE dh.t AS SELECT range i, 'v' || range v FROM range(5)
@@ -508,3 +511,16 @@ def test_views_name_no_table_of_other_databases_of_the_client():
                 con.execute(f"CREATE VIEW dh.v AS SELECT w FROM {name}")
         con.execute("CREATE VIEW dh.v AS SELECT w FROM dh.l")
         assert con.execute("FROM dh.v").fetchall() == [("driver",)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what a process has used")
+def test_comparing_with_a_value_of_a_large_enum():
+    with Cluster(2, 0) as cluster, attached(cluster.driver) as con:
+        con.execute("CREATE TYPE dh.en AS ENUM (SELECT 'v' || range FROM range(70000))")
+        con.execute("CREATE TABLE dh.t AS SELECT ('v' || range)::dh.en e, range i FROM range(70000)")
+        con.execute("SELECT i FROM dh.t WHERE e = 'v1'").fetchall()
+        begun = cluster.driver.cpu_seconds()
+        for number in range(2, 22):
+            assert con.execute(f"SELECT i FROM dh.t WHERE e = 'v{number}'").fetchall() == [(number,)]
+        # Each took half a second.
+        within(cluster.driver.cpu_seconds() - begun, 5)

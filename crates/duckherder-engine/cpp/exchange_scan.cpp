@@ -2,6 +2,7 @@
 #include "arrow_source.hpp"
 #include "connection.hpp"
 #include "distribute/fragment.hpp"
+#include "distribute/long_type.hpp"
 #include "distribute/names.hpp"
 #include "distribute/task_planning.hpp"
 #include "wire_type.hpp"
@@ -244,6 +245,7 @@ void RegisterExchangeScan(DatabaseInstance &instance) {
 	ExtensionLoader loader(instance, "duckherder_engine");
 	loader.RegisterFunction(ExchangeScanFunction());
 	RegisterStateValue(loader);
+	RegisterLongType(loader);
 	RegisterFiles(loader);
 	DBConfig::GetConfig(instance).replacement_scans.emplace_back(ReplaceInput);
 }

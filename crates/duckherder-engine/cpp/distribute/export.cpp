@@ -1,6 +1,7 @@
 // Subtrees of a plan as SQL; aggregates as SQL that exports their states.
 #include "export.hpp"
 #include "exchange.hpp"
+#include "long_type.hpp"
 
 #include "duckdb/catalog/catalog_entry/schema_catalog_entry.hpp"
 #include "duckdb/catalog/catalog_entry/table_catalog_entry.hpp"
@@ -409,6 +410,7 @@ static vector<int64_t> KeyColumns(const vector<LogicalPlanSQLExportField> &field
 
 static ExportedPlan MakeFragment(Exported exported, unique_ptr<QueryNode> query, vector<ColumnBinding> bindings) {
 	NarrowConstants(*query);
+	ShortenTypes(*query);
 	ExportedPlan result;
 	result.fragment =
 	    make_uniq<Fragment>(std::move(query), std::move(exported.splits), std::move(exported.exchanges));
