@@ -1,7 +1,8 @@
 //! A driver that is started for a place in object storage where another one may be, and is nobody's standby.
 //!
 //! ```text
-//!   no sign of a driver, or that it has left        -->  the place is taken
+//!   no sign of a driver, nor anything of one's      -->  the place is taken, if nobody is quicker
+//!   a sign that the driver has left                 -->  the same
 //!   its process, on this machine, is no more        -->  the place is taken
 //!   its sign changes                                -->  refused: that driver is there
 //!   its sign stays as it is for `--takeover-after`  -->  the place is taken, as by a standby
@@ -27,9 +28,24 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub fn arrive(options: &StorageOptions, address: &str, after: Duration) -> Result<Home> {
     let location = || Location::parse(&options.url, options.timeout);
     let mut watch = Watch::new(location()?, options.timeout)?;
-    let Some(first) = watch.look(None)? else { return Home::storage(options, address) };
     let after = after.max(NOTICE_LIMIT);
     let mut silence = Silence::new(LOOK_EVERY * 3);
+    let mut has_tried = false;
+    let first = loop {
+        if let Some(sign) = watch.look(None)? {
+            break sign;
+        }
+        // Whoever was quicker shows itself once it has read what is there; one that has ended before that never does.
+        silence.goes_on(true);
+        if !std::mem::replace(&mut has_tried, true) || silence.lasts >= after {
+            silence.ends();
+            if let Some(store) = take(&mut watch, None, location()?, options, address)? {
+                return Ok(store);
+            }
+        }
+        std::thread::sleep(LOOK_EVERY);
+    };
+    silence.ends();
     let (mut sign, mut announced, mut told, mut tried) = (first.clone(), None::<Instant>, false, false);
     loop {
         if !goes_on(&first, &sign) {
@@ -45,7 +61,7 @@ pub fn arrive(options: &StorageOptions, address: &str, after: Duration) -> Resul
             }
             silence.ends();
             tried = true;
-            if let Some(store) = take(&mut watch, &sign, location()?, options, address)? {
+            if let Some(store) = take(&mut watch, Some(&sign), location()?, options, address)? {
                 return Ok(store);
             }
         } else {
@@ -58,9 +74,14 @@ pub fn arrive(options: &StorageOptions, address: &str, after: Duration) -> Resul
                 );
             }
             // It shows another sign once it knows that somebody looks.
-            if announced.is_none_or(|announced| announced.elapsed() >= STANDBY_EVERY) {
+            let since = announced.map(|announced| announced.elapsed());
+            if since.is_none_or(|since| since >= STANDBY_EVERY) {
                 watch.announce()?;
                 announced = Some(Instant::now());
+                if since.is_none_or(|since| since > STANDBY_EVERY * 2) {
+                    // From now on. While this was on its way, which may take long, it was not bound to say anything.
+                    silence = Silence::new(LOOK_EVERY * 3);
+                }
             }
         }
         std::thread::sleep(LOOK_EVERY);
@@ -83,7 +104,7 @@ fn about(sign: &Sign, options: &StorageOptions) -> About {
 
 fn take(
     watch: &mut Watch,
-    sign: &Sign,
+    sign: Option<&Sign>,
     location: Location,
     options: &StorageOptions,
     address: &str,

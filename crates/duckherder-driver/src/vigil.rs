@@ -201,7 +201,7 @@ impl StoredVigil {
         }
         self.silence.ends();
         let location = Location::parse(&self.options.url, self.options.timeout)?;
-        let store = self.watch.take_over(&sign, location, self.options.of_driver(&self.address))?;
+        let store = self.watch.take_over(Some(&sign), location, self.options.of_driver(&self.address))?;
         if store.is_none() {
             tracing::info!(driver, "it is there after all, or another driver was quicker");
         }

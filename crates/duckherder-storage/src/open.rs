@@ -44,10 +44,10 @@ impl Loaded {
 /// From whom a place is to be taken, and from nobody else.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// Who has written the end of the log.
+    /// Who has written the end of the log; empty, if there is none.
     pub writer: String,
-    /// What the last writer showed for so long that it counts as gone.
-    pub sign: Sign,
+    /// What the last writer showed for so long that it counts as gone; nothing, if none has ever shown itself.
+    pub sign: Option<Sign>,
 }
 
 /// What came of taking a place over.
@@ -153,7 +153,7 @@ pub async fn take_over(
         if loaded.writer != claim.writer {
             return Ok(Taken::Not(Some(loaded.writer)));
         }
-        if signs::find(objects, None).await?.as_ref() != Some(&claim.sign) {
+        if signs::find(objects, None).await? != claim.sign {
             return Ok(Taken::Not(None));
         }
     }

@@ -19,7 +19,8 @@ pub struct Watch {
     /// Which no other has.
     name: String,
     announced: u64,
-    /// A writer that has shut out the one which took over with this log object, and never showed itself.
+    /// A writer that has shut out the one which took over with this log object (0: that was the first one), and never showed
+    /// itself.
     silent: Option<(u64, String)>,
 }
 
@@ -53,19 +54,20 @@ impl Watch {
         self.threads.run(self.objects.shown(), async move { signs::find(&objects, epoch).await })
     }
 
-    /// Takes the place, at this location, over from the writer that showed this; nothing, if it turns out to be there, or another one is
-    /// quicker.
+    /// Takes the place, at this location, over from the writer that showed this, or from nobody; nothing, if one turns out to
+    /// be there, or another one is quicker.
     ///
     /// # Errors
     /// The storage fails, or does not have what a driver has written.
-    pub fn take_over(&mut self, sign: &Sign, location: Location, options: Options) -> Result<Option<Store>> {
-        let silent = self.silent.take().filter(|(epoch, _)| *epoch == sign.epoch);
-        let writer = silent.map_or_else(|| sign.writer.clone(), |(_, writer)| writer);
-        match Store::take(location, options, Some(Claim { writer, sign: sign.clone() }))? {
+    pub fn take_over(&mut self, sign: Option<&Sign>, location: Location, options: Options) -> Result<Option<Store>> {
+        let (epoch, shown_by) = sign.map_or((0, ""), |sign| (sign.epoch, &sign.writer));
+        let silent = self.silent.take().filter(|(other, _)| *other == epoch);
+        let writer = silent.map_or_else(|| shown_by.to_string(), |(_, writer)| writer);
+        match Store::take(location, options, Some(Claim { writer, sign: sign.cloned() }))? {
             Ok(store) => Ok(Some(store)),
             Err(writer) => {
                 // It may have ended before it could show itself: the next time it is its place that is taken.
-                self.silent = writer.filter(|writer| *writer != sign.writer).map(|writer| (sign.epoch, writer));
+                self.silent = writer.filter(|writer| writer != shown_by).map(|writer| (epoch, writer));
                 Ok(None)
             }
         }

@@ -19,7 +19,7 @@ fn last(watch: &Watch) -> Sign {
 }
 
 fn take(watch: &mut Watch, bucket: &Arc<dyn ObjectStore>, sign: &Sign) -> Option<Store> {
-    watch.take_over(sign, location(bucket), options()).unwrap()
+    watch.take_over(Some(sign), location(bucket), options()).unwrap()
 }
 
 fn append(store: &Store, text: &str) -> Result<(), StorageError> {
@@ -53,6 +53,43 @@ fn a_silent_writer_is_shut_out() {
     assert!(second.epoch() > first.epoch());
     assert_ne!(open(&memory()).place(), first.place());
     assert_eq!(last(&waiting).epoch, second.epoch());
+}
+
+#[test]
+fn of_two_that_come_to_a_new_place_one_gets_it() {
+    let bucket = memory();
+    let barrier = std::sync::Barrier::new(2);
+    let come = || {
+        let mut waiting = watch(&bucket);
+        assert_eq!(waiting.look(None).unwrap(), None);
+        barrier.wait();
+        waiting.take_over(None, location(&bucket), options()).unwrap()
+    };
+    let stores = std::thread::scope(|scope| {
+        let both = [scope.spawn(come), scope.spawn(come)];
+        both.map(|one| one.join().unwrap())
+    });
+    let mut stores: Vec<Store> = stores.into_iter().flatten().collect();
+    assert_eq!(stores.len(), 1);
+    let first = stores.remove(0);
+    append(&first, "a").unwrap();
+    // Nor does a third, who has seen nobody, either.
+    assert!(watch(&bucket).take_over(None, location(&bucket), options()).unwrap().is_none());
+    append(&first, "b").unwrap();
+}
+
+/// It has begun the log, and nothing else.
+#[test]
+fn a_first_writer_that_ended_before_it_showed_itself_is_followed() {
+    let bucket = memory();
+    let mute: Arc<dyn ObjectStore> = Far::without(Arc::clone(&bucket), "drivers");
+    let patience = Duration::from_millis(100);
+    assert!(Store::open(location(&mute), Options { patience, ..options() }).is_err());
+    let mut waiting = watch(&bucket);
+    assert_eq!(waiting.look(None).unwrap(), None);
+    let mut take = || waiting.take_over(None, location(&bucket), options()).unwrap();
+    assert!(take().is_none(), "who has written there may be just about to show itself");
+    append(&take().unwrap(), "a").unwrap();
 }
 
 #[test]
