@@ -10,6 +10,8 @@ import subprocess
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import duckdb
@@ -22,8 +24,9 @@ from harness.client import attach, attached, loaded
 from harness.cluster import BINARY, Driver, ServerProcess, Worker, fails_to_start
 from harness.compare import Result, difference, float_tolerances
 from harness.load import Writer
-from harness.s3 import objects, s3
+from harness.s3 import Network, objects, s3
 from harness.seed import drawn_seed
+from harness.wait import within
 
 KILLS = int(os.environ.get("DUCKHERDER_STORAGE_KILLS", "6"))
 
@@ -202,6 +205,57 @@ def test_a_driver_that_is_there_keeps_its_place(place):
             third.process.send_signal(signal.SIGCONT)
             assert third.process.wait(30) == 1
             assert con.execute("SELECT count(*) FROM dh.t").fetchone() == (3,)
+
+
+def test_of_two_drivers_that_start_at_once_one_has_the_place(bucket, network):
+    """Nobody has been there before, and nobody is shut out."""
+    network.latency_s = 0.3
+    with ThreadPoolExecutor(2) as pool:
+        started = [pool.submit(Driver, 0, *bucket.arguments()) for _ in range(2)]
+    network.latency_s = 0
+    with ExitStack() as running:
+        drivers = [running.enter_context(one.result()) for one in started if one.exception() is None]
+        refused = [str(one.exception()) for one in started if one.exception() is not None]
+        assert len(drivers) == 1, refused
+        assert f"is in use by the driver at {drivers[0].location} (process {drivers[0].pid})" in refused[0]
+        with attached(drivers[0]) as con:
+            con.execute("CREATE TABLE dh.t AS SELECT 1 AS i")
+            assert con.execute("FROM dh.t").fetchall() == [(1,)]
+        assert drivers[0].stop() == 0
+
+
+def test_who_arrives_counts_from_when_it_has_shown_itself(bucket, network, monkeypatch):
+    """The driver that is there owes it nothing before that: until then it may answer for six seconds more."""
+    with Driver(0, *bucket.arguments()) as first:
+        first.process.send_signal(signal.SIGSTOP)
+        slow = Network(network.server)
+        slow.slow["/standby"] = 4
+        monkeypatch.setenv("AWS_ENDPOINT_URL", slow.url)
+        with Driver(0, *bucket.arguments()) as second:
+            waited = slow.written["log"] - slow.written["standby"]
+            print(f"taken over {waited:.1f} s after it had shown itself")
+            assert waited >= 6.5
+            assert "waiting whether it is still there" in second.output()
+        slow.close()
+
+
+def test_who_arrives_ends_when_it_is_told_to(tmp_path):
+    place = ["--storage", f"file://{tmp_path}/place"]
+    with Driver(0, *place) as first:
+        first.process.send_signal(signal.SIGSTOP)
+        for asked in (signal.SIGTERM, signal.SIGINT):
+            command = [BINARY, "driver", "--listen", "127.0.0.1:0", *place, "--takeover-after", "60"]
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as second:
+                for line in second.stderr:
+                    if "waiting whether it is still there" in line:
+                        break
+                begun = time.monotonic()
+                second.send_signal(asked)
+                assert second.wait(80) == 0
+                within(time.monotonic() - begun, 3)
+        first.process.send_signal(signal.SIGCONT)
+        with attached(first) as con:
+            con.execute("CREATE TABLE dh.t AS SELECT 1 AS i")
 
 
 def test_a_driver_that_was_killed_on_another_machine(place):

@@ -44,6 +44,10 @@ class Network:
         self.one_slows_down_in = 0
         self.one_is_cut_in = 0
         self.is_down = False
+        # How much longer it takes to write an object whose name ends so.
+        self.slow: dict[str, float] = {}
+        # When an object of a folder was written last, by the folder's name; by its own, outside of one.
+        self.written: dict[str, float] = {}
         self.counts: dict[str, int] = {}
         self.read_bytes = 0
         self._numbers = itertools.count(1)
@@ -92,12 +96,18 @@ class Network:
         number = next(self._numbers)
         if self.latency_s:
             time.sleep(self.latency_s)
+        if handler.command == "PUT":
+            time.sleep(sum(seconds for name, seconds in self.slow.items() if handler.path.endswith(name)))
         with self._lock:
             self.counts[handler.command] = self.counts.get(handler.command, 0) + 1
         if self.is_down or (self.one_slows_down_in and number % self.one_slows_down_in == 0):
             self._answer(handler, 503, {"Content-Type": "application/xml"}, SLOW_DOWN)
             return
         status, headers, answer = self._ask(handler, body)
+        if handler.command == "PUT" and status == 200:
+            folder, name = handler.path.rsplit("/", 2)[-2:]
+            with self._lock:
+                self.written[folder if folder in ("log", "drivers") else name] = time.monotonic()
         if handler.command == "GET" and status in (200, 206):
             with self._lock:
                 self.read_bytes += len(answer)

@@ -54,7 +54,8 @@ pub fn run(role: Role) -> Result<()> {
                 signals.wait_or_end(standby.ended());
                 standby.stop();
             } else {
-                let driver = Driver::start(options)?;
+                let arrived = signals.unless_asked(move || Driver::arrive(options))??;
+                let driver = arrived.start()?;
                 announce(driver.address())?;
                 let (fenced, failed) = (driver.fenced(), driver.failure());
                 signals.wait_or_end(async {
@@ -145,6 +146,24 @@ impl Signals {
         });
         tracing::info!(signal = if asked == Asked::ToEnd { "SIGTERM" } else { "SIGINT" }, "stopping");
         asked
+    }
+
+    /// Does `work`, which may wait for long. If there is a signal meanwhile, the process ends: it has nothing yet.
+    fn unless_asked<T: Send + 'static>(&mut self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let done = self.runtime.block_on(async {
+            tokio::select! {
+                done = tokio::task::spawn_blocking(work) => Some(done),
+                _ = self.interrupt.recv() => None,
+                _ = self.terminate.recv() => None,
+            }
+        });
+        match done {
+            Some(done) => done.context("starting has panicked"),
+            None => {
+                tracing::info!("stopping");
+                std::process::exit(0);
+            }
+        }
     }
 
     /// Waits for a signal. If the driver `ended` for good first, the process ends here, without another look at databases

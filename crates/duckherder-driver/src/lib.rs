@@ -62,6 +62,6 @@ use duckherder_proto::encode;
 
 pub use error::{DriverError, Result};
 pub use home::StorageOptions;
-pub use server::{Driver, DriverOptions};
+pub use server::{Arrived, Driver, DriverOptions};
 pub use sessions::SessionLimits;
 pub use standby::{Standby, TAKEOVER_AFTER};

@@ -96,6 +96,31 @@ pub struct Driver {
     serving: Serving,
 }
 
+/// A driver that has its port, and the place of its databases, and has not begun.
+pub struct Arrived {
+    options: DriverOptions,
+    listener: TcpListener,
+    address: SocketAddr,
+    home: Option<Home>,
+}
+
+impl Arrived {
+    /// Opens the databases, and serves.
+    ///
+    /// # Errors
+    /// DuckDB can't open them.
+    pub fn start(self) -> Result<Driver> {
+        let shared = share(self.options, self.home, self.address)?;
+        let gate = Arc::new(Gate::default());
+        let runtime = threads()?;
+        work(&shared, runtime.handle());
+        call_workers_back(&shared, runtime.handle(), WORKERS_GRACE);
+        gate.open(Arc::clone(&shared));
+        let serving = Serving::start(runtime, self.listener, gate)?;
+        Ok(Driver { shared, serving })
+    }
+}
+
 impl Driver {
     /// Opens the database and the port and serves on threads of its own. Callable from anywhere, also from inside an
     /// asynchronous task.
@@ -103,6 +128,15 @@ impl Driver {
     /// # Errors
     /// The port is in use, the address unknown, another driver has the databases, or DuckDB can't open them.
     pub fn start(options: DriverOptions) -> Result<Self> {
+        Self::arrive(options)?.start()
+    }
+
+    /// The first part of starting. It may wait for long, whether another driver is at the same place; a process that ends
+    /// meanwhile has nothing to close.
+    ///
+    /// # Errors
+    /// The port is in use, the address unknown, or another driver has the databases.
+    pub fn arrive(options: DriverOptions) -> Result<Arrived> {
         let listener = listen(&options.listen)?;
         let address = listener.local_addr().map_err(DriverError::Runtime)?;
         let home = match (&options.storage, &options.data) {
@@ -111,14 +145,7 @@ impl Driver {
             (None, Some(path)) => Some(Home::directory(path, &address.to_string())?),
             (None, None) => None,
         };
-        let shared = share(options, home, address)?;
-        let gate = Arc::new(Gate::default());
-        let runtime = threads()?;
-        work(&shared, runtime.handle());
-        call_workers_back(&shared, runtime.handle(), WORKERS_GRACE);
-        gate.open(Arc::clone(&shared));
-        let serving = Serving::start(runtime, listener, gate)?;
-        Ok(Self { shared, serving })
+        Ok(Arrived { options, listener, address, home })
     }
 
     /// Where the driver listens.
