@@ -81,7 +81,8 @@ pub struct Driver {
     /// Wait until the driver that has DIR, or URL, ends or falls silent, and take its place
     #[arg(long, requires = "home")]
     pub standby: bool,
-    /// How long a driver may be silent before its place is taken; with URL, 5 or more
+    /// How long the driver that has DIR, or URL, may be silent before a standby takes its place (with URL, 5 or more), or a
+    /// driver without --standby that finds it at URL (7 at least, and not if it is seen to have ended)
     #[arg(long, value_name = "SECONDS", default_value = "8", value_parser = seconds, requires = "watched")]
     pub takeover_after: Duration,
     /// Take the place of the driver that has URL now, even if it is there: it ends
@@ -383,6 +384,15 @@ mod tests {
         );
         let Ok(Role::Worker(worker)) = parse("duckherder worker --join a:1,b:2") else { unreachable!("parses") };
         assert_eq!(worker.join, ["a:1", "b:2"]);
+    }
+
+    /// It governs more than standbys.
+    #[test]
+    fn the_help_says_what_a_silent_driver_is_waited_for() {
+        let mut command = <Duckherder as clap::CommandFactory>::command();
+        let driver = command.find_subcommand_mut("driver").map(|driver| driver.render_long_help().to_string());
+        let help = driver.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains("before a standby takes its place (with URL, 5 or more), or a driver without --standby that finds it at URL (7 at least"), "{help}");
     }
 
     #[test]
