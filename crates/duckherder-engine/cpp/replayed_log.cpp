@@ -13,6 +13,7 @@
 #include "duckdb/execution/index/art/art.hpp"
 #include "duckdb/main/attached_database.hpp"
 #include "duckdb/main/client_context.hpp"
+#include "duckdb/main/client_context_state.hpp"
 #include "duckdb/main/config.hpp"
 #include "duckdb/main/connection.hpp"
 #include "duckdb/main/database.hpp"
@@ -26,6 +27,9 @@
 #include "duckdb/storage/data_table.hpp"
 #include "duckdb/storage/table/data_table_info.hpp"
 #include "duckdb/storage/table/table_index_list.hpp"
+
+#include <algorithm>
+#include <functional>
 
 using namespace duckdb; // NOLINT
 
@@ -97,16 +101,36 @@ static void CatchUpIndexes(ClientContext &context, AttachedDatabase &database) {
 	}
 }
 
-void CatchUpIndexes(ClientContext &context, const Identifier &name) {
+static void CatchUpIndexes(ClientContext &context, const std::function<bool(AttachedDatabase &)> &is_wanted) {
 	for (auto &database : DatabaseManager::Get(*context.db).GetDatabases()) {
-		if ((!name.empty() && database->GetName() != name) || database->IsSystem() || database->IsTemporary() ||
-		    database->IsReadOnly() ||
+		if (!is_wanted(*database) || database->IsSystem() || database->IsTemporary() || database->IsReadOnly() ||
 		    !database->GetCatalog().IsDuckCatalog()) {
 			continue;
 		}
 		// In one transaction: what it has found stays, whoever drops it meanwhile.
 		context.RunFunctionInTransaction([&]() { CatchUpIndexes(context, *database); });
 	}
+}
+
+void CatchUpIndexes(ClientContext &context, const Identifier &name) {
+	CatchUpIndexes(context, [&](AttachedDatabase &database) { return name.empty() || database.GetName() == name; });
+}
+
+//! The databases that there were before a connection's ATTACH. Not kept by that: one may be detached meanwhile.
+struct DatabasesBefore : public ClientContextState {
+	vector<weak_ptr<AttachedDatabase>> databases;
+
+	static DatabasesBefore &Of(ClientContext &context) {
+		return *context.registered_state->GetOrCreate<DatabasesBefore>("duckherder_databases_before");
+	}
+};
+
+void AfterAttach(ClientContext &context) {
+	auto before = std::move(DatabasesBefore::Of(context).databases);
+	CatchUpIndexes(context, [&](AttachedDatabase &database) {
+		return std::none_of(before.begin(), before.end(),
+		                    [&](const weak_ptr<AttachedDatabase> &known) { return known.lock().get() == &database; });
+	});
 }
 
 //! Text as the user wrote it; nothing, if it is to be computed.
@@ -118,7 +142,7 @@ static string TextOf(const unique_ptr<ParsedExpression> &expression) {
 	return literal.kind == LiteralKind::STRING ? literal.text : string();
 }
 
-void BeforeAttach(ClientContext &context, const AttachInfo &info) {
+static void UniteLogs(ClientContext &context, const AttachInfo &info) {
 	auto path = info.parsed_path ? TextOf(info.parsed_path) : info.path;
 	// One with options may be of another type, only be read, or be encrypted: DuckDB tells what it thinks of it.
 	if (path.empty() || !info.parsed_options.empty() || !info.options.empty() || FileSystem::IsRemoteFile(path) ||
@@ -138,6 +162,15 @@ void BeforeAttach(ClientContext &context, const AttachInfo &info) {
 	// What is wrong, the ATTACH itself tells.
 	if (!connection.Query(std::move(attach))->HasError()) {
 		connection.Query(std::move(detach))->ThrowIfError();
+	}
+}
+
+void BeforeAttach(ClientContext &context, const AttachInfo &info) {
+	UniteLogs(context, info);
+	auto &before = DatabasesBefore::Of(context).databases;
+	before.clear();
+	for (auto &database : DatabaseManager::Get(*context.db).GetDatabases()) {
+		before.emplace_back(database);
 	}
 }
 

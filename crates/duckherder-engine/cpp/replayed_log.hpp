@@ -32,7 +32,10 @@ void UniteLogs(duckdb::ClientContext &context, const duckdb::string &path);
 //! all open databases, without a name.
 void CatchUpIndexes(duckdb::ClientContext &context, const duckdb::Identifier &name = duckdb::Identifier());
 
-//! The same before an ATTACH of a user's, as far as that says where its file is.
+//! Before an ATTACH of a user's: the logs of the file are put together, as far as the statement says where that is.
 void BeforeAttach(duckdb::ClientContext &context, const duckdb::AttachInfo &info);
+
+//! After it: the indexes of what was attached since do what they remember.
+void AfterAttach(duckdb::ClientContext &context);
 
 } // namespace duckherder

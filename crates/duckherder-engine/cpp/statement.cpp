@@ -438,7 +438,7 @@ int dh_result_next(DhResult *result, int64_t limit_ms, ArrowArray *array, DhErro
 		if (!batch) {
 			WaitForSeen(*result);
 			if (result->attaches) {
-				duckherder::CatchUpIndexes(*result->attaches);
+				duckherder::AfterAttach(*result->attaches);
 			}
 			return 0;
 		}
