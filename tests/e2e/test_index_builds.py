@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import duckdb
 import pytest
 
 from harness.client import attached
 from harness.cluster import Driver
+from harness.wait import within
 
 
 def test_an_older_transaction_sees_deleted_rows(tmp_path):
@@ -29,3 +32,14 @@ def test_an_older_transaction_sees_deleted_rows(tmp_path):
         con.execute("DELETE FROM dh.t WHERE id >= 250")
         assert con.execute("SELECT count(*) FROM dh.t").fetchone() == (240,)
         assert driver.stop() == 0
+
+
+def test_explaining_waits_for_no_older_transaction(tmp_path):
+    with Driver(0, "--data", tmp_path / "data") as driver, attached(driver) as older, attached(driver) as con:
+        con.execute("CREATE TABLE dh.t AS SELECT range AS id FROM range(1000)")
+        older.execute("BEGIN")
+        assert older.execute("SELECT count(*) FROM dh.t").fetchone() == (1000,)
+        con.execute("DELETE FROM dh.t WHERE id < 10")
+        begun = time.monotonic()
+        assert con.execute("EXPLAIN CREATE INDEX by_id ON dh.t(id)").fetchall()
+        within(time.monotonic() - begun, 4)

@@ -119,6 +119,8 @@ void AwaitCommits(ClientContext &context, AttachedDatabase &database) {
 unique_ptr<GlobalTableFunctionState> BeginScan(ClientContext &context, TableFunctionInitInput &input) {
 	auto &build = input.op->Cast<PhysicalTableScan>().function.function_info->Cast<IndexBuild>();
 	auto &table = input.bind_data->Cast<TableScanBindData>().table.Cast<DuckTableEntry>();
+	// Not before: a plan that is only explained, or prepared, need not wait.
+	AwaitOlder(context, table);
 	build.seen_by_all = ManagerOf(table).LowestVisibilityBound();
 	AwaitCommits(context, table.catalog.GetAttached());
 	build.rows = table.GetStorage().GetTotalRows();
@@ -266,8 +268,6 @@ PhysicalOperator &PlanBuild(PlanIndexInput &input) {
 	auto &context = input.context;
 	auto &op = input.op;
 	auto &table = op.table.Cast<DuckTableEntry>();
-	AwaitOlder(context, table);
-
 	auto &scan = ScanOf(input.table_scan);
 	auto build = make_shared_ptr<IndexBuild>();
 	build->begin = scan.function.init_global;
