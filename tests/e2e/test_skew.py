@@ -9,7 +9,8 @@ import pytest
 
 from e2e.test_interrupt import run_until_interrupted, wait_until_idle
 from harness.client import attached
-from harness.cluster import Cluster
+from harness.cluster import Cluster, Driver
+from harness.distribution import distribute
 from harness.wait import within
 
 ROWS = 300_000
@@ -79,3 +80,15 @@ def test_an_error_in_the_sample_is_the_querys(client):
         with pytest.raises(duckdb.ConversionException, match="Could not convert string"):
             client.execute(f"SELECT count(*) FROM dh.x JOIN dh.y ON ({wrong})::INT = y.i").fetchall()
     assert client.execute("SELECT count(*) FROM dh.x").fetchone() == (ROWS,)
+
+
+def test_a_key_whose_rows_lie_side_by_side_is_heavy_if_they_are_many():
+    """One piece of the sample has 256 rows of it in any case, which is half a task's share of the sample's."""
+    with Driver(34) as driver, attached(driver) as con:
+        assert distribute(con, "always")
+        con.execute("CREATE TABLE dh.y AS SELECT i FROM range(1 << 20) r(i)")
+        for count, heavy in [(256, False), (1 << 16, True)]:
+            con.execute(f"CREATE OR REPLACE TABLE dh.x AS SELECT i, CASE WHEN i < {count} THEN 7 ELSE i END AS k FROM range(1 << 20) r(i)")
+            text, _ = tasks_of(con, "SELECT count(*), sum(x.i + y.i) FROM dh.x JOIN dh.y ON x.k = y.i")
+            assert "shuffled by the hash of their keys" in text
+            assert ("1 heavy key to all tasks in turn" in text) == heavy, count

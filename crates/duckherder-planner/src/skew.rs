@@ -10,7 +10,7 @@
 //! must be the same when that side is divided and the other is whole. (FULL is not: nobody could tell which rows of the
 //! whole side have no partner anywhere.)
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::plan::JoinKind;
 
@@ -21,6 +21,8 @@ pub struct Sample {
     pub hashes: HashMap<u64, u64>,
     /// One row of so many of the side's was taken.
     pub one_of: u64,
+    /// Keys whose rows all lie side by side, as far as was seen: the rest of the side may have none.
+    pub together: HashSet<u64>,
 }
 
 /// Rows of a sample below which it says nothing.
@@ -36,11 +38,12 @@ impl Sample {
         self.hashes.get(&hash).unwrap_or(&0).saturating_mul(self.one_of)
     }
 
-    /// The keys with at least half a task's share of the rows.
-    fn heavy(&self, tasks: u64) -> impl Iterator<Item = u64> {
+    /// The keys with at least half a task's share of the rows, here and there.
+    pub fn heavy(&self, tasks: u64) -> impl Iterator<Item = u64> {
         let rows = self.rows();
         let heavy = move |count: &u64| rows >= TELLING_ROWS && count.saturating_mul(2 * tasks) >= rows;
-        self.hashes.iter().filter(move |(_, count)| heavy(count)).map(|(hash, _)| *hash)
+        let found = self.hashes.iter().filter(move |(_, count)| heavy(count)).map(|(hash, _)| *hash);
+        found.filter(|hash| !self.together.contains(hash))
     }
 }
 
@@ -99,7 +102,7 @@ mod tests {
     fn sample(counts: &[(u64, u64)]) -> Sample {
         let rest = 1000 - counts.iter().map(|(_, count)| count).sum::<u64>();
         let others = (0..rest).map(|number| (1_000_000 + number, 1));
-        Sample { hashes: counts.iter().copied().chain(others).collect(), one_of: 100 }
+        Sample { hashes: counts.iter().copied().chain(others).collect(), one_of: 100, ..Sample::default() }
     }
 
     fn keys(kind: JoinKind, left: &Sample, right: &Sample) -> Vec<(u64, u64)> {
@@ -114,8 +117,15 @@ mod tests {
         let several = sample(&[(7, 125), (8, 124), (9, 400)]);
         assert_eq!(keys(K::Left, &several, &sample(&[])), [(7, 0), (9, 0)]);
         assert_eq!(heavy_keys(K::Inner, 1, [Some(&left), None]), []);
-        let few = Sample { hashes: [(7, 100)].into(), one_of: 100 };
+        let few = Sample { hashes: [(7, 100)].into(), one_of: 100, ..Sample::default() };
         assert_eq!(keys(K::Inner, &few, &few), []);
+    }
+
+    /// As in a table that is stored by the key: each has the rows of one piece, and no more.
+    #[test]
+    fn a_key_whose_rows_lie_side_by_side_is_not_heavy() {
+        let sample = Sample { together: [7].into(), ..sample(&[(7, 256), (8, 256)]) };
+        assert_eq!(keys(K::Inner, &sample, &Sample::default()), [(8, 0)]);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use arrow::array::AsArray;
 use arrow::datatypes::UInt64Type;
-use duckherder_engine::EngineError;
 use duckherder_engine::distribute::FragmentInput;
+use duckherder_engine::{Connection, EngineError};
 use duckherder_planner::plan::JoinKind;
 use duckherder_planner::skew::{self, Sample, heavy_keys, sampled_sides};
 use duckherder_planner::{Exchange, RowGroup, Split, Stage};
@@ -41,6 +41,8 @@ pub struct JoinSide {
 /// The splits that a task reads which takes a sample.
 struct SampleSplits {
     splits: Vec<Split>,
+    /// Every second piece of these.
+    half: Vec<Split>,
     one_of: u64,
 }
 
@@ -68,8 +70,11 @@ fn sample_splits(stage: &Stage, inputs: &[FragmentInput], row_groups: &[Vec<RowG
         return None;
     }
     let every = block_distance(divided);
-    let part = |is_whole: bool| if is_whole { Split::WHOLE } else { Split::Blocks { every, rows: BLOCK_ROWS } };
-    Some(SampleSplits { splits: parts.into_iter().map(part).collect(), one_of: every / BLOCK_ROWS })
+    let pieces = |every: u64| {
+        let part = |is_whole: &bool| if *is_whole { Split::WHOLE } else { Split::Blocks { every, rows: BLOCK_ROWS } };
+        parts.iter().map(part).collect()
+    };
+    Some(SampleSplits { splits: pieces(every), half: pieces(every * 2), one_of: every / BLOCK_ROWS })
 }
 
 /// From one piece of a sample to the next, a power of two.
@@ -121,7 +126,7 @@ fn find(run: &Run, id: TaskId, join: &JoinSide, tasks: usize) -> Result<Arc<[ske
         if sampled_sides(join.kind)[side.side]
             && let Some(splits) = &side.sampled
         {
-            samples[side.side] = take_sample(run, id, stage, splits)?;
+            samples[side.side] = take_sample(run, id, stage, splits, tasks as u64)?;
         }
     }
     let [left, right] = &samples;
@@ -140,37 +145,60 @@ fn take_sample(
     id: TaskId,
     stage: &RunningStage,
     part: &SampleSplits,
+    tasks: u64,
 ) -> Result<Option<Sample>, EngineError> {
     let snapshot_connection = run.shared().connections.enter(&run.snapshot)?;
     let connection = snapshot_connection.get()?;
     connection.set(UNORDERED.0, UNORDERED.1)?;
-    let mut sample = Sample { one_of: part.one_of, ..Sample::default() };
-    let mut take = || -> Result<(), EngineError> {
-        let rows = stage.fragment.last_column_query(&part.splits)?.read(connection)?;
-        may_run(run, id, Stop::Sample(connection.interrupter()))?;
-        let mut taken = 0;
-        for batch in rows {
-            let batch = batch?;
-            let hashes = batch.columns().first().and_then(|hashes| hashes.as_primitive_opt::<UInt64Type>());
-            let hashes = hashes.ok_or_else(|| EngineError::internal("a sample has no hash"))?;
-            hashes.iter().flatten().for_each(|hash| *sample.hashes.entry(hash).or_default() += 1);
-            taken += hashes.len() as u64;
-            if taken > MOST_ROWS {
-                break;
-            }
+    let take = || -> Result<Sample, EngineError> {
+        let hashes = count_hashes(run, id, stage, connection, &part.splits)?;
+        let mut sample = Sample { hashes, one_of: part.one_of, ..Sample::default() };
+        let heavy: Vec<u64> = sample.heavy(tasks).collect();
+        // Where a row becomes many, these are not all of the pieces'.
+        if !heavy.is_empty() && sample.rows() <= MOST_ROWS {
+            // Of keys that lie side by side, a piece has no other, and yet each has few rows.
+            let half = count_hashes(run, id, stage, connection, &part.half)?;
+            let in_half = |hash: &u64| half.get(hash).copied().unwrap_or(0);
+            let together = |hash: &u64| [0, sample.hashes[hash]].contains(&in_half(hash));
+            sample.together = heavy.into_iter().filter(together).collect();
         }
-        Ok(())
+        Ok(sample)
     };
     let taken = take();
     run.unstoppable(id);
     match taken {
         _ if run.is_stopped() => Err(EngineError::interrupted()),
-        Ok(()) => Ok(Some(sample)),
+        Ok(sample) => Ok(Some(sample)),
         Err(error) => {
             tracing::debug!(stage = stage.number, %error, "no sample");
             Ok(None)
         }
     }
+}
+
+/// By the hash of their keys, how many rows the task has that reads these splits; a few more than [`MOST_ROWS`] in all.
+fn count_hashes(
+    run: &Run,
+    id: TaskId,
+    stage: &RunningStage,
+    connection: &Connection,
+    splits: &[Split],
+) -> Result<HashMap<u64, u64>, EngineError> {
+    let rows = stage.fragment.last_column_query(splits)?.read(connection)?;
+    may_run(run, id, Stop::Sample(connection.interrupter()))?;
+    let mut counts: HashMap<u64, u64> = HashMap::new();
+    let mut taken = 0;
+    for batch in rows {
+        let batch = batch?;
+        let hashes = batch.columns().first().and_then(|hashes| hashes.as_primitive_opt::<UInt64Type>());
+        let hashes = hashes.ok_or_else(|| EngineError::internal("a sample has no hash"))?;
+        hashes.iter().flatten().for_each(|hash| *counts.entry(hash).or_default() += 1);
+        taken += hashes.len() as u64;
+        if taken > MOST_ROWS {
+            break;
+        }
+    }
+    Ok(counts)
 }
 
 #[cfg(test)]
