@@ -218,8 +218,26 @@ def test_what_is_left_of_a_backup_that_was_killed(tmp_path, monkeypatch, to_obje
             assert [path.name for path in folder.iterdir()] == ["b.duckdb"]
 
 
-def backing_up(driver, target):
-    command = [str(BINARY), "backup", "duckherder", str(target), "--driver", driver.location]
+def test_two_backups_to_one_target_at_once(driver, tmp_path):
+    """One after the other is the target, each as a whole."""
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    with loaded() as con:
+        for number, name in enumerate(["one", "two"]):
+            attach(con, driver, name, name)
+            con.execute(f"CREATE TABLE {name}.t AS SELECT {number} AS n, range AS id FROM range(500_000)")
+    for _ in range(3):
+        with backing_up(driver, folder / "b", "one") as first, backing_up(driver, folder / "b", "two") as second:
+            wait_for(lambda: any(folder.iterdir()))
+            for each in (first, second):
+                assert each.wait(120) == 0, each.stderr.read()
+        with duckdb.connect(str(folder / "b"), read_only=True) as copy:
+            assert copy.execute("SELECT count(DISTINCT n), count(*), count(DISTINCT id) FROM t").fetchall() == [(1, 500_000, 500_000)]
+        assert [path.name for path in folder.iterdir()] == ["b"]
+
+
+def backing_up(driver, target, database: str = "duckherder"):
+    command = [str(BINARY), "backup", database, str(target), "--driver", driver.location]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 

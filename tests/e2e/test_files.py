@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -14,7 +16,7 @@ from e2e.test_interrupt import run_until_interrupted
 from harness.client import attached, quote
 from harness.cluster import Cluster, Worker
 from harness.compare import Result
-from harness.distribution import run_of
+from harness.distribution import distribute, run_of
 from harness.wait import timely, within
 
 KINDS = {"local": (4, 0), "remote": (0, 3), "mixed": (2, 2)}
@@ -350,6 +352,32 @@ def test_tasks_read_as_the_sample_of_all_files_says(client, plain, tmp_path, nam
             continue
         assert mine.error is None, (scan, mine.error)
         assert (mine.names, mine.types, mine.rows) == (theirs.names, theirs.types, theirs.rows), scan
+
+
+@pytest.mark.parametrize("extension", ["csv", "json"])
+def test_one_file_is_sampled_once(tmp_path, extension):
+    """Counted in bytes: the sample is all of the file, and whoever reads that takes none of its own. (One file of JSON the
+    driver reads itself.)"""
+    file, options = tmp_path / f"one.{extension}", "(FORMAT json)" if extension == "json" else ""
+    with duckdb.connect() as con:
+        con.execute(f"COPY (SELECT range AS i, 'text ' || range AS s FROM range(1_500_000)) TO {quote(file)} {options}")
+    size = file.stat().st_size
+    with Cluster(0, 1) as cluster, attached(cluster) as con:
+        assert distribute(con, "always")
+        con.execute(f"CREATE VIEW dh.one AS FROM read_{extension}({quote(file)}, sample_size = -1)")
+        before = [read_bytes(process) for process in (cluster.driver, cluster.workers[0])]
+        assert con.execute("SELECT count(*), sum(i), max(s) FROM dh.one").fetchall() == [(1_500_000, 1_124_999_250_000, "text 999999")]
+        after = [read_bytes(process) for process in (cluster.driver, cluster.workers[0])]
+        driver, worker = ((after[place] - before[place]) / size for place in (0, 1))
+        print(f"the driver read {driver:.2f} times the file, the worker {worker:.2f} times")
+        assert run_of(con, "max(s)").distributed == (extension == "csv")
+        assert 1.9 < driver + worker < 2.2 and (extension == "json" or 0.9 < worker < 1.1)
+
+
+def read_bytes(process) -> int:
+    """What it has read of files and connections."""
+    text = Path(f"/proc/{process.pid}/io").read_text()
+    return int(re.search(r"rchar: (\d+)", text).group(1))
 
 
 def test_settings_that_say_how_files_are_read(client, plain, tmp_path):
