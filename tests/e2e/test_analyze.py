@@ -12,6 +12,7 @@ from e2e.test_interrupt import wait_until_idle
 from e2e.test_spill import processes
 from harness.client import attached, last_statistics
 from harness.cluster import Cluster
+from harness.distribution import distribute
 from harness.wait import timely
 
 KINDS = {"local": (2, 0), "remote": (0, 2)}
@@ -154,3 +155,16 @@ def test_every_task_is_shown(kind):
                 lines = analyzed(con, f"{sql} /* shown {repetition} */")
                 generated = last_statistics(con, f"/* shown {repetition} */")["num_tasks_generated"]
                 assert len(tasks_of(lines)) == generated >= 4, lines
+
+
+@pytest.mark.parametrize("kind", ["local-4", "remote-2"])
+def test_tasks_are_shown_whose_rows_nobody_wants_any_more(kind):
+    """Whether they have ended by then, or were stopped, is a matter of time."""
+    workers = {"local-4": (4, 0), "remote-2": (0, 2)}[kind]
+    with Cluster(*workers) as cluster, attached(cluster) as con:
+        con.execute("CREATE TABLE dh.t AS SELECT range AS i FROM range(6000000)")
+        assert distribute(con, "always")
+        lines = analyzed(con, "SELECT i FROM dh.t WHERE i % 2 = 0 LIMIT 3")
+        tasks = [line for name, line in lines.items() if name.startswith("Task")]
+        stopped = re.compile(r"\S+ of .+: stopped, nobody wanted more rows")
+        assert tasks and all(TASK.fullmatch(line) or stopped.fullmatch(line) for line in tasks), lines

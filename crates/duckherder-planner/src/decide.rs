@@ -77,6 +77,7 @@ fn by_measurement(plan: &Plan, best: &mut Distribution, capacity: Capacity) -> O
     }
     let estimate = &mut best.estimate;
     let (here, there) = (estimate.local_us, estimate.distributed_us);
+    estimate.measured = plan.measured;
     let distributed = match (local_us, distributed_us) {
         (Some(here), Some(there)) => there <= here,
         (Some(taken), None) if may_try && worth_trying(taken, here, there) => {
@@ -84,7 +85,10 @@ fn by_measurement(plan: &Plan, best: &mut Distribution, capacity: Capacity) -> O
             true
         }
         (None, Some(taken)) if may_try && worth_trying(taken, there, here) => false,
-        _ => return None,
+        _ => {
+            estimate.measured = Measured::default();
+            return None;
+        }
     };
     if distributed {
         return Some(Decision::Distributed(best.clone()));

@@ -228,7 +228,8 @@ impl Run {
             let Some(id) = next.filter(|_| !self.is_stopped()) else { return };
             let worker = lock(&self.lanes[lane].worker).clone();
             let started = Instant::now();
-            self.tell(|report| report.started(self.stages[id.stage].number, worker.id()));
+            let stage = &self.stages[id.stage];
+            self.tell(|report| report.started(stage.number, id.task, worker.id(), stage.divided(id.task)));
             // Without an end, or an error in its place, the query would wait for ever.
             let running = worker.begin_task();
             let done = catch_unwind(AssertUnwindSafe(|| match &worker {
@@ -268,15 +269,12 @@ impl Run {
                 elapsed: started.elapsed(),
             });
         });
-        let all_ended = self.unfinished.fetch_sub(1, Ordering::Relaxed) == 1;
-        if all_ended {
-            self.learn();
-        }
         if self.is_last(id) {
             self.gate.task_ended();
             self.push(id.task, TaskOutput::End { rows }, 0);
         }
-        if all_ended {
+        if self.unfinished.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.learn();
             self.crew.dismiss();
             self.has_ended();
         }
@@ -284,9 +282,7 @@ impl Run {
 
     /// All tasks have ended: what those elsewhere had to be sent of the driver's tables tells what they kept.
     fn learn(&self) {
-        let Some(remote) = self.remote.as_ref().filter(|_| self.shared.storage.is_none()) else {
-            return self.tell(|report| report.sent(0));
-        };
+        let Some(remote) = self.remote.as_ref().filter(|_| self.shared.storage.is_none()) else { return };
         let mut tables: HashMap<TableRead, (RowsRead, u64)> = HashMap::new();
         for read in remote.reads(self) {
             if let (Some(Some(scan)), Some(before)) = (self.tables.get(read.scan), self.fetched.get(read.scan)) {
@@ -296,8 +292,6 @@ impl Run {
                 *fetched = *before.min(fetched);
             }
         }
-        let sent = tables.values().map(|(rows, _)| rows.sent).sum();
-        self.tell(|report| report.sent(sent));
         let caches = &self.shared.caches;
         let learn = |(table, (rows, fetched)): &(_, _)| caches.learn(table, *rows, (self.begun, *fetched));
         if tables.into_iter().filter(learn).count() > 0 {
@@ -407,8 +401,17 @@ impl Run {
         self.end(Some(&error));
     }
 
+    /// The rows of the driver's tables that workers elsewhere had to be sent so far.
+    fn sent_rows(&self) -> u64 {
+        let remote = self.remote.as_ref().filter(|_| self.shared.storage.is_none());
+        remote.map_or(0, |remote| remote.reads(self).iter().map(|read| read.rows.sent).sum())
+    }
+
     fn end(&self, error: Option<&EngineError>) {
         let interrupted = EngineError::interrupted();
+        if error.is_none() {
+            self.tell(|report| report.ended(self.sent_rows()));
+        }
         {
             let mut control = lock(&self.control);
             if control.stopped {

@@ -11,29 +11,52 @@ use duckherder_planner::{Capacity, Decision, Distribution, Plan};
 
 use crate::sync::lock;
 
-/// Plans of which it is known; one more takes the place of the one that was decided about longest ago.
-const MOST_PLANS: usize = 4096;
+/// Plans that are remembered at least, of those that ended last; twice as many at most.
+const PLANS: usize = 4096;
 /// Runs by which a way is known: the first one also makes its tasks' plans.
 const RUNS: u32 = 2;
 /// One run is enough where it has taken so many times what the other way takes.
 const MUCH_LONGER: u64 = 2;
-/// A plan that is not known after so many decisions is left to the estimates.
-const MOST_DECISIONS: u32 = 12;
+/// A plan that is not known after so many runs, as workers were sent its tables each time, is left to the estimates.
+const MOST_RUNS: u32 = 12;
 /// What was known is measured again after that.
 const LASTS: Duration = Duration::from_secs(600);
 
 /// What all sessions have seen.
 #[derive(Default)]
 pub struct Feedback {
-    plans: Mutex<HashMap<u64, Taken>>,
+    plans: Mutex<Plans>,
+}
+
+/// Two generations: whoever is looked for lives on in the younger one.
+#[derive(Default)]
+struct Plans {
+    younger: HashMap<u64, Taken>,
+    older: HashMap<u64, Taken>,
+}
+
+impl Plans {
+    fn find(&self, plan: u64) -> Option<&Taken> {
+        let taken = self.younger.get(&plan).or_else(|| self.older.get(&plan));
+        taken.filter(|taken| taken.since.elapsed() < LASTS)
+    }
+
+    fn update(&mut self, plan: u64) -> &mut Taken {
+        let taken = self.find(plan).copied().unwrap_or_else(Taken::nothing);
+        if self.younger.len() >= PLANS && !self.younger.contains_key(&plan) {
+            self.older = std::mem::take(&mut self.younger);
+        }
+        let place = self.younger.entry(plan).or_insert(taken);
+        *place = taken;
+        place
+    }
 }
 
 /// What a plan has taken.
 #[derive(Clone, Copy, Debug)]
 struct Taken {
     since: Instant,
-    last: Instant,
-    decisions: u32,
+    runs: u32,
     here: Way,
     there: Way,
 }
@@ -58,11 +81,15 @@ impl Way {
 }
 
 impl Taken {
+    fn nothing() -> Self {
+        Self { since: Instant::now(), runs: 0, here: Way::default(), there: Way::default() }
+    }
+
     fn measured(&self) -> Measured {
         Measured {
             local_us: self.here.known(&self.there),
             distributed_us: self.there.known(&self.here),
-            may_try: self.decisions < MOST_DECISIONS,
+            may_try: self.runs < MOST_RUNS,
         }
     }
 }
@@ -73,6 +100,8 @@ pub struct Measurement {
     plan: u64,
     distributed: bool,
     begun: Instant,
+    /// The plan may be decided about otherwise the next time.
+    pub matters: bool,
 }
 
 /// With which workers a plan would run is a part of what it is.
@@ -88,16 +117,12 @@ fn key(plan: &Plan, capacity: Capacity) -> u64 {
 impl Feedback {
     /// Tells the plan what is known of it.
     pub fn look(&self, plan: &mut Plan, capacity: Capacity) {
-        let mut plans = lock(&self.plans);
-        let key = key(plan, capacity);
-        if plans.get(&key).is_some_and(|taken| taken.since.elapsed() > LASTS) {
-            plans.remove(&key);
-        }
-        plan.measured = plans.get(&key).map_or(Measured { may_try: true, ..Measured::default() }, Taken::measured);
+        let plans = lock(&self.plans);
+        let known = plans.find(key(plan, capacity)).map(Taken::measured);
+        plan.measured = known.unwrap_or(Measured { may_try: true, ..Measured::default() });
     }
 
-    /// The plan is about to run: how to measure it, if that may make a difference the next time, as long as it is measured
-    /// each time.
+    /// The plan is about to run: how to measure it, if there was another way, and what this one takes is not known.
     pub fn measure(&self, plan: &Plan, capacity: Capacity, decision: &Decision) -> Option<Measurement> {
         let estimate = match decision {
             Decision::Distributed(Distribution { estimate, .. }) => estimate,
@@ -106,29 +131,23 @@ impl Feedback {
         let distributed = matches!(decision, Decision::Distributed(_));
         let writes = plan.root.walk().iter().any(|node| matches!(node.operator, Operator::Write(_)));
         let asked = plan.distribution == Distributed::Auto && capacity.workers.remote > 0 && !plan.explained;
-        let short = estimate.local_us.max(estimate.distributed_us) < WORTH_MEASURING_US;
         let known = if distributed { plan.measured.distributed_us } else { plan.measured.local_us };
-        if !asked || writes || short || known.is_some() {
+        if !asked || writes || known.is_some() || !plan.measured.may_try {
             return None;
         }
-        let now = Instant::now();
         let key = key(plan, capacity);
-        let mut plans = lock(&self.plans);
-        if plans.len() >= MOST_PLANS && !plans.contains_key(&key) {
-            let oldest = plans.iter().min_by_key(|(_, taken)| taken.last).map(|(key, _)| *key);
-            oldest.and_then(|oldest| plans.remove(&oldest));
-        }
-        let unknown = Taken { since: now, last: now, decisions: 0, here: Way::default(), there: Way::default() };
-        let taken = plans.entry(key).or_insert(unknown);
-        taken.decisions += 1;
-        taken.last = now;
-        (taken.decisions <= MOST_DECISIONS).then_some(Measurement { plan: key, distributed, begun: now })
+        let taken = lock(&self.plans).find(key).map_or(0, |taken| taken.here.least_us.max(taken.there.least_us));
+        let matters = estimate.local_us.max(estimate.distributed_us).max(taken) >= WORTH_MEASURING_US;
+        Some(Measurement { plan: key, distributed, begun: Instant::now(), matters })
     }
 
-    /// It has ended; on workers, without being sent tables.
-    pub fn ran(&self, measurement: Measurement) {
+    /// It has ended; `undisturbed`: workers were not sent tables.
+    pub fn ended(&self, measurement: Measurement, undisturbed: bool) {
         let us = measurement.begun.elapsed().as_micros() as u64;
-        if let Some(taken) = lock(&self.plans).get_mut(&measurement.plan) {
+        let mut plans = lock(&self.plans);
+        let taken = plans.update(measurement.plan);
+        taken.runs += 1;
+        if undisturbed {
             let way = if measurement.distributed { &mut taken.there } else { &mut taken.here };
             way.ran(us);
         }
@@ -175,7 +194,7 @@ mod tests {
         if let Some(mut measurement) = measurement {
             assert_eq!(measurement.distributed, distributed);
             measurement.begun -= Duration::from_millis(if distributed { there } else { here });
-            feedback.ran(measurement);
+            feedback.ended(measurement, true);
         }
         (distributed, measurement.is_some())
     }
@@ -203,18 +222,44 @@ mod tests {
     #[test]
     fn who_learns_nothing_stops_trying() {
         let feedback = Feedback::default();
-        for _ in 0..MOST_DECISIONS {
+        for _ in 0..MOST_RUNS {
             let mut plan = plan(1);
             feedback.look(&mut plan, CAPACITY);
-            assert!(feedback.measure(&plan, CAPACITY, &decide(&plan, CAPACITY)).is_some());
+            let measurement = feedback.measure(&plan, CAPACITY, &decide(&plan, CAPACITY)).unwrap();
+            feedback.ended(measurement, false);
         }
         assert_eq!(run(&feedback, &mut plan(1), [100, 80]), (false, false));
     }
 
     #[test]
+    fn what_was_taken_for_short_and_is_not_is_measured() {
+        let feedback = Feedback::default();
+        let mut short = plan(1);
+        for scan in &mut short.root.children[0].children {
+            scan.estimated_rows = Some(1000);
+            scan.scan.as_mut().unwrap().rows = 1000;
+        }
+        short.root.children[0].estimated_rows = Some(1000);
+        let measure = || {
+            let mut plan = short.clone();
+            feedback.look(&mut plan, CAPACITY);
+            feedback.measure(&plan, CAPACITY, &decide(&plan, CAPACITY)).unwrap()
+        };
+        let mut first = measure();
+        assert!(!first.matters, "its plan may be kept");
+        first.begun -= Duration::from_millis(500);
+        feedback.ended(first, true);
+        assert!(measure().matters);
+    }
+
+    #[test]
     fn what_nobody_may_choose_is_not_measured() {
         let feedback = Feedback::default();
-        let measured = |plan: &Plan, capacity| feedback.measure(plan, capacity, &decide(plan, capacity)).is_some();
+        let measured = |plan: &Plan, capacity| {
+            let mut plan = plan.clone();
+            feedback.look(&mut plan, capacity);
+            feedback.measure(&plan, capacity, &decide(&plan, capacity)).is_some()
+        };
         let local = Capacity { workers: Workers { local: 4, remote: 0 }, remote_threads: 0 };
         assert!(measured(&plan(1), CAPACITY) && !measured(&plan(1), local));
         let mut forced = plan(1);
@@ -226,13 +271,19 @@ mod tests {
     }
 
     #[test]
-    fn the_plan_that_came_longest_ago_makes_room() {
+    fn those_that_came_longest_ago_make_room() {
         let feedback = Feedback::default();
-        for fingerprint in 0..=MOST_PLANS as u64 {
-            run(&feedback, &mut plan(fingerprint), [100, 80]);
-        }
+        let ended = |plan| {
+            let measurement = Measurement { plan, distributed: false, begun: Instant::now(), matters: true };
+            feedback.ended(measurement, true);
+        };
+        let last = 3 * PLANS as u64;
+        (1..=last).for_each(|plan| {
+            ended(0);
+            ended(plan);
+        });
         let plans = lock(&feedback.plans);
-        assert_eq!(plans.len(), MOST_PLANS);
-        assert!(!plans.contains_key(&key(&plan(0), CAPACITY)));
+        assert!(plans.younger.len() + plans.older.len() <= 2 * PLANS);
+        assert!(plans.find(last).is_some() && plans.find(0).is_some() && plans.find(1).is_none());
     }
 }

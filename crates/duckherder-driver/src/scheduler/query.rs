@@ -66,7 +66,7 @@ impl Planned {
         self.report.done(&tasks)
     }
 
-    /// Whether all tasks have ended, without being sent rows of the driver's tables.
+    /// Whether it has run, and workers were not sent rows of the driver's tables.
     pub fn had_its_tables(&self) -> bool {
         self.report.sent_rows() == Some(0)
     }
@@ -199,6 +199,8 @@ impl DistributedQuery for ScheduledQuery {
             };
             let tasks = self.planned.report.tasks(*number);
             lines.extend(tasks.iter().map(|report| (task_name(report.task), report.line())));
+            let stopped = self.planned.report.stopped(*number);
+            lines.extend(stopped.into_iter().map(|(task, line)| (task_name(task), line)));
             let name = if numbers.len() == 1 { "Skew".to_string() } else { format!("Skew {number}") };
             lines.extend(skew(&tasks).map(|skew| (name, skew)));
         }

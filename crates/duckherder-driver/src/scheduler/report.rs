@@ -58,6 +58,8 @@ struct State {
     /// By stage: how many heavy keys have their rows spread over the next stage's tasks, and how many in each of them.
     heavy: BTreeMap<usize, (usize, usize)>,
     finished: Vec<TaskReport>,
+    /// Tasks that have begun and not ended, by stage and task: who runs them, and what they read.
+    begun: BTreeMap<(usize, usize), (String, Part)>,
     /// Rows of the driver's tables that it sent to workers elsewhere.
     sent_rows: Option<u64>,
     /// The statements of tasks that run in this process, by stage and task, and from where to where they go, if the run
@@ -77,7 +79,7 @@ impl RunReport {
         state.told.retain(|(told, _), _| *told != stage);
         state.workers.remove(&stage);
         state.heavy.remove(&stage);
-        state.sent_rows = None;
+        state.begun.retain(|(begun, _), _| *begun != stage);
     }
 
     pub fn heavy_keys(&self, stage: usize, spread: usize, everywhere: usize) {
@@ -105,8 +107,9 @@ impl RunReport {
         format!("{expected}; actual {rows} rows, {}", shown(elapsed))
     }
 
-    pub fn started(&self, stage: usize, worker: &str) {
+    pub fn started(&self, stage: usize, task: usize, worker: &str, part: Part) {
         let mut state = lock(&self.state);
+        state.begun.insert((stage, task), (worker.to_string(), part));
         let workers = state.workers.entry(stage).or_default();
         if !workers.contains(worker) {
             workers.insert(worker.to_string());
@@ -125,17 +128,19 @@ impl RunReport {
 
     pub fn finished(&self, report: TaskReport) {
         let mut state = lock(&self.state);
+        state.begun.remove(&(report.stage, report.task));
         state.running.remove(&(report.stage, report.task));
         state.told.remove(&(report.stage, report.task));
         state.finished.push(report);
     }
 
-    /// All tasks have ended; the driver has sent workers elsewhere so many rows of its tables.
-    pub fn sent(&self, rows: u64) {
-        lock(&self.state).sent_rows = Some(rows);
+    /// Nobody wants rows of the run any more, in which the driver has sent workers elsewhere so many rows of its tables.
+    pub fn ended(&self, sent_rows: u64) {
+        let mut state = lock(&self.state);
+        state.sent_rows = Some(state.sent_rows.unwrap_or(0) + sent_rows);
     }
 
-    /// How many rows of its tables the driver has sent, once all tasks have ended.
+    /// How many rows of its tables the driver has sent, once a run has ended.
     pub fn sent_rows(&self) -> Option<u64> {
         lock(&self.state).sent_rows
     }
@@ -169,6 +174,15 @@ impl RunReport {
         (state.tasks.values().sum(), workers.len())
     }
 
+    /// As EXPLAIN ANALYZE shows them: the tasks of the stage that began and did not end, since they were stopped.
+    pub fn stopped(&self, stage: usize) -> Vec<(usize, String)> {
+        let state = lock(&self.state);
+        let begun = state.begun.range((stage, 0)..(stage + 1, 0));
+        let line =
+            |(worker, part): &(String, Part)| format!("{worker} of {}: stopped, nobody wanted more rows", part.text());
+        begun.map(|((_, task), begun)| (*task, line(begun))).collect()
+    }
+
     /// The finished tasks of the stage, in order.
     pub fn tasks(&self, stage: usize) -> Vec<TaskReport> {
         let mut finished = lock(&self.state).finished.clone();
@@ -178,15 +192,15 @@ impl RunReport {
     }
 }
 
-impl TaskReport {
+impl Part {
     /// As EXPLAIN ANALYZE shows it.
-    pub fn line(&self) -> String {
-        let (unit, split) = match self.part {
+    fn text(&self) -> String {
+        let (unit, split) = match self {
             Part::Rows(split) => ("rowid", split),
             Part::RowGroups(split) => ("row group", split),
             Part::Files(split) => ("file", split),
         };
-        let part = match split {
+        match split {
             Split::Range { first: None, last: None } => "all rows".to_string(),
             Split::Range { first: None, last: Some(last) } => format!("{unit} <= {last}"),
             Split::Range { first: Some(first), last: None } => format!("{unit} >= {first}"),
@@ -196,7 +210,13 @@ impl TaskReport {
             Split::Keys { least: None, greatest: Some(greatest), .. } => format!("key <= {greatest}"),
             Split::Keys { least: Some(least), greatest: None, .. } => format!("key >= {least}"),
             Split::Keys { least: Some(least), greatest: Some(greatest), .. } => format!("key {least} to {greatest}"),
-        };
+        }
+    }
+}
+
+impl TaskReport {
+    /// As EXPLAIN ANALYZE shows it.
+    pub fn line(&self) -> String {
         let filtered = match self.filtered_rows {
             0 => String::new(),
             rows => format!(" ({rows} left out by the filter)"),
@@ -209,8 +229,9 @@ impl TaskReport {
         let here = inputs(self.here.cached, "cached") + &inputs(self.here.from_storage, "from storage");
         let cpu = self.cpu.map_or_else(String::new, |cpu| format!(", {} CPU", shown(cpu)));
         format!(
-            "{} of {part}: {} rows{filtered}, {} bytes, {} bytes spilled{here}{cpu}, {} wall",
+            "{} of {}: {} rows{filtered}, {} bytes, {} bytes spilled{here}{cpu}, {} wall",
             self.worker,
+            self.part.text(),
             self.rows,
             self.bytes,
             self.spilled_bytes,

@@ -86,7 +86,7 @@ impl distribute::Distributor for SessionScheduler {
         let reach = Reach { files, target, mostly, tables: scans().map(ScanOfTable::of).collect() };
         let (decision, mut provisional) = self.decide_with_caches(&plan, capacity);
         let measurement = self.shared.feedback.measure(&plan, capacity, &decision);
-        provisional |= measurement.is_some();
+        provisional |= measurement.is_some_and(|measurement| measurement.matters);
         match decision {
             Decision::Local { reason, .. } => {
                 tracing::debug!(reason, "not distributed");
@@ -127,9 +127,8 @@ impl SessionDistributor for Arc<SessionScheduler> {
     fn statement_ended(&mut self) -> ExecutionOutcome {
         let Last { query, measurement, .. } = std::mem::take(&mut *lock(&self.last));
         let undisturbed = query.as_ref().is_none_or(Planned::had_its_tables);
-        tracing::debug!(?measurement, undisturbed, "a statement has ended");
-        if let Some(measurement) = measurement.filter(|_| undisturbed) {
-            self.shared.feedback.ran(measurement);
+        if let Some(measurement) = measurement {
+            self.shared.feedback.ended(measurement, undisturbed);
         }
         query.and_then(|query| query.outcome()).unwrap_or_else(ExecutionOutcome::local)
     }

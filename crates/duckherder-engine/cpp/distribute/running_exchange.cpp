@@ -236,6 +236,8 @@ unique_ptr<LocalSourceState> PhysicalExchange::GetLocalSourceState(ExecutionCont
 	return std::move(reader);
 }
 
+//! After so many pieces of rows, what a reader shows so far would cost more than it tells.
+static constexpr idx_t MOST_SHOWN = 64;
 //! How long to wait for tasks to report whose rows have all been read, and how often to look for an interrupt.
 static constexpr idx_t MOST_WAITS = 200;
 static constexpr uint64_t WAIT_MS = 50;
@@ -251,7 +253,13 @@ void PhysicalExchange::ShowTasks(ExecutionContext &context, RunningExchange &exc
 			break;
 		}
 	}
-	context.thread.profiler.GetOperatorMetrics(*this).SetExtraInfo(ParamsToString());
+	ShowTasksSoFar(context);
+}
+
+void PhysicalExchange::ShowTasksSoFar(ExecutionContext &context) const {
+	if (QueryProfiler::Get(context.client).IsEnabled()) {
+		context.thread.profiler.GetOperatorMetrics(*this).SetExtraInfo(ParamsToString());
+	}
 }
 
 void PhysicalExchange::HideTasks(ExecutionContext &context) const {
@@ -273,6 +281,10 @@ SourceResultType PhysicalExchange::GetDataInternal(ExecutionContext &context, Da
 		auto was_open = reader.partition.IsValid();
 		auto found = reader.Read(context.client, global, input.interrupt_state, output);
 		if (found != SourceResultType::FINISHED) {
+			// Nobody says when a LIMIT has enough.
+			if (found == SourceResultType::HAVE_MORE_OUTPUT && reader.shown++ < MOST_SHOWN) {
+				ShowTasksSoFar(context);
+			}
 			return found;
 		}
 		auto last = was_open && ++global.read_partitions == global.partitions;

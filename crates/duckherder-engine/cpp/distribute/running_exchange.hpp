@@ -71,6 +71,8 @@ public:
 	duckdb::optional_idx partition;
 	//! Another reader has all rows.
 	bool idle = false;
+	//! How often EXPLAIN ANALYZE was shown the tasks before their end.
+	duckdb::idx_t shown = 0;
 
 private:
 	//! The next rows of the Arrow batch at hand.
@@ -120,6 +122,8 @@ protected:
 	//! EXPLAIN ANALYZE took its lines before the tasks ran. To be called by the one who has read the last row; what other
 	//! readers took goes with `HideTasks`.
 	void ShowTasks(duckdb::ExecutionContext &context, RunningExchange &exchange) const;
+	//! What the tasks have done so far: whoever wants no more rows does not say so.
+	void ShowTasksSoFar(duckdb::ExecutionContext &context) const;
 	//! The lines of a reader that is done before others would otherwise take the place of what the last one shows.
 	void HideTasks(duckdb::ExecutionContext &context) const;
 	duckdb::SourceResultType GetDataInternal(duckdb::ExecutionContext &context, duckdb::DataChunk &output,

@@ -3,7 +3,7 @@
 use super::constants::*;
 use super::here::{here, parallel};
 use super::work::{fetched_byte, fetched_bytes, groups, read_rows, rows, width, work};
-use super::{Capacity, Estimate, StageEstimate, microseconds, moved, passed};
+use super::{Capacity, Estimate, Measured, StageEstimate, microseconds, moved, passed};
 use crate::plan::{Operator, Plan, PlanNode, Scan};
 use crate::stage::{Cut, Distribution, Exchange, MergeStrategy, Stage, cuts_at};
 
@@ -26,7 +26,7 @@ pub fn distributed(plan: &Plan, distribution: &Distribution, capacity: Capacity)
         stages: estimates,
         driver_us: microseconds(on_driver),
         despite: String::new(),
-        measured: plan.measured,
+        measured: Measured::default(),
     }
 }
 

@@ -58,7 +58,7 @@ pub struct Estimate {
     pub driver_us: u64,
     /// Why it is distributed although that may take more; empty if it takes less.
     pub despite: String,
-    /// What it has taken before.
+    /// What it has taken before, if that decides.
     pub measured: Measured,
 }
 
