@@ -1,6 +1,7 @@
-// EXPLAIN of a statement that a driver runs as a whole: the driver explains it.
+// A statement that a driver runs as a whole: the driver optimizes it, and explains it.
 #include "functions.hpp"
 #include "query_function.hpp"
+#include "spared_plan.hpp"
 #include "transaction.hpp"
 
 #include "duckdb/main/config.hpp"
@@ -31,7 +32,16 @@ optional_ptr<LogicalGet> FindWholeQuery(LogicalOperator &plan) {
 	return IsQueryFunction(get.function) ? &get : nullptr;
 }
 
+//! What a driver runs as a whole, it optimizes.
+static void OptimizeThere(OptimizerExtensionInput &, unique_ptr<LogicalOperator> &plan) {
+	auto get = FindWholeQuery(*plan);
+	if (get && dynamic_cast<const PushedStatement *>(get->bind_info.get())) {
+		SparePasses(plan);
+	}
+}
+
 static void ExplainThere(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &plan) {
+	TakeSpared(input, plan);
 	if (plan->type != LogicalOperatorType::LOGICAL_EXPLAIN || plan->children.size() != 1) {
 		return;
 	}
@@ -78,6 +88,7 @@ void RegisterExplain(DBConfig &config) {
 	names.post_bind_function = KeepNames;
 	PlannerExtension::Register(config, std::move(names));
 	OptimizerExtension extension;
+	extension.pre_optimize_function = OptimizeThere;
 	extension.optimize_function = ExplainThere;
 	OptimizerExtension::Register(config, std::move(extension));
 }

@@ -4,6 +4,8 @@
 // what a text does not say; of those that the driver's plan went through before it was written, none is worth its time.
 #include "task_planning.hpp"
 
+#include "spared_plan.hpp"
+
 #include "names.hpp"
 
 #include "duckdb/execution/physical_plan_generator.hpp"
@@ -41,37 +43,6 @@ void RunTasks(ClientContext &context) {
 bool RunsTasks(ClientContext &context) {
 	return context.registered_state->Get<TaskState>(TASK_STATE) != nullptr;
 }
-
-//! A plan that is ready: DuckDB's own passes leave alone what has no children.
-class LogicalPlanned : public LogicalExtensionOperator {
-public:
-	explicit LogicalPlanned(unique_ptr<LogicalOperator> plan_p) : plan(std::move(plan_p)) {
-	}
-
-	unique_ptr<LogicalOperator> plan;
-
-	vector<ColumnBinding> GetColumnBindings() override {
-		return plan->GetColumnBindings();
-	}
-	string GetName() const override {
-		return "DUCKHERDER_PLANNED";
-	}
-	string GetExtensionName() const override {
-		return "duckherder";
-	}
-	bool SupportSerialization() const override {
-		return false;
-	}
-	PhysicalOperator &CreatePlan(ClientContext &, PhysicalPlanGenerator &generator) override {
-		return generator.CreatePlan(*plan);
-	}
-
-protected:
-	void ResolveTypes() override {
-		plan->ResolveOperatorTypes();
-		types = plan->types;
-	}
-};
 
 class TaskPlanner {
 public:
@@ -148,36 +119,24 @@ private:
 	unique_ptr<LogicalOperator> plan;
 };
 
-//! The plan goes past DuckDB's own passes.
-static void Spare(unique_ptr<LogicalOperator> ready, unique_ptr<LogicalOperator> &plan) {
-	plan = make_uniq<LogicalPlanned>(std::move(ready));
-	plan->ResolveOperatorTypes();
-}
-
 //! Before DuckDB's own passes.
 static void PlanTask(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &plan) {
 	if (plan->type == LogicalOperatorType::LOGICAL_EXECUTE && plan->children.empty()) {
 		// What had become old would have been bound again, below it.
-		Spare(std::move(plan), plan);
+		SparePasses(plan);
 	} else if (RunsTasks(input.context)) {
 		NameAsTables(*plan);
 		if (!plan->children.empty()) {
-			Spare(TaskPlanner(input.optimizer, std::move(plan)).Plan(), plan);
+			plan = TaskPlanner(input.optimizer, std::move(plan)).Plan();
+			SparePasses(plan);
 		}
-	}
-}
-
-static void TakePlan(OptimizerExtensionInput &, unique_ptr<LogicalOperator> &plan) {
-	if (auto planned = dynamic_cast<LogicalPlanned *>(plan.get())) {
-		auto inner = std::move(planned->plan);
-		plan = std::move(inner);
 	}
 }
 
 void RegisterTaskPlanning(DBConfig &config) {
 	OptimizerExtension extension;
 	extension.pre_optimize_function = PlanTask;
-	extension.optimize_function = TakePlan;
+	extension.optimize_function = TakeSpared;
 	OptimizerExtension::Register(config, std::move(extension));
 }
 
