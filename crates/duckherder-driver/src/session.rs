@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use duckherder_engine::{Connection, Statement};
-use duckherder_proto::settings::{ALIAS, ELSEWHERE, SCHEMA, SEED, VARIABLES};
+use duckherder_proto::settings::{ALIAS, BETWEEN_SCHEMAS, ELSEWHERE, SCHEMA, SEARCH_PATH, SEED, VARIABLES};
 use duckherder_proto::statement::Setting;
 use duckherder_proto::transaction::TransactionMark;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
@@ -375,8 +375,21 @@ impl SessionCore {
                 (SEED, Some(seed)) => self.connection.execute(&seeding(seed)?)?,
                 (SEED, None) => {}
                 (ELSEWHERE, given) => self.connection.serve_attachment(given.as_deref() == Some("true"))?,
+                // The first one is the only one again.
+                (SEARCH_PATH, None) => {
+                    let schema = self.settings.get(SCHEMA).and_then(Option::as_deref).unwrap_or("main");
+                    let sql = format!("SET SESSION {SCHEMA} = {}", quote_text(&self.schema_here(schema)));
+                    self.connection.execute(&sql)?;
+                }
                 (_, Some(value)) => {
-                    let value = if name == SCHEMA { self.schema_here(value) } else { value.clone() };
+                    let value = match name.as_str() {
+                        SCHEMA => self.schema_here(value),
+                        SEARCH_PATH => {
+                            let schemas = value.split(BETWEEN_SCHEMAS).map(|schema| self.schema_here(schema));
+                            schemas.collect::<Vec<_>>().join(",")
+                        }
+                        _ => value.clone(),
+                    };
                     let sql = format!("SET SESSION {name_sql} = {}", quote_text(&value));
                     self.connection.execute(&sql)?;
                 }

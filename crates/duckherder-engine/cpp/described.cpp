@@ -17,6 +17,9 @@
 #include "duckdb/parser/constraints/not_null_constraint.hpp"
 #include "duckdb/parser/parsed_data/create_sequence_info.hpp"
 #include "duckdb/parser/parsed_data/create_table_info.hpp"
+#include "duckdb/parser/parsed_expression_iterator.hpp"
+#include "duckdb/parser/statement/select_statement.hpp"
+#include "duckdb/parser/tableref/basetableref.hpp"
 #include "duckdb/storage/table_storage_info.hpp"
 
 using namespace duckdb; // NOLINT
@@ -24,6 +27,20 @@ using duckherder::Guard;
 using duckherder::ToText;
 
 namespace {
+
+//! Whether a view reads tables and other views only: to bind it opens no files.
+bool ReadsCatalogOnly(const SelectStatement &query) {
+	auto node = query.node->Copy();
+	auto only = true;
+	ParsedExpressionIterator::EnumerateQueryNodeChildren(
+	    *node, [](unique_ptr<ParsedExpression> &) {},
+	    [&](TableRef &ref) {
+		    auto file = ref.type == TableReferenceType::BASE_TABLE &&
+		                StringUtil::Contains(ref.Cast<BaseTableRef>().Table().GetIdentifierName(), ".");
+		    only = only && !file && ref.type != TableReferenceType::TABLE_FUNCTION;
+	    });
+	return only;
+}
 
 //! Tells of one entry after the other.
 class Description {
@@ -170,7 +187,9 @@ private:
 	void View(SchemaCatalogEntry &schema, ViewCatalogEntry &view) {
 		Begin(view, schema.name, view.ToSQL());
 		try {
-			view.BindView(context);
+			// What it reads may have other columns now.
+			auto again = ReadsCatalogOnly(view.GetQuery());
+			view.BindView(context, again ? BindViewAction::FORCE_REBIND : BindViewAction::BIND_IF_UNBOUND);
 		} catch (const InterruptException &) {
 			throw;
 		} catch (std::exception &) { // NOLINT: its tables may be gone

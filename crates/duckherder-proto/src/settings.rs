@@ -39,6 +39,11 @@ pub const SESSION_SETTINGS: [&str; 30] = [
 
 /// Beside those, what of a client's session has no setting of DuckDB's. The schema that names without one are looked up in.
 pub const SCHEMA: &str = "schema";
+/// All schemas of the database in the client's search path, if they are several, with [`BETWEEN_SCHEMAS`] between them: comes
+/// after the first one.
+pub const SEARCH_PATH: &str = "search_path";
+/// The unit separator of ASCII.
+pub const BETWEEN_SCHEMAS: char = '\u{1f}';
 /// The session's variables (SET VARIABLE), as the extension writes them.
 pub const VARIABLES: &str = "variables";
 /// Whether, `true` or `false`, the client's default database is another than the one that it has attached here.

@@ -195,6 +195,8 @@ RemoteStatement RemoteCatalog::MakeStatement(ClientContext &context, string sql)
 	statement.user_sql = RunningQuery(context);
 	session_settings.AddTo(context, statement.settings);
 	statement.settings.push_back({"schema", SessionSchema(context).GetIdentifierName(), true});
+	auto several = SessionPath(context);
+	statement.settings.push_back({"search_path", several, !several.empty()});
 	auto variables = WriteVariables(context);
 	statement.settings.push_back({"variables", variables ? *variables : string(), static_cast<bool>(variables)});
 	statement.settings.push_back({"elsewhere", IsElsewhere(context) ? "true" : "false", true});
@@ -213,6 +215,18 @@ bool RemoteCatalog::IsElsewhere(ClientContext &context) const {
 Identifier RemoteCatalog::SessionSchema(ClientContext &context) const {
 	auto &default_entry = ClientData::Get(context).catalog_search_path->GetDefault();
 	return default_entry.GetCatalog() == GetName() ? default_entry.GetSchema() : Identifier::DefaultSchema();
+}
+
+string RemoteCatalog::SessionPath(ClientContext &context) const {
+	auto &path = *ClientData::Get(context).catalog_search_path;
+	vector<string> schemas;
+	for (auto &entry : path.GetSetPaths()) {
+		if (entry.GetCatalog() == GetName()) {
+			schemas.push_back(entry.GetSchema().GetIdentifierName());
+		}
+	}
+	auto several = schemas.size() > 1 && path.GetDefault().GetCatalog() == GetName();
+	return several ? StringUtil::Join(schemas, "\x1f") : string();
 }
 
 QualifiedName RemoteCatalog::InDefaultSchema(ClientContext &context, const Identifier &name) const {

@@ -149,6 +149,8 @@ private:
 
 	//! The schema that names without one are looked up in.
 	duckdb::Identifier SessionSchema(duckdb::ClientContext &context) const;
+	//! Where these are several, all of them, as the setting travels (`settings.rs`); empty if not.
+	duckdb::string SessionPath(duckdb::ClientContext &context) const;
 
 	//! An attachment of the driver's database of that name.
 	duckdb::optional_ptr<RemoteCatalog> FindSibling(duckdb::ClientContext &context, const duckdb::Identifier &database);
