@@ -410,7 +410,9 @@ impl Run {
     fn end(&self, error: Option<&EngineError>) {
         let interrupted = EngineError::interrupted();
         if error.is_none() {
-            self.tell(|report| report.ended(self.sent_rows()));
+            // Before `control` is locked: others hold what is locked for it.
+            let sent = self.sent_rows();
+            self.tell(|report| report.ended(sent));
         }
         {
             let mut control = lock(&self.control);

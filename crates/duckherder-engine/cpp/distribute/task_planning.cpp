@@ -4,11 +4,9 @@
 // what a text does not say; of those that the driver's plan went through before it was written, none is worth its time.
 #include "task_planning.hpp"
 
+#include "names.hpp"
 #include "spared_plan.hpp"
 
-#include "names.hpp"
-
-#include "duckdb/execution/physical_plan_generator.hpp"
 #include "duckdb/main/client_context_state.hpp"
 #include "duckdb/main/config.hpp"
 #include "duckdb/optimizer/column_lifetime_analyzer.hpp"
@@ -25,7 +23,6 @@
 #include "duckdb/optimizer/statistics_propagator.hpp"
 #include "duckdb/optimizer/topn_optimizer.hpp"
 #include "duckdb/optimizer/unnest_rewriter.hpp"
-#include "duckdb/planner/operator/logical_extension_operator.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
 
 using namespace duckdb; // NOLINT
