@@ -2,12 +2,12 @@
 #pragma once
 
 #include "bridge.hpp"
-#include "duckdb/common/arrow/arrow_format.hpp"
 #include "duckdb/common/optional.hpp"
 #include "duckdb/main/connection.hpp"
 #include "duckdb/main/database.hpp"
 #include "duckdb/main/query_result_stream.hpp"
 #include "duckdb/parser/sql_statement.hpp"
+#include "exact_arrow_format.hpp"
 #include "statement_cache.hpp"
 #include "stored_files.hpp"
 #include "stored_positions.hpp"
@@ -62,7 +62,7 @@ struct DhResult {
 	}
 	//! Ends after the stream, with which the statement's own transaction ends.
 	duckdb::unique_ptr<duckherder::ChangeMark> mark;
-	duckdb::QueryResultStream<duckdb::ArrowFormat> stream;
+	duckdb::QueryResultStream<duckherder::ExactArrowFormat> stream;
 	DhDescription description;
 	//! Where what the rows are made of may not be durable yet, and up to where it must be before the first of them is
 	//! given, if not all of it.

@@ -1,5 +1,8 @@
 #include "exact_arrow_format.hpp"
 
+#include "batch_appender.hpp"
+
+#include "duckdb/common/deque.hpp"
 #include "duckdb/common/type_visitor.hpp"
 #include "duckdb/common/types/data_chunk.hpp"
 #include "duckdb/common/types/interval.hpp"
@@ -86,13 +89,68 @@ ArrowFormatVersion ExactArrowVersion(const vector<LogicalType> &types) {
 	return std::any_of(types.begin(), types.end(), has_bytes) ? ArrowFormatVersion::V1_0 : ArrowFormatVersion::V1_5;
 }
 
+class ArrowBatch : public ResultUnit {
+public:
+	ArrowBatch(idx_t rows, idx_t bytes, unique_ptr<ArrowArrayWrapper> array)
+	    : ResultUnit(rows, bytes), array(std::move(array)) {
+	}
+
+	unique_ptr<ArrowArrayWrapper> array;
+};
+
+class ArrowBatches : public ResultFormatLocalState {
+public:
+	//! Ends the batch that is being made.
+	void Seal() {
+		auto rows = appender->RowCount();
+		auto bytes = appender->ByteSize();
+		auto array = make_uniq<ArrowArrayWrapper>();
+		array->arrow_array = appender->Finalize();
+		appender.reset();
+		sealed.push_back(make_uniq<ArrowBatch>(rows, bytes, std::move(array)));
+	}
+
+	unique_ptr<BatchAppender> appender;
+	//! What it has room for at once: what a full batch takes after the first one.
+	idx_t capacity = 0;
+	deque<unique_ptr<ArrowBatch>> sealed;
+};
+
+ExactArrowFormat::ExactArrowFormat(idx_t batch_rows_p) : batch_rows(batch_rows_p) {
+}
+
+const char *ExactArrowFormat::Name() const {
+	return NAME;
+}
+
 unique_ptr<ResultFormatGlobalState> ExactArrowFormat::InitGlobal(const ResultFormatContext &context) {
 	auto travelling = context;
 	if (context.client_properties.arrow_lossless_conversion) {
 		travelling.types = TravellingTypes(context.types);
 		travelling.client_properties.arrow_output_version = ExactArrowVersion(travelling.types);
 	}
-	return ArrowFormat::InitGlobal(travelling);
+	return make_uniq<ArrowFormatGlobalState>(travelling);
+}
+
+unique_ptr<ResultFormatLocalState> ExactArrowFormat::InitLocal(ResultFormatGlobalState &) {
+	return make_uniq<ArrowBatches>();
+}
+
+static void Append(const ArrowFormatGlobalState &format, ArrowBatches &batches, DataChunk &chunk, idx_t batch_rows) {
+	for (idx_t from = 0; from < chunk.size();) {
+		if (!batches.appender) {
+			auto capacity = MaxValue(batches.capacity, MinValue(batch_rows, chunk.size() - from));
+			batches.appender = make_uniq<BatchAppender>(format.Types(), capacity, format.Properties(),
+			                                            format.ExtensionTypes());
+		}
+		auto to = MinValue(chunk.size(), from + batch_rows - batches.appender->RowCount());
+		batches.appender->Append(chunk, from, to);
+		from = to;
+		if (batches.appender->RowCount() >= batch_rows) {
+			batches.capacity = batch_rows;
+			batches.Seal();
+		}
+	}
 }
 
 void ExactArrowFormat::AppendToUnit(ResultFormatGlobalState &gstate, ResultFormatLocalState &lstate, DataChunk &chunk) {
@@ -103,13 +161,39 @@ void ExactArrowFormat::AppendToUnit(ResultFormatGlobalState &gstate, ResultForma
 			CheckColumn(column, chunk.size());
 		}
 	}
-	if (chunk.GetTypes() == gstate.Cast<ArrowFormatGlobalState>().Types()) {
-		ArrowFormat::AppendToUnit(gstate, lstate, chunk);
+	auto &format = gstate.Cast<ArrowFormatGlobalState>();
+	auto &batches = lstate.Cast<ArrowBatches>();
+	if (chunk.GetTypes() == format.Types()) {
+		Append(format, batches, chunk, batch_rows);
 		return;
 	}
 	DataChunk travelling;
 	ToTravellingTypes(chunk, travelling);
-	ArrowFormat::AppendToUnit(gstate, lstate, travelling);
+	Append(format, batches, travelling, batch_rows);
+}
+
+bool ExactArrowFormat::IsUnitFinished(ResultFormatLocalState &lstate) {
+	return !lstate.Cast<ArrowBatches>().sealed.empty();
+}
+
+unique_ptr<ResultUnit> ExactArrowFormat::FinishUnit(ResultFormatGlobalState &, ResultFormatLocalState &lstate) {
+	auto &batches = lstate.Cast<ArrowBatches>();
+	if (batches.sealed.empty()) {
+		if (!batches.appender || batches.appender->RowCount() == 0) {
+			return nullptr;
+		}
+		batches.Seal();
+	}
+	auto batch = std::move(batches.sealed.front());
+	batches.sealed.pop_front();
+	return std::move(batch);
+}
+
+unique_ptr<ArrowArrayWrapper> ExactArrowFormat::UnpackUnit(unique_ptr<ResultUnit> unit) {
+	if (!unit) {
+		return nullptr;
+	}
+	return std::move(unit->Cast<ArrowBatch>().array);
 }
 
 } // namespace duckherder

@@ -1,4 +1,4 @@
-// DuckDB's Arrow format, without what it would falsify.
+// The format in which rows leave DuckDB: Arrow, without what would falsify them.
 #pragma once
 
 #include "duckdb/common/arrow/arrow_format.hpp"
@@ -14,13 +14,27 @@ duckdb::ArrowFormatVersion ExactArrowVersion(const duckdb::vector<duckdb::Logica
 //! conversion overflows silently (ArrowIntervalConverter, appender/scalar_data.hpp). This format refuses such a value.
 //! VARIANTs travel as wire_storage.hpp says where the connection's conversion is to lose nothing
 //! (`arrow_lossless_conversion`); other clients get Arrow's own form of them.
-class ExactArrowFormat : public duckdb::ArrowFormat {
+class ExactArrowFormat : public duckdb::ResultFormatBase<ExactArrowFormat> {
 public:
-	using duckdb::ArrowFormat::ArrowFormat;
+	using T = duckdb::ArrowArrayWrapper;
+	using GlobalState = duckdb::ArrowFormatGlobalState;
+	static constexpr const char *NAME = "exact_arrow";
 
+	//! Arrays of up to `batch_rows` rows.
+	explicit ExactArrowFormat(duckdb::idx_t batch_rows);
+
+	const char *Name() const override;
 	duckdb::unique_ptr<duckdb::ResultFormatGlobalState> InitGlobal(const duckdb::ResultFormatContext &context) override;
+	duckdb::unique_ptr<duckdb::ResultFormatLocalState> InitLocal(duckdb::ResultFormatGlobalState &gstate) override;
 	void AppendToUnit(duckdb::ResultFormatGlobalState &gstate, duckdb::ResultFormatLocalState &lstate,
 	                  duckdb::DataChunk &chunk) override;
+	bool IsUnitFinished(duckdb::ResultFormatLocalState &lstate) override;
+	duckdb::unique_ptr<duckdb::ResultUnit> FinishUnit(duckdb::ResultFormatGlobalState &gstate,
+	                                                  duckdb::ResultFormatLocalState &lstate) override;
+	static duckdb::unique_ptr<T> UnpackUnit(duckdb::unique_ptr<duckdb::ResultUnit> unit);
+
+private:
+	duckdb::idx_t batch_rows;
 };
 
 } // namespace duckherder

@@ -422,7 +422,7 @@ int dh_result_next(DhResult *result, int64_t limit_ms, ArrowArray *array, DhErro
 		auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(limit_ms);
 		// Not stream.Fetch(): it spins while other threads have all the tasks and nothing is buffered yet.
 		auto &stream = result->stream;
-		unique_ptr<ArrowFormat::T> batch;
+		unique_ptr<ArrowArrayWrapper> batch;
 		while (!IsObservable(stream.TryFetch(batch))) {
 			if (limit_ms >= 0 && std::chrono::steady_clock::now() >= deadline) {
 				return 2;

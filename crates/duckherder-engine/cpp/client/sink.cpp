@@ -1,10 +1,10 @@
 #include "sink.hpp"
 
+#include "batch_appender.hpp"
 #include "connection_state.hpp"
 #include "transaction.hpp"
 #include "wire_storage.hpp"
 
-#include "duckdb/common/arrow/arrow_appender.hpp"
 #include "duckdb/common/types/column/column_data_collection.hpp"
 #include "duckdb/main/client_context.hpp"
 
@@ -62,15 +62,15 @@ public:
 	//! Adds a chunk; sends once there are enough.
 	void Add(DataChunk &chunk, SinkGlobal &global) {
 		if (!appender) {
-			appender = make_uniq<ArrowAppender>(types, BATCH_ROWS, options,
+			appender = make_uniq<BatchAppender>(types, BATCH_ROWS, options,
 			                                    ArrowTypeExtensionData::GetExtensionTypes(context, types));
 		}
 		if (chunk.GetTypes() == types) {
-			appender->Append(chunk, 0, chunk.size(), chunk.size());
+			appender->Append(chunk, 0, chunk.size());
 		} else {
 			DataChunk travelling;
 			ToTravellingTypes(chunk, travelling);
-			appender->Append(travelling, 0, chunk.size(), chunk.size());
+			appender->Append(travelling, 0, chunk.size());
 		}
 		if (appender->RowCount() >= BATCH_ROWS || appender->ByteSize() >= BATCH_BYTES) {
 			Send(global);
@@ -92,7 +92,7 @@ private:
 	ClientContext &context;
 	const vector<LogicalType> types;
 	ClientProperties options;
-	unique_ptr<ArrowAppender> appender;
+	unique_ptr<BatchAppender> appender;
 };
 
 struct SinkLocal : public LocalSinkState {
