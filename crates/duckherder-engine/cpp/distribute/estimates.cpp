@@ -6,6 +6,9 @@
 #include "duckdb/planner/expression_iterator.hpp"
 #include "duckdb/planner/logical_operator_visitor.hpp"
 
+#include <algorithm>
+#include <limits>
+
 using namespace duckdb; // NOLINT
 
 namespace duckherder {
@@ -95,6 +98,59 @@ static void FindColumns(const Expression &expression, column_binding_set_t &foun
 	ExpressionIterator::EnumerateChildren(expression, [&](const Expression &child) { FindColumns(child, found); });
 }
 
+//! Where the columns of a plan come from.
+class Origins {
+public:
+	explicit Origins(const LogicalOperator &plan) {
+		Add(plan);
+	}
+
+	//! How many rows together the operators have, at most, that make these columns: no more values of them are there.
+	double MostRows(const column_binding_set_t &columns) {
+		for (auto &column : columns) {
+			if (!Find(column)) {
+				return std::numeric_limits<double>::infinity();
+			}
+		}
+		double rows = 1;
+		for (auto &entry : found) {
+			auto &op = entry.second.get();
+			// One more for the NULLs of an outer join.
+			rows *= op.has_estimated_cardinality ? static_cast<double>(op.estimated_cardinality) + 1
+			                                     : std::numeric_limits<double>::infinity();
+		}
+		return rows;
+	}
+
+private:
+	void Add(const LogicalOperator &op) {
+		for (auto &index : op.GetTableIndex()) {
+			operators.emplace(index, op);
+		}
+		for (auto &child : op.children) {
+			Add(*child);
+		}
+	}
+
+	bool Find(const ColumnBinding &column) {
+		auto maker = operators.find(column.table_index);
+		if (maker == operators.end()) {
+			return false;
+		}
+		auto &op = maker->second.get();
+		if (op.type != LogicalOperatorType::LOGICAL_PROJECTION || op.expressions[column.column_index]->IsVolatile()) {
+			found.emplace(column.table_index, op);
+			return true;
+		}
+		column_binding_set_t below;
+		FindColumns(*op.expressions[column.column_index], below);
+		return std::all_of(below.begin(), below.end(), [&](const ColumnBinding &part) { return Find(part); });
+	}
+
+	unordered_map<TableIndex, reference<const LogicalOperator>> operators;
+	unordered_map<TableIndex, reference<const LogicalOperator>> found;
+};
+
 optional_idx DistinctGroups(RelationStatsExtractor &statistics, LogicalAggregate &aggregate) {
 	if (aggregate.groups.empty()) {
 		return 1;
@@ -116,7 +172,13 @@ optional_idx DistinctGroups(RelationStatsExtractor &statistics, LogicalAggregate
 		}
 		counts.push_back(known->distinct_count);
 	}
-	return counts.empty() ? 1 : RelationStatisticsHelper::EstimateDistinctCardinality(counts, below->cardinality);
+	if (counts.empty()) {
+		return 1;
+	}
+	auto groups = RelationStatisticsHelper::EstimateDistinctCardinality(counts, below->cardinality);
+	// DuckDB multiplies what columns of one table have of different values: they are no more together than its rows.
+	auto most = Origins(*aggregate.children[0]).MostRows(columns);
+	return most < static_cast<double>(groups) ? LossyNumericCast<idx_t>(most) : groups;
 }
 
 } // namespace duckherder
