@@ -98,6 +98,7 @@ optional<string> ConnectionState::Seed() {
 void ConnectionState::QueryBegin(ClientContext &) {
 	begun = std::chrono::steady_clock::now();
 	TakeRemoteQuery();
+	NoteRead({}, nullptr);
 	parameter_count = 0;
 	looked_otherwise = false;
 	pushed = false;
@@ -116,6 +117,7 @@ static void CountParameters(ClientContext &context) {
 
 void ConnectionState::QueryEnd(ClientContext &context, optional_ptr<ErrorData> error) {
 	rebind = false;
+	NoteRead({}, nullptr);
 	CountParameters(context);
 	auto query = TakeRemoteQuery();
 	if (!query || (error && error->HasError())) {

@@ -44,6 +44,15 @@ public:
 	bool IsExplaining() const {
 		return !explained.empty();
 	}
+	//! The statements of a text that was read for the running statement: each text is parsed once for it.
+	using Statements = duckdb::vector<duckdb::unique_ptr<duckdb::SQLStatement>>;
+	duckdb::shared_ptr<const Statements> FindRead(const duckdb::string &text) const {
+		return text == read_text ? read : nullptr;
+	}
+	void NoteRead(duckdb::string text, duckdb::shared_ptr<const Statements> statements) {
+		read_text = std::move(text);
+		read = std::move(statements);
+	}
 	//! The running statement concerns a driver: its time will be recorded. Its scans may begin on several threads at once.
 	void NoteRemote(duckdb::ClientContext &context);
 	//! The statement that is being bound must be bound once more.
@@ -103,6 +112,9 @@ private:
 	std::atomic<std::thread::id> explaining_thread;
 	//! See Explaining.
 	duckdb::string explained;
+	//! See FindRead.
+	duckdb::string read_text;
+	duckdb::shared_ptr<const Statements> read;
 	bool rebind = false;
 	duckdb::unique_ptr<duckdb::SQLStatement> otherwise;
 	bool looked_otherwise = false;

@@ -297,9 +297,15 @@ static unique_ptr<SQLStatement> Bound(ClientContext &context, unique_ptr<SQLStat
 	return statement;
 }
 
-//! The statements of a text, as they were written.
-static vector<unique_ptr<SQLStatement>> ParseAllWritten(ClientContext &context, const string &sql) {
-	vector<unique_ptr<SQLStatement>> result;
+//! The statements of a text, as they were written; not to be changed. (DuckDB's parser takes milliseconds for a text of
+//! some kilobytes.)
+static shared_ptr<const ConnectionState::Statements> ParseAllWritten(ClientContext &context, const string &sql) {
+	auto state = ConnectionState::Get(context);
+	auto known = state->FindRead(sql);
+	if (known) {
+		return known;
+	}
+	auto result = make_shared_ptr<ConnectionState::Statements>();
 	if (sql.empty()) {
 		return result;
 	}
@@ -308,15 +314,16 @@ static vector<unique_ptr<SQLStatement>> ParseAllWritten(ClientContext &context, 
 	for (auto &statement : parser.statements) {
 		auto bound = Bound(context, std::move(statement));
 		if (bound) {
-			result.push_back(std::move(bound));
+			result->push_back(std::move(bound));
 		}
 	}
+	state->NoteRead(sql, result);
 	return result;
 }
 
 unique_ptr<SQLStatement> ParseWritten(ClientContext &context, const string &sql) {
 	auto statements = ParseAllWritten(context, sql);
-	return statements.size() == 1 ? std::move(statements[0]) : nullptr;
+	return statements->size() == 1 ? (*statements)[0]->Copy() : nullptr;
 }
 
 bool MayBeFolded(ClientContext &context, QueryNode &written) {
@@ -333,7 +340,8 @@ void UnfoldPart(ClientContext &context, QueryNode &node) {
 	if (!HasNamedConstants(node)) {
 		return;
 	}
-	for (auto &statement : ParseAllWritten(context, ConnectionState::Get(context)->BoundText(context))) {
+	auto statements = ParseAllWritten(context, ConnectionState::Get(context)->BoundText(context));
+	for (auto &statement : *statements) {
 		auto written = QueryOf(*statement);
 		if (written) {
 			Unfolder(context, *written, true).Unfold(node);
@@ -402,7 +410,8 @@ static void FindQualified(SQLStatement &statement, FirstNames &found) {
 unique_ptr<FirstNames> QualifiedNames(ClientContext &context) {
 	auto found = make_uniq<FirstNames>();
 	// Each place is one statement's.
-	for (auto &statement : ParseAllWritten(context, ConnectionState::Get(context)->BoundText(context))) {
+	auto statements = ParseAllWritten(context, ConnectionState::Get(context)->BoundText(context));
+	for (auto &statement : *statements) {
 		FindQualified(*statement, *found);
 	}
 	return found;
@@ -420,7 +429,8 @@ optional<bool> AreCalls(ClientContext &context, const Identifier &function,
 		}
 		ForEachPart(*expression, look);
 	};
-	for (auto &statement : ParseAllWritten(context, ConnectionState::Get(context)->BoundText(context))) {
+	auto statements = ParseAllWritten(context, ConnectionState::Get(context)->BoundText(context));
+	for (auto &statement : *statements) {
 		if (auto query = QueryOf(*statement)) {
 			ForEach(*query, look);
 		}

@@ -8,6 +8,9 @@ using namespace duckdb; // NOLINT
 
 namespace duckherder {
 
+//! What count(*) is to DuckDB.
+static const Identifier COUNT_STAR("count_star");
+
 WrittenNames::WrittenNames(ClientContext &context, const RemoteCatalog &catalog)
     : context(context), catalog(catalog), text(ConnectionState::Get(context)->BoundText(context)),
       executes(StringUtil::Contains(StringUtil::Lower(text), "execute")) {
@@ -33,6 +36,9 @@ bool WrittenNames::IsCalledBy(const Identifier &name, const QueryLocation &locat
 	auto here = location.IsValid() && location.offset < text.size() ? text.substr(location.offset, location.length) : "";
 	if (executes || StringUtil::Contains(StringUtil::Lower(here), StringUtil::Lower(name.GetIdentifierName()))) {
 		return such(FirstName(location));
+	}
+	if (name == COUNT_STAR && StringUtil::StartsWith(StringUtil::Lower(here), "count(")) {
+		return such({});
 	}
 	auto all = AreCalls(context, name, [&](const QualifiedName &call) {
 		return such(call.Path().size() > 1 ? optional<Identifier>(call.Path()[0]) : optional<Identifier>());

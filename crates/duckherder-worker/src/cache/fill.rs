@@ -27,6 +27,9 @@ const MOST_GROUPS: usize = 8;
 const BYTES_A_SECOND: u64 = 256 << 20;
 /// Batches that may wait to be written.
 const QUEUE_BATCHES: usize = 2;
+/// The part of the worker's memory up to which what is kept is not compressed: from there it is scanned as fast as a table
+/// in memory, up to twice as fast as compressed. Beyond, it matters more how much has to be read from the disk.
+const PLAIN_PART: u64 = 4;
 /// The rows that come, while they are written.
 const ARRIVING: &str = "duckherder_cache_arriving";
 
@@ -107,6 +110,11 @@ impl SplitCache {
             }
             state.interrupter = Some(connection.interrupter());
         }
+        let compression = match self.bytes() > self.database.resources()?.memory_limit_bytes / PLAIN_PART {
+            true => "auto",
+            false => "uncompressed",
+        };
+        connection.execute(&format!("SET GLOBAL force_compression = '{compression}'"))?;
         let input = Input::new(Arc::clone(schema), None, vec![Source::Remote(arriving)]);
         connection.register_input(ARRIVING, input)?;
         let names: Vec<String> = columns.values().map(|name| quoted(name)).collect();
