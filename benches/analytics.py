@@ -30,6 +30,9 @@ SEPARATE = {f"separate, {choice}": (3, choice) for choice in CHOICES}
 MOST_RATIO, MOST_MS = 1.1, 5
 #: Queries whose 'auto' took more are measured so often again, for what else the machine did meanwhile.
 AGAIN = 3
+#: Rounds before those that count, also with separate workers: these fetch what they keep, and 'auto' tries both ways,
+#: with the first of them.
+WARM_UPS, SEPARATE_WARM_UPS = 1, 4
 #: Queries that plain DuckDB answers faster are not judged one by one.
 JUDGED_FROM_MS = 50
 
@@ -74,12 +77,12 @@ def run(con, sql: str) -> tuple[float, Result]:
     return time.perf_counter() - start, result
 
 
-def measure(contenders: list[Contender], series: dict, name: str, sql: str, rounds: int) -> Samples:
-    """Seconds of a query by series, which take turns; the first round warms up. An answer with other rows than plain
+def measure(contenders: list[Contender], series: dict, name: str, sql: str, warm_ups: int, rounds: int) -> Samples:
+    """Seconds of a query by series, which take turns, after `warm_ups` rounds. An answer with other rows than plain
     DuckDB's ends the program; of a query with a LIMIT, one with another number of rows."""
     samples: Samples = {label: [] for label in series}
     expected = None
-    for number in range(rounds + 1):
+    for number in range(warm_ups + rounds):
         for label, (contender, distribution) in series.items():
             con = contenders[contender].con
             if distribution:
@@ -92,7 +95,7 @@ def measure(contenders: list[Contender], series: dict, name: str, sql: str, roun
             differs = difference(result, expected, ordered=False, tolerance=tolerance)
             if result.error or (differs and (not re.search(r"\blimit\b", sql, re.IGNORECASE) or len(result.rows) != len(expected.rows))):
                 raise SystemExit(f"{name}, {label}: {result.error or differs}")
-            if number > 0:
+            if number >= warm_ups:
                 samples[label].append(seconds)
     return samples
 
@@ -134,6 +137,7 @@ def main() -> None:
     series = SERIES | (SEPARATE if arguments.separate else {})
     measured = {contender for contender, _ in series.values()}
     clusters = ["", "separate, "] if arguments.separate else [""]
+    warm_ups = SEPARATE_WARM_UPS if arguments.separate else WARM_UPS
 
     with ExitStack() as stack:
         on_disk = None
@@ -141,18 +145,18 @@ def main() -> None:
             beside = arguments.data or arguments.results
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="on-disk-", dir=beside))
             on_disk = OnDisk(Path(folder), arguments.memory_limit)
-        contenders = stack.enter_context(all_contenders(arguments.threads, on_disk))
+        contenders = stack.enter_context(all_contenders(arguments.threads, on_disk, shared=False))
         loaded = [contenders[number] for number in sorted(measured)]
         queries = load(loaded, arguments.suite, arguments.data, arguments.sf, arguments.files)
         results, totals = {}, {label: [0.0] * arguments.rounds for label in series}
         for number, sql in sorted(queries.items()):
             name, sql = f"Q{number}", sql.rstrip().rstrip(";")
-            samples = measure(contenders, series, name, sql, arguments.rounds)
+            samples = measure(contenders, series, name, sql, warm_ups, arguments.rounds)
             by = report.summary(samples, 1e3)
             for _ in range(arguments.again):
                 if all(loss(by, cluster) <= 0 for cluster in clusters):
                     break
-                for label, seconds in measure(contenders, series, name, sql, arguments.rounds).items():
+                for label, seconds in measure(contenders, series, name, sql, 1, arguments.rounds).items():
                     by[label]["min"] = min(by[label]["min"], min(seconds) * 1e3)
             results[name] = {"unit": "ms", "by": by}
             for label, seconds in samples.items():
@@ -172,7 +176,8 @@ def main() -> None:
     results["total"] = {"unit": "ms", "by": report.summary(totals, 1e3)}
     if all(ratios.values()):
         results["slowest ratio"] = {"unit": f"of queries from {JUDGED_FROM_MS} ms", "by": report.summary(ratios)}
-    conditions = {"scale_factor": arguments.sf, "threads": threads, "rounds": arguments.rounds, "files": arguments.files}
+    conditions = {"scale_factor": arguments.sf, "threads": threads, "rounds": arguments.rounds}
+    conditions |= {"warm_ups": warm_ups, "files": arguments.files}
     if arguments.on_disk:
         conditions |= {"on_disk": True, "memory_limit": arguments.memory_limit}
     report.finish(report.document(arguments.suite, conditions, results, TARGETS), arguments.results)

@@ -1,6 +1,7 @@
 """What is compared: plain DuckDB, and clients of drivers that have no, local or separate workers.
 
-All hold their tables under the name `dh`, in memory or in a file each, and may use the same number of threads in all.
+All hold their tables under the name `dh`, in memory or in a file each, and may use the same number of threads in all;
+but for a driver of separate workers that may have all of them itself, as on a machine of its own.
 """
 
 from __future__ import annotations
@@ -50,8 +51,9 @@ class OnDisk:
 
 
 @contextmanager
-def all_contenders(threads: int, on_disk: OnDisk | None = None):
-    """Starts everything, plain DuckDB first; ends what it started."""
+def all_contenders(threads: int, on_disk: OnDisk | None = None, shared: bool = True):
+    """Starts everything, plain DuckDB first; ends what it started. `shared`: separate workers take their threads from
+    their driver's."""
     with ExitStack() as stack:
         limit = {"memory_limit": on_disk.memory_limit} if on_disk else {}
         plain = duckdb.connect(config={"threads": threads, **limit})
@@ -63,7 +65,7 @@ def all_contenders(threads: int, on_disk: OnDisk | None = None):
         for name, local, separate, driver_threads, worker_threads in [
             ("no workers", 0, 0, threads, 0),
             ("2 local workers", 2, 0, threads, 0),
-            ("2 separate workers", 0, 2, half, quarter),
+            ("2 separate workers", 0, 2, half if shared else threads, quarter),
         ]:
             limited = ["--memory-limit", on_disk.memory_limit] if on_disk else []
             database = ["--database", on_disk.database(name)] if on_disk else []

@@ -54,20 +54,25 @@ static void ForEachPart(ParsedExpression &expression,
 	ParsedExpressionIterator::EnumerateChildren(expression, visit);
 }
 
-//! Whether it is a literal of a type that its value keeps, and its text, too: DATE '2020-01-01', but not DATE '2020-1-1',
-//! whose value is written otherwise in the names of what it is in.
-static bool IsTypedLiteral(const ParsedExpression &expression) {
+//! Types that a value keeps if it is written as a literal of them.
+static const case_insensitive_map_t<LogicalType> &KeptTypes() {
 	static const case_insensitive_map_t<LogicalType> KEPT {{"DATE", LogicalType::DATE},
 	                                                       {"TIME", LogicalType::TIME},
 	                                                       {"TIMESTAMP", LogicalType::TIMESTAMP},
 	                                                       {"INTERVAL", LogicalType::INTERVAL},
 	                                                       {"UUID", LogicalType::UUID}};
+	return KEPT;
+}
+
+//! Whether it is a literal of a type that its value keeps, and its text, too: DATE '2020-01-01', but not DATE '2020-1-1',
+//! whose value is written otherwise in the names of what it is in.
+static bool IsTypedLiteral(const ParsedExpression &expression) {
 	if (expression.GetExpressionClass() != ExpressionClass::CAST) {
 		return false;
 	}
 	auto &cast = expression.Cast<CastExpression>();
-	auto kept = KEPT.find(cast.TargetType().GetTypeName().GetIdentifierName());
-	if (kept == KEPT.end() || cast.IsTryCast() || cast.Child().GetExpressionClass() != ExpressionClass::CONSTANT) {
+	auto kept = KeptTypes().find(cast.TargetType().GetTypeName().GetIdentifierName());
+	if (kept == KeptTypes().end() || cast.IsTryCast() || cast.Child().GetExpressionClass() != ExpressionClass::CONSTANT) {
 		return false;
 	}
 	auto written = cast.Child().Cast<ConstantExpression>().GetLiteral().ToValue();
@@ -271,11 +276,22 @@ private:
 	std::multimap<Location, reference<ParsedExpression>> written;
 };
 
+//! Whether it is the value of such a literal, which is sent as the literal.
+static bool IsOfTypedLiteral(const ParsedExpression &expression) {
+	if (expression.GetExpressionClass() != ExpressionClass::CONSTANT) {
+		return false;
+	}
+	auto value = expression.Cast<ConstantExpression>().GetLiteral().ToValue();
+	auto type = value.type().ToString();
+	return !value.IsNull() && KeptTypes().count(type) > 0 &&
+	       expression.GetAlias() == Identifier("CAST('" + value.ToString() + "' AS " + type + ")");
+}
+
 //! Whether a constant has a name, as all that DuckDB folds.
 static bool HasNamedConstants(QueryNode &node) {
 	auto found = false;
 	std::function<void(unique_ptr<ParsedExpression> &)> look = [&](unique_ptr<ParsedExpression> &expression) {
-		found = found || (MayBeValue(*expression) && !expression->GetAlias().empty());
+		found = found || (MayBeValue(*expression) && !expression->GetAlias().empty() && !IsOfTypedLiteral(*expression));
 		if (!found) {
 			ForEachPart(*expression, look);
 		}
