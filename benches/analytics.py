@@ -78,12 +78,13 @@ def run(con, sql: str) -> tuple[float, Result]:
 
 
 def measure(contenders: list[Contender], series: dict, name: str, sql: str, warm_ups: int, rounds: int) -> Samples:
-    """Seconds of a query by series, which take turns, after `warm_ups` rounds. An answer with other rows than plain
+    """Seconds of a query by series, which take turns (who of a cluster is first, too: a process that did nothing for a while
+    has lost its caches), after `warm_ups` rounds. An answer with other rows than plain
     DuckDB's ends the program; of a query with a LIMIT, one with another number of rows."""
     samples: Samples = {label: [] for label in series}
     expected = None
     for number in range(warm_ups + rounds):
-        for label, (contender, distribution) in series.items():
+        for label, (contender, distribution) in turns(series, number):
             con = contenders[contender].con
             if distribution:
                 distribute(con, distribution)
@@ -98,6 +99,15 @@ def measure(contenders: list[Contender], series: dict, name: str, sql: str, warm
             if number >= warm_ups:
                 samples[label].append(seconds)
     return samples
+
+
+def turns(series: dict, number: int) -> list:
+    """The series of a round: plain DuckDB, then those of each cluster, another one first in each round."""
+    in_turn = list(series.items())
+    first, others = in_turn[:1], in_turn[1:]
+    clusters = [others[start : start + len(CHOICES)] for start in range(0, len(others), len(CHOICES))]
+    number %= len(CHOICES)
+    return first + [one for cluster in clusters for one in cluster[number:] + cluster[:number]]
 
 
 def loss(by: dict, separate: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -168,3 +169,23 @@ def test_tasks_are_shown_whose_rows_nobody_wants_any_more(kind):
         tasks = [line for name, line in lines.items() if name.startswith("Task")]
         stopped = re.compile(r"\S+ of .+: stopped, nobody wanted more rows")
         assert tasks and all(TASK.fullmatch(line) or stopped.fullmatch(line) for line in tasks), lines
+
+
+def test_ten_million_groups_pass_through_no_single_machine():
+    groups, twice = 10_000_000, 500
+    sql = "SELECT k, count(*) FROM {} GROUP BY k HAVING count(*) > 1"
+    with Cluster(remote_workers=4) as running, attached(running) as con:
+        con.execute(
+            f"CREATE TABLE dh.many AS SELECT range * 7919 % {groups} AS k FROM range({groups}) "
+            f"UNION ALL SELECT range * 20000 FROM range({twice})"
+        )
+        before = running.driver.memory_bytes()
+        Path(f"/proc/{running.driver.pid}/clear_refs").write_text("5", encoding="ascii")  # the peak is that of today
+        tasks = [task for name, task in tasks_of(analyzed(con, sql.format("dh.many"))).items() if name.startswith("Task 1.")]
+        peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{running.driver.pid}/status").read_text(encoding="ascii"))
+        found = con.execute(sql.format("dh.many")).fetchall()
+    assert sorted(found) == [(20000 * k, 2) for k in range(twice)]
+    assert len({task["worker"] for task in tasks}) == 4 and sum(int(task["rows"]) for task in tasks) == twice
+    assert max(int(task["rows"]) for task in tasks) < twice / 2, tasks
+    # that many groups in a hash table take ten times as much
+    assert int(peak[1]) * 1024 - before < 10 * groups, (peak[1], before)

@@ -1,5 +1,5 @@
 """Random queries, with 0, 1 and 4 workers, in the driver's process and in others: over one table as the driver likes to
-run them, over several tables with 'always'.
+run them, over several tables with 'always', and over large ones with 'auto', too.
 
 `DUCKHERDER_FUZZ_SEED` repeats a run; `DUCKHERDER_FUZZ_QUERIES` and `DUCKHERDER_FUZZ_JOINS` set how many queries of each
 kind there are in all. For more, or for minutes on end: `python -m fuzz.run --help`.
@@ -50,8 +50,19 @@ def test_random_queries(cluster, capsys):
 @pytest.mark.parametrize("scale", [1, SMALLER], ids=["large", "small"])
 @pytest.mark.parametrize("cluster", sorted(CLUSTERS))
 def test_random_queries_over_several_tables(cluster, scale, capsys):
-    share = LARGE if scale == 1 else 1 - LARGE
-    fuzzer = Fuzzer(cluster, SEED, distribution="always", scale=scale)
+    report = _over_several(cluster, "always", scale, LARGE if scale == 1 else 1 - LARGE, capsys)
+    if cluster != "local-0":
+        assert report.split >= report.queries * LEAST_SHARE_SPLIT[scale]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("cluster", sorted(CLUSTERS))
+def test_random_queries_over_large_tables_with_auto(cluster, capsys):
+    _over_several(cluster, "auto", 1, LARGE / 2, capsys)
+
+
+def _over_several(cluster: str, distribution: str, scale: int, share: float, capsys) -> Report:
+    fuzzer = Fuzzer(cluster, SEED, distribution=distribution, scale=scale)
     try:
         report = fuzzer.run_over_several(math.ceil(QUERIES_OVER_SEVERAL * share * SHARES[cluster]), None)
     finally:
@@ -59,8 +70,7 @@ def test_random_queries_over_several_tables(cluster, scale, capsys):
     with capsys.disabled():
         print(f"\n{report.summary()}")
     _agrees(report)
-    if cluster != "local-0":
-        assert report.split >= report.queries * LEAST_SHARE_SPLIT[scale]
+    return report
 
 
 def _agrees(report: Report) -> None:
