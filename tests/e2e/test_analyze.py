@@ -187,5 +187,5 @@ def test_ten_million_groups_pass_through_no_single_machine():
     assert sorted(found) == [(20000 * k, 2) for k in range(twice)]
     assert len({task["worker"] for task in tasks}) == 4 and sum(int(task["rows"]) for task in tasks) == twice
     assert max(int(task["rows"]) for task in tasks) < twice / 2, tasks
-    # that many groups in a hash table take ten times as much
-    assert int(peak[1]) * 1024 - before < 10 * groups, (peak[1], before)
+    # rows on their way to workers; the hash table of so many groups takes twice as much
+    assert int(peak[1]) * 1024 - before < 25 * groups, (peak[1], before)
