@@ -246,6 +246,8 @@ extern "C" {
 bool dh_connection_describe(DhConnection *connection, DhTextSink sink, void *target, DhError *error) {
 	return Guard(error, false, [&]() {
 		auto &context = *connection->context;
+		// As in dh_statement_prepare.
+		context.ClearInterrupt();
 		context.RunFunctionInTransaction([&]() {
 			Description description(context, sink, target);
 			auto name = DatabaseManager::GetDefaultDatabase(context);

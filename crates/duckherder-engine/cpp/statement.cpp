@@ -277,6 +277,8 @@ extern "C" {
 DhStatement *dh_statement_prepare(DhConnection *connection, DhText sql, ArrowSchema *schema, ArrowArray *values,
                                   DhError *error) {
 	return Guard<DhStatement *>(error, nullptr, [&]() {
+		// A task that failed has left one, which in a transaction only the next execution takes back.
+		connection->context->ClearInterrupt();
 		auto result = make_uniq<DhStatement>(*connection);
 		result->statement = ParseOne(*connection, ToString(sql));
 		for (auto &parameter : result->statement->named_param_map) {
