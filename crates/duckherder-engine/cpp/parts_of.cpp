@@ -5,7 +5,6 @@
 #include "duckdb/parser/constraints/check_constraint.hpp"
 #include "duckdb/parser/parsed_data/alter_table_info.hpp"
 #include "duckdb/parser/parsed_data/create_macro_info.hpp"
-#include "duckdb/parser/parsed_data/create_table_info.hpp"
 #include "duckdb/parser/statement/alter_statement.hpp"
 #include "duckdb/parser/statement/create_statement.hpp"
 
@@ -36,7 +35,7 @@ static void Visit(ColumnDefinition &column, const ExpressionVisitor &visit) {
 	}
 }
 
-static void Visit(CreateTableInfo &table, const ExpressionVisitor &visit) {
+void ForEachPartOf(CreateTableInfo &table, const ExpressionVisitor &visit) {
 	ColumnList columns;
 	for (auto &column : table.columns.Logical()) {
 		auto copy = column.Copy();
@@ -88,7 +87,7 @@ void ForEachPartOf(SQLStatement &statement, const ExpressionVisitor &visit,
 	}
 	auto &info = *statement.Cast<CreateStatement>().info;
 	if (info.type == CatalogType::TABLE_ENTRY) {
-		Visit(info.Cast<CreateTableInfo>(), visit);
+		ForEachPartOf(info.Cast<CreateTableInfo>(), visit);
 	} else if (info.type == CatalogType::MACRO_ENTRY || info.type == CatalogType::TABLE_MACRO_ENTRY) {
 		for (auto &macro : info.Cast<CreateMacroInfo>().macros) {
 			if (macro->type == MacroType::SCALAR_MACRO) {

@@ -1,5 +1,7 @@
 #include "macro_tables.hpp"
 
+#include "parts_of.hpp"
+
 #include "duckdb/catalog/catalog.hpp"
 #include "duckdb/common/string_util.hpp"
 #include "duckdb/function/scalar_macro_function.hpp"
@@ -20,6 +22,8 @@ public:
 	NameQualifier(ClientContext &context, Snapshot &snapshot, const Identifier &catalog, bool may_have_ctes)
 	    : context(context), snapshot(snapshot), catalog(catalog), may_have_ctes(may_have_ctes) {
 	}
+
+	bool found_macro = false;
 
 	void Qualify(QueryNode &node) {
 		ParsedExpressionIterator::EnumerateQueryNodeChildren(
@@ -50,6 +54,7 @@ private:
 		auto schema = snapshot.FindSchema(schema_name);
 		if (schema && (schema->Describe(EntryKind::SCALAR_MACRO, name.Name()) ||
 		               schema->Describe(EntryKind::TABLE_MACRO, name.Name()))) {
+			found_macro = true;
 			name = QualifiedName(catalog, schema_name, name.Name());
 		}
 	}
@@ -96,6 +101,19 @@ void QualifyNames(ClientContext &context, CreateMacroInfo &info, Snapshot &snaps
 		} else {
 			qualifier.Qualify(*macro->Cast<TableMacroFunction>().query_node);
 		}
+	}
+}
+
+bool QualifyCalls(ClientContext &context, CreateTableInfo &info, Snapshot &snapshot, const Identifier &catalog) {
+	NameQualifier qualifier(context, snapshot, catalog, false);
+	ForEachPartOf(info, [&](ParsedExpression &part) { qualifier.Qualify(part); });
+	return qualifier.found_macro;
+}
+
+void QualifyCalls(ClientContext &context, CreateIndexInfo &info, Snapshot &snapshot, const Identifier &catalog) {
+	NameQualifier qualifier(context, snapshot, catalog, false);
+	for (auto &expression : info.parsed_expressions) {
+		qualifier.Qualify(*expression);
 	}
 }
 

@@ -83,6 +83,14 @@ void RemoteSchema::AddDefinitions(vector<reference<const EntryDescription>> &tar
 	}
 }
 
+void RemoteSchema::AddSequences(identifier_set_t &target) const {
+	for (auto &entry : descriptions) {
+		if (entry.second.kind == EntryKind::SEQUENCE) {
+			target.insert(entry.second.name);
+		}
+	}
+}
+
 optional_ptr<const EntryDescription> RemoteSchema::Describe(EntryKind kind, const Identifier &name) const {
 	auto found = descriptions.find(KeyOf(kind, name));
 	return found == descriptions.end() ? nullptr : &found->second;
@@ -229,7 +237,13 @@ unique_ptr<CatalogEntry> RemoteSchema::Make(ClientContext &context, const EntryD
 		AddNotNull(description, *info);
 		MarkSelfReferences(*info, description.name);
 		info->comment = description.comment;
-		return make_uniq<RemoteTable>(remote_catalog, snapshot, *this, description, *info);
+		auto told = info->Copy();
+		auto calls = QualifyCalls(context, *info, snapshot, remote_catalog.GetName());
+		auto table = make_uniq<RemoteTable>(remote_catalog, snapshot, *this, description, *info);
+		if (calls) {
+			table->SetTold(std::move(told));
+		}
+		return std::move(table);
 	}
 	case EntryKind::VIEW: {
 		auto info = ParseCreate<CreateViewInfo>(context, description);

@@ -69,6 +69,11 @@ public:
 	duckdb::TableStorageInfo GetStorageInfo(duckdb::ClientContext &context) override;
 	duckdb::virtual_column_map_t GetVirtualColumns() const override;
 	duckdb::vector<duckdb::column_t> GetRowIdColumns() const override;
+	duckdb::unique_ptr<duckdb::CreateInfo> GetInfo() const override;
+	//! As the driver tells of it, for what is copied or written elsewhere, where that is not what is bound here.
+	void SetTold(duckdb::unique_ptr<duckdb::CreateInfo> info) {
+		told = std::move(info);
+	}
 	//! Binds the columns that an UPDATE needs: rows are found by rowid.
 	void BindUpdateConstraints(duckdb::Binder &binder, duckdb::LogicalGet &get, duckdb::LogicalProjection &projection,
 	                           duckdb::LogicalUpdate &update, duckdb::ClientContext &context) override;
@@ -100,6 +105,7 @@ private:
 	Snapshot &snapshot;
 	const EntryDescription &description;
 	duckdb::ColumnList columns;
+	duckdb::unique_ptr<duckdb::CreateInfo> told;
 };
 
 //! One schema of a snapshot. Entries are made when they are first asked for.
@@ -110,6 +116,7 @@ public:
 	void Add(EntryDescription description);
 	//! The views and macros.
 	void AddDefinitions(duckdb::vector<duckdb::reference<const EntryDescription>> &target) const;
+	void AddSequences(duckdb::identifier_set_t &target) const;
 	duckdb::optional_ptr<const EntryDescription> Describe(EntryKind kind, const duckdb::Identifier &name) const;
 
 	void Scan(duckdb::ClientContext &context, duckdb::CatalogType type,
@@ -183,6 +190,8 @@ public:
 	}
 	//! The views and macros.
 	duckdb::vector<duckdb::reference<const EntryDescription>> Definitions() const;
+	//! The names of all sequences.
+	duckdb::identifier_set_t Sequences() const;
 	//! Whether a schema has a table of that name.
 	bool HasTable(const duckdb::Identifier &name) const;
 	//! Whether a view or macro is to be bound here; see clients_entries.hpp.

@@ -127,6 +127,10 @@ vector<column_t> RemoteTable::GetRowIdColumns() const {
 	return {COLUMN_IDENTIFIER_ROW_ID};
 }
 
+unique_ptr<CreateInfo> RemoteTable::GetInfo() const {
+	return told ? told->Copy() : TableCatalogEntry::GetInfo();
+}
+
 void RemoteTable::BindUpdateConstraints(Binder &, LogicalGet &, LogicalProjection &, LogicalUpdate &, ClientContext &) {
 	// The driver checks every constraint; the client sends the changed columns only.
 }
