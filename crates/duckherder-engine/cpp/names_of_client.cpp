@@ -34,22 +34,6 @@ namespace duckherder {
 //! No schema is called so.
 static const char *const NO_SCHEMA = "duckherder_no_schema";
 
-//! What a DDL statement is about; null for any other.
-static optional_ptr<QualifiedName> Subject(SQLStatement &statement) {
-	switch (statement.type) {
-	case StatementType::EXPLAIN_STATEMENT:
-		return Subject(*statement.Cast<ExplainStatement>().stmt);
-	case StatementType::CREATE_STATEMENT:
-		return statement.Cast<CreateStatement>().info->GetQualifiedNameMutable();
-	case StatementType::ALTER_STATEMENT:
-		return statement.Cast<AlterStatement>().info->GetQualifiedNameMutable();
-	case StatementType::DROP_STATEMENT:
-		return statement.Cast<DropStatement>().info->GetQualifiedNameMutable();
-	default:
-		return nullptr;
-	}
-}
-
 static bool IsOfSchema(const SQLStatement &statement) {
 	if (statement.type == StatementType::EXPLAIN_STATEMENT) {
 		return IsOfSchema(*statement.Cast<ExplainStatement>().stmt);
@@ -187,7 +171,7 @@ private:
 
 void UnderstandNames(ClientContext &context, SQLStatement &statement, bool elsewhere) {
 	auto query = QueryOf(statement);
-	auto subject = Subject(statement);
+	auto subject = SubjectOf(statement);
 	if (!query && !subject) {
 		return;
 	}

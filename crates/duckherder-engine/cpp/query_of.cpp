@@ -1,7 +1,9 @@
 #include "query_of.hpp"
 
+#include "duckdb/parser/parsed_data/alter_info.hpp"
 #include "duckdb/parser/parsed_data/create_table_info.hpp"
 #include "duckdb/parser/parsed_data/create_view_info.hpp"
+#include "duckdb/parser/parsed_data/drop_info.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/query_node/delete_query_node.hpp"
 #include "duckdb/parser/query_node/insert_query_node.hpp"
@@ -9,13 +11,16 @@
 #include "duckdb/parser/query_node/select_node.hpp"
 #include "duckdb/parser/query_node/set_operation_node.hpp"
 #include "duckdb/parser/query_node/update_query_node.hpp"
+#include "duckdb/parser/statement/alter_statement.hpp"
 #include "duckdb/parser/statement/create_statement.hpp"
 #include "duckdb/parser/statement/delete_statement.hpp"
+#include "duckdb/parser/statement/drop_statement.hpp"
 #include "duckdb/parser/statement/explain_statement.hpp"
 #include "duckdb/parser/statement/insert_statement.hpp"
 #include "duckdb/parser/statement/merge_into_statement.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
 #include "duckdb/parser/statement/update_statement.hpp"
+#include "duckdb/parser/tableref/basetableref.hpp"
 #include "duckdb/parser/tableref/subqueryref.hpp"
 
 using namespace duckdb; // NOLINT
@@ -46,6 +51,41 @@ optional_ptr<QueryNode> QueryOf(SQLStatement &statement) {
 		}
 		return info.Cast<CreateTableInfo>().query->node.get();
 	}
+	default:
+		return nullptr;
+	}
+}
+
+static optional_ptr<QualifiedName> NameOf(optional_ptr<TableRef> table) {
+	auto is_table = table && table->type == TableReferenceType::BASE_TABLE;
+	return is_table ? &table->Cast<BaseTableRef>().GetQualifiedNameMutable() : nullptr;
+}
+
+optional_ptr<QualifiedName> TargetOf(QueryNode &node) {
+	switch (node.type) {
+	case QueryNodeType::INSERT_QUERY_NODE:
+		return node.Cast<InsertQueryNode>().qualified_name;
+	case QueryNodeType::UPDATE_QUERY_NODE:
+		return NameOf(node.Cast<UpdateQueryNode>().table.get());
+	case QueryNodeType::DELETE_QUERY_NODE:
+		return NameOf(node.Cast<DeleteQueryNode>().table.get());
+	case QueryNodeType::MERGE_QUERY_NODE:
+		return NameOf(node.Cast<MergeQueryNode>().target.get());
+	default:
+		return nullptr;
+	}
+}
+
+optional_ptr<QualifiedName> SubjectOf(SQLStatement &statement) {
+	switch (statement.type) {
+	case StatementType::EXPLAIN_STATEMENT:
+		return SubjectOf(*statement.Cast<ExplainStatement>().stmt);
+	case StatementType::CREATE_STATEMENT:
+		return statement.Cast<CreateStatement>().info->GetQualifiedNameMutable();
+	case StatementType::ALTER_STATEMENT:
+		return statement.Cast<AlterStatement>().info->GetQualifiedNameMutable();
+	case StatementType::DROP_STATEMENT:
+		return statement.Cast<DropStatement>().info->GetQualifiedNameMutable();
 	default:
 		return nullptr;
 	}

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "duckdb/common/optional_ptr.hpp"
+#include "duckdb/parser/qualified_name.hpp"
 #include "duckdb/parser/query_node.hpp"
 #include "duckdb/parser/sql_statement.hpp"
 
@@ -12,6 +13,10 @@ namespace duckherder {
 //! What a statement runs: of a query, a change of rows, CREATE TABLE AS, CREATE VIEW, or an EXPLAIN of these; null of
 //! any other.
 duckdb::optional_ptr<duckdb::QueryNode> QueryOf(duckdb::SQLStatement &statement);
+//! The name of the table that is inserted into, updated, deleted from or merged into; null if there is none.
+duckdb::optional_ptr<duckdb::QualifiedName> TargetOf(duckdb::QueryNode &node);
+//! What a DDL statement, or the EXPLAIN of one, is about; null for any other.
+duckdb::optional_ptr<duckdb::QualifiedName> SubjectOf(duckdb::SQLStatement &statement);
 //! Whether it is CREATE VIEW.
 bool IsOfView(const duckdb::SQLStatement &statement);
 

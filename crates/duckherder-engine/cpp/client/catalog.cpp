@@ -3,6 +3,7 @@
 
 #include "connection_state.hpp"
 #include "session_of_client.hpp"
+#include "duckdb/common/exception/transaction_exception.hpp"
 #include "duckdb/common/string_util.hpp"
 #include "duckdb/main/attached_database.hpp"
 #include "duckdb/main/client_data.hpp"
@@ -179,9 +180,26 @@ bool RemoteCatalog::FindRegistered(const Identifier &local, QualifiedName &remot
 	return true;
 }
 
-void RemoteCatalog::SetClientsEntries(const identifier_set_t &entries) {
+void RemoteCatalog::Saw(const Snapshot &snapshot) {
+	auto names = snapshot.Sequences();
 	std::lock_guard<std::mutex> guard(lock);
-	clients_entries = entries;
+	clients_entries = snapshot.ClientsEntries();
+	sequences = std::move(names);
+}
+
+bool RemoteCatalog::MayMeanSequence(const Identifier &name) {
+	std::lock_guard<std::mutex> guard(lock);
+	return sequences.count(name) > 0 && other_sequences.count(name) == 0;
+}
+
+void RemoteCatalog::MeantOtherSequence(ClientContext &context, const Identifier &name) {
+	{
+		std::lock_guard<std::mutex> guard(lock);
+		other_sequences.insert(name);
+	}
+	ConnectionState::Get(context)->RequestRebind();
+	throw TransactionException("the sequence %s is not one of \"%s\"", name.GetIdentifierName(),
+	                           GetName().GetIdentifierName());
 }
 
 bool RemoteCatalog::IsClientsEntry(const Identifier &name) {
@@ -212,21 +230,28 @@ bool RemoteCatalog::IsElsewhere(ClientContext &context) const {
 	                    [&](const CatalogSearchEntry &entry) { return entry.GetCatalog() == GetName(); });
 }
 
+bool RemoteCatalog::IsDefault(ClientContext &context) const {
+	return ClientData::Get(context).catalog_search_path->GetDefault().GetCatalog() == GetName();
+}
+
+vector<Identifier> RemoteCatalog::SearchedSchemas(ClientContext &context) const {
+	vector<Identifier> schemas;
+	for (auto &entry : ClientData::Get(context).catalog_search_path->GetSetPaths()) {
+		if (entry.GetCatalog() == GetName()) {
+			schemas.push_back(entry.GetSchema());
+		}
+	}
+	return schemas;
+}
+
 Identifier RemoteCatalog::SessionSchema(ClientContext &context) const {
-	auto &default_entry = ClientData::Get(context).catalog_search_path->GetDefault();
-	return default_entry.GetCatalog() == GetName() ? default_entry.GetSchema() : Identifier::DefaultSchema();
+	return ClientData::Get(context).catalog_search_path->GetDefaultSchema(GetName());
 }
 
 string RemoteCatalog::SessionPath(ClientContext &context) const {
-	auto &path = *ClientData::Get(context).catalog_search_path;
-	vector<string> schemas;
-	for (auto &entry : path.GetSetPaths()) {
-		if (entry.GetCatalog() == GetName()) {
-			schemas.push_back(entry.GetSchema().GetIdentifierName());
-		}
-	}
-	auto several = schemas.size() > 1 && path.GetDefault().GetCatalog() == GetName();
-	return several ? StringUtil::Join(schemas, "\x1f") : string();
+	auto schemas = SearchedSchemas(context);
+	auto name = [](const Identifier &schema) { return schema.GetIdentifierName(); };
+	return schemas.size() > 1 ? StringUtil::Join(schemas, "\x1f", name) : string();
 }
 
 QualifiedName RemoteCatalog::InDefaultSchema(ClientContext &context, const Identifier &name) const {

@@ -58,8 +58,13 @@ public:
 	void UnregisterTable(duckdb::ClientContext &context, const duckdb::Identifier &local);
 	bool FindRegistered(const duckdb::Identifier &local, duckdb::QualifiedName &remote);
 
-	//! The views and macros that are bound here: no statement that reads them goes to the driver whole.
-	void SetClientsEntries(const duckdb::identifier_set_t &entries);
+	//! Remembers what decides whether statements go to the driver whole, where no session's snapshot can be asked: the
+	//! views and macros that are bound here, and the names of sequences.
+	void Saw(const Snapshot &snapshot);
+	//! Whether a sequence's name without the catalog's may be that of one of the driver's.
+	bool MayMeanSequence(const duckdb::Identifier &name);
+	//! It was that of another. Has the statement bound once more, and none with that name go there any more.
+	[[noreturn]] void MeantOtherSequence(duckdb::ClientContext &context, const duckdb::Identifier &name);
 
 	//! What the driver needs to run `sql` as this context's session would.
 	RemoteStatement MakeStatement(duckdb::ClientContext &context, duckdb::string sql) const;
@@ -74,6 +79,10 @@ public:
 	void RunCreate(duckdb::ClientContext &context, const duckdb::CreateInfo &info);
 	//! Whether names alone are never looked for there.
 	bool IsElsewhere(duckdb::ClientContext &context) const;
+	//! Whether it is the default database: names alone are looked for in its `main`, too, whatever schema is used.
+	bool IsDefault(duckdb::ClientContext &context) const;
+	//! Its schemas in the search path.
+	duckdb::vector<duckdb::Identifier> SearchedSchemas(duckdb::ClientContext &context) const;
 	//! The name of something there that the user has named without a schema.
 	duckdb::QualifiedName InDefaultSchema(duckdb::ClientContext &context, const duckdb::Identifier &name) const;
 	//! The name by which DDL tells the driver of something here.
@@ -167,6 +176,8 @@ private:
 	duckdb::unordered_set<duckdb::string> registered_here;
 	//! As the session saw them that looked last.
 	duckdb::identifier_set_t clients_entries;
+	duckdb::identifier_set_t sequences;
+	duckdb::identifier_set_t other_sequences;
 };
 
 //! Lets `ATTACH ... (TYPE duckherder)` work.

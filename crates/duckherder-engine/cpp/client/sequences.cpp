@@ -35,7 +35,7 @@ static bool IsSequenceCall(const ParsedExpression &expression) {
 	return name == Identifier("nextval") || name == Identifier("currval") || name == Identifier("setval");
 }
 
-bool MayConcernOtherSequence(const ParsedExpression &expression, const RemoteCatalog &catalog) {
+bool MayConcernOtherSequence(const ParsedExpression &expression, RemoteCatalog &catalog) {
 	if (!IsSequenceCall(expression)) {
 		return false;
 	}
@@ -44,7 +44,7 @@ bool MayConcernOtherSequence(const ParsedExpression &expression, const RemoteCat
 		return true;
 	}
 	auto first = name.Catalog().empty() ? name.Schema() : name.Catalog();
-	return first != catalog.GetName();
+	return first != catalog.GetName() && (name.Path().size() > 2 || !catalog.MayMeanSequence(name.Name()));
 }
 
 //! A sequence of a driver, kept alive.
@@ -166,7 +166,8 @@ static bool IsThere(CatalogEntryRetriever &retriever, RemoteCatalog &catalog, co
 	return false;
 }
 
-void NameSequenceForDriver(ClientContext &context, RemoteCatalog &catalog, FunctionExpression &call, bool of_column) {
+void NameSequenceForDriver(ClientContext &context, RemoteCatalog &catalog, FunctionExpression &call, bool is_stored,
+                           bool of_column) {
 	QualifiedName name;
 	if (!IsSequenceCall(call) || !NamesSequence(call, name)) {
 		return;
@@ -176,8 +177,13 @@ void NameSequenceForDriver(ClientContext &context, RemoteCatalog &catalog, Funct
 		return;
 	}
 	auto bound = Binder::BindTableName(retriever, name);
-	auto entry = retriever.GetEntry(EntryLookupInfo(CatalogType::SEQUENCE_ENTRY, bound), OnEntryNotFound::RETURN_NULL);
+	// What is stored may name what is found beside it.
+	auto if_not_found = is_stored ? OnEntryNotFound::RETURN_NULL : OnEntryNotFound::THROW_EXCEPTION;
+	auto entry = retriever.GetEntry(EntryLookupInfo(CatalogType::SEQUENCE_ENTRY, bound), if_not_found);
 	if (entry && &entry->ParentCatalog() != &catalog) {
+		if (!is_stored) {
+			catalog.MeantOtherSequence(context, entry->name);
+		}
 		throw NotImplementedException("sequence %s is not one of \"%s\", which this statement is for",
 		                              name.ToString(), catalog.GetName().GetIdentifierName());
 	}

@@ -11,11 +11,11 @@ namespace duckherder {
 void RegisterSequenceFunctions(duckdb::ExtensionLoader &loader);
 
 //! Whether the call is of such a function, and not certainly for a sequence of `catalog`.
-bool MayConcernOtherSequence(const duckdb::ParsedExpression &expression, const RemoteCatalog &catalog);
+bool MayConcernOtherSequence(const duckdb::ParsedExpression &expression, RemoteCatalog &catalog);
 
 //! In a call that goes to the driver as part of a statement, the sequence's name as the driver knows it; nothing
-//! happens to other calls. For a column's default it is looked for beside the table first.
+//! happens to other calls. For a column's default, which is stored, it is looked for beside the table first.
 void NameSequenceForDriver(duckdb::ClientContext &context, RemoteCatalog &catalog, duckdb::FunctionExpression &call,
-                           bool of_column);
+                           bool is_stored, bool of_column);
 
 } // namespace duckherder

@@ -79,7 +79,7 @@ shared_ptr<Snapshot> Snapshot::Fetch(ClientContext &context, RemoteCatalog &cata
 	fresh->version = state.version;
 	fresh->GetOrMakeSchema(Identifier::DefaultSchema());
 	fresh->clients_entries = FindClientsEntries(context, *fresh);
-	catalog.SetClientsEntries(fresh->clients_entries);
+	catalog.Saw(*fresh);
 	return fresh;
 }
 
@@ -87,6 +87,14 @@ vector<reference<const EntryDescription>> Snapshot::Definitions() const {
 	vector<reference<const EntryDescription>> result;
 	for (auto &schema : schemas) {
 		schema.second->AddDefinitions(result);
+	}
+	return result;
+}
+
+identifier_set_t Snapshot::Sequences() const {
+	identifier_set_t result;
+	for (auto &schema : schemas) {
+		schema.second->AddSequences(result);
 	}
 	return result;
 }

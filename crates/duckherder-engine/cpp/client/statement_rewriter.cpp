@@ -2,6 +2,8 @@
 
 #include "catalog.hpp"
 #include "database_renamer.hpp"
+#include "query_of.hpp"
+#include "searched_names.hpp"
 #include "sequences.hpp"
 #include "transaction.hpp"
 #include "type_names.hpp"
@@ -27,10 +29,6 @@
 #include "duckdb/parser/parsed_data/drop_info.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/parser.hpp"
-#include "duckdb/parser/query_node/delete_query_node.hpp"
-#include "duckdb/parser/query_node/insert_query_node.hpp"
-#include "duckdb/parser/query_node/merge_query_node.hpp"
-#include "duckdb/parser/query_node/update_query_node.hpp"
 #include "duckdb/parser/statement/alter_statement.hpp"
 #include "duckdb/parser/statement/create_statement.hpp"
 #include "duckdb/parser/statement/drop_statement.hpp"
@@ -41,6 +39,8 @@
 #include "duckdb/parser/tableref/subqueryref.hpp"
 #include "duckdb/parser/tableref/table_function_ref.hpp"
 
+#include <algorithm>
+
 using namespace duckdb; // NOLINT
 
 namespace duckherder {
@@ -50,7 +50,8 @@ namespace duckherder {
 class StatementRewriter {
 public:
 	StatementRewriter(ClientContext &context, RemoteCatalog &catalog)
-	    : context(context), catalog(catalog), written(context, catalog), types(context, catalog) {
+	    : context(context), catalog(catalog), written(context, catalog), searched(context, catalog, written),
+	      types(context, catalog, written, searched) {
 	}
 
 	vector<Identifier> parameters;
@@ -69,14 +70,25 @@ public:
 
 	void RewriteParts(QueryNode &node) {
 		CollectCTEs(node);
-		if (node.type == QueryNodeType::INSERT_QUERY_NODE) {
-			RenameTable(node.Cast<InsertQueryNode>().qualified_name);
+		if (searched.IsNarrower()) {
+			// What is in a subquery is visited before it.
+			ParsedExpressionIterator::EnumerateQueryNodeChildren(
+			    node, [](unique_ptr<ParsedExpression> &) {},
+			    [&](TableRef &ref) {
+				    if (ref.type == TableReferenceType::SUBQUERY) {
+					    CollectCTEs(*ref.Cast<SubqueryRef>().subquery->node);
+				    }
+			    });
 		}
 		if (auto target = TargetOf(node)) {
-			auto &name = target->GetQualifiedNameMutable();
-			if (name.Path().size() == 1 && ctes.find(name.Name()) != ctes.end()) {
+			if (node.type != QueryNodeType::UPDATE_QUERY_NODE) {
+				CheckTarget(*target);
+			}
+			if (node.type == QueryNodeType::INSERT_QUERY_NODE) {
+				RenameTable(*target);
+			} else if (target->Path().size() == 1 && ctes.find(target->Name()) != ctes.end()) {
 				// What is changed is a table, whatever the CTEs are called.
-				name = catalog.InDefaultSchema(context, name.Name());
+				*target = catalog.InDefaultSchema(context, target->Name());
 			}
 		}
 		ParsedExpressionIterator::EnumerateQueryNodeChildren(
@@ -95,6 +107,7 @@ public:
 		case StatementType::ALTER_STATEMENT: {
 			auto &info = *statement.Cast<AlterStatement>().info;
 			auto of_column = info.type == AlterType::SET_COLUMN_COMMENT;
+			PutInPath(info.GetQualifiedNameMutable());
 			CheckThere(info.GetQualifiedName(), of_column ? CatalogType::TABLE_ENTRY : info.GetCatalogType(),
 			           info.if_not_found);
 			Rewrite(info);
@@ -104,6 +117,7 @@ public:
 		case StatementType::DROP_STATEMENT: {
 			auto &info = *statement.Cast<DropStatement>().info;
 			if (info.type != CatalogType::SCHEMA_ENTRY) {
+				PutInPath(info.GetQualifiedNameMutable());
 				CheckThere(info.GetQualifiedName(), info.type, info.if_not_found);
 			}
 			if (info.type == CatalogType::TABLE_ENTRY) {
@@ -148,6 +162,24 @@ private:
 		Catalog::GetEntry(context, lookup, OnEntryNotFound::THROW_EXCEPTION);
 	}
 
+	//! The driver would also find in its `main` what DDL names, where DuckDB does not look.
+	void PutInPath(QualifiedName &name) {
+		QualifiedName registered;
+		if (!searched.IsNarrower() || name.Path().size() != 1 || catalog.FindRegistered(name.Name(), registered)) {
+			return;
+		}
+		auto schemas = catalog.SearchedSchemas(context);
+		if (!written.IsSubjectOfCatalog(name.Name())) {
+			if (catalog.IsDefault(context)) {
+				return;
+			}
+			auto found = std::find_if(schemas.begin(), schemas.end(),
+			                          [&](const Identifier &schema) { return IsThere(schema, name.Name()); });
+			std::rotate(schemas.begin(), found == schemas.end() ? schemas.begin() : found, schemas.end());
+		}
+		name = QualifiedName(Identifier(), schemas[0], name.Name());
+	}
+
 	//! Whether the driver has something of that name, of whatever kind. Somebody may have made it since we last asked.
 	bool IsThere(const Identifier &schema, const Identifier &name) {
 		auto &transaction = RemoteTransaction::Get(context, catalog);
@@ -174,23 +206,11 @@ private:
 		}
 	}
 
-	//! The table that is updated or deleted from; null if none is.
-	static optional_ptr<BaseTableRef> TargetOf(QueryNode &node) {
-		optional_ptr<TableRef> target;
-		if (node.type == QueryNodeType::UPDATE_QUERY_NODE) {
-			target = node.Cast<UpdateQueryNode>().table.get();
-		} else if (node.type == QueryNodeType::DELETE_QUERY_NODE) {
-			target = node.Cast<DeleteQueryNode>().table.get();
-		} else if (node.type == QueryNodeType::MERGE_QUERY_NODE) {
-			target = node.Cast<MergeQueryNode>().target.get();
-		}
-		return target && target->type == TableReferenceType::BASE_TABLE ? &target->Cast<BaseTableRef>() : nullptr;
-	}
-
 	//! DuckDB has taken the catalog away that told a macro of the driver's from a function of DuckDB's of that name. What
 	//! the user has called without it, the driver looks for as this client would.
 	void KeepApart(FunctionExpression &call, const QueryLocation &location, CatalogType type) {
 		if (!call.IsOperator()) {
+			CheckNames(call.GetQualifiedName(), location, type);
 			CheckReach(call.GetQualifiedName(), location, type);
 			KeepApart(call.GetQualifiedNameMutable(), location, type);
 		}
@@ -245,14 +265,50 @@ private:
 			return;
 		}
 		QualifiedName there(catalog.GetName(), Identifier::DefaultSchema(), name.Name());
-		if (!Catalog::GetEntry(context, EntryLookupInfo(type, there), OnEntryNotFound::RETURN_NULL)) {
-			return;
-		}
 		EntryLookupInfo here(type, name, QueryErrorContext(location));
+		if (!Catalog::GetEntry(context, EntryLookupInfo(type, there), OnEntryNotFound::RETURN_NULL)) {
+			// A table that nobody has is DuckDB's error, which has similar names of all databases in mind.
+			auto nobodys = type == CatalogType::TABLE_ENTRY && IsWord(name.Name()) &&
+			               !Catalog::GetEntry(context, here, OnEntryNotFound::RETURN_NULL);
+			if (!nobodys) {
+				return;
+			}
+		}
 		auto found = Catalog::GetEntry(context, here, OnEntryNotFound::THROW_EXCEPTION);
 		if (!found->internal) {
 			throw NotImplementedException("%s is not one of \"%s\", which this macro is of", name.ToString(),
 			                              catalog.GetName().GetIdentifierName());
+		}
+	}
+
+	//! What is stored in a view, or as a type, is looked for beside it first; of what query() is given, nothing is known.
+	void CheckNames(const QualifiedName &name, const QueryLocation &location, CatalogType type) {
+		if (of_text) {
+			return;
+		}
+		if (is_stored) {
+			searched.CheckDatabase(name, location, of_view);
+		}
+		if (!is_stored || of_macro) {
+			searched.Check(name, location, type);
+		}
+	}
+
+	//! The name of what is inserted into, deleted from and the like has no place in the text.
+	void CheckTarget(const QualifiedName &name) {
+		QualifiedName registered;
+		if (!catalog.FindRegistered(name.Name(), registered)) {
+			searched.Check(name, QueryLocation(), CatalogType::TABLE_ENTRY,
+			               [&]() { return written.IsSubjectOfCatalog(name.Name()); });
+		}
+	}
+
+	void CheckTable(const BaseTableRef &table, bool is_cte) {
+		auto plain = table.GetQualifiedName().Path().size() == 1;
+		auto may_be_cte = (is_cte || (plain && may_have_ctes)) && !written.IsQualified(table.query_location);
+		QualifiedName registered;
+		if (!may_be_cte && !catalog.FindRegistered(table.Table(), registered)) {
+			CheckNames(table.GetQualifiedName(), table.query_location, CatalogType::TABLE_ENTRY);
 		}
 	}
 
@@ -391,6 +447,9 @@ private:
 		auto is_cte = ctes.find(local) != ctes.end();
 		// What a macro is called in may have CTEs of any name.
 		auto plain = table.GetQualifiedName().Path().size() == 1;
+		if (is_stored || searched.IsNarrower()) {
+			CheckTable(table, is_cte);
+		}
 		if (!is_cte && !(plain && may_have_ctes)) {
 			CheckReach(table.GetQualifiedName(), ref.query_location, CatalogType::TABLE_ENTRY);
 		}
@@ -420,14 +479,14 @@ private:
 		}
 		case ExpressionClass::CAST: {
 			auto &cast = expression.Cast<CastExpression>();
-			auto defined = types.Define(cast.TargetType());
+			auto defined = types.Define(cast.TargetType(), of_view || of_column, !of_text);
 			if (defined) {
 				cast.SetTargetType(std::move(defined));
 			}
 			break;
 		}
 		case ExpressionClass::FUNCTION:
-			NameSequenceForDriver(context, catalog, expression.Cast<FunctionExpression>(), of_column);
+			NameSequenceForDriver(context, catalog, expression.Cast<FunctionExpression>(), is_stored, of_column);
 			KeepApart(expression.Cast<FunctionExpression>(), expression.GetQueryLocation(),
 			          CatalogType::SCALAR_FUNCTION_ENTRY);
 			break;
@@ -471,6 +530,7 @@ private:
 
 	void Rewrite(CreateInfo &info) {
 		is_stored = true;
+		searched.SetSubject(info.GetQualifiedName());
 		if (info.type == CatalogType::INDEX_ENTRY) {
 			auto &index = info.Cast<CreateIndexInfo>();
 			for (auto &expression : index.parsed_expressions) {
@@ -499,10 +559,22 @@ private:
 			auto &type = info.Cast<CreateTypeInfo>();
 			if (!type.query) {
 				types.Define(type.type);
+			} else if (type.query->type == StatementType::SELECT_STATEMENT) {
+				Rewrite(*type.query->Cast<SelectStatement>().node);
 			}
 			return;
 		}
 		of_macro = info.type == CatalogType::MACRO_ENTRY || info.type == CatalogType::TABLE_MACRO_ENTRY;
+		if (of_macro) {
+			for (auto &macro : info.Cast<CreateMacroInfo>().macros) {
+				for (auto &type : macro->types) {
+					types.Define(type);
+				}
+				for (auto &value : macro->default_parameters) {
+					Rewrite(*value.second);
+				}
+			}
+		}
 		if (info.type == CatalogType::MACRO_ENTRY) {
 			for (auto &macro : info.Cast<CreateMacroInfo>().macros) {
 				may_have_ctes = StringUtil::Contains(StringUtil::Lower(macro->ToSQL()), "with");
@@ -541,6 +613,8 @@ private:
 
 	void Rewrite(AlterInfo &info) {
 		is_stored = true;
+		searched.SetSubject(info.GetQualifiedName());
+		types.of_change = true;
 		if (info.type == AlterType::SET_COMMENT || info.type == AlterType::SET_COLUMN_COMMENT) {
 			RenameTable(info.GetQualifiedNameMutable());
 			return;
@@ -569,6 +643,7 @@ private:
 	ClientContext &context;
 	RemoteCatalog &catalog;
 	WrittenNames written;
+	SearchedNames searched;
 	TypeNames types;
 	//! It becomes a part of the catalog.
 	bool is_stored = false;

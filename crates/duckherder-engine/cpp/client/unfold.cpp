@@ -365,17 +365,17 @@ void UnfoldPart(ClientContext &context, QueryNode &node) {
 	}
 }
 
-using FirstNames = std::map<Location, Identifier>;
+using NamesByPlace = std::map<Location, QualifiedName>;
 
-static void NoteQualified(const QualifiedName &name, const QueryLocation &location, FirstNames &found) {
+static void NoteQualified(const QualifiedName &name, const QueryLocation &location, NamesByPlace &found) {
 	if (name.Path().size() > 1 && location.IsValid()) {
-		found.emplace(Location(location.offset, location.length), name.Path()[0]);
+		found.emplace(Location(location.offset, location.length), name);
 	}
 }
 
-static void FindQualified(QueryNode &node, FirstNames &found);
+static void FindQualified(QueryNode &node, NamesByPlace &found);
 
-static void FindQualified(ParsedExpression &expression, FirstNames &found) {
+static void FindQualified(ParsedExpression &expression, NamesByPlace &found) {
 	if (expression.GetExpressionClass() == ExpressionClass::SUBQUERY) {
 		FindQualified(*expression.Cast<SubqueryExpression>().SubqueryMutable()->node, found);
 	}
@@ -383,12 +383,16 @@ static void FindQualified(ParsedExpression &expression, FirstNames &found) {
 		NoteQualified(expression.Cast<FunctionExpression>().GetQualifiedName(), expression.GetQueryLocation(), found);
 	} else if (expression.GetExpressionClass() == ExpressionClass::WINDOW) {
 		NoteQualified(expression.Cast<WindowExpression>().GetQualifiedName(), expression.GetQueryLocation(), found);
+	} else if (expression.GetExpressionClass() == ExpressionClass::CAST) {
+		FindQualified(expression.Cast<CastExpression>().TargetTypeMutable(), found);
+	} else if (expression.GetExpressionClass() == ExpressionClass::TYPE) {
+		NoteQualified(expression.Cast<TypeExpression>().GetQualifiedName(), expression.GetQueryLocation(), found);
 	}
 	ParsedExpressionIterator::EnumerateChildren(
 	    expression, [&](unique_ptr<ParsedExpression> &part) { FindQualified(*part, found); });
 }
 
-static void FindQualified(QueryNode &node, FirstNames &found) {
+static void FindQualified(QueryNode &node, NamesByPlace &found) {
 	auto visit = [&](unique_ptr<ParsedExpression> &expression) { FindQualified(*expression, found); };
 	ParsedExpressionIterator::EnumerateQueryNodeChildren(node, visit, [&](TableRef &ref) {
 		if (ref.type == TableReferenceType::BASE_TABLE) {
@@ -402,7 +406,7 @@ static void FindQualified(QueryNode &node, FirstNames &found) {
 	});
 }
 
-static void FindQualified(SQLStatement &statement, FirstNames &found) {
+static void FindQualified(SQLStatement &statement, NamesByPlace &found) {
 	if (auto query = QueryOf(statement)) {
 		FindQualified(*query, found);
 	} else if (statement.type == StatementType::CREATE_STATEMENT) {
@@ -423,14 +427,28 @@ static void FindQualified(SQLStatement &statement, FirstNames &found) {
 	}
 }
 
-unique_ptr<FirstNames> QualifiedNames(ClientContext &context) {
-	auto found = make_uniq<FirstNames>();
+unique_ptr<NamesByPlace> QualifiedNames(ClientContext &context) {
+	auto found = make_uniq<NamesByPlace>();
 	// Each place is one statement's.
 	auto statements = ParseAllWritten(context, ConnectionState::Get(context)->BoundText(context));
 	for (auto &statement : *statements) {
 		FindQualified(*statement, *found);
 	}
 	return found;
+}
+
+vector<QualifiedName> WrittenSubjects(ClientContext &context) {
+	vector<QualifiedName> result;
+	for (auto &statement : ParseAllWritten(context, ConnectionState::Get(context)->BoundText(context))) {
+		auto query = QueryOf(*statement);
+		if (auto target = query ? TargetOf(*query) : nullptr) {
+			result.push_back(*target);
+		}
+		if (auto subject = SubjectOf(*statement)) {
+			result.push_back(*subject);
+		}
+	}
+	return result;
 }
 
 optional<bool> AreCalls(ClientContext &context, const Identifier &function,

@@ -28,9 +28,11 @@ void UnfoldPart(duckdb::ClientContext &context, duckdb::QueryNode &node);
 
 //! A place in a statement's text.
 using Location = std::pair<uint32_t, uint32_t>;
-//! Where the statement that is being bound names a table, or a function, by more than its own name, and what the first of
-//! these names is; nothing if its text is not known.
-duckdb::unique_ptr<std::map<Location, duckdb::Identifier>> QualifiedNames(duckdb::ClientContext &context);
+//! Where the statement that is being bound names a table, a function or a type by more than its own name, and by what;
+//! nothing if its text is not known.
+duckdb::unique_ptr<std::map<Location, duckdb::QualifiedName>> QualifiedNames(duckdb::ClientContext &context);
+//! The names of what the statement makes, changes or inserts into, as they were written.
+duckdb::vector<duckdb::QualifiedName> WrittenSubjects(duckdb::ClientContext &context);
 
 //! Whether what it calls functions of that name by is such: all, or none, or (nothing) some and others not.
 duckdb::optional<bool> AreCalls(duckdb::ClientContext &context, const duckdb::Identifier &function,

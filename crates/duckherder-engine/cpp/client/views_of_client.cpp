@@ -2,14 +2,18 @@
 
 #include "client_functions.hpp"
 #include "clients_entries.hpp"
+#include "searched_names.hpp"
 #include "snapshot.hpp"
 #include "transaction.hpp"
 
+#include "duckdb/catalog/catalog_entry_retriever.hpp"
+#include "duckdb/catalog/catalog_search_path.hpp"
 #include "duckdb/parser/expression/function_expression.hpp"
 #include "duckdb/parser/expression/subquery_expression.hpp"
 #include "duckdb/parser/parsed_data/create_view_info.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/tableref/basetableref.hpp"
+#include "duckdb/parser/tableref/subqueryref.hpp"
 #include "duckdb/parser/tableref/table_function_ref.hpp"
 #include "duckdb/planner/binder.hpp"
 
@@ -45,12 +49,19 @@ private:
 	void Look(QueryNode &node) {
 		CollectCTEs(node);
 		ParsedExpressionIterator::EnumerateQueryNodeChildren(
+		    node, [](unique_ptr<ParsedExpression> &) {},
+		    [&](TableRef &ref) {
+			    if (ref.type == TableReferenceType::SUBQUERY) {
+				    CollectCTEs(*ref.Cast<SubqueryRef>().subquery->node);
+			    }
+		    });
+		ParsedExpressionIterator::EnumerateQueryNodeChildren(
 		    node, [&](unique_ptr<ParsedExpression> &child) { Look(*child, CatalogType::SCALAR_FUNCTION_ENTRY); },
 		    [&](TableRef &ref) {
 			    if (ref.type == TableReferenceType::BASE_TABLE) {
 				    auto &name = ref.Cast<BaseTableRef>().GetQualifiedNameMutable();
 				    if (name.Path().size() > 1 || ctes.count(name.Name()) == 0) {
-					    Look(name, CatalogType::TABLE_ENTRY);
+					    Look(name, CatalogType::TABLE_ENTRY, ref.query_location);
 				    }
 			    } else if (ref.type == TableReferenceType::TABLE_FUNCTION) {
 				    Look(*ref.Cast<TableFunctionRef>().function, CatalogType::TABLE_FUNCTION_ENTRY);
@@ -70,7 +81,22 @@ private:
 		});
 	}
 
-	void Look(QualifiedName &name, CatalogType type) {
+	//! What there is nothing of is DuckDB's error, which has similar names of all databases in mind.
+	void CheckFound(const QualifiedName &name, const QueryLocation &location) {
+		// Somebody may have made the schema since we last asked.
+		auto &schema_name = name.Schema();
+		auto fresh = schema_name.empty() ? nullptr : RemoteTransaction::Get(context, catalog).Validate(context);
+		if (fresh && fresh->FindSchema(schema_name)) {
+			return;
+		}
+		CatalogEntryRetriever retriever(context);
+		retriever.SetSearchPath(
+		    {CatalogSearchEntry(catalog.GetName(), schema), CatalogSearchEntry(catalog.GetName(), Identifier(), true)});
+		EntryLookupInfo lookup(CatalogType::TABLE_ENTRY, name, QueryErrorContext(location));
+		retriever.GetEntry(lookup, OnEntryNotFound::THROW_EXCEPTION);
+	}
+
+	void Look(QualifiedName &name, CatalogType type, const QueryLocation &location = QueryLocation()) {
 		auto &path = name.Path();
 		if (path.size() <= 2) {
 			auto there = snapshot->FindSchema(path.size() == 1 ? schema : path[0]);
@@ -84,6 +110,9 @@ private:
 		auto resolved = name;
 		Binder::BindSchemaOrCatalog(context, resolved);
 		auto entry = Catalog::GetEntry(context, EntryLookupInfo(type, resolved), OnEntryNotFound::RETURN_NULL);
+		if (!entry && type == CatalogType::TABLE_ENTRY && IsWord(name.Name())) {
+			CheckFound(resolved, location);
+		}
 		if (!entry || entry->internal || dynamic_cast<RemoteCatalog *>(&entry->ParentCatalog())) {
 			return;
 		}

@@ -4,6 +4,8 @@
 
 #include "duckdb/common/string_util.hpp"
 
+#include <algorithm>
+
 using namespace duckdb; // NOLINT
 
 namespace duckherder {
@@ -16,25 +18,51 @@ WrittenNames::WrittenNames(ClientContext &context, const RemoteCatalog &catalog)
       executes(StringUtil::Contains(StringUtil::Lower(text), "execute")) {
 }
 
+void WrittenNames::Parse() {
+	if (!qualified) {
+		qualified = QualifiedNames(context);
+	}
+}
+
 optional<Identifier> WrittenNames::FirstName(const QueryLocation &location) {
 	if (!location.IsValid()) {
 		return {};
 	}
-	if (!qualified) {
-		qualified = QualifiedNames(context);
-	}
+	Parse();
 	auto found = qualified->find({location.offset, location.length});
-	return found == qualified->end() ? optional<Identifier>() : optional<Identifier>(found->second);
+	return found == qualified->end() ? optional<Identifier>() : optional<Identifier>(found->second.Path()[0]);
+}
+
+bool WrittenNames::IsPlaceOf(const Identifier &name, const QueryLocation &location) const {
+	auto here = location.IsValid() && location.offset < text.size() ? text.substr(location.offset, location.length) : "";
+	return StringUtil::Contains(StringUtil::Lower(here), StringUtil::Lower(name.GetIdentifierName()));
 }
 
 bool WrittenNames::IsQualified(const QueryLocation &location) {
 	return static_cast<bool>(FirstName(location));
 }
 
+bool WrittenNames::IsOfCatalog(const Identifier &name, const QueryLocation &location) {
+	if (executes || IsPlaceOf(name, location)) {
+		auto first = FirstName(location);
+		return first && *first == catalog.GetName();
+	}
+	Parse();
+	return std::any_of(qualified->begin(), qualified->end(), [&](const auto &entry) {
+		return entry.second.Name() == name && entry.second.Path()[0] == catalog.GetName();
+	});
+}
+
+bool WrittenNames::IsSubjectOfCatalog(const Identifier &name) const {
+	auto subjects = WrittenSubjects(context);
+	return std::any_of(subjects.begin(), subjects.end(), [&](const QualifiedName &subject) {
+		return subject.Name() == name && subject.Path().size() == 2 && subject.Path()[0] == catalog.GetName();
+	});
+}
+
 bool WrittenNames::IsCalledBy(const Identifier &name, const QueryLocation &location,
                               const std::function<bool(const optional<Identifier> &first)> &such) {
-	auto here = location.IsValid() && location.offset < text.size() ? text.substr(location.offset, location.length) : "";
-	if (executes || StringUtil::Contains(StringUtil::Lower(here), StringUtil::Lower(name.GetIdentifierName()))) {
+	if (executes || IsPlaceOf(name, location)) {
 		return such(FirstName(location));
 	}
 	if (name == COUNT_STAR && StringUtil::StartsWith(StringUtil::Lower(here), "count(")) {

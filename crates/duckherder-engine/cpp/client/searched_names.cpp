@@ -1,0 +1,94 @@
+#include "searched_names.hpp"
+
+#include "transaction.hpp"
+
+#include "duckdb/catalog/catalog_search_path.hpp"
+#include "duckdb/common/string_util.hpp"
+#include "duckdb/main/client_data.hpp"
+#include "duckdb/main/database_manager.hpp"
+#include "duckdb/planner/binder.hpp"
+
+#include <algorithm>
+
+using namespace duckdb; // NOLINT
+
+namespace duckherder {
+
+bool IsWord(const Identifier &name) {
+	auto &text = name.GetIdentifierName();
+	return std::all_of(text.begin(), text.end(),
+	                   [](char c) { return StringUtil::CharacterIsAlphaNumeric(c) || c == '_'; });
+}
+
+//! If it has none, names alone mean there what they mean here.
+static bool HasOtherSchema(ClientContext &context, const RemoteCatalog &catalog) {
+	auto schemas = catalog.SearchedSchemas(context);
+	return !schemas.empty() && schemas[0] != Identifier::DefaultSchema();
+}
+
+SearchedNames::SearchedNames(ClientContext &context, RemoteCatalog &catalog, WrittenNames &written)
+    : context(context), catalog(catalog), written(written), narrower(HasOtherSchema(context, catalog)) {
+}
+
+void SearchedNames::Check(const QualifiedName &name, const QueryLocation &location, CatalogType type) {
+	Check(name, location, type, [&]() { return written.IsOfCatalog(name.Name(), location); });
+}
+
+void SearchedNames::Check(const QualifiedName &name, const QueryLocation &location, CatalogType type,
+                          const std::function<bool()> &of_catalog) {
+	auto &path = name.Path();
+	auto plain = path.size() == 1;
+	if (!narrower || path.size() > 2 || (path.size() == 2 && path[0] != Identifier::DefaultSchema())) {
+		return;
+	}
+	QualifiedName in_main(catalog.GetName(), Identifier::DefaultSchema(), name.Name());
+	if (!Catalog::GetEntry(context, EntryLookupInfo(type, in_main), OnEntryNotFound::RETURN_NULL)) {
+		return;
+	}
+	auto searched = name;
+	if (of_catalog()) {
+		if (!plain) {
+			return;
+		}
+		searched = QualifiedName(catalog.GetName(), Identifier(), name.Name());
+	} else if (catalog.IsDefault(context)) {
+		return;
+	}
+	EntryLookupInfo lookup(type, searched, QueryErrorContext(location));
+	Catalog::GetEntry(context, lookup, OnEntryNotFound::THROW_EXCEPTION);
+}
+
+void SearchedNames::CheckDatabase(const QualifiedName &name, const QueryLocation &location, bool beside) {
+	auto &path = name.Path();
+	if (path.size() != 2 || path[0] == catalog.GetName() ||
+	    !DatabaseManager::Get(context).GetDatabase(context, path[0]) ||
+	    !RemoteTransaction::Get(context, catalog).GetSnapshot(context)->FindSchema(path[0]) ||
+	    written.IsOfCatalog(name.Name(), location)) {
+		return;
+	}
+	auto retriever = beside ? Beside() : CatalogEntryRetriever(context);
+	if (!Binder::BindTableName(retriever, name).Catalog().empty()) {
+		throw NotImplementedException("%s is not one of \"%s\", which this is of", name.ToString(),
+		                              catalog.GetName().GetIdentifierName());
+	}
+}
+
+void SearchedNames::SetSubject(const QualifiedName &name) {
+	auto &path = name.Path();
+	subject_schema = path.size() > 1 ? path[path.size() - 2] : Identifier();
+}
+
+Identifier SearchedNames::SubjectSchema() const {
+	return subject_schema.empty() ? ClientData::Get(context).catalog_search_path->GetDefaultSchema(catalog.GetName())
+	                              : subject_schema;
+}
+
+CatalogEntryRetriever SearchedNames::Beside() const {
+	CatalogEntryRetriever retriever(context);
+	// The second one stands for all schemas of the database, as in Binder::SetSearchPath.
+	retriever.SetSearchPath({CatalogSearchEntry(catalog.GetName(), SubjectSchema()),
+	                         CatalogSearchEntry(catalog.GetName(), Identifier())});
+	return retriever;
+}
+
+} // namespace duckherder

@@ -1,0 +1,51 @@
+// Where the names in a statement that goes to a driver are looked for: DuckDB has taken the catalog's name away, and the
+// driver's session looks into its `main`, too, and for no other database.
+#pragma once
+
+#include "written_names.hpp"
+
+#include "duckdb/catalog/catalog_entry_retriever.hpp"
+#include "duckdb/common/enums/catalog_type.hpp"
+
+#include <functional>
+
+namespace duckherder {
+
+//! Whether a table's name can't be that of a file, which is there although no database has it.
+bool IsWord(const duckdb::Identifier &name);
+
+class SearchedNames {
+public:
+	SearchedNames(duckdb::ClientContext &context, RemoteCatalog &catalog, WrittenNames &written);
+
+	//! Whether there are names that are looked for in another schema of the driver's and not in `main`.
+	bool IsNarrower() const {
+		return narrower;
+	}
+	//! Fails, as DuckDB would, at a name that the driver would find in `main` alone, if DuckDB does not look there: after
+	//! USE of another schema, at one that was written with the catalog's before it, and at any if the database is not the
+	//! default one.
+	void Check(const duckdb::QualifiedName &name, const duckdb::QueryLocation &location, duckdb::CatalogType type);
+	//! The same where it is known whether the catalog's name was there; `of_catalog` is asked if it matters.
+	void Check(const duckdb::QualifiedName &name, const duckdb::QueryLocation &location, duckdb::CatalogType type,
+	           const std::function<bool()> &of_catalog);
+	//! Fails where the first of two names is a database's: if it is a schema's as well, it is ambiguous, or another thing
+	//! than the driver's. `beside`: it is looked for where the subject is, first.
+	void CheckDatabase(const duckdb::QualifiedName &name, const duckdb::QueryLocation &location, bool beside);
+
+	//! What a statement makes or changes.
+	void SetSubject(const duckdb::QualifiedName &name);
+	//! Its schema.
+	duckdb::Identifier SubjectSchema() const;
+	//! Looks for things beside it first, as DuckDB does for what a view reads and for types of columns.
+	duckdb::CatalogEntryRetriever Beside() const;
+
+private:
+	duckdb::ClientContext &context;
+	RemoteCatalog &catalog;
+	WrittenNames &written;
+	const bool narrower;
+	duckdb::Identifier subject_schema;
+};
+
+} // namespace duckherder
