@@ -40,6 +40,14 @@ def test_goes_whole(filled, sql):
     assert "Duckherder Scan" not in filled.execute(f"EXPLAIN {sql}").fetchall()[0][1]
 
 
+def test_sequences_are_named_without_the_database_that_is_used(filled):
+    filled.execute("CREATE SEQUENCE IF NOT EXISTS dh.counted")
+    filled.execute("CREATE SEQUENCE IF NOT EXISTS dh.own")
+    test_what_concerns_the_client_too_does_not(filled, "SELECT nextval('own'), i FROM dh.whole")
+    filled.execute("USE dh")
+    test_goes_whole(filled, "SELECT nextval('counted'), nextval('main.counted'), i FROM whole")
+
+
 @pytest.mark.parametrize("sql", APART)
 def test_what_concerns_the_client_too_does_not(filled, sql):
     assert "Duckherder Scan" in filled.execute(f"EXPLAIN {sql}").fetchall()[0][1]

@@ -291,6 +291,8 @@ private:
 		}
 		if (!is_stored || of_macro) {
 			searched.Check(name, location, type);
+		} else if (!of_view && !of_column && name.Path().size() == 2 && name.Path()[0] == catalog.GetName()) {
+			searched.Check(QualifiedName(name.Name()), location, type, []() { return true; });
 		}
 	}
 
@@ -333,7 +335,16 @@ private:
 			// It is that schema's.
 			return false;
 		}
-		name = path.size() == 2 ? catalog.InDefaultSchema(context, name.Name()) : name.WithCatalog(Identifier());
+		if (path.size() > 2) {
+			name = name.WithCatalog(Identifier());
+			return true;
+		}
+		auto own = catalog.InDefaultSchema(context, name.Name());
+		if (of_column && searched.IsNarrower() && !IsThere(own.Schema(), own.Name())) {
+			// A default is also looked for in `main`.
+			own = QualifiedName(Identifier(), Identifier::DefaultSchema(), own.Name());
+		}
+		name = own;
 		return true;
 	}
 
