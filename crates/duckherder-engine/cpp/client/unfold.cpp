@@ -439,7 +439,8 @@ unique_ptr<NamesByPlace> QualifiedNames(ClientContext &context) {
 
 vector<QualifiedName> WrittenSubjects(ClientContext &context) {
 	vector<QualifiedName> result;
-	for (auto &statement : ParseAllWritten(context, ConnectionState::Get(context)->BoundText(context))) {
+	auto statements = ParseAllWritten(context, ConnectionState::Get(context)->BoundText(context));
+	for (auto &statement : *statements) {
 		auto query = QueryOf(*statement);
 		if (auto target = query ? TargetOf(*query) : nullptr) {
 			result.push_back(*target);

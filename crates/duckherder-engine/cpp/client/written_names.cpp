@@ -12,6 +12,7 @@ namespace duckherder {
 
 //! What count(*) is to DuckDB.
 static const Identifier COUNT_STAR("count_star");
+static const string COUNT = "count(";
 
 WrittenNames::WrittenNames(ClientContext &context, const RemoteCatalog &catalog)
     : context(context), catalog(catalog), text(ConnectionState::Get(context)->BoundText(context)),
@@ -65,7 +66,8 @@ bool WrittenNames::IsCalledBy(const Identifier &name, const QueryLocation &locat
 	if (executes || IsPlaceOf(name, location)) {
 		return such(FirstName(location));
 	}
-	if (name == COUNT_STAR && StringUtil::StartsWith(StringUtil::Lower(here), "count(")) {
+	if (name == COUNT_STAR && location.IsValid() && location.offset < text.size() &&
+	    StringUtil::CIEquals(text.substr(location.offset, COUNT.size()), COUNT)) {
 		return such({});
 	}
 	auto all = AreCalls(context, name, [&](const QualifiedName &call) {

@@ -45,7 +45,7 @@ pub struct SplitCache {
     connections: Arc<TaskConnections>,
     peers: Arc<Peers>,
     directory: PathBuf,
-    /// As Arrow has them in memory: DuckDB's file is smaller.
+    /// As Arrow has them in memory: DuckDB's file is no larger.
     limit: u64,
     state: Mutex<State>,
     /// Held while a new file takes the place of one that can't be used.
