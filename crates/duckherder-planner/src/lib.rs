@@ -12,6 +12,7 @@
 //!   Plan + Distribution --Graph::distributed()--> what duckherder_explain() draws, in mermaid
 //!                      --outlines()--> what each stage does, for EXPLAIN
 //!   row groups at the query's snapshot ----split()----> one Split a task
+//!     owners   which parts of all tables workers elsewhere keep, once others have come or gone   layout   who reads which then
 //! ```
 
 mod aggregate;
@@ -20,9 +21,11 @@ pub mod decide;
 mod filter;
 pub mod graph;
 mod join;
+mod layout;
 mod mermaid;
 mod order;
 mod outline;
+mod owners;
 mod partition;
 mod place;
 pub mod plan;
@@ -41,9 +44,12 @@ mod zones;
 pub use cost::{Capacity, Estimate};
 pub use decide::{Prospect, decide, once_cached};
 pub use graph::Graph;
+pub use layout::Layout;
 pub use outline::outlines;
+pub use owners::Owners;
 pub use plan::{Aggregate, AggregateCall, Files, Limit, Operator, Plan, PlanNode, Scan};
 pub use split::{Mode, RowGroup, Split, Workers, split, split_by_keys, split_files};
 pub use stage::{
     Cut, Decision, Distribution, Exchange, KeyOfScan, MergeStrategy, RuntimeFilter, ScanKey, ScanUse, Stage,
 };
+pub use zones::{Zone, Zones};

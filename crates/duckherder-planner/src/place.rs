@@ -460,6 +460,7 @@ impl<'a> Placer<'a> {
         merge: MergeStrategy,
     ) -> usize {
         let in_order = exchange == Exchange::Gather && cut == Cut::Subtree && draft.only_scans_its_part();
+        let (cuts, zones) = self.cuts_of(draft);
         self.stages.push(Stage {
             cut,
             node: node.id,
@@ -468,7 +469,8 @@ impl<'a> Placer<'a> {
             tasks: if in_order { draft.tasks } else { draft.tasks.min(self.workers.count()) },
             rows: node.estimated_rows,
             scans: draft.scans.clone(),
-            cuts: self.cuts_of(draft),
+            cuts,
+            zones,
             inputs: draft.inputs.clone(),
             join: None,
             divided_by: None,

@@ -18,7 +18,7 @@ use crate::place::{Draft, Placer, Site};
 use crate::plan::{Column, JoinKind, Operator, PlanNode, RangeColumn, Rename, ShuffleKey};
 use crate::split::{Mode, ROW_GROUP_ROWS};
 use crate::stage::{ScanKey, ScanUse};
-use crate::zones::{Zone, cuts, reading};
+use crate::zones::{Zone, Zones, cuts, reading};
 
 /// A column of the scan that a draft divides, of which nothing is NULL.
 #[derive(Clone, Debug)]
@@ -179,8 +179,9 @@ impl Placer<'_> {
         Some(Draft { tasks: draft.tasks.min(self.workers().count()), ..divided })
     }
 
-    /// Where the tasks of a draft cut the values of the keys by which they read its tables.
-    pub fn cuts_of(&self, draft: &Draft) -> BTreeMap<usize, Vec<i64>> {
+    /// Where the tasks of a draft cut the values of the keys by which they read its tables, and what they cut: both by the
+    /// number of the first scan.
+    pub fn cuts_of(&self, draft: &Draft) -> (BTreeMap<usize, Vec<i64>>, BTreeMap<usize, Zones>) {
         let tables = self.plan().root.preorder_scans();
         let mut zones: BTreeMap<usize, Vec<&[Zone]>> = BTreeMap::new();
         for read in &draft.scans {
@@ -189,7 +190,11 @@ impl Placer<'_> {
             zones.entry(key.cuts).or_default().extend(column.map(|column| column.zones.as_slice()));
         }
         let tasks = draft.tasks.min(self.workers().count());
-        zones.into_iter().map(|(number, zones)| (number, cuts(&zones, tasks))).collect()
+        let cut = |(number, zones): (&usize, &Vec<&[Zone]>)| (*number, cuts(zones, tasks));
+        (
+            zones.iter().map(cut).collect(),
+            zones.into_iter().map(|(number, zones)| (number, zones.concat().into())).collect(),
+        )
     }
 
     /// Both sides of a join, placed where each reads a range of its key; nothing if one of them has to be elsewhere.

@@ -1,5 +1,7 @@
 //! How the rows of a table are divided among tasks.
 
+use std::sync::Arc;
+
 use crate::plan::Scan;
 
 /// Rows of DuckDB's row groups, unless a database was made with another size.
@@ -113,7 +115,7 @@ pub struct RowGroup {
 }
 
 /// Which rows a task reads. The splits of one list are disjoint and leave no row out, whatever the estimates were.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Split {
     /// Row ids from `first` to `last`, both included; `None` is open-ended.
     Range { first: Option<u64>, last: Option<u64> },
@@ -123,12 +125,31 @@ pub enum Split {
     /// Rows with a value, as a number, from `least` to `greatest` in a column; `None` is open-ended. All of them are among
     /// the row ids, or units, from `first` to `last`.
     Keys { column: u64, least: Option<i64>, greatest: Option<i64>, first: Option<u64>, last: Option<u64> },
+    /// All of these, two at least, in their order: ranges, or keys of one column.
+    Several(Arc<[Split]>),
 }
 
 impl Split {
     pub const WHOLE: Self = Self::Range { first: None, last: None };
     /// Of a table that has fewer parts than another of the same stage: behind every row id, and every unit of files.
     pub const NOTHING: Self = Self::Range { first: Some(i64::MAX as u64), last: None };
+
+    /// All of these, in their order.
+    pub fn of(parts: Vec<Self>) -> Self {
+        match parts.len() {
+            0 => Self::NOTHING,
+            1 => parts.into_iter().next().unwrap_or(Self::NOTHING),
+            _ => Self::Several(parts.into()),
+        }
+    }
+
+    /// What it is of, in order: itself, but for several.
+    pub fn parts(&self) -> &[Self] {
+        match self {
+            Self::Several(parts) => parts,
+            one => std::slice::from_ref(one),
+        }
+    }
 }
 
 /// Divides a table by the values of a column, of which nothing is NULL: each part but the first begins with one of `cuts`.
@@ -230,12 +251,12 @@ mod tests {
                 let splits = split(mode, tasks, &groups(rows));
                 assert_eq!(splits.len() as u64, tasks, "{rows} rows, {workers} workers");
                 let owners = |row: u64| {
-                    let owns = |split: &&Split| match **split {
+                    let owns = |split: &&Split| match split {
                         Split::Range { first, last } => {
                             first.is_none_or(|first| row >= first) && last.is_none_or(|last| row <= last)
                         }
-                        Split::Blocks { every, rows } => row % every < rows,
-                        Split::Keys { .. } => true,
+                        Split::Blocks { every, rows } => row % every < *rows,
+                        Split::Keys { .. } | Split::Several(_) => true,
                     };
                     splits.iter().filter(owns).count()
                 };
@@ -287,7 +308,7 @@ mod tests {
                         Split::Range { first, last } => {
                             first.is_none_or(|first| first <= unit) && last.is_none_or(|last| last >= unit)
                         }
-                        Split::Blocks { .. } | Split::Keys { .. } => true,
+                        Split::Blocks { .. } | Split::Keys { .. } | Split::Several(_) => true,
                     });
                     assert_eq!(readers.count(), 1);
                 }

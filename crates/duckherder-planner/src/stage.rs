@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::cost::Estimate;
 use crate::plan::{JoinKind, PlanNode};
 use crate::split::Mode;
+use crate::zones::Zones;
 
 /// What becomes of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct Stage {
     /// Where scans are read by ranges of a column: with which values, as numbers, each task but the first begins. By the
     /// number of the first scan of those that are cut at the same.
     pub cuts: BTreeMap<usize, Vec<i64>>,
+    /// What was cut there: where all of these scans together have which values.
+    pub zones: BTreeMap<usize, Zones>,
     /// The stages whose rows are shuffled or broadcast to this one's tasks, by number.
     pub inputs: Vec<usize>,
     /// What its rows are shuffled for, if that is a join that may have those of a heavy key in several tasks.

@@ -8,6 +8,8 @@
 //!
 //! Values are cut, not row groups: whatever zones say, each row is in exactly one part. They say what that costs.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 /// A row group, or several that follow each other: so many rows, none of which has a value, as a number, beyond these.
@@ -18,6 +20,9 @@ pub struct Zone {
     pub least: i64,
     pub greatest: i64,
 }
+
+/// Those of several tables together.
+pub type Zones = Arc<[Zone]>;
 
 impl From<(u64, i64, i64)> for Zone {
     fn from((rows, least, greatest): (u64, i64, i64)) -> Self {
@@ -37,30 +42,29 @@ impl Zone {
 /// The values at which each of `tasks` parts but the first begins, so that all have about as many rows of all these
 /// tables; fewer where one value has more than a part. Each is greater than the one before.
 pub fn cuts(tables: &[&[Zone]], tasks: u64) -> Vec<i64> {
-    let zones = || tables.iter().flat_map(|zones| zones.iter());
-    let (Some(least), Some(greatest)) = (zones().map(|zone| zone.least).min(), zones().map(|zone| zone.greatest).max())
-    else {
-        return Vec::new();
-    };
-    let total: f64 = zones().map(|zone| zone.rows as f64).sum();
     let mut cuts: Vec<i64> = Vec::new();
     for task in 1..tasks {
-        let wanted = total * task as f64 / tasks as f64;
-        // The least value before which there are enough rows.
-        let (mut low, mut high) = (i128::from(least) + 1, i128::from(greatest));
-        while low < high {
-            let middle = (low + high).div_euclid(2);
-            match zones().map(|zone| zone.rows_before(middle)).sum::<f64>() >= wanted {
-                true => high = middle,
-                false => low = middle + 1,
-            }
-        }
-        match i64::try_from(low) {
-            Ok(cut) if low <= i128::from(greatest) && cuts.last().is_none_or(|last| *last < cut) => cuts.push(cut),
-            _ => {}
-        }
+        let cut = cut_at(tables, task as f64, tasks as f64);
+        cuts.extend(cut.filter(|cut| cuts.last().is_none_or(|last| last < cut)));
     }
     cuts
+}
+
+/// The least value, but for the very least, before which there are so many of so many parts of the rows of all these tables;
+/// `None` if they have no two values.
+pub fn cut_at(tables: &[&[Zone]], parts: f64, of: f64) -> Option<i64> {
+    let zones = || tables.iter().flat_map(|zones| zones.iter());
+    let (least, greatest) = (zones().map(|zone| zone.least).min()?, zones().map(|zone| zone.greatest).max()?);
+    let wanted = zones().map(|zone| zone.rows as f64).sum::<f64>() * parts / of;
+    let (mut low, mut high) = (i128::from(least) + 1, i128::from(greatest));
+    while low < high {
+        let middle = (low + high).div_euclid(2);
+        match zones().map(|zone| zone.rows_before(middle)).sum::<f64>() >= wanted {
+            true => high = middle,
+            false => low = middle + 1,
+        }
+    }
+    i64::try_from(low).ok().filter(|cut| *cut <= greatest)
 }
 
 /// What parts read of a table.

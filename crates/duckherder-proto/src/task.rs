@@ -143,9 +143,10 @@ pub struct TaskInput {
     /// How many rows are expected: no promise, the task is planned with it.
     #[prost(uint64, optional, tag = "4")]
     pub rows: Option<u64>,
-    /// The stored rows that these are: who has them need not ask.
-    #[prost(message, optional, tag = "5")]
-    pub stored: Option<StoredRows>,
+    /// The stored rows that these are, part by part: who has them need not ask. All are of the same columns, and of several
+    /// nobody sees the order.
+    #[prost(message, repeated, tag = "5")]
+    pub stored: Vec<StoredRows>,
     /// The same rows as a query of the databases in the driver's storage; empty if they can't be read there.
     #[prost(string, tag = "6")]
     pub storage_sql: String,
@@ -173,6 +174,9 @@ pub struct StoredRows {
     /// Which of their rows, as SQL, in the names of the columns; empty: all.
     #[prost(string, tag = "7")]
     pub condition: String,
+    /// Nobody sees their order.
+    #[prost(bool, tag = "8")]
+    pub in_any_order: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

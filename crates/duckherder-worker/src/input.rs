@@ -104,7 +104,7 @@ impl Input {
         runtime: &Handle,
     ) -> Result<Arc<Self>> {
         let all = Schema::try_from(IpcMessage(input.schema.clone().into()))?;
-        let (Some(stored), Some(source)) = (&input.stored, input.sources.first()) else {
+        let (Some(stored), Some(source)) = (input.stored.first(), input.sources.first()) else {
             return Err(WorkerError::Invalid(format!("{} has no rows that could be missing", input.name)));
         };
         let columns: Vec<u32> = stored.columns.iter().map(|column| column.number).collect();

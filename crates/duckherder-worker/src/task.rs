@@ -142,11 +142,11 @@ impl Kept {
             if mounted.is_some() && !input.storage_sql.is_empty() {
                 return Some(Here::InStorage(input.storage_sql.clone()));
             }
-            let (cache, stored) = (place.cache.as_ref()?, input.stored.as_ref()?);
+            let (cache, stored) = (place.cache.as_ref()?, &input.stored);
             let found = cache.find(stored, &rest_of(input));
             let complete = found.as_ref().is_some_and(|found| found.missing.is_empty());
             if let (false, Some(source)) = (complete, input.sources.first()) {
-                cache.want(stored, &source.location);
+                stored.iter().for_each(|part| cache.want(part, &source.location));
             }
             found.map(Here::InCache)
         };

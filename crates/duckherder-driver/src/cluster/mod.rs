@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use duckherder_planner::Capacity;
-use duckherder_proto::herd::{JoinHerd, WorkerEntry};
+use duckherder_proto::herd::{JoinHerd, WorkerEntry, WorkerState};
 
 pub use watch::Timing;
 pub use worker::{Lease, RemoteWorker, RunningTask, Tasks, now_us};
@@ -114,6 +114,13 @@ impl Cluster {
 
     fn known_workers(&self) -> Vec<RemoteWorker> {
         lock(&self.state).remote.values().cloned().collect()
+    }
+
+    /// Ids of the workers in other processes, in order, but for those that are about to leave: one that does not answer may
+    /// come back.
+    pub fn staying(&self) -> Vec<String> {
+        let workers = self.known_workers();
+        workers.into_iter().filter(|worker| worker.state() != WorkerState::Draining).map(|worker| worker.id).collect()
     }
 
     /// How many workers there are that get tasks, by kind.

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use duckherder_planner::plan::Scan;
@@ -36,6 +37,7 @@ const NO_COLUMN: u64 = u64::MAX;
 #[derive(Default)]
 pub struct Caches {
     tables: Mutex<HashMap<String, Table>>,
+    has_fetched: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +54,8 @@ struct Table {
     awaited: Vec<Awaited>,
     /// What workers have fetched last.
     arrived: Option<Arrived>,
+    /// Tasks among workers, where one has several: as long as these are the same, so is what each reads.
+    rounds: Option<(u64, u64)>,
 }
 
 /// From when on workers have what they fetched, until when they may be writing it, and how many queries may be sent it
@@ -200,12 +204,32 @@ impl Caches {
 
     /// A worker has fetched rows of a table (its qualified name, as SQL) to keep them.
     pub fn note_fetched(&self, table: &str, rows: u64) {
+        self.has_fetched.store(true, Ordering::Relaxed);
         let mut tables = lock(&self.tables);
         let table = known_table(&mut tables, table);
         table.fetched += rows;
         for awaited in std::mem::take(&mut table.awaited) {
             table.wait_for(awaited);
         }
+    }
+
+    /// Whether workers have ever fetched anything to keep it.
+    pub fn has_fetched(&self) -> bool {
+        self.has_fetched.load(Ordering::Relaxed)
+    }
+
+    /// How many tasks among how many workers read the table, where a worker has several. `stays`: as before, if that is
+    /// not far from what is planned now.
+    pub fn rounds(&self, read: &ScanOfTable, planned: (u64, u64), stays: bool) -> (u64, u64) {
+        let mut tables = lock(&self.tables);
+        let table = known_table(&mut tables, &read.table);
+        let is_near = |(tasks, workers): &(u64, u64)| {
+            let (before, now) = (tasks * planned.1, planned.0 * workers);
+            before <= now * 2 && now <= before * 2
+        };
+        let rounds = table.rounds.filter(|rounds| stays && is_near(rounds)).unwrap_or(planned);
+        table.rounds = Some(rounds);
+        rounds
     }
 
     /// How many rows of the table workers have ever fetched to keep them.

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use super::Shared;
 use super::files::FilesOfScans;
 use super::query::Worker;
+use super::stages::RunningStage;
 use crate::cluster::{Lease, RemoteWorker, Tasks, local_id};
 use crate::sync::lock;
 
@@ -36,6 +37,11 @@ impl Hiring {
         let known = files.iter().flatten().map(|files| files.seen_by()).chain(target);
         let sees_files = known.cloned().reduce(|all, other| &all & &other);
         Self { single, sees_files }
+    }
+
+    /// Whether its stages have one task each.
+    pub fn is_single(&self) -> bool {
+        self.single.is_some()
     }
 
     /// The workers that there are now; the driver itself, if there are none.
@@ -110,12 +116,28 @@ impl Crew {
         &self.workers
     }
 
-    /// Who runs this task of any stage, at first.
-    pub fn worker(&self, task: usize) -> &Worker {
-        &self.workers[task % self.workers.len()]
+    /// Who runs this task of the stage, at first: who owns what it reads, or else all in turn.
+    pub fn worker(&self, stage: &RunningStage, task: usize) -> &Worker {
+        &self.workers[self.place_for(stage, task)]
     }
 
-    fn remote(&self) -> impl Iterator<Item = &RemoteWorker> {
+    /// The place of that worker.
+    pub fn place_for(&self, stage: &RunningStage, task: usize) -> usize {
+        let owner = stage.owners.get(task).and_then(|id| self.place(id));
+        owner.unwrap_or(task % self.workers.len())
+    }
+
+    /// The place of the worker with this id, if it is there.
+    fn place(&self, id: &str) -> Option<usize> {
+        self.workers.iter().position(|worker| worker.id() == id)
+    }
+
+    /// Their ids, in the order in which they get tasks.
+    pub fn ids(&self) -> Vec<&str> {
+        self.workers.iter().map(Worker::id).collect()
+    }
+
+    pub fn remote(&self) -> impl Iterator<Item = &RemoteWorker> {
         self.workers.iter().filter_map(|worker| match worker {
             Worker::Remote(worker) => Some(worker),
             Worker::Local { .. } => None,

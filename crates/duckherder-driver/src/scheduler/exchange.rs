@@ -58,6 +58,8 @@ pub struct Run {
     pub query_id: u64,
     pub stages: Arc<[RunningStage]>,
     lanes: Vec<Lane>,
+    /// By task, where there is one stage: its lane.
+    lane_of: Vec<usize>,
     /// See [`Work::lost`].
     lost: Arc<[AtomicUsize]>,
     pub crew: Crew,
@@ -151,7 +153,7 @@ impl Run {
             report.planned(stage.number, stage.tasks());
         }
         let query_id = shared.splits.next_query();
-        let lanes = lanes(&stages, &crew);
+        let (lanes, lane_of) = lanes(&stages, &crew);
         let is_remote = |lane: &Lane| matches!(*lock(&lane.worker), Worker::Remote(_));
         let remote = match lanes.iter().any(is_remote) {
             true => Some(RemoteRun::open(shared, query_id, &snapshot, &stages)?),
@@ -164,6 +166,7 @@ impl Run {
             shared: Arc::clone(shared),
             query_id,
             lanes,
+            lane_of,
             crew,
             unfinished: AtomicUsize::new(stages.iter().map(RunningStage::tasks).sum()),
             ended: Mutex::default(),
@@ -199,19 +202,29 @@ impl Run {
     }
 }
 
-fn lanes(stages: &[RunningStage], crew: &Crew) -> Vec<Lane> {
-    let mut lanes = Vec::new();
+/// A lane a worker, if there is one stage, and the place of each task's; otherwise one a task.
+fn lanes(stages: &[RunningStage], crew: &Crew) -> (Vec<Lane>, Vec<usize>) {
+    let mut lanes: Vec<Lane> = Vec::new();
+    let mut lane_of = Vec::new();
+    let mut of_workers: HashMap<usize, usize> = HashMap::new();
     for (place, stage) in stages.iter().enumerate() {
-        let count = if stages.len() == 1 { crew.workers().len().min(stage.tasks()) } else { stage.tasks() };
-        lanes.extend((0..count).map(|first| Lane {
-            worker: Mutex::new(crew.worker(first).clone()),
-            lost: AtomicUsize::new(0),
-            waiting: Mutex::new(
-                (first..stage.tasks()).step_by(count).map(|task| TaskId { stage: place, task }).collect(),
-            ),
-        }));
+        for task in 0..stage.tasks() {
+            let worker = crew.place_for(stage, task);
+            let known = of_workers.get(&worker).copied().filter(|_| stages.len() == 1);
+            let lane = known.unwrap_or_else(|| {
+                lanes.push(Lane {
+                    worker: Mutex::new(crew.workers()[worker].clone()),
+                    lost: AtomicUsize::new(0),
+                    waiting: Mutex::default(),
+                });
+                of_workers.insert(worker, lanes.len() - 1);
+                lanes.len() - 1
+            });
+            lock(&lanes[lane].waiting).push_back(TaskId { stage: place, task });
+            lane_of.push(lane);
+        }
     }
-    lanes
+    (lanes, lane_of)
 }
 
 impl Run {
@@ -336,9 +349,10 @@ impl Run {
 
     /// How often the task's lane has lost a worker: the number of its attempt in this run.
     pub fn attempt(&self, id: TaskId) -> u32 {
-        let lane = id.task % self.lanes.len();
-        let lost = if self.stages.len() == 1 { self.lanes[lane].lost.load(Ordering::Relaxed) } else { 0 };
-        lost as u32
+        match self.stages.len() {
+            1 => self.lanes[self.lane_of[id.task]].lost.load(Ordering::Relaxed) as u32,
+            _ => 0,
+        }
     }
 
     /// Reports something of the tasks, unless the run was stopped: another attempt may report in its place.
@@ -359,7 +373,7 @@ impl Run {
         self.gate.come(bytes);
         self.queues[task].push(output, bytes, || {
             // Of several stages, every task has a lane of its own.
-            let lane = task % self.lanes.len();
+            let lane = self.lane_of[task];
             if self.stages.len() == 1
                 && !lock(&self.lanes[lane].waiting).is_empty()
                 && let Err(error) = self.spawn(lane)

@@ -37,8 +37,8 @@ impl KnownFiles {
     }
 
     /// Those of a split.
-    pub fn stamps(&self, split: Split) -> &[FileStamp] {
-        let Split::Range { first, last } = split else { return &self.stamps };
+    pub fn stamps(&self, split: &Split) -> &[FileStamp] {
+        let Split::Range { first, last } = *split else { return &self.stamps };
         self.stamps.get(self.files.of_units(first, last)).unwrap_or(&self.stamps)
     }
 }

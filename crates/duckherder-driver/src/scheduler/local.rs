@@ -289,7 +289,7 @@ fn exchange_input(run: &Arc<Run>, id: TaskId, number: usize) -> Result<Arc<Input
     let mut sources = Vec::new();
     for (task, partition) in producer.parts_for(run.stages[id.stage].number, id.task) {
         let wanted = ReadPartition { query_id: run.query_id, stage: number as u32, task: task as u32, partition };
-        sources.push(match run.crew.worker(task) {
+        sources.push(match run.crew.worker(producer, task) {
             Worker::Local { .. } => Source::local(&run.shared().store, &wanted),
             Worker::Remote(worker) => {
                 let source = InputSource { location: worker.location.clone(), ticket: wanted.pack().to_vec() };

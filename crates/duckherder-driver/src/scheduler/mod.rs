@@ -6,6 +6,7 @@
 //!     target           whether workers can write where a plan writes files
 //!     caches           what workers keep of tables, and when it pays to send them
 //!     feedback         what plans have taken before, here and on workers
+//!     ownership        which part of all tables each worker keeps
 //!   ScheduledQuery     a plan that was cut; each run of it is a
 //!   TaskExchange       rows of the last stage's tasks, read by the driver's query; once more, if workers are lost
 //!     crew             the workers of an attempt
@@ -30,6 +31,7 @@ mod files;
 mod filter;
 mod gate;
 mod local;
+mod ownership;
 mod query;
 mod queue;
 mod remote;
@@ -59,6 +61,7 @@ use crate::sync::lock;
 use caches::Caches;
 use feedback::Feedback;
 use local::ConnectionPool;
+use ownership::Ownership;
 use session::SessionScheduler;
 use splits::RunningSplits;
 pub use storage::StorageHome;
@@ -91,6 +94,7 @@ pub struct Shared {
     /// Connections to workers in other processes, for the rows of theirs.
     peers: Peers,
     caches: Caches,
+    ownership: Ownership,
     feedback: Feedback,
 }
 
@@ -126,6 +130,7 @@ impl Scheduler {
             store: Arc::default(),
             peers: Peers::default(),
             caches: Caches::default(),
+            ownership: Ownership::default(),
             feedback: Feedback::default(),
         };
         Ok(Self { shared: Arc::new(shared) })

@@ -223,7 +223,9 @@ impl DistributedQuery for ScheduledQuery {
         let hiring = self.hiring(top);
         let crew = hiring.hire(&self.shared);
         let measures = Measures { cpu: run.analyzed, progress: run.watched };
-        let (stages, snapshot) = prepare(&self.shared, &self.planned.distribution, &self.reach.files, top, run)?;
+        let owners = Some(()).filter(|()| !hiring.is_single()).and_then(|()| self.shared.owners(&crew));
+        let (stages, snapshot) =
+            prepare(&self.shared, &self.planned.distribution, &self.reach, top, run, owners.as_ref())?;
         let plan = (!lock(&self.started).insert(top)).then_some(self.number);
         let report = Arc::clone(&self.planned.report);
         let tasks = stages.last().map_or(0, RunningStage::tasks);

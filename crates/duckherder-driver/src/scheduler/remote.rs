@@ -90,13 +90,13 @@ impl RemoteRun {
             for (task, splits) in stage.splits.iter().enumerate() {
                 for (input, split) in splits.iter().enumerate().filter(|(input, _)| stage.files[*input].is_none()) {
                     let key = (stage.number as u32, task as u32, input as u32);
-                    sql.insert(key, stage.fragment.split_sql(input, *split)?);
+                    sql.insert(key, stage.fragment.split_sql(input, split)?);
                 }
             }
             let schema = |(number, input): (usize, &FragmentInput)| -> Result<Vec<u8>, EngineError> {
                 let schema = match input {
                     FragmentInput::Split { .. } => {
-                        connection.prepare(&stage.fragment.split_sql(number, Split::WHOLE)?, None)?.schema()
+                        connection.prepare(&stage.fragment.split_sql(number, &Split::WHOLE)?, None)?.schema()
                     }
                     FragmentInput::Exchange { stage } => exchange_schema(stages, *stage)?,
                     FragmentInput::Files { .. } => return Ok(Vec::new()),
@@ -136,7 +136,7 @@ impl RemoteRun {
                 let FragmentInput::Split { scan } = input else { continue };
                 let whole_each =
                     |task: usize| stage.tasks() > 1 && stage.splits[task].get(number) == Some(&Split::WHOLE);
-                let elsewhere = |task: &usize| matches!(run.crew.worker(*task), Worker::Remote(_));
+                let elsewhere = |task: &usize| matches!(run.crew.worker(stage, *task), Worker::Remote(_));
                 for task in (0..stage.tasks()).filter(elsewhere) {
                     let all = stage.rows_of_split(task, number).unwrap_or(0);
                     let whole = sent.splits.contains(&(stage.number as u32, task as u32, number as u32));
@@ -164,7 +164,7 @@ impl RemoteRun {
         let splits = &stage.splits[task];
         for (input, split) in splits.iter().enumerate().filter(|(input, _)| stage.files[*input].is_none()) {
             let key = (stage.number as u32, task as u32, input as u32);
-            self.splits.replace(self.query_id, key, fragment.split_sql(input, *split)?);
+            self.splits.replace(self.query_id, key, fragment.split_sql(input, split)?);
         }
         fragment.remote_query(splits)
     }
@@ -189,13 +189,13 @@ impl RemoteRun {
                 ),
                 FragmentInput::Exchange { stage } => {
                     let (sources, rows) = self.exchange_sources(run, id, *stage, driver);
-                    (sources, rows, None)
+                    (sources, rows, Vec::new())
                 }
                 FragmentInput::Files { .. } => return None,
             };
             let storage_sql = match (input, &self.storage) {
                 (FragmentInput::Split { .. }, Some(storage)) => {
-                    storage.sql(fragment, number, stage.splits[id.task][number]).unwrap_or_default()
+                    storage.sql(fragment, number, &stage.splits[id.task][number]).unwrap_or_default()
                 }
                 _ => String::new(),
             };
@@ -242,15 +242,15 @@ impl RemoteRun {
 
     /// A source for each task of the stage `number`, and how many rows are expected of all.
     fn exchange_sources(&self, run: &Run, id: TaskId, number: usize, driver: &str) -> (Vec<InputSource>, Option<u64>) {
-        let here = run.crew.worker(id.task);
+        let here = run.crew.worker(&run.stages[id.stage], id.task);
         let producer = run.stages.iter().find(|stage| stage.number == number);
         let reader = run.stages[id.stage].number;
-        let parts = |stage: &'_ RunningStage| stage.parts_for(reader, id.task);
+        let parts = |stage| RunningStage::parts_for(stage, reader, id.task).into_iter().map(move |part| (stage, part));
         let tasks = producer.into_iter().flat_map(parts);
-        let source = |(task, partition): (usize, u32)| {
+        let source = |(stage, (task, partition)): (&RunningStage, (usize, u32))| {
             let partition =
                 ReadPartition { query_id: self.query_id, stage: number as u32, task: task as u32, partition };
-            let location = match run.crew.worker(task) {
+            let location = match run.crew.worker(stage, task) {
                 Worker::Local { .. } => driver.to_string(),
                 Worker::Remote(worker) if here.is(worker) => String::new(),
                 Worker::Remote(worker) => worker.location.clone(),

@@ -32,8 +32,11 @@ pub struct TaskReport {
     pub elapsed: Duration,
 }
 
+/// So many parts of what a task reads are shown.
+const SHOWN_PARTS: usize = 3;
+
 /// What a task read of what was divided.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Part {
     /// Of a table.
     Rows(Split),
@@ -200,17 +203,25 @@ impl Part {
             Part::RowGroups(split) => ("row group", split),
             Part::Files(split) => ("file", split),
         };
-        match split {
-            Split::Range { first: None, last: None } => "all rows".to_string(),
-            Split::Range { first: None, last: Some(last) } => format!("{unit} <= {last}"),
-            Split::Range { first: Some(first), last: None } => format!("{unit} >= {first}"),
-            Split::Range { first: Some(first), last: Some(last) } => format!("{unit} {first} to {last}"),
-            Split::Blocks { every, rows } => format!("{unit} % {every} < {rows}"),
-            Split::Keys { least: None, greatest: None, .. } => "all rows".to_string(),
-            Split::Keys { least: None, greatest: Some(greatest), .. } => format!("key <= {greatest}"),
-            Split::Keys { least: Some(least), greatest: None, .. } => format!("key >= {least}"),
-            Split::Keys { least: Some(least), greatest: Some(greatest), .. } => format!("key {least} to {greatest}"),
-        }
+        let parts = split.parts();
+        let shown: Vec<String> = parts.iter().take(SHOWN_PARTS).map(|part| text_of(unit, part)).collect();
+        let more = if parts.len() > SHOWN_PARTS { " or others" } else { "" };
+        format!("{}{more}", shown.join(" or "))
+    }
+}
+
+fn text_of(unit: &str, split: &Split) -> String {
+    match split {
+        Split::Several(_) => "several".to_string(),
+        Split::Range { first: None, last: None } => "all rows".to_string(),
+        Split::Range { first: None, last: Some(last) } => format!("{unit} <= {last}"),
+        Split::Range { first: Some(first), last: None } => format!("{unit} >= {first}"),
+        Split::Range { first: Some(first), last: Some(last) } => format!("{unit} {first} to {last}"),
+        Split::Blocks { every, rows } => format!("{unit} % {every} < {rows}"),
+        Split::Keys { least: None, greatest: None, .. } => "all rows".to_string(),
+        Split::Keys { least: None, greatest: Some(greatest), .. } => format!("key <= {greatest}"),
+        Split::Keys { least: Some(least), greatest: None, .. } => format!("key >= {least}"),
+        Split::Keys { least: Some(least), greatest: Some(greatest), .. } => format!("key {least} to {greatest}"),
     }
 }
 

@@ -10,12 +10,15 @@ use duckherder_engine::distribute::{
 };
 use duckherder_engine::{Connection, EngineError};
 use duckherder_planner::{
-    Distribution, Exchange, MergeStrategy, RowGroup, RuntimeFilter, Split, Stage, split, split_by_keys, split_files,
+    Distribution, Exchange, Layout, MergeStrategy, Mode, Owners, RowGroup, RuntimeFilter, Split, Stage, split,
+    split_by_keys, split_files,
 };
 use duckherder_proto::task::{FileStamp, StoredColumn, StoredRows};
 
 use super::Shared;
+use super::caches::Caches;
 use super::files::{FilesOfScans, KnownFiles};
+use super::query::Reach;
 use super::report::Part;
 use super::skew::JoinSide;
 
@@ -28,6 +31,10 @@ pub struct RunningStage {
     pub files: Vec<Option<Arc<KnownFiles>>>,
     /// By task: a split for each split input of the fragment.
     pub splits: Vec<Vec<Split>>,
+    /// By task: the worker that owns what it reads; none where all workers get tasks in turn.
+    pub owners: Vec<String>,
+    /// By task: the part of what is divided that it reads; none where all read as much.
+    shares: Vec<f64>,
     /// By split input: what of a table workers may keep.
     pub stored: Vec<Option<StoredInput>>,
     /// Tasks of the stage that the rows are shuffled to, or stages that they are forwarded to; 0 if the driver reads them.
@@ -38,6 +45,8 @@ pub struct RunningStage {
     pub blocks: bool,
     /// Its tasks' rows are merged in their order.
     pub sorted: bool,
+    /// Somebody sees in which order the rows come.
+    order_shows: bool,
     /// Each of these reads all rows.
     pub broadcast: bool,
     /// What all tasks together are estimated to give.
@@ -66,23 +75,30 @@ impl StoredInput {
         &self.table.name
     }
 
-    /// The rows of a split, if workers may keep them. `condition`: which of those, as SQL.
-    pub fn rows(&self, driver: u64, split: Split, condition: String) -> Option<StoredRows> {
-        let (Split::Range { first, last } | Split::Keys { first, last, .. }) = split else { return None };
-        let after = |group: usize| self.groups.get(group + 1).map_or(u64::MAX, |next| next.first);
+    /// The row groups that have rows of one part of a split, by their places; `None` if workers may not keep them.
+    fn groups_of(&self, part: &Split) -> Option<Vec<usize>> {
+        let (Split::Range { first, last } | Split::Keys { first, last, .. }) = *part else { return None };
         let read = |group: &usize| {
             let of = &self.groups[*group];
             (of.number == 0 || of.inserted > 0)
                 && last.is_none_or(|last| of.first <= last)
-                && first.is_none_or(|first| after(*group) > first)
+                && first.is_none_or(|first| self.after(*group) > first)
         };
         let groups: Vec<usize> = (0..self.groups.len()).filter(read).collect();
-        if groups.is_empty() || groups.iter().any(|group| self.groups[*group].number == 0) {
-            return None;
-        }
+        groups.iter().all(|group| self.groups[*group].number != 0).then_some(groups)
+    }
+
+    /// Where the row group after this one begins.
+    fn after(&self, group: usize) -> u64 {
+        self.groups.get(group + 1).map_or(u64::MAX, |next| next.first)
+    }
+
+    /// The rows of one part of a split, which are in these row groups. `condition`: which of those, as SQL.
+    fn rows(&self, driver: u64, part: &Split, groups: &[usize], condition: String) -> Option<StoredRows> {
+        let (Split::Range { first, last } | Split::Keys { first, last, .. }) = *part else { return None };
         // Where whole row groups are read, nothing divides them.
         let begins = groups.first().map(|group| self.groups[*group].first);
-        let ends = groups.last().map(|group| after(*group));
+        let ends = groups.last().map(|group| self.after(*group));
         let proto = |group: &usize| {
             let StoredGroup { first, number, inserted, visible } = self.groups[*group];
             duckherder_proto::task::StoredGroup { first, number, inserted, visible }
@@ -100,6 +116,7 @@ impl StoredInput {
             first: first.filter(|first| begins.is_some_and(|begins| *first > begins)),
             last: last.filter(|last| ends.is_some_and(|ends| *last < ends - 1)),
             condition,
+            in_any_order: false,
         })
     }
 }
@@ -122,9 +139,9 @@ impl RunningStage {
     pub fn divided(&self, task: usize) -> Part {
         let mut parts = self.splits[task].iter().zip(&self.files);
         match parts.find(|(split, _)| ![Split::WHOLE, Split::NOTHING].contains(split)) {
-            Some((split, None)) => Part::Rows(*split),
-            Some((split, Some(files))) if files.files.row_groups.is_empty() => Part::Files(*split),
-            Some((split, Some(_))) => Part::RowGroups(*split),
+            Some((split, None)) => Part::Rows(split.clone()),
+            Some((split, Some(files))) if files.files.row_groups.is_empty() => Part::Files(split.clone()),
+            Some((split, Some(_))) => Part::RowGroups(split.clone()),
             None => Part::Rows(Split::WHOLE),
         }
     }
@@ -151,7 +168,7 @@ impl RunningStage {
         let tasks = self.tasks() as f64;
         match self.divided(task) {
             Part::Rows(Split::Range { first, last } | Split::Keys { first, last, .. })
-                if (first, last) != (None, None) =>
+                if (first, last) != (None, None) && self.owners.is_empty() =>
             {
                 task as f64 / tasks..(task + 1) as f64 / tasks
             }
@@ -162,7 +179,7 @@ impl RunningStage {
     /// The files that the task reads.
     pub fn stamps(&self, task: usize) -> Vec<FileStamp> {
         let parts = self.splits[task].iter().zip(&self.files);
-        parts.flat_map(|(split, files)| files.iter().flat_map(|files| files.stamps(*split).to_vec())).collect()
+        parts.flat_map(|(split, files)| files.iter().flat_map(|files| files.stamps(split).to_vec())).collect()
     }
 
     /// How many rows each task of the next stage gets of this one's, about.
@@ -177,14 +194,26 @@ impl RunningStage {
         Some(match self.splits[task][input] {
             Split::WHOLE => rows,
             Split::NOTHING => 0,
-            _ => rows / self.tasks() as u64,
+            _ => match self.shares.get(task) {
+                Some(share) => (rows as f64 * share) as u64,
+                None => rows / self.tasks() as u64,
+            },
         })
     }
 
-    /// What a task reads of a split input, if its worker may keep that.
-    pub fn stored_rows(&self, task: usize, input: usize, driver: u64) -> Option<StoredRows> {
-        let (stored, split) = (self.stored.get(input)?.as_ref()?, self.splits[task][input]);
-        stored.rows(driver, split, self.fragment.key_condition(input, split).ok()?)
+    /// What a task reads of a split input, part by part, if its worker may keep that.
+    pub fn stored_rows(&self, task: usize, input: usize, driver: u64) -> Vec<StoredRows> {
+        let of_part = |stored: &StoredInput, part: &Split| {
+            let groups = stored.groups_of(part)?;
+            if groups.is_empty() {
+                return Some(None);
+            }
+            let rows = stored.rows(driver, part, &groups, self.fragment.key_condition(input, part).ok()?)?;
+            Some(Some(StoredRows { in_any_order: !self.order_shows, ..rows }))
+        };
+        let Some(Some(stored)) = self.stored.get(input) else { return Vec::new() };
+        let parts = self.splits[task][input].parts().iter().map(|part| of_part(stored, part));
+        parts.collect::<Option<Vec<_>>>().into_iter().flatten().flatten().collect()
     }
 
     pub fn reads_files(&self) -> bool {
@@ -222,19 +251,21 @@ pub fn needed(stages: &[Stage], top: usize) -> Vec<usize> {
     found
 }
 
-/// What runs for the stage `top`.
+/// What runs for the stage `top`. `owners`: who keeps what of tables.
 ///
 /// # Errors
 /// DuckDB's, when it is asked for the columns that a stage gives.
 pub fn prepare(
     shared: &Shared,
     distribution: &Distribution,
-    files: &FilesOfScans,
+    reach: &Reach,
     top: usize,
     run: QueryRun,
+    owners: Option<&Owners>,
 ) -> Result<(Vec<RunningStage>, Snapshot), EngineError> {
     let QueryRun { fragments, snapshot, row_groups, stored, directory, .. } = run;
     let elsewhere = shared.cluster.workers().remote > 0;
+    let files = &reach.files;
     let numbers = needed(&distribution.stages, top);
     let mut prepared: Vec<RunningStage> = Vec::new();
     for (number, fragment) in fragments.into_iter().enumerate().filter(|(number, _)| numbers.contains(number)) {
@@ -243,7 +274,12 @@ pub fn prepare(
         };
         let inputs = fragment.inputs();
         let forwarded = prepared.iter().filter(|other| other.readers.contains(&number)).map(RunningStage::tasks).max();
-        let mut splits = task_splits(stage, forwarded, &inputs, &row_groups, files)?;
+        let layout = owners.and_then(|owners| layout_of(stage, owners, reach, &shared.caches));
+        let TaskSplits { mut splits, tasks } =
+            task_splits(stage, forwarded, &inputs, &row_groups, files, layout.as_ref())?;
+        let owned =
+            layout.iter().flat_map(|layout| tasks.iter().map(|task| (layout.owner(*task), layout.share(*task))));
+        let (owners_of_tasks, shares) = owned.map(|(owner, share)| (owner.to_string(), share)).unzip();
         let files = files_of(&inputs, files)?;
         let table_rows = table_rows(&inputs, &row_groups);
         if elsewhere && stage.scans.iter().any(|read| read.key.is_some()) {
@@ -259,6 +295,8 @@ pub fn prepare(
             inputs,
             files,
             splits,
+            owners: owners_of_tasks,
+            shares,
             stored,
             partitions: 0,
             readers: readers_of(&distribution.stages, number),
@@ -268,6 +306,7 @@ pub fn prepare(
                     MergeStrategy::Aggregate | MergeStrategy::GroupBy | MergeStrategy::Distinct | MergeStrategy::TopN
                 ),
             sorted,
+            order_shows: stage.order_shows,
             broadcast: matches!(stage.exchange, Exchange::Broadcast | Exchange::Forward { .. }),
             rows: stage.rows,
             table_rows,
@@ -303,30 +342,34 @@ fn within_row_groups(
     splits: &mut [Vec<Split>],
 ) -> Result<(), EngineError> {
     for input in (0..files.len()).filter(|input| files[*input].is_none()) {
-        let column = splits.iter().find_map(|task| match task[input] {
-            Split::Keys { column, .. } => Some(column),
-            Split::Range { .. } | Split::Blocks { .. } => None,
+        let column = splits.iter().flat_map(|task| task[input].parts()).find_map(|part| match part {
+            Split::Keys { column, .. } => Some(*column),
+            Split::Range { .. } | Split::Blocks { .. } | Split::Several(_) => None,
         });
         let Some(column) = column else { continue };
         let groups = fragment.row_group_values(connection, input, column)?;
-        splits.iter_mut().for_each(|task| task[input] = among(task[input], &groups));
+        splits.iter_mut().for_each(|task| task[input] = among(&task[input], &groups));
     }
     Ok(())
 }
 
-/// The split, and where its rows are: from the first to the last row group that may have some. Where no row group says
-/// anything, they may be anywhere.
-fn among(split: Split, groups: &[RowGroupValues]) -> Split {
-    let Split::Keys { column, least, greatest, .. } = split else { return split };
-    let has = |group: &RowGroupValues| {
-        greatest.is_none_or(|greatest| group.least <= greatest) && least.is_none_or(|least| group.greatest >= least)
+/// The split, and where its rows are: those of each part from the first to the last row group that may have some. Where no
+/// row group says anything, they may be anywhere.
+fn among(split: &Split, groups: &[RowGroupValues]) -> Split {
+    if groups.is_empty() {
+        return split.clone();
+    }
+    let of_part = |part: &Split| {
+        let Split::Keys { column, least, greatest, .. } = *part else { return Some(part.clone()) };
+        let has = |group: &RowGroupValues| {
+            greatest.is_none_or(|greatest| group.least <= greatest) && least.is_none_or(|least| group.greatest >= least)
+        };
+        let first = groups.iter().position(has)?;
+        let next = groups.iter().rposition(has).and_then(|last| groups.get(last + 1));
+        let first = Some(groups[first].first).filter(|_| first > 0);
+        Some(Split::Keys { column, least, greatest, first, last: next.map(|next| next.first - 1) })
     };
-    let Some(first) = groups.iter().position(has) else {
-        return if groups.is_empty() { split } else { Split::NOTHING };
-    };
-    let next = groups.iter().rposition(has).and_then(|last| groups.get(last + 1));
-    let first = Some(groups[first].first).filter(|_| first > 0);
-    Split::Keys { column, least, greatest, first, last: next.map(|next| next.first - 1) }
+    Split::of(split.parts().iter().filter_map(of_part).collect())
 }
 
 /// How many tasks, or stages, read each stage that the driver does not read.
@@ -382,14 +425,42 @@ fn files_of(inputs: &[FragmentInput], files: &FilesOfScans) -> Result<Vec<Option
     inputs.iter().filter_map(known).collect()
 }
 
-/// A list for each task: what it reads of each split input. `forwarded`: tasks whose rows are forwarded to as many here.
+/// How the tasks of a stage divide its tables among their owners; `None` if all is as if there had never been other workers.
+fn layout_of(stage: &Stage, owners: &Owners, reach: &Reach, caches: &Caches) -> Option<Layout> {
+    let is_divided = matches!(stage.mode, Mode::RowGroupPartition | Mode::NaturalPartition | Mode::KeyRangePartition);
+    let is_table = |scan: usize| reach.files.get(scan).is_none_or(Option::is_none);
+    let mut divided =
+        stage.scans.iter().filter(|read| !read.whole && is_table(read.scan)).map(|read| read.scan).peekable();
+    if !is_divided || stage.tasks < 2 {
+        return None;
+    }
+    divided.peek()?;
+    let workers = owners.workers().len() as u64;
+    let times = match divided.find_map(|scan| reach.tables.get(scan)?.as_ref()) {
+        Some(table) if stage.tasks > workers => caches.rounds(table, (stage.tasks, workers), !owners.is_even()),
+        None if stage.tasks > workers => (stage.tasks, workers),
+        _ => (1, 1),
+    };
+    // Of what comes from other stages, no order is known.
+    (!owners.is_even()).then(|| Layout::new(owners, times, stage.order_shows && stage.inputs.is_empty()))
+}
+
+struct TaskSplits {
+    /// A list for each task: what it reads of each split input.
+    splits: Vec<Vec<Split>>,
+    /// Which task of the layout each is.
+    tasks: Vec<usize>,
+}
+
+/// What each task reads. `forwarded`: tasks whose rows are forwarded to as many here.
 fn task_splits(
     stage: &Stage,
     forwarded: Option<usize>,
     inputs: &[FragmentInput],
     row_groups: &[Vec<RowGroup>],
     files: &FilesOfScans,
-) -> Result<Vec<Vec<Split>>, EngineError> {
+    layout: Option<&Layout>,
+) -> Result<TaskSplits, EngineError> {
     let scans = inputs.iter().filter_map(|input| match input {
         FragmentInput::Split { scan } | FragmentInput::Files { scan } => Some(*scan),
         FragmentInput::Exchange { .. } => None,
@@ -404,13 +475,15 @@ fn task_splits(
             columns.push(None);
             continue;
         }
-        let splits = match (planned.key, files.get(scan).and_then(Option::as_ref)) {
-            (Some(key), _) => split_by_keys(key.column, stage.cuts.get(&key.cuts).map_or(&[][..], Vec::as_slice)),
-            (None, Some(known)) => split_files(stage.mode, stage.tasks, &known.files.units()),
-            (None, None) => {
-                let groups = row_groups.get(scan).map_or(&[][..], Vec::as_slice);
-                split(stage.mode, stage.tasks, groups)
+        let groups = row_groups.get(scan).map_or(&[][..], Vec::as_slice);
+        let splits = match (planned.key, files.get(scan).and_then(Option::as_ref), layout) {
+            (Some(key), _, Some(layout)) => {
+                layout.keys(key.column, stage.zones.get(&key.cuts).map_or(&[][..], |zones| zones))
             }
+            (Some(key), _, None) => split_by_keys(key.column, stage.cuts.get(&key.cuts).map_or(&[][..], Vec::as_slice)),
+            (None, Some(known), _) => split_files(stage.mode, stage.tasks, &known.files.units()),
+            (None, None, Some(layout)) => layout.rows(stage.mode, groups),
+            (None, None, None) => split(stage.mode, stage.tasks, groups),
         };
         tasks = tasks.max(Some(splits.len()));
         columns.push(Some(splits));
@@ -418,10 +491,19 @@ fn task_splits(
     let tasks = tasks.unwrap_or(stage.tasks as usize);
     let of_scan = |splits: &Option<Vec<Split>>, task: usize| match splits {
         None => Split::WHOLE,
-        Some(splits) => splits.get(task).copied().unwrap_or(Split::NOTHING),
+        Some(splits) => splits.get(task).cloned().unwrap_or(Split::NOTHING),
     };
-    let of_task = |task: usize| columns.iter().map(|splits| of_scan(splits, task)).collect();
-    Ok((0..tasks).map(of_task).collect())
+    let of_task = |task: &usize| columns.iter().map(|splits| of_scan(splits, *task)).collect();
+    let mut tasks: Vec<usize> = (0..tasks).collect();
+    if layout.is_some() && forwarded.is_none() {
+        // Of a small table, some have nothing.
+        let some = |split: &Split| *split != Split::NOTHING;
+        tasks.retain(|task| columns.iter().flatten().any(|splits| splits.get(*task).is_some_and(some)));
+        if tasks.is_empty() {
+            tasks.push(0);
+        }
+    }
+    Ok(TaskSplits { splits: tasks.iter().map(of_task).collect(), tasks })
 }
 
 /// The columns of the rows that a stage shuffles, without the hash.

@@ -63,7 +63,7 @@ impl InStorage {
     }
 
     /// The SQL of a split of an input there, if its table is there.
-    pub fn sql(&self, fragment: &Fragment, input: usize, split: Split) -> Option<String> {
+    pub fn sql(&self, fragment: &Fragment, input: usize, split: &Split) -> Option<String> {
         let catalog = fragment.catalog(input).ok()??;
         let place = self.catalogs.iter().position(|known| *known == catalog)?;
         fragment.split_sql_in(input, split, &self.state.databases.get(place)?.name).ok()

@@ -14,6 +14,7 @@
 #include "duckdb/parser/expression/function_expression.hpp"
 #include "duckdb/parser/expression/star_expression.hpp"
 #include "duckdb/parser/query_node/select_node.hpp"
+#include "duckdb/parser/query_node/set_operation_node.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
 #include "duckdb/parser/tableref/basetableref.hpp"
 #include "duckdb/parser/tableref/emptytableref.hpp"
@@ -167,6 +168,16 @@ static QualifiedName InCatalog(const QualifiedName &table, const string &catalog
 }
 
 unique_ptr<QueryNode> Fragment::SplitQuery(idx_t number, const DhSplit &split, const string &catalog) const {
+	if (split.part_count > 0) {
+		// Conditions that are all fulfilled, or none, leave out row groups and cost less than alternatives.
+		auto all = make_uniq<SetOperationNode>();
+		all->setop_type = SetOperationType::UNION;
+		all->setop_all = true;
+		for (uint64_t i = 0; i < split.part_count; i++) {
+			all->children.push_back(SplitQuery(number, split.parts[i], catalog));
+		}
+		return std::move(all);
+	}
 	auto &input = splits.at(number);
 	if (input.files) {
 		return FilesQuery(input, split);
@@ -324,7 +335,7 @@ unique_ptr<QueryNode> Fragment::RemoteQuery(const vector<DhSplit> &task) const {
 }
 
 const vector<LogicalType> &Fragment::BindTypes(ClientContext &context) {
-	vector<DhSplit> whole(splits.size(), DhSplit {-1, -1, 0, 0, -1, 0, 0});
+	vector<DhSplit> whole(splits.size(), DhSplit {-1, -1, 0, 0, -1, 0, 0, nullptr, 0});
 	SelectStatement statement;
 	statement.node = WithInputs(whole, [](const ExchangeInput &exchange) { return NoRows(exchange.types); });
 	auto binder = Binder::CreateBinder(context);

@@ -29,6 +29,9 @@ struct DhSplit {
 	int64_t key;
 	int64_t least;
 	int64_t greatest;
+	//! If there are some, all of these instead, in their order; they have none.
+	const DhSplit *parts;
+	uint64_t part_count;
 };
 
 //! Rows of a scan that have other values in the column can meet none in a join.

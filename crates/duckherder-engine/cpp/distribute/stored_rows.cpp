@@ -113,7 +113,7 @@ std::map<idx_t, RowGroupState> RowGroupStates(DataTable &table, TransactionData 
 	return states;
 }
 
-//! The SQL of the rows of these row groups, which follow each other, with their row ids; a snapshot that keeps those.
+//! The SQL of the rows of these row groups, in their order, with their row ids; a snapshot that keeps those.
 static unique_ptr<QuerySnapshot> ReadGroups(ClientContext &context, const string &table_name,
                                             const vector<idx_t> &stored_columns, const DhStoredGroup *groups,
                                             uint64_t group_count, string &sql) {
@@ -126,12 +126,21 @@ static unique_ptr<QuerySnapshot> ReadGroups(ClientContext &context, const string
 	auto snapshot = make_uniq<QuerySnapshot>(context);
 	snapshot->Add(context, storage.GetAttached());
 	auto states = RowGroupStates(storage, DuckTransaction::Get(context, storage.GetAttached()), stored_columns);
-	auto found = states.find(groups[0].first);
-	for (uint64_t i = 0; i < group_count; i++, ++found) {
+	// From where on and up to where, together with those that follow.
+	vector<pair<idx_t, idx_t>> runs;
+	for (uint64_t i = 0; i < group_count; i++) {
 		auto &wanted = groups[i];
+		auto found = states.find(wanted.first);
 		RowGroupState state {wanted.number, wanted.inserted, wanted.visible};
-		if (found == states.end() || found->first != wanted.first || wanted.number == 0 || !(found->second == state)) {
+		if (found == states.end() || wanted.number == 0 || !(found->second == state)) {
 			throw InvalidInputException("the rows of %s have changed", table_name);
+		}
+		auto next = std::next(found);
+		auto end = next == states.end() ? wanted.first + wanted.inserted : next->first;
+		if (!runs.empty() && runs.back().second == wanted.first) {
+			runs.back().second = end;
+		} else {
+			runs.emplace_back(wanted.first, end);
 		}
 	}
 	sql = "SELECT rowid";
@@ -139,12 +148,10 @@ static unique_ptr<QuerySnapshot> ReadGroups(ClientContext &context, const string
 		auto &definition = entry.GetColumns().GetColumn(PhysicalIndex(column));
 		sql += ", " + ColumnRefExpression(definition.Name()).ToString();
 	}
-	sql += " FROM " + entry.schema.GetQualifiedName(entry.name).ToString() + " WHERE rowid >= " +
-	       to_string(groups[0].first);
-	if (found != states.end()) {
-		sql += " AND rowid < " + to_string(found->first);
-	} else {
-		sql += " AND rowid < " + to_string(groups[group_count - 1].first + groups[group_count - 1].inserted);
+	sql += " FROM " + entry.schema.GetQualifiedName(entry.name).ToString() + " WHERE ";
+	for (idx_t i = 0; i < runs.size(); i++) {
+		sql += (i > 0 ? " OR " : "") + ("rowid >= " + to_string(runs[i].first)) + " AND rowid < " +
+		       to_string(runs[i].second);
 	}
 	return snapshot;
 }
@@ -173,7 +180,7 @@ void dh_fragment_stored(const Fragment *fragment, uint64_t input, DhTextSink sin
 	});
 }
 
-//! The SQL of the rows of row groups that follow each other, if they are as they are described, to be run in the snapshot
+//! The SQL of the rows of row groups, if they are as they are described, to be run in the snapshot
 //! that is given back.
 QuerySnapshot *dh_stored_rows(DhConnection *connection, DhText table, const uint64_t *columns, uint64_t column_count,
                               const DhStoredGroup *groups, uint64_t group_count, DhTextSink sink, void *target,

@@ -77,6 +77,8 @@ pub struct DhSplit {
     pub key: i64,
     pub least: i64,
     pub greatest: i64,
+    pub parts: *const DhSplit,
+    pub part_count: u64,
 }
 
 /// `DhScanRange` in cpp/distribute/fragment.hpp.

@@ -209,7 +209,8 @@ impl Fragment {
     }
 
     fn query(&self, form: FragmentForm, splits: &[Split]) -> Result<TaskQuery> {
-        let splits = splits_to_ffi(splits);
+        let plain = PlainSplit::all(splits);
+        let splits: Vec<DhSplit> = plain.iter().map(PlainSplit::get).collect();
         let count = splits.len() as u64;
         let mut error = DhError::none();
         let mut bytes: Vec<u8> = Vec::new();
@@ -243,7 +244,7 @@ impl Fragment {
     ///
     /// # Errors
     /// There is no such input.
-    pub fn split_sql(&self, input: usize, split: Split) -> Result<String> {
+    pub fn split_sql(&self, input: usize, split: &Split) -> Result<String> {
         self.split_sql_in(input, split, "")
     }
 
@@ -251,23 +252,54 @@ impl Fragment {
     ///
     /// # Errors
     /// There is no such input.
-    pub fn split_sql_in(&self, input: usize, split: Split, catalog: &str) -> Result<String> {
-        let split = split_to_ffi(split);
-        // SAFETY: as above; the split is plain data, the name outlives the call.
+    pub fn split_sql_in(&self, input: usize, split: &Split, catalog: &str) -> Result<String> {
+        let plain = PlainSplit::of(split);
+        // SAFETY: as above; the split's parts and the name outlive the call.
         self.text(|this, sink, target, error| unsafe {
-            ffi::dh_fragment_split_sql(this, input as u64, split, catalog.into(), sink, target, error);
+            ffi::dh_fragment_split_sql(this, input as u64, plain.get(), catalog.into(), sink, target, error);
         })
     }
 }
 
-pub(super) fn splits_to_ffi(splits: &[Split]) -> Vec<DhSplit> {
-    splits.iter().copied().map(split_to_ffi).collect()
+/// A split as C++ reads it: one, or several parts.
+pub(super) struct PlainSplit(Vec<DhSplit>);
+
+impl PlainSplit {
+    pub fn of(split: &Split) -> Self {
+        Self(split.parts().iter().map(split_to_ffi).collect())
+    }
+
+    pub fn all(splits: &[Split]) -> Vec<Self> {
+        splits.iter().map(Self::of).collect()
+    }
+
+    /// To be used no longer than this.
+    pub fn get(&self) -> DhSplit {
+        match self.0.as_slice() {
+            [one] => *one,
+            parts => DhSplit { parts: parts.as_ptr(), part_count: parts.len() as u64, ..ALL },
+        }
+    }
 }
 
-pub(super) fn split_to_ffi(split: Split) -> DhSplit {
+const ALL: DhSplit = DhSplit {
+    first: -1,
+    last: -1,
+    every: 0,
+    rows: 0,
+    key: -1,
+    least: 0,
+    greatest: 0,
+    parts: std::ptr::null(),
+    part_count: 0,
+};
+
+fn split_to_ffi(split: &Split) -> DhSplit {
     let id = |row: Option<u64>| row.map_or(-1, |row| row as i64);
-    let all = DhSplit { first: -1, last: -1, every: 0, rows: 0, key: -1, least: 0, greatest: 0 };
-    match split {
+    let all = ALL;
+    match *split {
+        // Parts have no parts.
+        Split::Several(_) => all,
         Split::Range { first, last } => DhSplit { first: id(first), last: id(last), ..all },
         Split::Blocks { every, rows } => DhSplit { every: every as i64, rows: rows as i64, ..all },
         Split::Keys { column, least, greatest, first, last } => {

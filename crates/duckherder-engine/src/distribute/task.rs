@@ -3,7 +3,7 @@
 use duckherder_planner::Split;
 
 use super::ffi::{self, DhChunk, DhChunkStream, DhTaskPlan};
-use super::fragment::{Fragment, splits_to_ffi};
+use super::fragment::{Fragment, PlainSplit};
 use crate::connection::Connection;
 use crate::error::{EngineError, Result};
 use crate::ffi::DhError;
@@ -65,7 +65,8 @@ impl TaskPlan {
     /// # Errors
     /// What DuckDB says of it, or there are fewer splits than inputs.
     pub fn make(connection: &Connection, fragment: &Fragment, splits: &[Split]) -> Result<Option<Self>> {
-        let splits = splits_to_ffi(splits);
+        let plain = PlainSplit::all(splits);
+        let splits: Vec<_> = plain.iter().map(PlainSplit::get).collect();
         let mut error = DhError::none();
         // SAFETY: the connection and the fragment are alive, the splits outlive the call.
         let plan = unsafe {
@@ -139,7 +140,8 @@ impl ChunkStream {
     /// # Errors
     /// What DuckDB says of it, or there are fewer splits than inputs.
     pub fn open(connection: &Connection, fragment: &Fragment, splits: &[Split]) -> Result<Self> {
-        let splits = splits_to_ffi(splits);
+        let plain = PlainSplit::all(splits);
+        let splits: Vec<_> = plain.iter().map(PlainSplit::get).collect();
         let mut error = DhError::none();
         // SAFETY: the connection and the fragment are alive, the splits outlive the call.
         let handle = unsafe {

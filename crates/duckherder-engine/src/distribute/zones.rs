@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use duckherder_planner::Split;
 
 use super::ffi;
-use super::fragment::{Fragment, split_to_ffi};
+use super::fragment::{Fragment, PlainSplit};
 use crate::connection::Connection;
 use crate::error::Result;
 use crate::ffi::DhError;
@@ -55,11 +55,11 @@ impl Fragment {
     ///
     /// # Errors
     /// There is no such input, or it has no such column.
-    pub fn key_condition(&self, input: usize, split: Split) -> Result<String> {
-        let split = split_to_ffi(split);
-        // SAFETY: the fragment is alive; the sink gets the list it expects; the split is plain data.
+    pub fn key_condition(&self, input: usize, split: &Split) -> Result<String> {
+        let plain = PlainSplit::of(split);
+        // SAFETY: the fragment is alive; the sink gets the list it expects; the split outlives the call.
         self.text(|this, sink, target, error| unsafe {
-            ffi::dh_fragment_key_condition(this, input as u64, split, sink, target, error);
+            ffi::dh_fragment_key_condition(this, input as u64, plain.get(), sink, target, error);
         })
     }
 }

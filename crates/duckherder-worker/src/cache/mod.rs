@@ -138,8 +138,8 @@ impl SplitCache {
         true
     }
 
-    /// The rows, if they are here, but for some that follow each other, which will be the relation `rest`.
-    pub fn find(&self, wanted: &StoredRows, rest: &str) -> Option<Found> {
+    /// The rows of all these parts, if they are here, but for some, which will be the relation `rest`.
+    pub fn find(&self, wanted: &[StoredRows], rest: &str) -> Option<Found> {
         self.lock().pieces.find(wanted, rest)
     }
 

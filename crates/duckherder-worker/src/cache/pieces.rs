@@ -10,7 +10,7 @@ use super::{Found, ROW_ID, qualified, quoted};
 /// Columns by their places in a table's storage. What reads them may say their names to the user.
 pub type Columns = BTreeMap<u32, String>;
 
-/// A table of the cache: some columns of row groups that follow each other, and the row ids.
+/// A table of the cache: some columns of row groups, and the row ids.
 pub struct Piece {
     pub table: String,
     pub driver: u64,
@@ -45,44 +45,68 @@ impl Pieces {
         self.kept.iter().map(|kept| kept.piece.bytes).sum()
     }
 
-    /// The rows, if they are here, but for those of row groups that follow each other, which will be the relation `rest`.
-    pub fn find(&mut self, wanted: &StoredRows, rest: &str) -> Option<Found> {
-        let columns = columns_of(wanted);
-        // In order; without a place: missing.
-        let mut parts: Vec<(Option<usize>, Vec<StoredGroup>)> = Vec::new();
-        for group in &wanted.groups {
-            let places = self.places.get(&(wanted.driver, *group)).map_or(&[][..], Vec::as_slice);
-            let mut places = places.iter().filter(|place| has_all(&self.kept[**place].piece.columns, &columns));
-            let first = places.clone().next().copied();
-            match parts.last_mut() {
-                Some((None, groups)) if first.is_none() => groups.push(*group),
-                Some((Some(place), groups)) if places.any(|other| other == place) => groups.push(*group),
-                _ => parts.push((first, vec![*group])),
-            }
-        }
-        let mut missing = parts.iter().filter(|(place, _)| place.is_none()).map(|(_, groups)| groups.clone());
-        let (missing, none) = (missing.next(), missing.next());
-        if none.is_some() || parts.iter().all(|(place, _)| place.is_none()) {
+    /// The rows of all these parts, if some are here; those of other row groups will be the relation `rest`, which is read
+    /// once. Where their order shows, these must follow each other.
+    pub fn find(&mut self, wanted: &[StoredRows], rest: &str) -> Option<Found> {
+        let found: Vec<_> = wanted.iter().map(|part| (part, self.places_of(part))).collect();
+        let all = || found.iter().flat_map(|(_, places)| places);
+        let runs = all().filter(|(place, _)| place.is_none()).count();
+        if all().count() == runs || (runs > 1 && wanted.iter().any(|part| !part.in_any_order)) {
             return None;
         }
+        let missing = all().filter(|(place, _)| place.is_none()).flat_map(|(_, groups)| groups.iter().copied());
+        let mut missing: Vec<StoredGroup> = missing.collect();
+        missing.sort_unstable_by_key(|group| group.first);
+        missing.dedup();
+        let rest_of = |(part, (place, groups)): (&StoredRows, &(Option<usize>, Vec<StoredGroup>))| {
+            place.is_none().then(|| condition(part, among(&missing, groups)))
+        };
+        let conditions = found.iter().flat_map(|(part, places)| places.iter().map(move |place| (*part, place)));
+        // Of several parts, each reads its own rows.
+        let conditions: Option<Vec<String>> = conditions.filter_map(rest_of).collect();
+        let mut rest = Some((rest, conditions.map(|conditions| conditions.join(" OR "))));
         self.clock += 1;
         let mut queries = Vec::new();
         let mut used = Vec::new();
-        for (place, groups) in &parts {
-            let Some(place) = place else {
-                queries.push(query_of(wanted, rest, None, None));
-                continue;
-            };
-            let kept = &mut self.kept[*place];
-            kept.last_used = self.clock;
-            used.push(Arc::clone(&kept.used));
-            queries.push(query(wanted, &kept.piece, groups));
+        for (part, places) in &found {
+            for (place, groups) in places {
+                let Some(place) = place else {
+                    queries.extend(rest.take().map(|(rest, filter)| select(part, rest, filter)));
+                    continue;
+                };
+                let kept = &mut self.kept[*place];
+                kept.last_used = self.clock;
+                used.push(Arc::clone(&kept.used));
+                let filter = condition(part, among(&kept.piece.groups, groups));
+                queries.push(select(part, &qualified(&kept.piece.table), filter));
+            }
         }
-        Some(Found { sql: queries.join(" UNION ALL "), missing: missing.unwrap_or_default(), used: Used(used) })
+        Some(Found { sql: queries.join(" UNION ALL "), missing, used: Used(used) })
     }
 
-    /// The row groups of an input that are missing, in runs that follow each other, and the columns that are to be fetched
-    /// of each: those that are wanted, and those that are here in part.
+    /// Which row groups are in which piece, in order; without a place: missing.
+    fn places_of(&self, wanted: &StoredRows) -> Vec<(Option<usize>, Vec<StoredGroup>)> {
+        let columns = columns_of(wanted);
+        let mut parts: Vec<(Option<usize>, Vec<StoredGroup>)> = Vec::new();
+        for group in &wanted.groups {
+            let places = self.places.get(&(wanted.driver, *group)).map_or(&[][..], Vec::as_slice);
+            let places = places.iter().filter(|place| has_all(&self.kept[**place].piece.columns, &columns));
+            let places: Vec<_> = places.copied().map(Some).collect();
+            let is_one = |place: &Option<usize>| places.contains(place) || (places.is_empty() && place.is_none());
+            let known = match wanted.in_any_order {
+                true => parts.iter_mut().find(|(place, _)| is_one(place)),
+                false => parts.last_mut().filter(|(place, _)| is_one(place)),
+            };
+            match known {
+                Some((_, groups)) => groups.push(*group),
+                None => parts.push((places.first().copied().flatten(), vec![*group])),
+            }
+        }
+        parts
+    }
+
+    /// The row groups of an input that are missing, in runs that follow each other where their order shows, and the columns
+    /// that are to be fetched of each: those that are wanted, and those that are here in part.
     pub fn missing(&self, wanted: &StoredRows) -> Vec<(Vec<StoredGroup>, Columns)> {
         let columns = columns_of(wanted);
         let mut runs: Vec<(Vec<StoredGroup>, Columns)> = Vec::new();
@@ -91,7 +115,7 @@ impl Pieces {
             let places = self.places.get(&(wanted.driver, *group)).map_or(&[][..], Vec::as_slice);
             let here = places.iter().map(|place| &self.kept[*place].piece.columns);
             if here.clone().any(|here| has_all(here, &columns)) {
-                follows = false;
+                follows = wanted.in_any_order && !runs.is_empty();
                 continue;
             }
             let mut all = columns.clone();
@@ -153,30 +177,49 @@ fn has_all(columns: &Columns, wanted: &Columns) -> bool {
     wanted.iter().all(|(number, name)| columns.get(number) == Some(name))
 }
 
-/// The wanted rows of some row groups of a piece, under the names that they have at the driver.
-fn query(wanted: &StoredRows, piece: &Piece, groups: &[StoredGroup]) -> String {
-    // Beside what the input asks for, row groups that only the piece has.
-    let end = groups.last().and_then(|last| {
-        let place = piece.groups.iter().position(|group| group == last)?;
-        piece.groups.get(place + 1).map(|next| next.first)
-    });
-    let begin = groups.first().filter(|first| piece.groups.first() != Some(*first)).map(|first| first.first);
-    query_of(wanted, &qualified(&piece.table), begin, end)
+/// The row ids of some of these row groups, as SQL; nothing if they are all.
+fn among(all: &[StoredGroup], some: &[StoredGroup]) -> Option<String> {
+    let mut runs: Vec<(Option<u64>, Option<u64>)> = Vec::new();
+    let mut follows = false;
+    for (place, group) in all.iter().enumerate() {
+        let is_wanted = some.contains(group);
+        let next = all.get(place + 1).map(|next| next.first);
+        match runs.last_mut() {
+            _ if !is_wanted => {}
+            Some((_, end)) if follows => *end = next,
+            _ => runs.push((Some(group.first).filter(|_| place > 0), next)),
+        }
+        follows = is_wanted;
+    }
+    let run = |(begin, end): &(Option<u64>, Option<u64>)| {
+        let begin = begin.map(|row| format!("{ROW_ID} >= {row}"));
+        let end = end.map(|row| format!("{ROW_ID} < {row}"));
+        begin.into_iter().chain(end).collect::<Vec<_>>().join(" AND ")
+    };
+    match runs.as_slice() {
+        [(None, None)] => None,
+        [one] => Some(run(one)),
+        several => Some(format!("({})", several.iter().map(run).collect::<Vec<_>>().join(" OR "))),
+    }
 }
 
-/// The wanted rows of a relation that has their columns, from the row id `begin` on and before `end`.
-fn query_of(wanted: &StoredRows, relation: &str, begin: Option<u64>, end: Option<u64>) -> String {
-    let columns = wanted.columns.iter().map(|column| quoted(&column.name));
-    let columns = columns.collect::<Vec<_>>().join(", ");
+/// Which of the row ids `among` which they are are wanted, as SQL; nothing if they all are.
+fn condition(wanted: &StoredRows, among: Option<String>) -> Option<String> {
     let conditions = [
-        begin.map(|row| format!("{ROW_ID} >= {row}")),
-        end.map(|row| format!("{ROW_ID} < {row}")),
+        among,
         wanted.first.map(|row| format!("{ROW_ID} >= {row}")),
         wanted.last.map(|row| format!("{ROW_ID} <= {row}")),
         Some(wanted.condition.clone()).filter(|condition| !condition.is_empty()),
     ];
     let conditions: Vec<String> = conditions.into_iter().flatten().collect();
-    let filter = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+    (!conditions.is_empty()).then(|| conditions.join(" AND "))
+}
+
+/// The wanted columns of a relation that has them, under the names that they have at the driver.
+fn select(wanted: &StoredRows, relation: &str, filter: Option<String>) -> String {
+    let columns = wanted.columns.iter().map(|column| quoted(&column.name));
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    let filter = filter.map(|filter| format!(" WHERE {filter}")).unwrap_or_default();
     format!("SELECT {columns} FROM {relation}{filter}")
 }
 
@@ -215,7 +258,59 @@ mod tests {
             first: None,
             last: None,
             condition: String::new(),
+            in_any_order: false,
         }
+    }
+
+    /// As when workers come and go, and row groups have other owners.
+    #[test]
+    fn rows_of_others_between_those_that_are_wanted_are_left_out() {
+        let mut pieces = Pieces::default();
+        pieces.add(piece("a", &[1, 2, 3, 4, 6], &[0]), 100);
+        pieces.add(piece("b", &[5, 9], &[0]), 100);
+        let scattered = StoredRows { in_any_order: true, ..wanted(&[1, 3, 4, 5, 6], &[0]) };
+        let found = pieces.find(std::slice::from_ref(&scattered), "rest").unwrap();
+        let id = "\"duckherder row id\"";
+        let a = format!("SELECT \"n0\" FROM duckherder_cache.main.a WHERE ({id} < 200 OR {id} >= 300)");
+        let b = format!("SELECT \"n0\" FROM duckherder_cache.main.b WHERE {id} < 900");
+        assert_eq!((found.sql, found.missing), (format!("{a} UNION ALL {b}"), vec![]));
+        // A group in which a later snapshot sees rows is none of an earlier one's.
+        let found = pieces.find(&[wanted(&[1, 3], &[0])], "rest").unwrap();
+        let a = format!("SELECT \"n0\" FROM duckherder_cache.main.a WHERE ({id} < 200 OR {id} >= 300 AND {id} < 400)");
+        assert_eq!(found.sql, a);
+    }
+
+    #[test]
+    fn any_may_be_missing_if_nobody_sees_the_order() {
+        let mut pieces = Pieces::default();
+        pieces.add(piece("a", &[2, 3], &[0]), 100);
+        let scattered = StoredRows { in_any_order: true, ..wanted(&[1, 2, 5, 7], &[0]) };
+        let found = pieces.find(std::slice::from_ref(&scattered), "rest").unwrap();
+        let parts = "SELECT \"n0\" FROM rest UNION ALL SELECT \"n0\" FROM duckherder_cache.main.a WHERE \"duckherder row id\" < 300";
+        assert_eq!((found.sql.as_str(), found.missing), (parts, vec![group(1), group(5), group(7)]));
+        assert_eq!(pieces.missing(&scattered), [(vec![group(1), group(5), group(7)], named(&[0]))]);
+    }
+
+    #[test]
+    fn what_is_missing_of_several_parts_is_read_once() {
+        let mut pieces = Pieces::default();
+        pieces.add(piece("a", &[1, 2, 7], &[0]), 100);
+        let part = |groups: &[u64], condition: &str| StoredRows {
+            in_any_order: true,
+            condition: condition.to_string(),
+            ..wanted(groups, &[0])
+        };
+        let parts = [part(&[1, 2, 3], "k < 5"), part(&[3, 4, 7, 8], "k > 7")];
+        let found = pieces.find(&parts, "rest").unwrap();
+        let id = "\"duckherder row id\"";
+        let expected = [
+            format!("SELECT \"n0\" FROM duckherder_cache.main.a WHERE {id} < 700 AND k < 5"),
+            format!("SELECT \"n0\" FROM rest WHERE {id} < 400 AND k < 5 OR k > 7"),
+            format!("SELECT \"n0\" FROM duckherder_cache.main.a WHERE {id} >= 700 AND k > 7"),
+        ];
+        assert_eq!(found.sql, expected.join(" UNION ALL "));
+        assert_eq!(found.missing, [group(3), group(4), group(8)]);
+        assert!(pieces.find(&[part(&[5], ""), part(&[6], "")], "rest").is_none());
     }
 
     #[test]
@@ -224,7 +319,10 @@ mod tests {
         pieces.add(piece("a", &[1, 2, 3], &[0, 4]), 100);
         pieces.add(piece("b", &[4, 5], &[0, 4, 5]), 100);
         let sql = |pieces: &mut Pieces, wanted: &StoredRows| {
-            pieces.find(wanted, "rest").filter(|found| found.missing.is_empty()).map(|found| found.sql)
+            pieces
+                .find(std::slice::from_ref(wanted), "rest")
+                .filter(|found| found.missing.is_empty())
+                .map(|found| found.sql)
         };
         let both = "SELECT \"n4\" FROM duckherder_cache.main.a WHERE \"duckherder row id\" >= 200 UNION ALL \
                     SELECT \"n4\" FROM duckherder_cache.main.b WHERE \"duckherder row id\" < 500";
@@ -246,12 +344,12 @@ mod tests {
         let mut pieces = Pieces::default();
         pieces.add(piece("a", &[1, 2], &[0]), 100);
         pieces.add(piece("b", &[5], &[0]), 100);
-        let found = pieces.find(&wanted(&[2, 3, 4, 5], &[0]), "rest").unwrap();
+        let found = pieces.find(&[wanted(&[2, 3, 4, 5], &[0])], "rest").unwrap();
         let parts = "SELECT \"n0\" FROM duckherder_cache.main.a WHERE \"duckherder row id\" >= 200 UNION ALL \
                      SELECT \"n0\" FROM rest UNION ALL SELECT \"n0\" FROM duckherder_cache.main.b";
         assert_eq!((found.sql.as_str(), found.missing), (parts, vec![group(3), group(4)]));
-        assert!(pieces.find(&wanted(&[0, 1, 2, 3], &[0]), "rest").is_none());
-        assert!(pieces.find(&wanted(&[7, 8], &[0]), "rest").is_none());
+        assert!(pieces.find(&[wanted(&[0, 1, 2, 3], &[0])], "rest").is_none());
+        assert!(pieces.find(&[wanted(&[7, 8], &[0])], "rest").is_none());
     }
 
     #[test]
@@ -271,9 +369,9 @@ mod tests {
         let mut pieces = Pieces::default();
         pieces.add(piece("a", &[1], &[0]), 25);
         pieces.add(piece("b", &[2], &[0]), 25);
-        pieces.find(&wanted(&[1], &[0]), "rest").unwrap();
-        let read = pieces.find(&wanted(&[2], &[0]), "rest").unwrap();
-        pieces.find(&wanted(&[1], &[0]), "rest").unwrap();
+        pieces.find(&[wanted(&[1], &[0])], "rest").unwrap();
+        let read = pieces.find(&[wanted(&[2], &[0])], "rest").unwrap();
+        pieces.find(&[wanted(&[1], &[0])], "rest").unwrap();
         assert_eq!(pieces.add(piece("c", &[3], &[0]), 25), ["a"]);
         drop(read);
         assert_eq!(pieces.add(piece("d", &[4], &[0]), 25), ["b"]);
