@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from harness.client import attach, loaded
-from harness.cluster import Cluster
+from harness.cluster import Cluster, Worker
 from harness.distribution import distribute
 from harness.seed import drawn_seed
 from harness.wait import wait_for
@@ -190,3 +190,93 @@ def test_nothing_is_kept_where_nothing_may_be():
             assert cached(con, "SELECT sum(a) FROM one")[1] == 0
             time.sleep(0.2)
         con.close()
+
+
+LINES, ORDERS = 6_000_000, 1_500_000
+TABLES = {
+    "lines": f"SELECT range // 4 AS k, range % 7 AS b, range AS v FROM range({LINES})",
+    "orders": f"SELECT range AS k, range % 11 AS c FROM range({ORDERS})",
+}
+SUMS = "SELECT b, sum(v), count(*), sum(k) FROM lines WHERE v % 5 <> 1 GROUP BY ALL ORDER BY ALL"
+JOINED = "SELECT c, sum(v), count(*) FROM lines JOIN orders USING (k) WHERE c <> 3 GROUP BY ALL ORDER BY ALL"
+IN_ORDER = "SELECT v, b FROM lines WHERE v % 997 = 1"
+LIMITED = "SELECT v FROM lines WHERE b = 3 LIMIT 1000 OFFSET 400000"
+
+
+class Herd:
+    """Workers that keep tables, of which two are joined by ranges of the key by which they are stored."""
+
+    def __init__(self, count: int):
+        self.cluster = Cluster(0, count)
+        self.con, self.plain = loaded(), duckdb.connect()
+        attach(self.con, self.cluster.driver)
+        self.con.execute("USE dh")
+        assert distribute(self.con, "always")
+        for name, sql in TABLES.items():
+            for con in (self.con, self.plain):
+                con.execute(f"CREATE TABLE {name} AS {sql}")
+        self.settle(count)
+        assert "KEY_RANGE_PARTITION" in self.con.execute(f"EXPLAIN {JOINED}").fetchall()[0][1]
+
+    def settle(self, count: int) -> None:
+        """Until so many workers keep all."""
+        sql = "SELECT count(*) FROM duckherder_workers() WHERE state = 'ACTIVE'"
+        wait_for(lambda: self.con.execute(sql).fetchone() == (count,), 30)
+        until_cached(self.con, SUMS, count)
+        until_cached(self.con, JOINED, 2 * count)
+
+    def kept(self) -> dict[str, int]:
+        """Bytes in each worker's cache, once all of them have said so."""
+        seen = []
+        while seen[-3:] != seen[-1:] * 3 or not seen:
+            time.sleep(1.5)
+            rows = self.con.execute("SELECT worker_id, cached_bytes FROM duckherder_workers() WHERE state = 'ACTIVE'").fetchall()
+            seen.append(dict(rows))
+            assert len(seen) < 40, seen
+        return seen[-1]
+
+    def compare(self) -> None:
+        for sql in (SUMS, JOINED, IN_ORDER, LIMITED):
+            for _ in range(3):
+                assert self.con.execute(sql).fetchall() == self.plain.execute(sql).fetchall(), sql
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.con.close()
+        self.cluster.close()
+
+
+def test_a_worker_that_joins_moves_its_share():
+    with Herd(4) as herd:
+        before = herd.kept()
+        with Worker("remote-5") as fifth:
+            herd.con.execute("SELECT duckherder_register_worker('remote-5', ?)", [f"grpc://{fifth.location}"]).fetchall()
+            herd.settle(5)
+            moved = (sum(herd.kept().values()) - sum(before.values())) / sum(before.values())
+            assert 0.1 < moved < 0.25, "a fifth, and what is not divided evenly"
+            herd.compare()
+
+
+def test_a_worker_that_leaves_moves_its_share():
+    with Herd(5) as herd:
+        before = herd.kept()
+        gone = herd.cluster.workers[2]
+        gone.stop()
+        herd.settle(4)
+        after = herd.kept()
+        assert before.pop(gone.worker_id) > 0
+        moved = (sum(after.values()) - sum(before.values())) / (sum(before.values()) * 5 / 4)
+        assert 0.1 < moved < 0.25, "a fifth, and what is not divided evenly"
+        herd.compare()
+        # Another one has the place of the one that left, in queries that see the rows' order, too.
+        after = herd.kept()
+        with Worker("remote-9") as other:
+            herd.con.execute("SELECT duckherder_register_worker('remote-9', ?)", [f"grpc://{other.location}"]).fetchall()
+            herd.settle(5)
+            herd.compare()
+            kept = herd.kept()
+            assert kept.pop("remote-9") > 0
+            fetched = sum(kept.values()) - sum(after.values())
+            assert fetched < 0.1 * sum(after.values()), "row groups at the ends of their parts"

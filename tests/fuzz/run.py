@@ -1,6 +1,6 @@
 """Random queries over one table or several against Duckherder and plain DuckDB.
 
-    python -m fuzz.run [--seed N] [--queries N] [--minutes M] [--cluster local-0|local-1|local-4|remote-1|remote-4|stored-2] ...
+    python -m fuzz.run [--seed N] [--queries N] [--minutes M] [--cluster local-0|local-1|local-4|remote-1|remote-4|stored-2|changed-4] ...
                        [--tables one|several] [--scale N] [--distribution always|auto|never] [--log FILE]
 
 Prints the seed, every difference with the statements that make it again, and how many queries were really split over
@@ -26,9 +26,10 @@ from fuzz.schemas import random_schema
 from fuzz.statements import Statements
 from fuzz.tables import SIZES, random_table
 from harness.client import attached
-from harness.cluster import Cluster
+from harness.cluster import Cluster, Worker
 from harness.compare import Result, difference
 from harness.distribution import CHOICES, distribute
+from harness.wait import wait_for
 
 CLUSTERS = {
     "local-0": {},
@@ -37,6 +38,8 @@ CLUSTERS = {
     "remote-1": {"remote_workers": 1},
     "remote-4": {"remote_workers": 4},
     "stored-2": {"remote_workers": 2, "stored": True},
+    # of which one has joined and one has left since they keep rows: the parts of tables that they read are scattered
+    "changed-4": {"remote_workers": 4},
 }
 FLOAT_TOLERANCE = 1e-6
 DOUBLE_TOLERANCE = 1e-9
@@ -95,6 +98,8 @@ class Fuzzer:
         if with_product:
             self.cluster = self.stack.enter_context(Cluster(**CLUSTERS[cluster]))
             self.client = self.stack.enter_context(attached(self.cluster))
+            if cluster.startswith("changed"):
+                self._change_herd(self.cluster)
             distribute(self.client, distribution)
             self.client.execute(f"SET duckherder_min_split_rows = {MIN_SPLIT_ROWS // scale}")
         else:
@@ -105,6 +110,21 @@ class Fuzzer:
         self.log = self.stack.enter_context(open(log, "w", encoding="utf-8")) if log else None
         # the statistics keep what was counted before; every query ends in a number of its own
         self.counted: set[str] = set()
+
+    def _change_herd(self, cluster: Cluster) -> None:
+        def ask(sql: str):
+            return self.client.execute(sql).fetchone()[0]
+
+        distribute(self.client, "always")
+        ask("CREATE TABLE dh.kept AS SELECT range AS a FROM range(1_000_000)")
+        wait_for(lambda: ask("SELECT sum(a) FROM dh.kept") and ask("SELECT min(cached_bytes) FROM duckherder_workers()") > 0)
+        count, before = "SELECT count(*) FROM duckherder_workers() WHERE state = 'ACTIVE'", len(cluster.workers)
+        new = self.stack.enter_context(Worker(f"remote-{before + 1}"))
+        ask(f"SELECT duckherder_register_worker('{new.worker_id}', 'grpc://{new.location}')")
+        wait_for(lambda: ask("SELECT sum(a) FROM dh.kept") and ask(count) == before + 1)
+        cluster.workers[0].stop()
+        wait_for(lambda: ask(count) == before)
+        self.client.execute("DROP TABLE dh.kept")
 
     def close(self) -> None:
         self.oracle.close()

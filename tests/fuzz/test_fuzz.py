@@ -25,7 +25,7 @@ SMALLER = 50
 # of the queries over several tables, when there are workers; of the few over large ones, luck has its part
 LEAST_SHARE_SPLIT = {1: 0.4, SMALLER: 0.6}
 # Of all queries: those with more processes take longer, each of them.
-SHARES = {"local-0": 0.24, "local-1": 0.26, "local-4": 0.2, "remote-1": 0.14, "remote-4": 0.08, "stored-2": 0.08}
+SHARES = {"local-0": 0.22, "local-1": 0.23, "local-4": 0.2, "remote-1": 0.14, "remote-4": 0.08, "stored-2": 0.08, "changed-4": 0.05}
 assert SHARES.keys() == CLUSTERS.keys() and math.isclose(sum(SHARES.values()), 1)
 
 

@@ -15,7 +15,7 @@ pub struct Options {
     /// Makes the same queries again (default: another one each time, which is printed)
     #[arg(long)]
     seed: Option<u64>,
-    /// local-0, local-1, local-4, remote-1, remote-4; may be given several times (default: all, one after the other)
+    /// local-0, local-1, local-4, remote-1, remote-4, stored-2, changed-4; may be given several times (default: all, one after the other)
     #[arg(long)]
     cluster: Vec<String>,
     /// That a query reads: one or several
