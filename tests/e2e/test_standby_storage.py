@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import duckdb
@@ -133,6 +134,24 @@ def attached_when_active(server):
     wait_for(server.is_active)
     with attached(server) as con:
         yield con
+
+
+def test_credentials_that_are_replaced(bucket, network):  # noqa: F811
+    """Driver and standby that run try again what is refused meanwhile."""
+    refused = "the storage refuses the credentials (403 Forbidden: InvalidAccessKeyId"
+    with pair(bucket, after=60) as (first, second), attached(first) as con:
+        con.execute("CREATE TABLE dh.t AS SELECT 0 AS i")
+        with ThreadPoolExecutor(1) as pool:
+            network.is_closed = True
+            writing = pool.submit(con.execute, "INSERT INTO dh.t VALUES (1)")
+            wait_for(lambda: refused in first.output() and refused in second.output())
+            time.sleep(3)
+            assert not writing.done()
+            network.is_closed = False
+            writing.result(30)
+        assert first.stop() == 0
+        with attached_when_active(second) as other:
+            assert rows(other, "SELECT count(*) FROM dh.t") == [(2,)]
 
 
 def test_workers_follow(bucket, monkeypatch):  # noqa: F811

@@ -70,10 +70,10 @@ def bucket(network, monkeypatch, request):
         monkeypatch.setenv(name, value)
     network.latency_s = 0
     network.one_slows_down_in = network.one_is_cut_in = 0
-    network.is_down = False
+    network.is_down = network.is_closed = False
     prefix = f"{request.node.name}-{random.randrange(10**9)}".replace("[", "-").replace("]", "")
     yield Place(f"s3://herd/{prefix}", lambda: objects(network, prefix))
-    network.is_down = False
+    network.is_down = network.is_closed = False
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -323,6 +323,18 @@ def test_places_that_are_none(tmp_path):
     )
     assert ended.returncode == 1
     assert f"manifests/{5:020} in file://{tmp_path} is not what a driver has written there" in ended.stderr
+
+
+@pytest.mark.parametrize("way", [[], ["--replace"], ["--standby"]])
+def test_a_storage_that_lets_nobody_in(bucket, network, way):
+    """Which is said at once, and not after --storage-timeout (60 s)."""
+    begun = time.monotonic()
+    refused = fails_to_start("--storage", "s3://no-such-herd/x", *way)
+    assert "in s3://no-such-herd/x: there is no such bucket: make it, or use another place (404 Not Found: NoSuchBucket, " in refused
+    network.is_closed = True
+    refused = fails_to_start(*bucket.arguments(*way))
+    assert f"in {bucket.url}: the storage refuses the credentials (403 Forbidden: InvalidAccessKeyId, There is no such key.)" in refused
+    within(time.monotonic() - begun, 6)
 
 
 @pytest.mark.timeout(900)

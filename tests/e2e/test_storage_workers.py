@@ -20,7 +20,8 @@ from harness.client import attach, attached, loaded, wait_until_busy
 from harness.cluster import Driver, Worker
 from harness.compare import Result, difference, float_tolerances
 from harness.distribution import distribute
-from harness.wait import timely, wait_for
+from harness.s3 import Network
+from harness.wait import timely, wait_for, within
 
 ROWS = 300_000
 SENT = ("rows of a split are sent", "rows are sent to be kept")
@@ -268,6 +269,22 @@ def test_a_worker_that_cannot_reach_the_storage(bucket, network, monkeypatch):  
         assert herd.sent() > 0
         assert blind.output().count("can't read here") == 1
         assert "can't read here" not in herd.workers[0].output()
+
+
+def test_a_worker_that_the_storage_does_not_let_in(bucket, network, monkeypatch):  # noqa: F811
+    closed = Network(network.server)
+    closed.is_closed = True
+    with Herd(bucket, workers=0) as herd:
+        con = herd.client()
+        con.execute(f"CREATE TABLE dh.t AS SELECT range AS i FROM range({ROWS})")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", closed.url)
+        worker = herd.add_worker()
+        begun = time.monotonic()
+        assert con.execute("SELECT count(*), sum(i) FROM dh.t").fetchone() == (ROWS, ROWS * (ROWS - 1) // 2)
+        # It does not try for five seconds.
+        within(time.monotonic() - begun, 3)
+        assert "can't read here" in worker.output() and "the storage refuses the credentials" in worker.output()
+    closed.close()
 
 
 def test_another_place_of_the_same_name_is_not_read(bucket, network, monkeypatch, tmp_path):  # noqa: F811

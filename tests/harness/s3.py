@@ -19,6 +19,7 @@ from harness.cluster import ROOT, ServerProcess
 
 BUCKET = "herd"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true"}
+WRONG_KEY = b"<?xml version='1.0'?><Error><Code>InvalidAccessKeyId</Code><Message>There is no such key.</Message></Error>"
 SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 
 
@@ -44,6 +45,8 @@ class Network:
         self.one_slows_down_in = 0
         self.one_is_cut_in = 0
         self.is_down = False
+        # 403: credentials that are wrong, or have just been replaced.
+        self.is_closed = False
         # How much longer it takes to write an object whose name ends so.
         self.slow: dict[str, float] = {}
         # When an object of a folder was written last, by the folder's name; by its own, outside of one.
@@ -102,6 +105,9 @@ class Network:
             self.counts[handler.command] = self.counts.get(handler.command, 0) + 1
         if self.is_down or (self.one_slows_down_in and number % self.one_slows_down_in == 0):
             self._answer(handler, 503, {"Content-Type": "application/xml"}, SLOW_DOWN)
+            return
+        if self.is_closed:
+            self._answer(handler, 403, {"Content-Type": "application/xml"}, WRONG_KEY)
             return
         status, headers, answer = self._ask(handler, body)
         if handler.command == "PUT" and status == 200:

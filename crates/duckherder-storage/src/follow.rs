@@ -101,6 +101,7 @@ impl Follower {
         let (objects, states, mark) = (Arc::clone(&self.objects), Arc::clone(&self.states), mark.clone());
         let version = mark.version;
         let state = self.run(async move { state_at(&objects, &states, &mark).await })?;
+        self.objects.was_admitted();
         Ok(self.reader_at(state, version))
     }
 
@@ -111,6 +112,7 @@ impl Follower {
     pub fn reader_of(&self, version: Option<Version>) -> Result<Reader> {
         let objects = Arc::clone(&self.objects);
         let loaded = self.run(async move { load(&objects, version.map(|version| version.0)).await })?;
+        self.objects.was_admitted();
         Ok(self.reader_at(loaded.state, Version(loaded.number)))
     }
 

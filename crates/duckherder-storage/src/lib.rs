@@ -43,6 +43,7 @@ mod objects;
 mod open;
 mod packs;
 mod reader;
+mod refusal;
 mod shared;
 mod signs;
 mod state;

@@ -12,6 +12,7 @@ use object_store::{Error, GetOptions, GetRange, ObjectStore, PutMode, PutOptions
 
 use crate::error::{Result, StorageError};
 use crate::location::Location;
+use crate::refusal;
 
 /// Between two tries, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -62,7 +63,7 @@ impl Objects {
         Self { location, patience, admitted: AtomicBool::new(false), counts: Counts::default() }
     }
 
-    /// The storage has let us read and write: if it does not any more, that may pass.
+    /// The storage has let us do what we do: if it does not any more, that may pass.
     pub fn was_admitted(&self) {
         self.admitted.store(true, Ordering::Relaxed);
     }
@@ -118,7 +119,8 @@ impl Objects {
                         add(&self.counts.get_bytes, bytes.len() as u64);
                         Ok(Some(bytes))
                     }
-                    Err(Error::NotFound { .. }) => Ok(None),
+                    // Where there is no bucket, nobody knows whether the object is there.
+                    Err(error @ Error::NotFound { .. }) if refusal::of(&error).is_none() => Ok(None),
                     Err(error) => Err(Failure::of(error)),
                 }
             }
@@ -297,7 +299,8 @@ struct Failure {
 /// What another try would come to.
 enum Outlook {
     MayPass,
-    /// We are not let in, for good, or while credentials are replaced or a clock is wrong (S3's `RequestTimeTooSkewed`).
+    /// We are not let in, or there is no bucket: for good, or while credentials are replaced or a clock is wrong (S3's
+    /// `RequestTimeTooSkewed`).
     Refused,
     /// The same.
     Final,
@@ -305,8 +308,10 @@ enum Outlook {
 
 impl Failure {
     fn of(error: Error) -> Self {
+        if let Some(reason) = refusal::of(&error) {
+            return Self { reason, outlook: Outlook::Refused };
+        }
         let outlook = match error {
-            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Outlook::Refused,
             Error::InvalidPath { .. }
             | Error::NotSupported { .. }
             | Error::NotImplemented { .. }

@@ -10,6 +10,7 @@ use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, Wri
 
 use crate::error::{Result, StorageError};
 use crate::location::Location;
+use crate::refusal;
 
 /// How long a request is tried: all that came before would be lost with it.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -113,7 +114,7 @@ impl WholeObject {
             Error::NotFound { .. } if what == "read" => "there is no such object".to_string(),
             Error::NotFound { .. } => "there is no such bucket".to_string(),
             Error::Precondition { .. } => "another one took its place meanwhile: try again".to_string(),
-            error => error.to_string(),
+            error => refusal::of(&error).unwrap_or_else(|| error.to_string()),
         };
         self.failed(what, reason)
     }
