@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use crate::error::{Result, StorageError};
-use crate::format::{LOG_MAGIC, LogObject, MANIFEST_MAGIC, Manifest, Sign, decode, encode};
+use crate::format::{LOG_MAGIC, LogObject, MANIFEST_MAGIC, Manifest, SIGN_MAGIC, Sign, decode, encode};
 use crate::log::{self, LOG, numbered, read};
 use crate::manifest::MANIFESTS;
 use crate::objects::{Created, Objects};
@@ -149,6 +149,7 @@ pub async fn take_over(
     claim: Option<&Claim>,
 ) -> Result<Taken> {
     let mut loaded = load(objects, None).await?;
+    let before = claim.and_then(|claim| claim.sign.as_ref());
     if let Some(claim) = claim {
         if loaded.writer != claim.writer {
             return Ok(Taken::Not(Some(loaded.writer)));
@@ -183,7 +184,7 @@ pub async fn take_over(
                 loaded = load(objects, None).await?;
             }
             if is_next && loaded.writer == writer {
-                check_conditions(objects, loaded.number, writer, writer_name).await?;
+                check_conditions(objects, before, loaded.number, writer, writer_name).await?;
                 return Ok(Taken::Ours(Box::new(loaded)));
             }
             last = loaded.number;
@@ -242,14 +243,27 @@ pub async fn catch_up(
     Ok(true)
 }
 
-/// There are storages that do as they like with a condition that they do not know.
-async fn check_conditions(objects: &Objects, number: u64, writer: &str, writer_name: &str) -> Result<()> {
+/// There are storages that do as they like with a condition that they do not know. What is there already is created once
+/// more: the sign of the writer before, if there is one, since Google takes one request a second to write an object.
+async fn check_conditions(
+    objects: &Objects,
+    before: Option<&Sign>,
+    number: u64,
+    writer: &str,
+    writer_name: &str,
+) -> Result<()> {
+    if let Some(sign) = before
+        && objects.create(&numbered(signs::SIGNS, sign.epoch), encode(SIGN_MAGIC, sign)).await? == Created::Exists
+    {
+        return Ok(());
+    }
+    // Or it was removed meanwhile: this one stays.
     let object = encode(LOG_MAGIC, &empty(number, writer, writer_name));
     match objects.create(&numbered(LOG, number), object).await? {
         Created::Exists => Ok(()),
         Created::Created => Err(StorageError::Location(format!(
-            "the storage of {} creates an object that is there already (it does not know If-None-Match): two drivers \
-             would overwrite what the other has written; use a storage that refuses",
+            "the storage of {} creates an object that is there already (it has no conditional writes): two drivers would \
+             overwrite what the other has written; use a storage that has them",
             objects.shown()
         ))),
     }

@@ -170,3 +170,40 @@ fn a_takeover_that_was_begun_keeps_nobody_out() {
     assert!(take(&mut waiting, &bucket, &sign).is_none());
     assert_eq!(content(&take(&mut waiting, &bucket, &sign).unwrap()), "a");
 }
+
+/// Google takes one request a second to write an object.
+#[test]
+fn who_takes_over_writes_no_object_twice() {
+    let far = Far::new(memory(), Duration::ZERO, 0);
+    let bucket: Arc<dyn ObjectStore> = Arc::<Far>::clone(&far);
+    open(&bucket).close().unwrap();
+    far.puts();
+    let mut waiting = watch(&bucket);
+    let sign = last(&waiting);
+    let _second = take(&mut waiting, &bucket, &sign).unwrap();
+    let numbers = [("drivers", 1), ("drivers", 2), ("log", 2), ("manifests", 2)];
+    assert_eq!(far.puts(), numbers.map(|(folder, number)| format!("some/prefix/{folder}/{number:020}")));
+    // The one before has shown what it has shown.
+    assert_eq!(last(&waiting).epoch, 2);
+    assert_eq!(waiting.look(Some(1)).unwrap().unwrap(), sign);
+}
+
+/// Whether or not the writer before has shown itself.
+#[test]
+fn a_storage_that_overwrites_is_not_taken_over() {
+    let bucket = memory();
+    let careless: Arc<dyn ObjectStore> = Far::careless(Arc::clone(&bucket));
+    for is_shown in [false, true] {
+        if is_shown {
+            open(&bucket).close().unwrap();
+        }
+        let mut waiting = watch(&careless);
+        let sign = waiting.look(None).unwrap();
+        assert_eq!(sign.is_some(), is_shown);
+        let mut take = || waiting.take_over(sign.as_ref(), location(&careless), options());
+        // The first time, one may be there that has not shown itself.
+        let taken = take().and_then(|store| if store.is_none() { take() } else { Ok(store) });
+        let error = taken.err().unwrap().to_string();
+        assert!(error.contains("it has no conditional writes"), "{error}");
+    }
+}

@@ -31,6 +31,8 @@ pub struct Far {
     /// So many of the next requests to write end in this way.
     fault: Mutex<Option<(Fault, u64)>>,
     requests: AtomicU64,
+    /// The names of what was to be written.
+    puts: Mutex<Vec<String>>,
 }
 
 /// What a storage may say instead of doing what it is asked.
@@ -54,9 +56,9 @@ impl Fault {
 
 impl Far {
     fn before(inner: Arc<dyn ObjectStore>) -> Self {
-        let (fault, requests) = (Mutex::default(), AtomicU64::new(0));
+        let (fault, requests, puts) = (Mutex::default(), AtomicU64::new(0), Mutex::default());
         let (latency, one_fails_in, forgets_conditions, refuses) = (Duration::ZERO, 0, false, "");
-        Self { inner, latency, one_fails_in, forgets_conditions, refuses, fault, requests }
+        Self { inner, latency, one_fails_in, forgets_conditions, refuses, fault, requests, puts }
     }
 
     pub fn new(inner: Arc<dyn ObjectStore>, latency: Duration, one_fails_in: u64) -> Arc<Self> {
@@ -90,6 +92,13 @@ impl Far {
         self.requests.load(Ordering::Relaxed)
     }
 
+    /// The names of what was to be written since the last call, in order.
+    pub fn puts(&self) -> Vec<String> {
+        let mut puts = std::mem::take(&mut *self.puts.lock().unwrap());
+        puts.sort();
+        puts
+    }
+
     /// Waits, and says whether the request is refused, and whether its answer is lost.
     async fn travel(&self) -> (bool, bool) {
         tokio::time::sleep(self.latency).await;
@@ -113,6 +122,7 @@ fn refused(reason: &'static str) -> Error {
 impl ObjectStore for Far {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let (is_refused, is_lost) = self.travel().await;
+        self.puts.lock().unwrap().push(path.to_string());
         if is_refused || (!self.refuses.is_empty() && path.as_ref().contains(self.refuses)) {
             return Err(refused("503 SlowDown"));
         }
