@@ -10,7 +10,7 @@ import adbc_driver_manager
 import pyarrow as pa
 import pytest
 
-from harness.cluster import Driver
+from harness.cluster import Cluster, Driver
 from harness.wait import wait_for, within
 
 
@@ -310,3 +310,23 @@ def test_an_update_whose_tasks_fail_is_run_by_the_driver(driver, con):
         assert rows(con, "SELECT count(*), sum(n) FROM taken") == [(6, 15)]
     finally:
         run(con, "RESET GLOBAL duckherder_distribution")
+
+
+def test_rows_on_their_way_to_workers_lose_nothing():
+    """These clients know plain Arrow types only, which a BIT and a TIMETZ have none of."""
+    with Cluster(remote_workers=1, worker_arguments=("--cache-bytes", "0")) as cluster:
+        with flightsql.connect(f"grpc://{cluster.driver.location}", autocommit=True) as con:
+            run(con, "CREATE TABLE t AS SELECT '10101'::BIT AS b, '10:00:00+05'::TIMETZ AS z FROM range(200000)")
+            run(con, "SET duckherder_distribution = 'always'")
+            assert rows(con, "SELECT b::VARCHAR, z::VARCHAR, count(*) FROM t GROUP BY ALL") == [("10101", "10:00:00+05", 200000)]
+            assert rows(con, "SELECT count(*) FROM t WHERE b = '10101'::BIT AND z = '10:00:00+05'::TIMETZ") == [(200000,)]
+
+
+def test_long_texts_come_in_batches_of_fewer_rows(con):
+    with con.cursor() as cursor:
+        cursor.execute("SELECT range AS i, repeat('x', 20000) || range AS s FROM range(9000)")
+        batches = list(cursor.fetch_record_batch())
+    assert max(batch.nbytes for batch in batches) < 128 << 20
+    table = pa.Table.from_batches(batches)
+    assert table["i"].to_pylist() == list(range(9000))
+    assert table["s"].to_pylist()[-1] == "x" * 20000 + "8999"

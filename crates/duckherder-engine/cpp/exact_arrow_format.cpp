@@ -89,6 +89,9 @@ ArrowFormatVersion ExactArrowVersion(const vector<LogicalType> &types) {
 	return std::any_of(types.begin(), types.end(), has_bytes) ? ArrowFormatVersion::V1_0 : ArrowFormatVersion::V1_5;
 }
 
+//! A batch has fewer rows where they are long: Arrow's offsets in texts end at 2 GiB.
+static constexpr idx_t BATCH_BYTES = 64 << 20;
+
 class ArrowBatch : public ResultUnit {
 public:
 	ArrowBatch(idx_t rows, idx_t bytes, unique_ptr<ArrowArrayWrapper> array)
@@ -148,6 +151,8 @@ static void Append(const ArrowFormatGlobalState &format, ArrowBatches &batches, 
 		from = to;
 		if (batches.appender->RowCount() >= batch_rows) {
 			batches.capacity = batch_rows;
+			batches.Seal();
+		} else if (batches.appender->ByteSize() >= BATCH_BYTES) {
 			batches.Seal();
 		}
 	}

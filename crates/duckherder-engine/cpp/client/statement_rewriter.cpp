@@ -107,9 +107,10 @@ public:
 		case StatementType::ALTER_STATEMENT: {
 			auto &info = *statement.Cast<AlterStatement>().info;
 			auto of_column = info.type == AlterType::SET_COLUMN_COMMENT;
+			auto type = of_column ? CatalogType::TABLE_ENTRY : info.GetCatalogType();
+			CheckSubject(info.GetQualifiedName(), type);
 			PutInPath(info.GetQualifiedNameMutable());
-			CheckThere(info.GetQualifiedName(), of_column ? CatalogType::TABLE_ENTRY : info.GetCatalogType(),
-			           info.if_not_found);
+			CheckThere(info.GetQualifiedName(), type, info.if_not_found);
 			Rewrite(info);
 			info.SetQualifiedName(catalog.NameThere(context, info.GetQualifiedName()));
 			break;
@@ -117,6 +118,7 @@ public:
 		case StatementType::DROP_STATEMENT: {
 			auto &info = *statement.Cast<DropStatement>().info;
 			if (info.type != CatalogType::SCHEMA_ENTRY) {
+				CheckSubject(info.GetQualifiedName(), info.type);
 				PutInPath(info.GetQualifiedNameMutable());
 				CheckThere(info.GetQualifiedName(), info.type, info.if_not_found);
 			}
@@ -169,15 +171,12 @@ private:
 			return;
 		}
 		auto schemas = catalog.SearchedSchemas(context);
-		if (!written.IsSubjectOfCatalog(name.Name())) {
-			if (catalog.IsDefault(context)) {
-				return;
-			}
-			auto found = std::find_if(schemas.begin(), schemas.end(),
-			                          [&](const Identifier &schema) { return IsThere(schema, name.Name()); });
-			std::rotate(schemas.begin(), found == schemas.end() ? schemas.begin() : found, schemas.end());
+		if (!written.IsSubjectOfCatalog(name.Name()) && catalog.IsDefault(context)) {
+			return;
 		}
-		name = QualifiedName(Identifier(), schemas[0], name.Name());
+		auto found = std::find_if(schemas.begin(), schemas.end(),
+		                          [&](const Identifier &schema) { return IsThere(schema, name.Name()); });
+		name = QualifiedName(Identifier(), found == schemas.end() ? schemas[0] : *found, name.Name());
 	}
 
 	//! Whether the driver has something of that name, of whatever kind. Somebody may have made it since we last asked.
@@ -300,9 +299,19 @@ private:
 	void CheckTarget(const QualifiedName &name) {
 		QualifiedName registered;
 		if (!catalog.FindRegistered(name.Name(), registered)) {
-			searched.Check(name, QueryLocation(), CatalogType::TABLE_ENTRY,
-			               [&]() { return written.IsSubjectOfCatalog(name.Name()); });
+			CheckMain(name, CatalogType::TABLE_ENTRY);
 		}
+	}
+
+	//! `main.x` is not the driver's where its `main` is not looked into; with IF EXISTS, too, nothing of it is dropped.
+	void CheckSubject(const QualifiedName &name, CatalogType type) {
+		if (name.Path().size() == 2) {
+			CheckMain(name, type);
+		}
+	}
+
+	void CheckMain(const QualifiedName &name, CatalogType type) {
+		searched.Check(name, QueryLocation(), type, [&]() { return written.IsSubjectOfCatalog(name.Name()); });
 	}
 
 	void CheckTable(const BaseTableRef &table, bool is_cte) {

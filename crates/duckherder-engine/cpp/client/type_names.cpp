@@ -26,7 +26,7 @@ unique_ptr<TypeExpression> TypeNames::Define(const TypeExpression &type, bool be
 	if (in_schema || (name.Catalog().empty() && name.Schema() == catalog.GetName())) {
 		auto result = unique_ptr_cast<ParsedExpression, TypeExpression>(type.Copy());
 		QualifiedName own(name.Name());
-		if (!in_schema && !of_change) {
+		if (!in_schema && !of_change && !(beside && IsTypeThere(own))) {
 			searched.Check(own, type.GetQueryLocation(), CatalogType::TYPE_ENTRY, []() { return true; });
 		}
 		result->SetQualifiedName(in_schema ? name.WithCatalog(Identifier()) : own);

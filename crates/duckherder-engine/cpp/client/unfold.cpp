@@ -18,7 +18,9 @@
 #include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/parsed_data/create_index_info.hpp"
 #include "duckdb/parser/parsed_data/create_macro_info.hpp"
+#include "duckdb/parser/parsed_data/create_type_info.hpp"
 #include "duckdb/parser/parser.hpp"
+#include "duckdb/parser/query_node/delete_query_node.hpp"
 #include "duckdb/parser/statement/create_statement.hpp"
 #include "duckdb/parser/statement/execute_statement.hpp"
 #include "duckdb/parser/statement/prepare_statement.hpp"
@@ -393,6 +395,9 @@ static void FindQualified(ParsedExpression &expression, NamesByPlace &found) {
 }
 
 static void FindQualified(QueryNode &node, NamesByPlace &found) {
+	if (node.type == QueryNodeType::DELETE_QUERY_NODE && TargetOf(node)) {
+		NoteQualified(*TargetOf(node), node.Cast<DeleteQueryNode>().table->query_location, found);
+	}
 	auto visit = [&](unique_ptr<ParsedExpression> &expression) { FindQualified(*expression, found); };
 	ParsedExpressionIterator::EnumerateQueryNodeChildren(node, visit, [&](TableRef &ref) {
 		if (ref.type == TableReferenceType::BASE_TABLE) {
@@ -406,6 +411,12 @@ static void FindQualified(QueryNode &node, NamesByPlace &found) {
 	});
 }
 
+static void FindQualifiedDefaults(MacroFunction &macro, NamesByPlace &found) {
+	for (auto &parameter : macro.default_parameters) {
+		FindQualified(*parameter.second, found);
+	}
+}
+
 static void FindQualified(SQLStatement &statement, NamesByPlace &found) {
 	if (auto query = QueryOf(statement)) {
 		FindQualified(*query, found);
@@ -414,10 +425,17 @@ static void FindQualified(SQLStatement &statement, NamesByPlace &found) {
 		if (info.type == CatalogType::TABLE_MACRO_ENTRY) {
 			for (auto &macro : info.Cast<CreateMacroInfo>().macros) {
 				FindQualified(*macro->Cast<TableMacroFunction>().query_node, found);
+				FindQualifiedDefaults(*macro, found);
 			}
 		} else if (info.type == CatalogType::MACRO_ENTRY) {
 			for (auto &macro : info.Cast<CreateMacroInfo>().macros) {
 				FindQualified(*macro->Cast<ScalarMacroFunction>().expression, found);
+				FindQualifiedDefaults(*macro, found);
+			}
+		} else if (info.type == CatalogType::TYPE_ENTRY) {
+			auto &values = info.Cast<CreateTypeInfo>().query;
+			if (values && QueryOf(*values)) {
+				FindQualified(*QueryOf(*values), found);
 			}
 		} else if (info.type == CatalogType::INDEX_ENTRY) {
 			for (auto &expression : info.Cast<CreateIndexInfo>().parsed_expressions) {

@@ -57,7 +57,7 @@ bool WrittenNames::IsOfCatalog(const Identifier &name, const QueryLocation &loca
 bool WrittenNames::IsSubjectOfCatalog(const Identifier &name) const {
 	auto subjects = WrittenSubjects(context);
 	return std::any_of(subjects.begin(), subjects.end(), [&](const QualifiedName &subject) {
-		return subject.Name() == name && subject.Path().size() == 2 && subject.Path()[0] == catalog.GetName();
+		return subject.Name() == name && subject.Path().size() > 1 && subject.Path()[0] == catalog.GetName();
 	});
 }
 

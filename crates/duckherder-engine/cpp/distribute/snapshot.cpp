@@ -3,6 +3,7 @@
 #include "task_planning.hpp"
 
 #include "duckdb/main/attached_database.hpp"
+#include "duckdb/main/settings.hpp"
 #include "duckdb/transaction/duck_transaction_manager.hpp"
 #include "duckdb/transaction/meta_transaction.hpp"
 
@@ -16,6 +17,12 @@ QuerySnapshot::QuerySnapshot(ClientContext &context) : config(ClientConfig::GetC
 	config.enable_progress_bar = false;
 	config.get_result_collector = nullptr;
 	config.profiler_save_location.clear();
+	// How the session's client wants its rows: those of tasks lose nothing, and are what workers make them.
+	for (auto setting : {ArrowLargeBufferSizeSetting::SettingIndex, ArrowOutputListViewSetting::SettingIndex,
+	                     ArrowOutputVersionSetting::SettingIndex, ProduceArrowStringViewSetting::SettingIndex}) {
+		config.user_settings.ClearSetting(setting);
+	}
+	config.user_settings.SetUserSetting(ArrowLosslessConversionSetting::SettingIndex, Value::BOOLEAN(true));
 }
 
 void QuerySnapshot::Add(ClientContext &context, AttachedDatabase &database) {
