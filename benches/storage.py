@@ -19,6 +19,7 @@ from harness.cluster import Driver
 from harness.s3 import BUCKET, Network, s3
 from measure import Samples
 from report import Target
+from scaling import parquet_files
 
 LATENCY_S = 0.03
 DIRECTORY, STORAGE = "a directory", "object storage"
@@ -108,12 +109,13 @@ def scans(homes: dict[str, list[str]], network: Network, threads: int, rounds: i
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with lineitem.parquet")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the Arrow files of TPC-H")
     parser.add_argument("--sf", type=float, required=True)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--results", type=Path, required=True, help="folder for the JSON file")
     arguments = parser.parse_args()
+    parquet_files(arguments.data)
     with s3() as network, tempfile.TemporaryDirectory() as folder:
         os.environ.update(network.environment())
         homes = {DIRECTORY: ["--data", f"{folder}/data"], STORAGE: ["--storage", f"s3://{BUCKET}/bench"]}
