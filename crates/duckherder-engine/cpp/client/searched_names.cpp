@@ -73,6 +73,29 @@ void SearchedNames::CheckDatabase(const QualifiedName &name, const QueryLocation
 	}
 }
 
+void SearchedNames::CheckReach(const QualifiedName &name, const QueryLocation &location, CatalogType type) {
+	auto &path = name.Path();
+	auto of_main = path.size() == 1 || (path.size() == 2 && path[0] == Identifier::DefaultSchema());
+	if (!of_main || !catalog.IsElsewhere(context) || !written.IsWritten(path[0], location)) {
+		return;
+	}
+	QualifiedName there(catalog.GetName(), Identifier::DefaultSchema(), name.Name());
+	EntryLookupInfo here(type, name, QueryErrorContext(location));
+	if (!Catalog::GetEntry(context, EntryLookupInfo(type, there), OnEntryNotFound::RETURN_NULL)) {
+		// A table that nobody has is DuckDB's error, which has similar names of all databases in mind.
+		auto nobodys = type == CatalogType::TABLE_ENTRY && IsWord(name.Name()) &&
+		               !Catalog::GetEntry(context, here, OnEntryNotFound::RETURN_NULL);
+		if (!nobodys) {
+			return;
+		}
+	}
+	auto found = Catalog::GetEntry(context, here, OnEntryNotFound::THROW_EXCEPTION);
+	if (!found->internal) {
+		throw NotImplementedException("%s is not one of \"%s\", which this macro is of", name.ToString(),
+		                              catalog.GetName().GetIdentifierName());
+	}
+}
+
 void SearchedNames::SetSubject(const QualifiedName &name) {
 	auto &path = name.Path();
 	subject_schema = path.size() > 1 ? path[path.size() - 2] : Identifier();

@@ -33,6 +33,10 @@ public:
 	//! than the driver's. `beside`: it is looked for where the subject is, first.
 	void CheckDatabase(const duckdb::QualifiedName &name, const duckdb::QueryLocation &location, bool beside);
 
+	//! What a macro names without the catalog is looked for where this client looks, in DuckDB when it is made, too: there it
+	//! is refused unless it is found. (What is found there is no part of the driver.)
+	void CheckReach(const duckdb::QualifiedName &name, const duckdb::QueryLocation &location, duckdb::CatalogType type);
+
 	//! What a statement makes or changes.
 	void SetSubject(const duckdb::QualifiedName &name);
 	//! Its schema.

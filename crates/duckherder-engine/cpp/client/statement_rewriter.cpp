@@ -5,6 +5,7 @@
 #include "query_of.hpp"
 #include "searched_names.hpp"
 #include "sequences.hpp"
+#include "subject_names.hpp"
 #include "transaction.hpp"
 #include "type_names.hpp"
 #include "whole_rows.hpp"
@@ -51,7 +52,7 @@ class StatementRewriter {
 public:
 	StatementRewriter(ClientContext &context, RemoteCatalog &catalog)
 	    : context(context), catalog(catalog), written(context, catalog), searched(context, catalog, written),
-	      types(context, catalog, written, searched) {
+	      subjects(context, catalog, written, searched), types(context, catalog, written, searched) {
 	}
 
 	vector<Identifier> parameters;
@@ -82,7 +83,7 @@ public:
 		}
 		if (auto target = TargetOf(node)) {
 			if (node.type != QueryNodeType::UPDATE_QUERY_NODE) {
-				CheckTarget(*target);
+				subjects.CheckTarget(*target);
 			}
 			if (node.type == QueryNodeType::INSERT_QUERY_NODE) {
 				RenameTable(*target);
@@ -108,9 +109,7 @@ public:
 			auto &info = *statement.Cast<AlterStatement>().info;
 			auto of_column = info.type == AlterType::SET_COLUMN_COMMENT;
 			auto type = of_column ? CatalogType::TABLE_ENTRY : info.GetCatalogType();
-			CheckSubject(info.GetQualifiedName(), type);
-			PutInPath(info.GetQualifiedNameMutable());
-			CheckThere(info.GetQualifiedName(), type, info.if_not_found);
+			subjects.Find(info.GetQualifiedNameMutable(), type, info.if_not_found);
 			Rewrite(info);
 			info.SetQualifiedName(catalog.NameThere(context, info.GetQualifiedName()));
 			break;
@@ -118,9 +117,7 @@ public:
 		case StatementType::DROP_STATEMENT: {
 			auto &info = *statement.Cast<DropStatement>().info;
 			if (info.type != CatalogType::SCHEMA_ENTRY) {
-				CheckSubject(info.GetQualifiedName(), info.type);
-				PutInPath(info.GetQualifiedNameMutable());
-				CheckThere(info.GetQualifiedName(), info.type, info.if_not_found);
+				subjects.Find(info.GetQualifiedNameMutable(), info.type, info.if_not_found);
 			}
 			if (info.type == CatalogType::TABLE_ENTRY) {
 				RenameTable(info.GetQualifiedNameMutable());
@@ -136,65 +133,6 @@ public:
 	}
 
 private:
-	//! What there is nothing of is an error here, in DuckDB's words, which has similar names of all databases in mind.
-	void CheckThere(const QualifiedName &name, CatalogType type, OnEntryNotFound if_not_found) {
-		auto path = name.Path();
-		while (path.size() > 1 && path.front().empty()) {
-			path.erase(path.begin());
-		}
-		QualifiedName registered;
-		// Of types, DuckDB has similar ones in every database.
-		auto is_type = type == CatalogType::TYPE_ENTRY && path.size() < 3;
-		if (is_type || if_not_found != OnEntryNotFound::THROW_EXCEPTION ||
-		    catalog.FindRegistered(name.Name(), registered)) {
-			return;
-		}
-		if (path.size() == 1) {
-			// After USE of another schema, it is also looked for in `main`.
-			if (IsThere(catalog.InDefaultSchema(context, name.Name()).Schema(), name.Name()) ||
-			    IsThere(Identifier::DefaultSchema(), name.Name())) {
-				return;
-			}
-			path.insert(path.begin(), Identifier());
-		} else if (path.size() == 2 && IsThere(path[0], path[1])) {
-			return;
-		}
-		path.insert(path.begin(), catalog.GetName());
-		EntryLookupInfo lookup(type, QualifiedName::FromPath(std::move(path)));
-		Catalog::GetEntry(context, lookup, OnEntryNotFound::THROW_EXCEPTION);
-	}
-
-	//! The driver would also find in its `main` what DDL names, where DuckDB does not look.
-	void PutInPath(QualifiedName &name) {
-		QualifiedName registered;
-		if (!searched.IsNarrower() || name.Path().size() != 1 || catalog.FindRegistered(name.Name(), registered)) {
-			return;
-		}
-		auto schemas = catalog.SearchedSchemas(context);
-		if (!written.IsSubjectOfCatalog(name.Name()) && catalog.IsDefault(context)) {
-			return;
-		}
-		auto found = std::find_if(schemas.begin(), schemas.end(),
-		                          [&](const Identifier &schema) { return IsThere(schema, name.Name()); });
-		name = QualifiedName(Identifier(), found == schemas.end() ? schemas[0] : *found, name.Name());
-	}
-
-	//! Whether the driver has something of that name, of whatever kind. Somebody may have made it since we last asked.
-	bool IsThere(const Identifier &schema, const Identifier &name) {
-		auto &transaction = RemoteTransaction::Get(context, catalog);
-		return IsDescribed(*transaction.GetSnapshot(context), schema, name) ||
-		       IsDescribed(*transaction.Validate(context), schema, name);
-	}
-
-	static bool IsDescribed(Snapshot &snapshot, const Identifier &schema_name, const Identifier &name) {
-		static constexpr EntryKind KINDS[] = {EntryKind::TABLE,        EntryKind::VIEW,        EntryKind::INDEX,
-		                                      EntryKind::SEQUENCE,     EntryKind::TYPE,        EntryKind::SCALAR_MACRO,
-		                                      EntryKind::TABLE_MACRO};
-		auto schema = snapshot.FindSchema(schema_name);
-		return schema && std::any_of(std::begin(KINDS), std::end(KINDS),
-		                             [&](EntryKind kind) { return static_cast<bool>(schema->Describe(kind, name)); });
-	}
-
 	//! A name that a CTE has is not a table's.
 	void CollectCTEs(QueryNode &node) {
 		for (auto &entry : node.cte_map.map) {
@@ -255,28 +193,9 @@ private:
 		return RemoteTransaction::Get(context, catalog).GetSnapshot(context)->Database();
 	}
 
-	//! What a macro names without the catalog is looked for where this client looks, in DuckDB when it is made, too: there it
-	//! is refused unless it is found. (What is found there is no part of the driver.)
 	void CheckReach(const QualifiedName &name, const QueryLocation &location, CatalogType type) {
-		auto &path = name.Path();
-		auto of_main = path.size() == 1 || (path.size() == 2 && path[0] == Identifier::DefaultSchema());
-		if (!of_macro || of_text || !of_main || !catalog.IsElsewhere(context) || !written.IsWritten(path[0], location)) {
-			return;
-		}
-		QualifiedName there(catalog.GetName(), Identifier::DefaultSchema(), name.Name());
-		EntryLookupInfo here(type, name, QueryErrorContext(location));
-		if (!Catalog::GetEntry(context, EntryLookupInfo(type, there), OnEntryNotFound::RETURN_NULL)) {
-			// A table that nobody has is DuckDB's error, which has similar names of all databases in mind.
-			auto nobodys = type == CatalogType::TABLE_ENTRY && IsWord(name.Name()) &&
-			               !Catalog::GetEntry(context, here, OnEntryNotFound::RETURN_NULL);
-			if (!nobodys) {
-				return;
-			}
-		}
-		auto found = Catalog::GetEntry(context, here, OnEntryNotFound::THROW_EXCEPTION);
-		if (!found->internal) {
-			throw NotImplementedException("%s is not one of \"%s\", which this macro is of", name.ToString(),
-			                              catalog.GetName().GetIdentifierName());
+		if (of_macro && !of_text) {
+			searched.CheckReach(name, location, type);
 		}
 	}
 
@@ -293,25 +212,6 @@ private:
 		} else if (!of_view && !of_column && name.Path().size() == 2 && name.Path()[0] == catalog.GetName()) {
 			searched.Check(QualifiedName(name.Name()), location, type, []() { return true; });
 		}
-	}
-
-	//! The name of what is inserted into, deleted from and the like has no place in the text.
-	void CheckTarget(const QualifiedName &name) {
-		QualifiedName registered;
-		if (!catalog.FindRegistered(name.Name(), registered)) {
-			CheckMain(name, CatalogType::TABLE_ENTRY);
-		}
-	}
-
-	//! `main.x` is not the driver's where its `main` is not looked into; with IF EXISTS, too, nothing of it is dropped.
-	void CheckSubject(const QualifiedName &name, CatalogType type) {
-		if (name.Path().size() == 2) {
-			CheckMain(name, type);
-		}
-	}
-
-	void CheckMain(const QualifiedName &name, CatalogType type) {
-		searched.Check(name, QueryLocation(), type, [&]() { return written.IsSubjectOfCatalog(name.Name()); });
 	}
 
 	void CheckTable(const BaseTableRef &table, bool is_cte) {
@@ -349,7 +249,7 @@ private:
 			return true;
 		}
 		auto own = catalog.InDefaultSchema(context, name.Name());
-		if (of_column && searched.IsNarrower() && !IsThere(own.Schema(), own.Name())) {
+		if (of_column && searched.IsNarrower() && !subjects.IsThere(own.Schema(), own.Name())) {
 			// A default is also looked for in `main`.
 			own = QualifiedName(Identifier(), Identifier::DefaultSchema(), own.Name());
 		}
@@ -664,6 +564,7 @@ private:
 	RemoteCatalog &catalog;
 	WrittenNames written;
 	SearchedNames searched;
+	SubjectNames subjects;
 	TypeNames types;
 	//! It becomes a part of the catalog.
 	bool is_stored = false;
