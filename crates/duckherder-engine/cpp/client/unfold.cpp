@@ -278,22 +278,18 @@ private:
 	std::multimap<Location, reference<ParsedExpression>> written;
 };
 
-//! Whether it is the value of such a literal, which is sent as the literal.
-static bool IsOfTypedLiteral(const ParsedExpression &expression) {
-	if (expression.GetExpressionClass() != ExpressionClass::CONSTANT) {
-		return false;
-	}
-	auto value = expression.Cast<ConstantExpression>().GetLiteral().ToValue();
-	auto type = value.type().ToString();
-	return !value.IsNull() && KeptTypes().count(type) > 0 &&
-	       expression.GetAlias() == Identifier("CAST('" + value.ToString() + "' AS " + type + ")");
+//! Whether the value is written as what it is the value of, as DATE '2020-01-01' is: the driver gets the same text.
+static bool IsWrittenAlike(const ParsedExpression &value) {
+	auto unnamed = value.Copy();
+	unnamed->ClearAlias();
+	return value.GetAlias() == Identifier(unnamed->ToString());
 }
 
 //! Whether a constant has a name, as all that DuckDB folds.
 static bool HasNamedConstants(QueryNode &node) {
 	auto found = false;
 	std::function<void(unique_ptr<ParsedExpression> &)> look = [&](unique_ptr<ParsedExpression> &expression) {
-		found = found || (MayBeValue(*expression) && !expression->GetAlias().empty() && !IsOfTypedLiteral(*expression));
+		found = found || (MayBeValue(*expression) && !expression->GetAlias().empty() && !IsWrittenAlike(*expression));
 		if (!found) {
 			ForEachPart(*expression, look);
 		}
