@@ -8,6 +8,7 @@
 #include "duckdb/main/query_result_stream.hpp"
 #include "duckdb/parser/sql_statement.hpp"
 #include "exact_arrow_format.hpp"
+#include "seat.hpp"
 #include "statement_cache.hpp"
 #include "stored_files.hpp"
 #include "stored_positions.hpp"
@@ -31,6 +32,8 @@ struct DhConnection : public duckdb::Connection {
 	duckdb::shared_ptr<duckherder::StatementCache> statements;
 	//! For a client that has the connection's database attached: whether its default database is another.
 	duckdb::optional<bool> elsewhere;
+	//! While it runs a task: the one of its query.
+	duckdb::shared_ptr<duckherder::Seat> seat;
 };
 
 //! What is known of a statement's result before its rows.
@@ -57,12 +60,14 @@ struct DhStatement {
 
 //! A running statement whose rows come as Arrow arrays.
 struct DhResult {
-	DhResult(duckdb::unique_ptr<duckdb::QueryResult> result, duckdb::unique_ptr<duckherder::ChangeMark> mark_p)
-	    : mark(std::move(mark_p)), stream(std::move(result)) {
+	DhResult(duckdb::ClientContext &context, duckdb::unique_ptr<duckdb::QueryResult> result,
+	         duckdb::unique_ptr<duckherder::ChangeMark> mark_p, duckdb::shared_ptr<duckherder::Seat> seat)
+	    : mark(std::move(mark_p)), stream(std::move(result)), participant(context, stream, std::move(seat)) {
 	}
 	//! Ends after the stream, with which the statement's own transaction ends.
 	duckdb::unique_ptr<duckherder::ChangeMark> mark;
 	duckdb::QueryResultStream<duckherder::ExactArrowFormat> stream;
+	duckherder::Participant participant;
 	DhDescription description;
 	//! Where what the rows are made of may not be durable yet, and up to where it must be before the first of them is
 	//! given, if not all of it.

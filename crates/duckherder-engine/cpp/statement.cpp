@@ -169,7 +169,7 @@ static bool HasSnapshots(ClientContext &context, QueryResult &result) {
 }
 
 static unique_ptr<DhResult> Submit(ClientContext &context, StatementCache &cache, unique_ptr<SQLStatement> statement,
-                                   Parameters &values, Reach reach) {
+                                   Parameters &values, Reach reach, shared_ptr<duckherder::Seat> seat = nullptr) {
 	auto parameters = AsArrow();
 	parameters.statement_args = &values;
 	auto mark = cache.Mark(context, reach);
@@ -190,7 +190,7 @@ static unique_ptr<DhResult> Submit(ClientContext &context, StatementCache &cache
 	if (waits && HasSnapshots(context, *result)) {
 		waits->seen = waits->files->Position();
 	}
-	auto submitted = make_uniq<DhResult>(std::move(result), std::move(mark));
+	auto submitted = make_uniq<DhResult>(context, std::move(result), std::move(mark), std::move(seat));
 	if (attaches) {
 		submitted->attaches = context.shared_from_this();
 	}
@@ -205,7 +205,7 @@ static unique_ptr<DhResult> Submit(ClientContext &context, StatementCache &cache
 static unique_ptr<DhResult> Submit(DhConnection &connection, ReadyStatement &ready) {
 	auto plan = connection.statements->Offer(*connection.context, ready);
 	return Submit(*connection.context, *connection.statements, std::move(ready.statement), ready.parameters,
-	              ready.reach);
+	              ready.reach, connection.seat);
 }
 
 //! While it is active, a statement that would change something ends with an error before it starts. (As any error, it
@@ -429,11 +429,10 @@ int dh_result_next(DhResult *result, int64_t limit_ms, ArrowArray *array, DhErro
 			if (limit_ms >= 0 && std::chrono::steady_clock::now() >= deadline) {
 				return 2;
 			}
-			auto state = stream.ExecuteTask();
-			if (state == QueryResultState::BLOCKED || state == QueryResultState::NO_TASKS_AVAILABLE) {
-				stream.WaitForTask();
-			}
+			result->participant.Step();
 		}
+		// A batch has many rows, which the thread works on now.
+		result->participant.Rest(true);
 		if (stream.HasError()) {
 			stream.GetErrorObject().Throw();
 		}

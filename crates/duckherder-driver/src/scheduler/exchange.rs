@@ -1,6 +1,7 @@
 //! One attempt to run a query: the tasks of its stages, the threads that run them, and the rows of the last stage.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -191,8 +192,7 @@ impl Run {
             tables,
             control: Mutex::default(),
         });
-        let started = (0..run.lanes.len()).try_for_each(|lane| run.spawn(lane));
-        match started {
+        match run.spawn(0..run.lanes.len()) {
             Ok(()) => Ok(run),
             Err(error) => {
                 run.stop();
@@ -228,10 +228,12 @@ fn lanes(stages: &[RunningStage], crew: &Crew) -> (Vec<Lane>, Vec<usize>) {
 }
 
 impl Run {
-    /// Another thread for a lane's tasks.
-    fn spawn(self: &Arc<Self>, lane: usize) -> Result<(), EngineError> {
-        let run = Arc::clone(self);
-        self.shared.threads.spawn(move || run.work(lane))
+    /// Another thread for the tasks of each of these lanes.
+    fn spawn(self: &Arc<Self>, lanes: Range<usize>) -> Result<(), EngineError> {
+        self.shared.threads.spawn(lanes.map(|lane| {
+            let run = Arc::clone(self);
+            move || run.work(lane)
+        }))
     }
 
     /// Runs a lane's tasks until none waits.
@@ -376,7 +378,7 @@ impl Run {
             let lane = self.lane_of[task];
             if self.stages.len() == 1
                 && !lock(&self.lanes[lane].waiting).is_empty()
-                && let Err(error) = self.spawn(lane)
+                && let Err(error) = self.spawn(lane..lane + 1)
             {
                 self.fail(error);
             }

@@ -41,21 +41,32 @@ struct State {
 }
 
 impl TaskThreads {
-    /// Runs `task` on a thread that runs nothing else meanwhile.
+    /// Runs each of `tasks` on a thread that runs nothing else meanwhile. (Were they called one by one, the first of the
+    /// threads could take the caller's processor before it has called the others.)
     ///
     /// # Errors
-    /// There are no threads left.
-    pub fn spawn(self: &Arc<Self>, task: impl FnOnce() + Send + 'static) -> Result<(), EngineError> {
-        let task: Task = Box::new(task);
+    /// There are no threads left; some of the tasks may run.
+    pub fn spawn(
+        self: &Arc<Self>,
+        tasks: impl Iterator<Item = impl FnOnce() + Send + 'static>,
+    ) -> Result<(), EngineError> {
+        let mut tasks = tasks.map(|task| Box::new(task) as Task);
         let mut state = lock(&self.state);
-        if state.idle > state.tasks.len() {
-            state.tasks.push_back(task);
-            drop(state);
-            self.called.notify_one();
-            return Ok(());
-        }
-        state.threads += 1;
+        let idle = state.idle.saturating_sub(state.tasks.len());
+        state.tasks.extend(tasks.by_ref().take(idle));
+        let waiting = state.tasks.len();
         drop(state);
+        match waiting {
+            0 => (),
+            1 => self.called.notify_one(),
+            _ => self.called.notify_all(),
+        }
+        tasks.try_for_each(|task| self.make(task))
+    }
+
+    /// A new thread that begins with `task`.
+    fn make(self: &Arc<Self>, task: Task) -> Result<(), EngineError> {
+        lock(&self.state).threads += 1;
         let threads = Arc::clone(self);
         let made = std::thread::Builder::new()
             .name("task-thread".to_string())
@@ -126,6 +137,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use std::iter::once;
     use std::sync::mpsc;
     use std::thread;
 
@@ -133,8 +145,8 @@ mod tests {
     fn waiting_ends_with_the_last_thread() {
         let threads = Arc::new(TaskThreads::default());
         let (release, released) = mpsc::channel::<()>();
-        threads.spawn(move || while released.recv().is_ok() {}).unwrap();
-        threads.spawn(|| ()).unwrap();
+        threads.spawn(once(move || while released.recv().is_ok() {})).unwrap();
+        threads.spawn(once(|| ())).unwrap();
         assert!(!threads.close(Duration::from_millis(20)));
         drop(release);
         assert!(threads.close(Duration::from_secs(10)));
@@ -149,10 +161,10 @@ mod tests {
             for _ in 0..tasks {
                 let (told, together) = (told.clone(), Arc::clone(&together));
                 threads
-                    .spawn(move || {
+                    .spawn(once(move || {
                         together.wait();
                         told.send(thread::current().id()).unwrap();
-                    })
+                    }))
                     .unwrap();
             }
             drop(told);

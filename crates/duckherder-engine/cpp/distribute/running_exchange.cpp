@@ -29,15 +29,42 @@ void RunningExchange::Stop() {
 	}
 }
 
-void RunningExchange::Start(ClientContext &context) {
-	std::lock_guard<std::mutex> guard(start_lock);
-	if (exchange) {
-		return;
+SourceResultType RunningExchange::Start(ClientContext &context, const InterruptState &interrupt) {
+	{
+		annotated_lock_guard<annotated_mutex> guard(lock);
+		if (phase == Phase::STARTING) {
+			return BlockSource(interrupt);
+		}
+		if (phase == Phase::STARTED) {
+			// A run that could not start is not started again by the next thread.
+			if (problem) {
+				std::rethrow_exception(problem);
+			}
+			return SourceResultType::HAVE_MORE_OUTPUT;
+		}
+		phase = Phase::STARTING;
 	}
-	// A run that could not start is not started again by the next thread.
-	if (problem.HasError()) {
-		problem.Throw();
+	try {
+		StartTasks(context);
+	} catch (...) {
+		problem = std::current_exception();
 	}
+	vector<InterruptState> parked;
+	{
+		annotated_lock_guard<annotated_mutex> guard(lock);
+		phase = Phase::STARTED;
+		parked = TakeBlockedTasks();
+	}
+	for (auto &one : parked) {
+		one.Callback();
+	}
+	if (problem) {
+		std::rethrow_exception(problem);
+	}
+	return SourceResultType::HAVE_MORE_OUTPUT;
+}
+
+void RunningExchange::StartTasks(ClientContext &context) {
 	if (HadWritten(context)) {
 		throw TransactionException("the plan was made before the transaction wrote; run the statement again");
 	}
@@ -86,17 +113,12 @@ void RunningExchange::Start(ClientContext &context) {
 	           ClientConfig::GetConfig(context).enable_progress_bar,
 	           ToText(directory)};
 	exchange = query->functions.start(query->query, stage, run, &error);
-	try {
-		ThrowIfError(error);
-	} catch (const std::exception &exception) {
-		problem = ErrorData(exception);
-		throw;
-	}
+	ThrowIfError(error);
 	partitions = query->functions.partitions(exchange);
 }
 
 const ArrowSourceColumns &RunningExchange::Columns(ClientContext &context) {
-	std::lock_guard<std::mutex> guard(start_lock);
+	std::lock_guard<std::mutex> guard(columns_lock);
 	if (!columns) {
 		ArrowSchemaWrapper schema;
 		DhError error {nullptr, nullptr};
@@ -208,7 +230,10 @@ OperatorPartitionData PhysicalExchange::GetPartitionData(ExecutionContext &, Dat
 
 unique_ptr<GlobalSourceState> PhysicalExchange::GetGlobalSourceState(ClientContext &) const {
 	auto running = make_uniq<RunningExchange>(query, stage);
-	running->few_in_order = query->stages[stage].order_shows && estimated_cardinality <= DEFAULT_ROW_GROUP_SIZE;
+	auto &columns = running->Types();
+	auto is_state = [](const LogicalType &type) { return type.IsAggregateState(); };
+	running->one_reader = std::all_of(columns.begin(), columns.end(), is_state) ||
+	                      (query->stages[stage].order_shows && estimated_cardinality <= DEFAULT_ROW_GROUP_SIZE);
 	return std::move(running);
 }
 
@@ -276,7 +301,10 @@ SourceResultType PhysicalExchange::GetDataInternal(ExecutionContext &context, Da
 	if (reader.idle) {
 		return SourceResultType::FINISHED;
 	}
-	global.Start(context.client);
+	auto started = global.Start(context.client, input.interrupt_state);
+	if (started != SourceResultType::HAVE_MORE_OUTPUT) {
+		return started;
+	}
 	while (true) {
 		auto was_open = reader.partition.IsValid();
 		auto found = reader.Read(context.client, global, input.interrupt_state, output);

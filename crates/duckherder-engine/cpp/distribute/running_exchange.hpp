@@ -16,12 +16,14 @@ public:
 	RunningExchange(duckdb::shared_ptr<DistributedQuery> query, duckdb::idx_t stage);
 	~RunningExchange() override;
 
-	//! Starts the tasks, once, when the first row is asked for.
-	void Start(duckdb::ClientContext &context);
+	//! Starts the tasks, once, when the first row is asked for: HAVE_MORE_OUTPUT once they have started. BLOCKED while
+	//! another thread starts them: `interrupt` is parked. (A thread of DuckDB's that waited for it could run none of the
+	//! tasks that have begun.) FINISHED if nobody wants rows any more.
+	duckdb::SourceResultType Start(duckdb::ClientContext &context, const duckdb::InterruptState &interrupt);
 
 	duckdb::idx_t MaxThreads() override {
 		// One a task; how many there are is not known before they start.
-		return few_in_order ? 1 : duckdb::NumericLimits<uint32_t>::Maximum();
+		return one_reader ? 1 : duckdb::NumericLimits<uint32_t>::Maximum();
 	}
 
 	//! The columns of Arrow batches, read once.
@@ -38,8 +40,9 @@ public:
 	std::atomic<duckdb::idx_t> next_partition {0};
 	//! Tasks whose rows have been read to their end.
 	std::atomic<duckdb::idx_t> read_partitions {0};
-	//! No more rows than one thread of DuckDB's reads of a table, in an order that shows somewhere above.
-	bool few_in_order = false;
+	//! Each task has one row, the states of aggregates without groups; or no more rows than one thread of DuckDB's reads
+	//! of a table come in an order that shows somewhere above.
+	bool one_reader = false;
 	//! One reader is to have all rows: it has come.
 	std::atomic<bool> claimed {false};
 	duckdb::idx_t partitions = 0;
@@ -50,9 +53,15 @@ protected:
 	void Stop();
 
 private:
+	enum class Phase { NOT_STARTED, STARTING, STARTED };
+
+	void StartTasks(duckdb::ClientContext &context);
+
+	//! Under `lock`.
+	Phase phase = Phase::NOT_STARTED;
 	//! Why the tasks did not start.
-	duckdb::ErrorData problem;
-	std::mutex start_lock;
+	std::exception_ptr problem;
+	std::mutex columns_lock;
 	duckdb::unique_ptr<ArrowSourceColumns> columns;
 };
 

@@ -42,10 +42,11 @@ void QuerySnapshot::Add(ClientContext &context, AttachedDatabase &database) {
 	}
 }
 
-void QuerySnapshot::Enter(Connection &connection) const {
+void QuerySnapshot::Enter(DhConnection &connection) const {
 	auto &context = *connection.context;
 	RunTasks(context);
 	ClientConfig::GetConfig(context) = config;
+	connection.seat = seat;
 	connection.BeginTransaction();
 	auto &meta = MetaTransaction::Get(context);
 	// Also keeps it from waiting for a checkpoint that waits for the query.
@@ -99,6 +100,7 @@ bool dh_snapshot_enter(const QuerySnapshot *snapshot, DhConnection *connection, 
 
 bool dh_snapshot_leave(DhConnection *connection, DhError *error) {
 	return duckherder::Guard(error, false, [&]() {
+		connection->seat.reset();
 		if (connection->HasActiveTransaction()) {
 			connection->Rollback();
 		}

@@ -24,7 +24,7 @@ public:
 	}
 	uint64_t stored_position = 0;
 	//! Begins a read-only transaction on `connection` that sees exactly this snapshot, with the session's settings.
-	void Enter(duckdb::Connection &connection) const;
+	void Enter(DhConnection &connection) const;
 
 private:
 	struct Part {
@@ -39,6 +39,7 @@ private:
 	duckdb::vector<Part> parts;
 	duckdb::vector<StoredDatabase> stored;
 	duckdb::ClientConfig config;
+	duckdb::shared_ptr<Seat> seat = duckdb::make_shared_ptr<Seat>();
 };
 
 //! Whether the transaction that `context` is in has changed anything.

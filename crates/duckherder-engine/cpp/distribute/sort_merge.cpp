@@ -229,7 +229,10 @@ SourceResultType PhysicalSortMerge::GetDataInternal(ExecutionContext &context, D
                                                     OperatorSourceInput &input) const {
 	auto &global = input.global_state.Cast<RunningExchange>();
 	auto &state = input.local_state.Cast<SortMergeState>();
-	global.Start(context.client);
+	auto started = global.Start(context.client, input.interrupt_state);
+	if (started != SourceResultType::HAVE_MORE_OUTPUT) {
+		return started;
+	}
 	if (state.Fill(context.client, global, input.interrupt_state) == SourceResultType::BLOCKED) {
 		return SourceResultType::BLOCKED;
 	}

@@ -14,9 +14,11 @@ using namespace duckdb; // NOLINT
 using duckherder::Guard;
 
 struct DhChunkStream {
-	explicit DhChunkStream(unique_ptr<QueryResult> result) : stream(std::move(result)) {
+	DhChunkStream(const DhConnection &connection, unique_ptr<QueryResult> result)
+	    : stream(std::move(result)), participant(*connection.context, stream, connection.seat) {
 	}
 	QueryResultStream<ChunkFormat> stream;
+	duckherder::Participant participant;
 };
 
 //! Lets go of what the operators of a plan have collected.
@@ -30,14 +32,12 @@ static void Forget(PhysicalOperator &op) {
 
 //! As QueryResultStream::Fetch, which spins while other threads run the query's last tasks: here they would be kept
 //! from it by the spinning.
-static unique_ptr<DataChunk> FetchChunk(QueryResultStream<ChunkFormat> &stream) {
+static unique_ptr<DataChunk> FetchChunk(DhChunkStream &chunks) {
 	unique_ptr<DataChunk> chunk;
-	while (!IsTerminal(stream.TryFetch(chunk)) && !chunk) {
-		auto state = stream.ExecuteTask();
-		if (state == QueryResultState::BLOCKED || state == QueryResultState::NO_TASKS_AVAILABLE) {
-			stream.WaitForTask();
-		}
+	while (!IsTerminal(chunks.stream.TryFetch(chunk)) && !chunk) {
+		chunks.participant.Step();
 	}
+	chunks.participant.Rest(!chunk);
 	return chunk;
 }
 
@@ -79,7 +79,7 @@ DhChunkStream *dh_chunks_open(DhConnection *connection, const duckherder::Fragme
 	return Guard<DhChunkStream *>(error, nullptr, [&]() {
 		auto result = connection->Submit(TaskStatement(*fragment, splits, count));
 		result->ThrowIfError();
-		return new DhChunkStream(std::move(result));
+		return new DhChunkStream(*connection, std::move(result));
 	});
 }
 
@@ -104,7 +104,7 @@ DhChunkStream *dh_task_plan_open(DhConnection *connection, DhTaskPlan *plan, DhE
 		auto offered = connection->statements->Offer(*connection->context, ready);
 		auto result = connection->Submit(std::move(ready.statement));
 		result->ThrowIfError();
-		return new DhChunkStream(std::move(result));
+		return new DhChunkStream(*connection, std::move(result));
 	});
 }
 
@@ -120,7 +120,7 @@ void dh_task_plan_free(DhTaskPlan *plan) {
 //! The next rows: 1 and `chunk` filled, 0 at the end, -1 with an error.
 int dh_chunks_next(DhChunkStream *chunks, DataChunk **chunk, uint64_t *rows, uint64_t *bytes, DhError *error) {
 	return Guard(error, -1, [&]() {
-		auto next = FetchChunk(chunks->stream);
+		auto next = FetchChunk(*chunks);
 		if (chunks->stream.HasError()) {
 			chunks->stream.GetErrorObject().Throw();
 		}

@@ -255,7 +255,10 @@ SourceResultType PhysicalWrite::GetDataInternal(ExecutionContext &context, DataC
 		write.output = make_uniq<OutputDirectory>(context.client, names);
 		write.directory = write.output->unfinished;
 	}
-	write.Start(context.client);
+	auto started = write.Start(context.client, input.interrupt_state);
+	if (started != SourceResultType::HAVE_MORE_OUTPUT) {
+		return started;
+	}
 	while (true) {
 		write.received.Reset();
 		auto found = write.reader.Read(context.client, write, input.interrupt_state, write.received);
