@@ -166,3 +166,23 @@ def test_a_worker_that_dies_in_the_middle():
         cluster.workers.pop(1)
         assert con.execute(long).fetchall() == found
         wait_until_idle(cluster, 15)
+
+
+GROUPS = "SELECT k % 60000 AS g, sum(i) EXPORT_STATE AS v, count(*) EXPORT_STATE AS w FROM {db}x GROUP BY g"
+NAMES = "(SELECT DISTINCT k % 60000 AS g, 'name ' || k % 7000 AS name FROM {db}y WHERE k % 5 > 0)"
+
+
+@pytest.mark.parametrize("kind", ["JOIN", "LEFT JOIN", "RIGHT JOIN"])
+def test_states_that_an_aggregate_above_a_join_combines(client, plain, kind):
+    combined = "finalize(combine_aggr(s.v)), finalize(combine_aggr(s.w))"
+    joined = f"FROM ({GROUPS}) s {kind} {NAMES} n ON s.g = n.g"
+    same(client, plain, f"SELECT n.name, {combined} {joined} WHERE s.g % 3 > 0 OR s.g IS NULL GROUP BY n.name")
+    same(client, plain, f"SELECT n.name, {combined}, count(*) {joined} GROUP BY n.name")
+    same(client, plain, f"SELECT finalize(s.v) % 10 AS d, {combined} {joined} GROUP BY d")
+    same(client, plain, f"SELECT n.name, {combined} {joined} WHERE finalize(s.v) % 2 = 0 GROUP BY n.name")
+    same(client, plain, f"SELECT n.name, sum(x.i), avg(x.k), min(x.s) FROM {{db}}x {kind} {NAMES} n ON x.k = n.g GROUP BY n.name")
+
+
+def same(client, plain, sql: str) -> None:
+    answer = client.execute(sql.format(db="dh.")).fetchall()
+    assert sorted(answer, key=repr) == sorted(plain.execute(sql.format(db="")).fetchall(), key=repr), sql

@@ -3,6 +3,7 @@
 //! | groups | tasks give | that come together |
 //! |---|---|---|
 //! | whose rows are in one task already | groups | - |
+//! | whose states are combined above anyway (what DuckDB aggregates below a join) | groups, each its own | - |
 //! | few | partial states, or distinct rows | on the driver |
 //! | nearly as many as rows, and workers share the driver's threads | rows | on the driver |
 //! | nearly as many as rows, or with millions of states | the same, or rows where nearly all differ | in the tasks that they are shuffled to |
@@ -10,7 +11,7 @@
 //! | the one of all rows, which tasks read | a partial state, or rows without one | in one task |
 
 use crate::place::{Placer, Site, has_keys};
-use crate::plan::{Aggregate, PlanNode};
+use crate::plan::{Aggregate, AggregateCall, PlanNode};
 use crate::stage::{Cut, MergeStrategy};
 
 impl Placer<'_> {
@@ -52,6 +53,9 @@ impl Placer<'_> {
             Site::Workers(draft) => draft,
             site => return site,
         };
+        if aggregate.combined && !aggregate.calls.iter().any(AggregateCall::sees_order) {
+            return Site::Workers(draft);
+        }
         let merge = merge_of_aggregate(aggregate);
         let shuffled = self.groups_are_shuffled(node, child, aggregate);
         if shuffled

@@ -75,7 +75,7 @@ impl Placer<'_> {
             if keeps_other && self.can_be_whole(sides[side]) {
                 ways.push((last, costs.whole(side, tasks), Way::Whole(side)));
             }
-            if keeps_other && self.may_shuffle() && self.may_come_from_tasks(sides[side]) {
+            if keeps_other && self.may_shuffle() && in_tasks[side] {
                 ways.push((last, costs.broadcast(side, tasks), Way::Broadcast(side)));
             }
         }
@@ -96,6 +96,9 @@ impl Placer<'_> {
         }
         match (&node.operator, node.children.as_slice()) {
             _ if self.stays(node) => false,
+            (Operator::Aggregate, [child]) if node.aggregate.as_ref().is_some_and(|aggregate| aggregate.combined) => {
+                self.may_come_from_tasks(child)
+            }
             (Operator::Aggregate | Operator::Distinct, [child]) if self.shared.keeps_groups => {
                 let one = node.aggregate.as_ref().is_some_and(|aggregate| self.ends_in_one_task(child, aggregate));
                 (one || has_keys(node)) && self.may_come_from_tasks(child)

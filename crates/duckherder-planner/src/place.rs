@@ -386,8 +386,9 @@ impl<'a> Placer<'a> {
             Operator::Filter | Operator::Projection | Operator::Unnest => child_does(node),
             Operator::Aggregate => match (node.children.as_slice(), &node.aggregate) {
                 ([child], Some(aggregate)) => {
-                    let stays =
-                        self.groups_are_shuffled(node, child, aggregate) || self.ends_in_one_task(child, aggregate);
+                    let stays = aggregate.combined
+                        || self.groups_are_shuffled(node, child, aggregate)
+                        || self.ends_in_one_task(child, aggregate);
                     stays && child_does(node)
                 }
                 _ => false,

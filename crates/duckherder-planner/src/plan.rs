@@ -392,6 +392,9 @@ pub struct Aggregate {
     /// Its groups, as far as the distinct values of columns tell.
     #[serde(default)]
     pub distinct: Option<u64>,
+    /// It exports states that an aggregate above combines, whose rows nothing else tells apart: a group may have several.
+    #[serde(default)]
+    pub combined: bool,
     pub calls: Vec<AggregateCall>,
 }
 

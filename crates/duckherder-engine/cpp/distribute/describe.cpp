@@ -26,6 +26,7 @@
 #include "duckdb/planner/operator/logical_top_n.hpp"
 #include "duckdb/storage/data_table.hpp"
 #include "duckdb/storage/table/data_table_info.hpp"
+#include "combined.hpp"
 #include "estimates.hpp"
 #include "file_target.hpp"
 #include "fingerprint.hpp"
@@ -265,7 +266,7 @@ static bool CanBeCombined(const BoundAggregateFunction &function) {
 	return function.HasStateCombineCallback() && function.GetName() != "last";
 }
 
-static string DescribeAggregate(LogicalAggregate &aggregate, optional_idx distinct) {
+static string DescribeAggregate(LogicalAggregate &aggregate, optional_idx distinct, bool combined) {
 	vector<string> calls;
 	for (auto &expression : aggregate.expressions) {
 		auto &call = expression->Cast<BoundAggregateExpression>();
@@ -284,6 +285,7 @@ static string DescribeAggregate(LogicalAggregate &aggregate, optional_idx distin
 	    .Number("groups", aggregate.groups.size())
 	    .Bool("grouping_sets", aggregate.grouping_sets.size() > 1 || !aggregate.grouping_functions.empty())
 	    .Raw("distinct", distinct.IsValid() ? to_string(distinct.GetIndex()) : "null")
+	    .Bool("combined", combined)
 	    .Raw("calls", List(calls))
 	    .End();
 }
@@ -359,6 +361,8 @@ struct Numbers {
 	uint64_t scan = 0;
 	//! Operators have labels.
 	bool explained = false;
+	//! Aggregates whose states one above combines.
+	reference_set_t<const LogicalAggregate> combined;
 };
 
 //! The column that an expression gives as it is, or narrowed, or `cast` to another type of integers.
@@ -483,7 +487,11 @@ static string DescribeOperator(ClientContext &context, LogicalOperator &op, cons
 		break;
 	case LogicalOperatorType::LOGICAL_AGGREGATE_AND_GROUP_BY: {
 		auto &aggregate = op.Cast<LogicalAggregate>();
-		node.Raw("aggregate", DescribeAggregate(aggregate, DistinctGroups(numbers.statistics, aggregate)));
+		if (auto below = CombinedBy(aggregate)) {
+			numbers.combined.insert(*below);
+		}
+		auto combined = numbers.combined.count(aggregate) > 0;
+		node.Raw("aggregate", DescribeAggregate(aggregate, DistinctGroups(numbers.statistics, aggregate), combined));
 		break;
 	}
 	case LogicalOperatorType::LOGICAL_DISTINCT: {

@@ -94,3 +94,23 @@ fn distinct_rows_are_shuffled_once_a_task_has_made_them_few() {
         elsewhere(r#"(DISTINCT "distinct_on":true,"keys":[[{"column":"k"}]],"estimated_rows":5000000 [t 9000000])"#);
     assert_eq!(cuts(&first), [(Cut::Subtree, 1, Exchange::Gather)]);
 }
+
+/// What DuckDB aggregates below a join, it combines above: a task's groups need not meet the other tasks' before that.
+#[test]
+fn states_that_are_combined_above_are_made_where_the_rows_are() {
+    let below = |combined: bool| {
+        let sum = sum(1).replace(r#""groups":1"#, &format!(r#""groups":1,"distinct":5000000,"combined":{combined}"#));
+        format!(r#"({sum},{},"estimated_rows":5000000 [sales 9000000])"#, keys(&[&[A]]))
+    };
+    let above = |below: &str| {
+        let joined = format!("({} {below} [customer 1000])", join_by("INNER", &[("a", true)], &[("c", true)]));
+        elsewhere(&format!(r#"({},{},"estimated_rows":5000000 {joined})"#, sum(1), keys(&[&[B]])))
+    };
+    let once = above(&below(true));
+    assert_eq!(shuffles(&once), 1, "{once:?}");
+    assert!(once.stages.iter().all(|stage| stage.node != 3), "{once:?}");
+    assert_eq!(shuffles(&above(&below(false))), 2);
+    // The order in which rows come to a state shows.
+    let first = below(true).replace(r#""name":"sum""#, r#""order_dependent":true,"name":"first""#);
+    assert!(above(&first).stages.iter().any(|stage| stage.node >= 2), "{first}");
+}

@@ -95,6 +95,16 @@ fn a_side_of_few_rows_out_of_many_is_broadcast() {
     assert!(here.stages[0].scans.iter().any(|scan| scan.whole), "{here:?}");
 }
 
+/// A scalar subquery of a small table, say: its one task makes all that it gives.
+#[test]
+fn what_one_task_has_all_rows_of_is_broadcast_whatever_it_does() {
+    let first = sum(0).replace(r#""exportable":true"#, r#""exportable":true,"order_dependent":true"#);
+    let small = format!(r#"(DISTINCT "estimated_rows":30 ({first} [dates 1000]))"#);
+    let split = elsewhere(&format!("({} [large 9000000] {small})", join("INNER")));
+    let sent = (Cut::Subtree, 2, Exchange::Broadcast);
+    assert_eq!(cuts(&split), [sent, (Cut::Subtree, 0, Exchange::Gather)], "{split:?}");
+}
+
 #[test]
 fn an_asof_join_divides_its_left_side_only() {
     let text = r#"(ASOF_JOIN "join":{"type":"INNER","asof":true} [small 1000] [large 1000000])"#;
