@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 
@@ -186,3 +187,29 @@ def test_states_that_an_aggregate_above_a_join_combines(client, plain, kind):
 def same(client, plain, sql: str) -> None:
     answer = client.execute(sql.format(db="dh.")).fetchall()
     assert sorted(answer, key=repr) == sorted(plain.execute(sql.format(db="")).fetchall(), key=repr), sql
+
+
+def test_rows_move_for_groups_before_a_join_makes_them_wide(client, plain, cluster):
+    tables = {
+        "sales": "SELECT k, k % 20000 AS one, (k * 31) % 20000 AS two FROM {db}x",
+        "one": "SELECT i AS k, s, reverse(s) AS t FROM {db}y WHERE i < 20000 AND i % 4 <> 2",
+        "two": "SELECT i AS k, s, i % 7 AS p FROM {db}y WHERE i < 20000 AND i % 5 <> 2",
+    }
+    for name, rows in tables.items():
+        client.execute(f"CREATE OR REPLACE TABLE dh.{name} AS {rows.format(db='dh.')}")
+        plain.execute(f"CREATE OR REPLACE TABLE {name} AS {rows.format(db='')}")
+    groups = "SELECT count(*), sum(total), max(total) FROM (SELECT {keys}, sum(x.k) AS total FROM {{db}}sales x {joins} GROUP BY ALL)"
+    one, two = "JOIN {db}one o ON x.one = o.k", "JOIN {db}two t ON x.two = t.k"
+    for keys, joins in [
+        ("substr(o.s, 30) AS n, o.t, o.k AS o, x.k", one),
+        ("o.s, o.t, o.k AS o, x.k % 1000 AS m", one),
+        ("o.s, o.t, o.k AS o, x.k", one.replace("JOIN", "LEFT JOIN")),
+        ("o.s, o.t, o.k AS o, x.k", one.replace("JOIN", "RIGHT JOIN")),
+        ("o.s, t.s AS other, o.k AS o, t.k AS t, x.k", f"{one} {two} AND t.p > 2"),
+        ("o.s, t.s AS other, o.k AS o, x.k", f"{one.replace('= o.k', '= o.k AND o.k % 9 < 5')} {two}"),
+    ]:
+        same(client, plain, groups.format(keys=keys, joins=joins))
+    if len(cluster.workers) == 3:
+        sql = groups.format(keys="substr(o.s, 30) AS n, o.t, o.k AS o, x.k", joins=one).format(db="dh.")
+        plan = client.execute(f"EXPLAIN {sql}").fetchall()[-1][-1]
+        assert re.search(r"Stage 0: SCAN sales: up to \d tasks .* shuffled", re.sub(r"[│\s]+", " ", plan)), plan

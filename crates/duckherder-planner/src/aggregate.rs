@@ -10,7 +10,7 @@
 //! | of aggregates without a state | rows | in the tasks that they are shuffled to, else on the driver |
 //! | the one of all rows, which tasks read | a partial state, or rows without one | in one task |
 
-use crate::place::{Placer, Site, has_keys};
+use crate::place::{Draft, Mark, Placer, Site, has_keys};
 use crate::plan::{Aggregate, AggregateCall, PlanNode};
 use crate::stage::{Cut, MergeStrategy};
 
@@ -43,7 +43,14 @@ impl Placer<'_> {
         };
         let before = self.mark();
         let by_one_thread = self.is_by_one_thread(child, aggregate);
-        let draft = match self.place(child) {
+        let merge = merge_of_aggregate(aggregate);
+        let shuffled = self.groups_are_shuffled(node, child, aggregate);
+        let as_rows = shuffled && (merge.is_err() || self.nearly_all_differ(groups_of(node), child));
+        let site = match self.place(child) {
+            Site::Workers(draft) if as_rows && !by_one_thread => self.earlier(node, aggregate, draft, &before),
+            site => site,
+        };
+        let draft = match site {
             Site::Workers(draft) if draft.is_single() => return Site::Workers(draft),
             Site::Workers(_) if by_one_thread => {
                 self.reset(before);
@@ -56,8 +63,6 @@ impl Placer<'_> {
         if aggregate.combined && !aggregate.calls.iter().any(AggregateCall::sees_order) {
             return Site::Workers(draft);
         }
-        let merge = merge_of_aggregate(aggregate);
-        let shuffled = self.groups_are_shuffled(node, child, aggregate);
         if shuffled
             && !self.meets(&draft, node, true)
             && let Some(draft) = self.meeting_by_ranges(&draft, node)
@@ -91,6 +96,21 @@ impl Placer<'_> {
                 Site::Driver
             }
         }
+    }
+
+    /// Where the rows of its child are, of which the draft is, if they are shuffled for its groups before they come there;
+    /// otherwise the draft.
+    fn earlier(&mut self, node: &PlanNode, aggregate: &Aggregate, draft: Draft, before: &Mark) -> Site {
+        let ([child], false) = (node.children.as_slice(), draft.is_single()) else { return Site::Workers(draft) };
+        if self.meets(&draft, node, true) || self.meeting_by_ranges(&draft, node).is_some() {
+            return Site::Workers(draft);
+        }
+        let Some(early) = self.early_shuffle(node, aggregate) else { return Site::Workers(draft) };
+        self.reset(before.clone());
+        let above = self.early.replace(early);
+        let site = self.place(child);
+        self.early = above;
+        site
     }
 
     /// Whether a state would be made of hardly more than a row, for the same threads to combine: with workers in the driver's

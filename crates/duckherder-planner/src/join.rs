@@ -89,6 +89,14 @@ impl Placer<'_> {
         ways.into_iter().map(|(_, _, way)| way).collect()
     }
 
+    /// The side of a join that each task is to have whole, if that is the way to join.
+    pub fn reads_whole(&self, node: &PlanNode, sides: [&PlanNode; 2]) -> Option<usize> {
+        match self.ways(node, sides).first() {
+            Some(Way::Whole(side)) => Some(*side),
+            _ => None,
+        }
+    }
+
     /// Whether it is likely that all rows of the operator come to be in tasks, joins being decided as they may.
     fn may_come_from_tasks(&self, node: &PlanNode) -> bool {
         if self.comes_from_tasks(node) {

@@ -4,7 +4,7 @@
 //!   Plan (described by the engine) + Workers --decide()--> Local { reason }
 //!                                                     \--> Distribution: stages, and what is left on the driver
 //!        place   where each operator runs               join   which side of a join moves
-//!        filter  which rows need not move            aggregate, shuffle
+//!        filter  which rows need not move            aggregate, shuffle   early  where what is shuffled is narrow
 //!        ranges  what is read by ranges of a key, as tables are stored   zones   which values are where
 //!        partition   what runs where rows are divided already    shared   CTEs    union   UNION ALL
 //!        readers   whether all rows come to who reads them    order   whose order shows
@@ -18,6 +18,7 @@
 mod aggregate;
 pub mod cost;
 pub mod decide;
+mod early;
 mod filter;
 pub mod graph;
 mod join;

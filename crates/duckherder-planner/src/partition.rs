@@ -88,6 +88,12 @@ impl Partitioning {
         made.usable()
     }
 
+    /// Of rows that are shuffled by these columns.
+    pub fn by_columns(columns: &[Column]) -> Self {
+        let keys = columns.iter().map(Key::named).collect();
+        Self { keys, nulls_anywhere: false, by_ranges: false, stages: Vec::new() }
+    }
+
     /// Of what is read by ranges of a column in which nothing is NULL.
     pub fn by_ranges_of(key: Key) -> Self {
         Self { keys: vec![key], nulls_anywhere: false, by_ranges: true, stages: Vec::new() }

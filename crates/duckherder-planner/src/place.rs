@@ -15,6 +15,7 @@ use std::collections::HashMap;
 
 use crate::cost::Estimate;
 use crate::decide::readable;
+use crate::early::EarlyShuffle;
 use crate::filter::{filter_by_keys, narrow_by_broadcast};
 use crate::partition::Partitioning;
 use crate::plan::{Distributed, Operator, Plan, PlanNode};
@@ -119,6 +120,8 @@ pub struct Placer<'a> {
     pub in_aggregated_order: bool,
     /// It is of groups whose order that aggregate sees.
     pub groups_show: bool,
+    /// Where below the aggregate that is being placed rows are shuffled for its groups.
+    pub early: Option<EarlyShuffle>,
 }
 
 /// What was planned up to somewhere.
@@ -147,6 +150,7 @@ impl<'a> Placer<'a> {
             in_any_order: false,
             in_aggregated_order: false,
             groups_show: false,
+            early: None,
         }
     }
 
@@ -193,7 +197,7 @@ impl<'a> Placer<'a> {
             Site::Workers(draft) => {
                 let divisible = draft.divisible_above(node);
                 let partitioning = draft.partitioning.and_then(|partitioning| partitioning.above(node));
-                Site::Workers(Draft { partitioning, divisible, ..draft })
+                Site::Workers(self.moved_early(node, Draft { partitioning, divisible, ..draft }))
             }
             site => site,
         }
@@ -478,6 +482,7 @@ impl<'a> Placer<'a> {
             filter: None,
             told_keys: None,
             hash_keys: Vec::new(),
+            hash_columns: Vec::new(),
             merge,
             writes: None,
             order_shows: exchange == Exchange::Gather && !self.in_any_order,

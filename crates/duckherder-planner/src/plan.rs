@@ -135,6 +135,14 @@ pub struct PlanNode {
 #[serde(transparent)]
 pub struct Column(pub String);
 
+impl Column {
+    /// The numbers of its table and of itself there, in DuckDB's plan.
+    pub fn numbers(&self) -> Option<(u64, u64)> {
+        let (table, column) = self.0.split_once('.')?;
+        Some((table.parse().ok()?, column.parse().ok()?))
+    }
+}
+
 /// One of the keys by which rows must meet.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct ShuffleKey {
@@ -392,6 +400,9 @@ pub struct Aggregate {
     /// Its groups, as far as the distinct values of columns tell.
     #[serde(default)]
     pub distinct: Option<u64>,
+    /// How many values each of its keys has, where these were counted.
+    #[serde(default)]
+    pub key_values: Vec<Option<u64>>,
     /// It exports states that an aggregate above combines, whose rows nothing else tells apart: a group may have several.
     #[serde(default)]
     pub combined: bool,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cost::Estimate;
-use crate::plan::{JoinKind, PlanNode};
+use crate::plan::{Column, JoinKind, PlanNode};
 use crate::split::Mode;
 use crate::zones::Zones;
 
@@ -63,6 +63,8 @@ pub struct Stage {
     pub told_keys: Option<(u64, u64)>,
     /// The numbers of the consumer's keys that are hashed, in this order; all, if there are none.
     pub hash_keys: Vec<u64>,
+    /// What has the values of these keys among the stage's own columns, if it is not the consumer's child.
+    pub hash_columns: Vec<Column>,
     pub merge: MergeStrategy,
     /// Each task writes its rows to a file: the COPY TO, above its operator, that asks for it. What goes to the driver is
     /// how many rows each has written, and where.

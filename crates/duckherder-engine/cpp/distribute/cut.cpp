@@ -4,6 +4,7 @@
 #include "duckdb/common/type_visitor.hpp"
 #include "duckdb/function/scalar/generic_common.hpp"
 #include "duckdb/parser/expression/constant_expression.hpp"
+#include "duckdb/planner/expression/bound_columnref_expression.hpp"
 #include "duckdb/planner/operator/logical_aggregate.hpp"
 #include "duckdb/planner/operator/logical_cteref.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
@@ -11,6 +12,8 @@
 #include "duckdb/planner/operator/logical_materialized_cte.hpp"
 #include "duckdb/planner/operator/logical_order.hpp"
 #include "duckdb/planner/operator/logical_top_n.hpp"
+
+#include <algorithm>
 
 using namespace duckdb; // NOLINT
 
@@ -287,11 +290,29 @@ void PlanCutter::CutAggregate(shared_ptr<DistributedQuery> query, const DhCut &c
 	MergeStates(optimizer, root, place, std::move(query), types, undo);
 }
 
+static ShuffleKeys ColumnsAsKeys(LogicalOperator &op, const vector<DhColumn> &columns) {
+	auto bindings = op.GetColumnBindings();
+	ShuffleKeys keys;
+	for (auto &column : columns) {
+		ColumnBinding wanted {TableIndex(column.table), ProjectionIndex(column.column)};
+		auto found = std::find(bindings.begin(), bindings.end(), wanted);
+		if (found == bindings.end()) {
+			throw NotImplementedException("a column that its rows are shuffled by is not among its own");
+		}
+		auto &type = op.types[NumericCast<idx_t>(found - bindings.begin())];
+		keys.push_back({make_uniq<BoundColumnRefExpression>(type, wanted), false});
+	}
+	return keys;
+}
+
 ShuffleKeys PlanCutter::KeysOfCut(const PlannedCut &planned) {
 	auto &cut = planned.cut;
 	auto told = cut.exchange == DH_EXCHANGE_BROADCAST && cut.consumer < places.size();
 	if (cut.exchange != DH_EXCHANGE_HASH && !told) {
 		return ShuffleKeys();
+	}
+	if (!planned.columns.empty()) {
+		return ColumnsAsKeys(*Find(cut.node), planned.columns);
 	}
 	auto all = KeysOf(*Find(cut.consumer), cut.side);
 	if (all.empty()) {

@@ -11,10 +11,13 @@ namespace duckherder {
 
 //! A cut as C++ keeps it.
 struct PlannedCut {
-	explicit PlannedCut(const DhCut &cut_p) : cut(cut_p), keys(cut_p.keys, cut_p.keys + cut_p.key_count) {
+	explicit PlannedCut(const DhCut &cut_p)
+	    : cut(cut_p), keys(cut_p.keys, cut_p.keys + cut_p.key_count),
+	      columns(cut_p.columns, cut_p.columns + cut_p.column_count) {
 	}
 	DhCut cut;
 	duckdb::vector<uint64_t> keys;
+	duckdb::vector<DhColumn> columns;
 };
 
 //! A plan that is being cut: where its operators are, and how to take everything back.

@@ -266,7 +266,15 @@ static bool CanBeCombined(const BoundAggregateFunction &function) {
 	return function.HasStateCombineCallback() && function.GetName() != "last";
 }
 
-static string DescribeAggregate(LogicalAggregate &aggregate, optional_idx distinct, bool combined) {
+static string NumberOrNull(optional_idx number) {
+	return number.IsValid() ? to_string(number.GetIndex()) : "null";
+}
+
+static string DescribeAggregate(LogicalAggregate &aggregate, RelationStatsExtractor &statistics, bool combined) {
+	vector<string> values;
+	for (auto count : DistinctValues(statistics, aggregate)) {
+		values.push_back(NumberOrNull(count));
+	}
 	vector<string> calls;
 	for (auto &expression : aggregate.expressions) {
 		auto &call = expression->Cast<BoundAggregateExpression>();
@@ -284,7 +292,8 @@ static string DescribeAggregate(LogicalAggregate &aggregate, optional_idx distin
 	return JsonObject()
 	    .Number("groups", aggregate.groups.size())
 	    .Bool("grouping_sets", aggregate.grouping_sets.size() > 1 || !aggregate.grouping_functions.empty())
-	    .Raw("distinct", distinct.IsValid() ? to_string(distinct.GetIndex()) : "null")
+	    .Raw("distinct", NumberOrNull(DistinctGroups(statistics, aggregate)))
+	    .Raw("key_values", List(values))
 	    .Bool("combined", combined)
 	    .Raw("calls", List(calls))
 	    .End();
@@ -491,7 +500,7 @@ static string DescribeOperator(ClientContext &context, LogicalOperator &op, cons
 			numbers.combined.insert(*below);
 		}
 		auto combined = numbers.combined.count(aggregate) > 0;
-		node.Raw("aggregate", DescribeAggregate(aggregate, DistinctGroups(numbers.statistics, aggregate), combined));
+		node.Raw("aggregate", DescribeAggregate(aggregate, numbers.statistics, combined));
 		break;
 	}
 	case LogicalOperatorType::LOGICAL_DISTINCT: {

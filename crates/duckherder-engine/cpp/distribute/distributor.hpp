@@ -21,6 +21,12 @@ enum DhExchangeKind : int {
 	DH_EXCHANGE_FORWARD = 3
 };
 
+//! A column of a plan, as its binding.
+struct DhColumn {
+	uint64_t table;
+	uint64_t column;
+};
+
 //! One stage.
 struct DhCut {
 	int kind;
@@ -34,6 +40,9 @@ struct DhCut {
 	//! The numbers of those of its keys that decide, in this order; all, if there are none. Alive during the call.
 	const uint64_t *keys;
 	uint64_t key_count;
+	//! The columns of the operator that have the values of these keys, if it is not the child of whose keys decide.
+	const DhColumn *columns;
+	uint64_t column_count;
 	//! Something on the driver shows in which order the rows come.
 	bool order_shows;
 	//! Each task writes its rows to a file: what the COPY TO `consumer` asks for.

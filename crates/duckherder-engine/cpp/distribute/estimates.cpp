@@ -151,6 +151,21 @@ private:
 	unordered_map<TableIndex, reference<const LogicalOperator>> found;
 };
 
+vector<optional_idx> DistinctValues(RelationStatsExtractor &statistics, LogicalAggregate &aggregate) {
+	vector<optional_idx> values;
+	auto below = aggregate.groups.empty() ? nullptr : statistics.Extract(*aggregate.children[0]);
+	for (auto &group : aggregate.groups) {
+		values.emplace_back();
+		if (below && group->GetExpressionClass() == ExpressionClass::BOUND_COLUMN_REF) {
+			auto known = below->GetColumnStats(group->Cast<BoundColumnRefExpression>().Binding());
+			if (known && known->distinct_count.source != DistinctCountSource::CARDINALITY) {
+				values.back() = known->distinct_count.distinct_count;
+			}
+		}
+	}
+	return values;
+}
+
 optional_idx DistinctGroups(RelationStatsExtractor &statistics, LogicalAggregate &aggregate) {
 	if (aggregate.groups.empty()) {
 		return 1;

@@ -20,6 +20,9 @@ duckdb::idx_t RowBytes(const duckdb::vector<duckdb::LogicalType> &types);
 duckdb::idx_t ReadBytes(const duckdb::LogicalGet &get);
 //! The functions, casts, comparisons and aggregates of an operator.
 Operations CountOperations(duckdb::LogicalOperator &op);
+//! How many values each of the aggregate's groups has, where they were counted.
+duckdb::vector<duckdb::optional_idx> DistinctValues(duckdb::RelationStatsExtractor &statistics,
+                                                    duckdb::LogicalAggregate &aggregate);
 //! How many groups there are, as far as the distinct values of columns tell.
 duckdb::optional_idx DistinctGroups(duckdb::RelationStatsExtractor &statistics, duckdb::LogicalAggregate &aggregate);
 

@@ -11,7 +11,7 @@ use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use duckherder_planner::{self as planner, Cut, Plan, RowGroup, Stage};
 use serde::Deserialize;
 
-use super::ffi::{DhCut, DhCutSink, DhDistributorTable, DhRun};
+use super::ffi::{DhColumn, DhCut, DhCutSink, DhDistributorTable, DhRun};
 use super::{DistributedQuery, Distributor, Exchange, Fragment, QueryRun, Snapshot, StoredGroup, TaskOutput};
 use crate::error::{EngineError, Result};
 use crate::ffi::{DhError, DhText, DhTextSink, dh_error_set};
@@ -65,7 +65,7 @@ unsafe fn set_error(error: *mut DhError, problem: &EngineError) {
     unsafe { dh_error_set(error, problem.exception_type.as_str().into(), problem.message.as_str().into()) }
 }
 
-fn cut_to_ffi(stage: &Stage) -> DhCut {
+fn cut_to_ffi(stage: &Stage, hash_columns: &[DhColumn]) -> DhCut {
     let kind = match stage.cut {
         Cut::Subtree => 1,
         Cut::Copy => 2,
@@ -82,8 +82,21 @@ fn cut_to_ffi(stage: &Stage) -> DhCut {
         planner::Exchange::Forward { cte } => (3, cte, 0),
     };
     let (keys, key_count) = (stage.hash_keys.as_ptr(), stage.hash_keys.len() as u64);
+    let (columns, column_count) = (hash_columns.as_ptr(), hash_columns.len() as u64);
     let (order_shows, writes) = (stage.order_shows, stage.writes.is_some());
-    DhCut { kind, exchange, node: stage.node, consumer, side, keys, key_count, order_shows, writes }
+    DhCut {
+        kind,
+        exchange,
+        node: stage.node,
+        consumer,
+        side,
+        keys,
+        key_count,
+        columns,
+        column_count,
+        order_shows,
+        writes,
+    }
 }
 
 unsafe extern "C" fn decide(
@@ -107,8 +120,10 @@ unsafe extern "C" fn decide(
         Ok(None) => std::ptr::null_mut(),
         Ok(Some((distribution, query))) => {
             for stage in &distribution.stages {
-                // SAFETY: the sink copies the struct and the keys, which are alive until it returns.
-                unsafe { sink(target, cut_to_ffi(stage)) };
+                let numbers = stage.hash_columns.iter().filter_map(planner::plan::Column::numbers);
+                let columns: Vec<DhColumn> = numbers.map(|(table, column)| DhColumn { table, column }).collect();
+                // SAFETY: the sink copies the struct, keys and columns, which are alive until it returns.
+                unsafe { sink(target, cut_to_ffi(stage, &columns)) };
             }
             Box::into_raw(Box::new(query)).cast()
         }

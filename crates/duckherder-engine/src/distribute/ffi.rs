@@ -11,7 +11,14 @@ macro_rules! opaque {
 }
 opaque!(DhFragment, DhSnapshot, DhChunkStream, DhChunk, DhTaskPlan);
 
-/// `DhCut` in cpp/distribute/distributor.hpp.
+/// `DhColumn` in cpp/distribute/distributor.hpp.
+#[repr(C)]
+pub struct DhColumn {
+    pub table: u64,
+    pub column: u64,
+}
+
+/// `DhCut`, there.
 #[repr(C)]
 pub struct DhCut {
     pub kind: c_int,
@@ -21,6 +28,8 @@ pub struct DhCut {
     pub side: u64,
     pub keys: *const u64,
     pub key_count: u64,
+    pub columns: *const DhColumn,
+    pub column_count: u64,
     pub order_shows: bool,
     pub writes: bool,
 }

@@ -114,3 +114,32 @@ fn states_that_are_combined_above_are_made_where_the_rows_are() {
     let first = below(true).replace(r#""name":"sum""#, r#""order_dependent":true,"name":"first""#);
     assert!(above(&first).stages.iter().any(|stage| stage.node >= 2), "{first}");
 }
+
+/// GROUP BY the name and the number of an item: sales move by the number that they have of it, before they have its name.
+#[test]
+fn rows_are_shuffled_for_groups_before_a_join_makes_them_wide() {
+    let text = |kind: &str, values: u64, bytes: u64| {
+        let joined = join_by(kind, &[("sold", true)], &[("item", true)]);
+        let joined = format!(r#"({joined},"row_bytes":{bytes} [sales 9000000] [items 1000])"#);
+        let groups = r#""groups":2,"distinct":9000000"#;
+        let sum = sum(2).replace(r#""groups":2"#, &format!(r#"{groups},"key_values":[null,{values}]"#));
+        format!(r#"({sum},{},"estimated_rows":9000000 {joined})"#, keys(&[&[("name", false), ("item", false)]]))
+    };
+    let gather = (Cut::Subtree, 0, Exchange::Gather);
+    let early = elsewhere(&text("INNER", 50_000, 60));
+    assert_eq!(cuts(&early), [(Cut::Subtree, 2, hash(0, 0)), gather], "{early:?}");
+    assert_eq!(
+        (&early.stages[0].hash_columns[..], &early.stages[0].hash_keys[..]),
+        (&[Column("sold".into())][..], &[1][..])
+    );
+    // The items are whole where the sales are joined.
+    let read: Vec<Vec<bool>> =
+        early.stages.iter().map(|stage| stage.scans.iter().map(|scan| scan.whole).collect()).collect();
+    assert_eq!(read, [vec![false], vec![true]]);
+    // Few values would be few tasks', rows that stay narrow may as well be left out first, and an item that was not sold
+    // has another number than its sale has.
+    for other in [text("INNER", 50, 60), text("INNER", 50_000, 16), text("RIGHT", 50_000, 60)] {
+        let late = elsewhere(&other);
+        assert!(late.stages.iter().all(|stage| stage.hash_columns.is_empty()), "{late:?}");
+    }
+}
