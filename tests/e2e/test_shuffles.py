@@ -213,3 +213,14 @@ def test_rows_move_for_groups_before_a_join_makes_them_wide(client, plain, clust
         sql = groups.format(keys="substr(o.s, 30) AS n, o.t, o.k AS o, x.k", joins=one).format(db="dh.")
         plan = client.execute(f"EXPLAIN {sql}").fetchall()[-1][-1]
         assert re.search(r"Stage 0: SCAN sales: up to \d tasks .* shuffled", re.sub(r"[│\s]+", " ", plan)), plan
+
+
+def test_groups_of_several_texts(client, plain):
+    for kind, db in ((client, "dh."), (plain, "")):
+        texts = "CASE WHEN i % 11 > 0 THEN s END AS a, CASE WHEN i % 7 > 0 THEN 'b' || k % 100 END AS b, i % 10 AS c"
+        kind.execute(f"CREATE OR REPLACE TABLE {db}texts AS SELECT {texts}, i FROM {db}x UNION ALL SELECT {texts}, -i FROM {db}x")
+    groups = "SELECT a, b, c, sum(i) AS total, list(i ORDER BY i) AS all_of_it FROM {db}texts GROUP BY a, b, c"
+    same(client, plain, f"SELECT count(*), sum(total), max(a), min(b), sum(len(all_of_it)) FROM ({groups})")
+    ranked = f"SELECT *, rank() OVER (PARTITION BY a, c ORDER BY total, b NULLS FIRST) AS place FROM ({groups})"
+    same(client, plain, f"SELECT count(*), sum(place * total), max(place) FROM ({ranked})")
+    same(client, plain, f"SELECT l.c, count(*), sum(l.total * r.total) FROM ({groups}) l JOIN ({groups}) r USING (a, c) GROUP BY ALL")

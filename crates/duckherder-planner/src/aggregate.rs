@@ -74,7 +74,7 @@ impl Placer<'_> {
             Ok(merge) if shuffled && !self.nearly_all_differ(groups_of(node), child) => {
                 self.shuffled_again(node, &draft, Cut::PartialAggregate, merge)
             }
-            _ if shuffled => self.shuffled(node, &[(child, draft)]),
+            _ if shuffled => self.shuffled_for_groups(node, aggregate, child, draft),
             Ok(merge) if self.ends_in_one_task(child, aggregate) => {
                 self.in_one_task(node, &draft, Cut::PartialAggregate, merge)
             }

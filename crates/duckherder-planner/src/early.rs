@@ -96,6 +96,21 @@ impl Placer<'_> {
         }
     }
 
+    /// The numbers of the keys that decide where an aggregate's rows go: all, or, since a text takes long to hash, those
+    /// that are none, and the one text of the most values, if these are enough by themselves.
+    pub fn hashed_keys(&self, aggregate: &Aggregate) -> Vec<u64> {
+        let is_text = |number: &usize| aggregate.text_keys.contains(number);
+        let numbers = 0..aggregate.key_values.len();
+        let values = |number: &usize| aggregate.key_values.get(*number).copied().flatten().unwrap_or(0);
+        let most = numbers.clone().max_by_key(|number| (values(number), !is_text(number)));
+        let enough = VALUES_A_TASK * self.workers().count();
+        let Some(most) = most.filter(|most| values(most) >= enough && aggregate.text_keys.len() > 1) else {
+            return Vec::new();
+        };
+        let decides = |number: &usize| *number == most || !is_text(number);
+        numbers.filter(decides).map(|number| number as u64).collect()
+    }
+
     /// How many values these keys may have together.
     fn values_of(&self, found: &[Found], aggregate: &Aggregate) -> u64 {
         let values = |key: u64| aggregate.key_values.get(key as usize).copied().flatten().unwrap_or(1);

@@ -88,6 +88,13 @@ impl Partitioning {
         made.usable()
     }
 
+    /// The same where only the keys of these numbers were hashed.
+    pub fn by_some_of(node: &PlanNode, numbers: &[u64], stages: &[usize]) -> Option<Self> {
+        let all = node.keys.first()?;
+        let keys = numbers.iter().map(|number| all.get(*number as usize).map(Key::of)).collect::<Option<_>>()?;
+        Self { keys, nulls_anywhere: false, by_ranges: false, stages: stages.to_vec() }.usable()
+    }
+
     /// Of rows that are shuffled by these columns.
     pub fn by_columns(columns: &[Column]) -> Self {
         let keys = columns.iter().map(Key::named).collect();

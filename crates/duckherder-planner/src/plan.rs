@@ -403,6 +403,9 @@ pub struct Aggregate {
     /// How many values each of its keys has, where these were counted.
     #[serde(default)]
     pub key_values: Vec<Option<u64>>,
+    /// Which of its keys are texts, by their numbers.
+    #[serde(default)]
+    pub text_keys: Vec<usize>,
     /// It exports states that an aggregate above combines, whose rows nothing else tells apart: a group may have several.
     #[serde(default)]
     pub combined: bool,

@@ -2,7 +2,7 @@
 
 use crate::partition::Partitioning;
 use crate::place::{Draft, Placer, Site};
-use crate::plan::PlanNode;
+use crate::plan::{Aggregate, PlanNode};
 use crate::split::Mode;
 use crate::stage::{Cut, Exchange, MergeStrategy};
 
@@ -48,6 +48,23 @@ impl Placer<'_> {
         let (mode, tasks) = (Mode::HashPartition, self.workers().count());
         let partitioning = Partitioning::of(node, &inputs);
         Site::Workers(Draft { mode, tasks, scans: Vec::new(), inputs, partitioning, divisible: Vec::new() })
+    }
+
+    /// The same for an aggregate: rows that are equal in all of its keys are equal in some of them.
+    pub fn shuffled_for_groups(
+        &mut self,
+        node: &PlanNode,
+        aggregate: &Aggregate,
+        child: &PlanNode,
+        draft: Draft,
+    ) -> Site {
+        let keys = self.hashed_keys(aggregate);
+        let Site::Workers(mut divided) = self.shuffled(node, &[(child, draft)]) else { return Site::Driver };
+        if let ([stage], false) = (divided.inputs.as_slice(), keys.is_empty()) {
+            divided.partitioning = Partitioning::by_some_of(node, &keys, &[*stage]);
+            self.stages[*stage].hash_keys = keys;
+        }
+        Site::Workers(divided)
     }
 
     /// The tasks of the draft do what they can for their rows; what comes of it goes to the tasks of a new one, by the

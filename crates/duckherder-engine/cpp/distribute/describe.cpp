@@ -275,6 +275,12 @@ static string DescribeAggregate(LogicalAggregate &aggregate, RelationStatsExtrac
 	for (auto count : DistinctValues(statistics, aggregate)) {
 		values.push_back(NumberOrNull(count));
 	}
+	vector<string> texts;
+	for (idx_t i = 0; i < aggregate.groups.size(); i++) {
+		if (aggregate.groups[i]->GetReturnType().InternalType() == PhysicalType::VARCHAR) {
+			texts.push_back(to_string(i));
+		}
+	}
 	vector<string> calls;
 	for (auto &expression : aggregate.expressions) {
 		auto &call = expression->Cast<BoundAggregateExpression>();
@@ -294,6 +300,7 @@ static string DescribeAggregate(LogicalAggregate &aggregate, RelationStatsExtrac
 	    .Bool("grouping_sets", aggregate.grouping_sets.size() > 1 || !aggregate.grouping_functions.empty())
 	    .Raw("distinct", NumberOrNull(DistinctGroups(statistics, aggregate)))
 	    .Raw("key_values", List(values))
+	    .Raw("text_keys", List(texts))
 	    .Bool("combined", combined)
 	    .Raw("calls", List(calls))
 	    .End();

@@ -143,3 +143,24 @@ fn rows_are_shuffled_for_groups_before_a_join_makes_them_wide() {
         assert!(late.stages.iter().all(|stage| stage.hash_columns.is_empty()), "{late:?}");
     }
 }
+
+/// Hashing a text takes long: of several, the one of the most values decides.
+#[test]
+fn rows_go_to_groups_by_no_more_texts_than_are_needed() {
+    let by = |values: &str| {
+        let groups = format!(r#""groups":3,"distinct":9000000,"key_values":{values},"text_keys":[0,1]"#);
+        let sum = sum(3).replace(r#""groups":3"#, &groups);
+        let keys = keys(&[&[("id", false), ("name", false), ("year", false)]]);
+        let window = r#"(WINDOW "keys":[[{"column":"id"},{"column":"year"}]] "#;
+        let renames = r#""renames":[{"now":"id","was":"id"},{"now":"year","was":"year"}]"#;
+        elsewhere(&format!(r#"{window}({sum},{keys},{renames},"estimated_rows":9000000 [sales 9000000]))"#))
+    };
+    let some = by("[50000,9000,3]");
+    assert_eq!(some.stages[0].hash_keys, [0, 2]);
+    // Rows that are equal in these are in one task.
+    assert_eq!(shuffles(&some), 1, "{some:?}");
+    for few in ["[3000,3000,3000]", "[null,null,null]"] {
+        assert_eq!((by(few).stages[0].hash_keys.len(), shuffles(&by(few))), (0, 2), "{few}");
+    }
+    assert_eq!(by("[9000,50,50000]").stages[0].hash_keys, [2]);
+}
