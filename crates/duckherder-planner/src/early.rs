@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Rows that are equal in all keys are equal in some of them, and after `item = id` one is as good as the other. What every
-//! task has whole can be joined on either side of a shuffle.
+//! task has whole can be joined on either side of a shuffle. So, too, a window by some of the keys needs no shuffle of its own if
+//! these decide for the groups.
 
 use crate::cost::work::width;
 use crate::cost::{likely_rows, moved};
@@ -96,9 +97,41 @@ impl Placer<'_> {
         }
     }
 
-    /// The numbers of the keys that decide where an aggregate's rows go: all, or, since a text takes long to hash, those
+    /// The aggregate below a window, and those of its keys that the window has, if all of the window's keys are such and
+    /// have enough values: shuffled by these, its rows are where the window needs them.
+    pub fn asked_of_aggregate(&self, window: &PlanNode) -> Option<(u64, Vec<u64>)> {
+        let mut columns: Vec<Column> =
+            window.keys.first()?.iter().map(|key| key.column.clone()).collect::<Option<_>>()?;
+        let mut at = window.children.first()?;
+        let was = |at: &PlanNode, column: &Column| {
+            let same = at.renames.iter().find(|rename| rename.now == *column && !rename.cast);
+            same.map(|rename| rename.was.clone())
+        };
+        while at.operator != Operator::Aggregate {
+            if at.operator == Operator::Projection {
+                columns = columns.iter().map(|column| was(at, column)).collect::<Option<_>>()?;
+            } else if !matches!(at.operator, Operator::Filter | Operator::Window) {
+                return None;
+            }
+            at = at.children.first()?;
+        }
+        let (keys, aggregate) = (at.keys.first()?, at.aggregate.as_ref()?);
+        let number = |column: &Column| {
+            let column = was(at, column)?;
+            keys.iter().position(|key| key.column.as_ref() == Some(&column)).map(|number| number as u64)
+        };
+        let found: Vec<Found> =
+            columns.iter().map(|column| Some((number(column)?, column.clone()))).collect::<Option<_>>()?;
+        let enough = !found.is_empty() && self.values_of(&found, aggregate) >= VALUES_A_TASK * self.workers().count();
+        enough.then(|| (at.id, found.into_iter().map(|(key, _)| key).collect()))
+    }
+
+    /// The numbers of the keys that decide where an aggregate's rows go: what a window asks for; else all, or, since a text takes long to hash, those
     /// that are none, and the one text of the most values, if these are enough by themselves.
-    pub fn hashed_keys(&self, aggregate: &Aggregate) -> Vec<u64> {
+    pub fn hashed_keys(&self, node: &PlanNode, aggregate: &Aggregate) -> Vec<u64> {
+        if let Some((_, keys)) = self.asked.as_ref().filter(|(asked, _)| *asked == node.id) {
+            return keys.clone();
+        }
         let is_text = |number: &usize| aggregate.text_keys.contains(number);
         let numbers = 0..aggregate.key_values.len();
         let values = |number: &usize| aggregate.key_values.get(*number).copied().flatten().unwrap_or(0);

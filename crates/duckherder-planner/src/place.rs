@@ -122,6 +122,8 @@ pub struct Placer<'a> {
     pub groups_show: bool,
     /// Where below the aggregate that is being placed rows are shuffled for its groups.
     pub early: Option<EarlyShuffle>,
+    /// The aggregate whose rows a window above divides by some of its keys: it, and the numbers of these.
+    pub asked: Option<(u64, Vec<u64>)>,
 }
 
 /// What was planned up to somewhere.
@@ -151,6 +153,7 @@ impl<'a> Placer<'a> {
             in_aggregated_order: false,
             groups_show: false,
             early: None,
+            asked: None,
         }
     }
 
@@ -403,7 +406,12 @@ impl<'a> Placer<'a> {
 
     fn window(&mut self, node: &PlanNode) -> Site {
         let [child] = node.children.as_slice() else { return self.on_driver(node) };
-        match self.place(child) {
+        // A window that asks for fewer keys below this one serves it, too.
+        let asked = self.asked_of_aggregate(node);
+        let above = if asked.is_some() { std::mem::replace(&mut self.asked, asked) } else { self.asked.clone() };
+        let site = self.place(child);
+        self.asked = above;
+        match site {
             Site::Workers(draft) if draft.is_single() => Site::Workers(draft),
             Site::Workers(draft) if self.meets(&draft, node, true) => Site::Workers(self.unspread(draft)),
             Site::Workers(draft) if has_keys(node) && self.may_shuffle() => {

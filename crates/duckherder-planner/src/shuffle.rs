@@ -58,7 +58,7 @@ impl Placer<'_> {
         child: &PlanNode,
         draft: Draft,
     ) -> Site {
-        let keys = self.hashed_keys(aggregate);
+        let keys = self.hashed_keys(node, aggregate);
         let Site::Workers(mut divided) = self.shuffled(node, &[(child, draft)]) else { return Site::Driver };
         if let ([stage], false) = (divided.inputs.as_slice(), keys.is_empty()) {
             divided.partitioning = Partitioning::by_some_of(node, &keys, &[*stage]);

@@ -151,9 +151,12 @@ fn rows_go_to_groups_by_no_more_texts_than_are_needed() {
         let groups = format!(r#""groups":3,"distinct":9000000,"key_values":{values},"text_keys":[0,1]"#);
         let sum = sum(3).replace(r#""groups":3"#, &groups);
         let keys = keys(&[&[("id", false), ("name", false), ("year", false)]]);
-        let window = r#"(WINDOW "keys":[[{"column":"id"},{"column":"year"}]] "#;
+        let ordered = r#""distinct_on":true,"ordered":true"#;
+        let distinct = format!(
+            r#"(DISTINCT {ordered},"estimated_rows":9000000,"keys":[[{{"column":"id"}},{{"column":"year"}}]] "#
+        );
         let renames = r#""renames":[{"now":"id","was":"id"},{"now":"year","was":"year"}]"#;
-        elsewhere(&format!(r#"{window}({sum},{keys},{renames},"estimated_rows":9000000 [sales 9000000]))"#))
+        elsewhere(&format!(r#"{distinct}({sum},{keys},{renames},"estimated_rows":9000000 [sales 9000000]))"#))
     };
     let some = by("[50000,9000,3]");
     assert_eq!(some.stages[0].hash_keys, [0, 2]);
@@ -163,4 +166,27 @@ fn rows_go_to_groups_by_no_more_texts_than_are_needed() {
         assert_eq!((by(few).stages[0].hash_keys.len(), shuffles(&by(few))), (0, 2), "{few}");
     }
     assert_eq!(by("[9000,50,50000]").stages[0].hash_keys, [2]);
+}
+
+/// A window over groups, by some of their keys: one shuffle for both.
+#[test]
+fn groups_are_shuffled_by_the_keys_of_a_window_above() {
+    let by = |items: u64, window: &[(&str, bool)]| {
+        let groups = format!(r#""groups":2,"distinct":9000000,"key_values":[{items},70000]"#);
+        let sum = sum(2).replace(r#""groups":2"#, &groups);
+        let renames = r#""renames":[{"now":"x","was":"item"},{"now":"y","was":"day"}]"#;
+        let sum = format!(
+            "({sum},{},{renames},\"estimated_rows\":9000000 [sales 9000000])",
+            keys(&[&[("item", false), ("day", false)]])
+        );
+        let again = r#"PROJECTION "renames":[{"now":"p","was":"x"},{"now":"q","was":"y"}]"#;
+        elsewhere(&format!("(WINDOW {} ({again} {sum}))", keys(&[window])))
+    };
+    let once = by(50_000, &[("p", false)]);
+    assert_eq!((&once.stages[0].hash_keys[..], shuffles(&once)), (&[0][..], 1), "{once:?}");
+    let other = by(50_000, &[("q", false)]);
+    assert_eq!((&other.stages[0].hash_keys[..], shuffles(&other)), (&[1][..], 1), "{other:?}");
+    // Few values are few tasks', and what the window computes is no key of the groups.
+    assert_eq!(shuffles(&by(50, &[("p", false)])), 2);
+    assert_eq!(shuffles(&by(50_000, &[("p", false), ("sum", false)])), 2);
 }
