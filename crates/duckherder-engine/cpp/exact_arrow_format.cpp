@@ -2,6 +2,7 @@
 
 #include "batch_appender.hpp"
 
+#include "duckdb/common/arrow/arrow_converter.hpp"
 #include "duckdb/common/deque.hpp"
 #include "duckdb/common/type_visitor.hpp"
 #include "duckdb/common/types/data_chunk.hpp"
@@ -89,6 +90,36 @@ ArrowFormatVersion ExactArrowVersion(const vector<LogicalType> &types) {
 	return std::any_of(types.begin(), types.end(), has_bytes) ? ArrowFormatVersion::V1_0 : ArrowFormatVersion::V1_5;
 }
 
+ClientProperties ExactArrow(ClientProperties properties, const vector<LogicalType> &types) {
+	// Offsets are of 32 bits, as a batch is small.
+	properties.arrow_offset_size = ArrowOffsetSize::REGULAR;
+	properties.arrow_use_list_view = false;
+	properties.produce_arrow_string_view = false;
+	properties.arrow_lossless_conversion = true;
+	properties.arrow_output_version = ExactArrowVersion(types);
+	return properties;
+}
+
+//! What is an extension of Arrow's (BIT, BIGNUM, GEOMETRY, JSON), DuckDB describes as the connection's settings have it
+//! (arrow_type_extension.cpp), but makes as the properties do.
+static void NameMadeFormat(ArrowSchema &column) {
+	string format = column.format;
+	if (format == "Z" || format == "vz") {
+		column.format = "z";
+	} else if (format == "U" || format == "vu") {
+		column.format = "u";
+	}
+	for (int64_t i = 0; i < column.n_children; i++) {
+		NameMadeFormat(*column.children[i]);
+	}
+}
+
+void ExactArrowSchema(ArrowSchema &schema, const vector<LogicalType> &types, const vector<string> &names,
+                      ClientProperties &properties) {
+	ArrowConverter::ToArrowSchema(&schema, types, names, properties);
+	NameMadeFormat(schema);
+}
+
 //! A batch has fewer rows where they are long: Arrow's offsets in texts end at 2 GiB.
 static constexpr idx_t BATCH_BYTES = 64 << 20;
 
@@ -130,7 +161,7 @@ unique_ptr<ResultFormatGlobalState> ExactArrowFormat::InitGlobal(const ResultFor
 	auto travelling = context;
 	if (context.client_properties.arrow_lossless_conversion) {
 		travelling.types = TravellingTypes(context.types);
-		travelling.client_properties.arrow_output_version = ExactArrowVersion(travelling.types);
+		travelling.client_properties = ExactArrow(context.client_properties, travelling.types);
 	}
 	return make_uniq<ArrowFormatGlobalState>(travelling);
 }

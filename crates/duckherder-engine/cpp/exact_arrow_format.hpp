@@ -9,6 +9,13 @@ namespace duckherder {
 //! wide as DuckDB keeps them, where 1.0 makes all of them 128 bits wide. What is kept as bytes (BLOB, BIT, ...) would
 //! become views there, whose batches drag along the bytes of rows that went elsewhere: with it, 1.0.
 duckdb::ArrowFormatVersion ExactArrowVersion(const duckdb::vector<duckdb::LogicalType> &types);
+//! `properties` for columns of these TravellingTypes between our own processes: exact for every type, whatever Arrow the
+//! connection's settings ask for.
+duckdb::ClientProperties ExactArrow(duckdb::ClientProperties properties,
+                                    const duckdb::vector<duckdb::LogicalType> &types);
+//! Describes columns that are made with what ExactArrow gave for them.
+void ExactArrowSchema(ArrowSchema &schema, const duckdb::vector<duckdb::LogicalType> &types,
+                      const duckdb::vector<duckdb::string> &names, duckdb::ClientProperties &properties);
 
 //! Arrow counts an interval's time in nanoseconds, DuckDB in microseconds: beyond 292 years of them DuckDB's own
 //! conversion overflows silently (ArrowIntervalConverter, appender/scalar_data.hpp). This format refuses such a value.

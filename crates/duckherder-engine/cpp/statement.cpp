@@ -55,9 +55,10 @@ static void Describe(ClientContext &context, const vector<Identifier> &names, ve
 	}
 	auto client_properties = context.GetClientProperties();
 	auto travelling = types;
-	if (client_properties.arrow_lossless_conversion) {
+	auto lossless = client_properties.arrow_lossless_conversion;
+	if (lossless) {
 		travelling = duckherder::TravellingTypes(types);
-		client_properties.arrow_output_version = duckherder::ExactArrowVersion(travelling);
+		client_properties = duckherder::ExactArrow(client_properties, travelling);
 	}
 	for (auto &type : travelling) {
 		// Under its own name, DuckDB finds no Arrow type for a state that is kept in a HUGEINT.
@@ -65,7 +66,11 @@ static void Describe(ClientContext &context, const vector<Identifier> &names, ve
 			return part.IsAggregateState() ? part.WithExtensionInfo(nullptr).WithAlias("") : part;
 		});
 	}
-	ArrowConverter::ToArrowSchema(&target.schema.arrow_schema, travelling, texts, client_properties);
+	if (lossless) {
+		duckherder::ExactArrowSchema(target.schema.arrow_schema, travelling, texts, client_properties);
+	} else {
+		ArrowConverter::ToArrowSchema(&target.schema.arrow_schema, travelling, texts, client_properties);
+	}
 	target.types = std::move(types);
 	target.properties = properties;
 }

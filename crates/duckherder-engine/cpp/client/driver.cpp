@@ -30,20 +30,16 @@ DhPatience PatienceOf(ClientContext &context) {
 	return DhPatience {IsInterrupted, &context};
 }
 
-//! Offsets are of 32 bits: the Arrow forms of BIT and JSON know no others, and a batch is small.
 ClientProperties ExactArrow(ClientContext &context, const vector<LogicalType> &types) {
 	ClientProperties properties;
-	properties.arrow_offset_size = ArrowOffsetSize::REGULAR;
-	properties.arrow_lossless_conversion = true;
-	properties.arrow_output_version = ExactArrowVersion(types);
 	properties.client_context = context;
-	return properties;
+	return ExactArrow(std::move(properties), types);
 }
 
 LeavingColumns::LeavingColumns(ClientContext &context, const vector<LogicalType> &types, const vector<string> &names) {
 	auto travelling = TravellingTypes(types);
 	auto properties = ExactArrow(context, travelling);
-	ArrowConverter::ToArrowSchema(&schema.arrow_schema, travelling, names, properties);
+	ExactArrowSchema(schema.arrow_schema, travelling, names, properties);
 	for (auto &type : types) {
 		type_names.push_back(WireTypeName(type));
 	}
