@@ -84,6 +84,7 @@ public:
 		if (auto target = TargetOf(node)) {
 			if (node.type != QueryNodeType::UPDATE_QUERY_NODE) {
 				subjects.CheckTarget(*target);
+				checked_target = target.get();
 			}
 			if (node.type == QueryNodeType::INSERT_QUERY_NODE) {
 				RenameTable(*target);
@@ -367,7 +368,7 @@ private:
 		auto is_cte = ctes.find(local) != ctes.end();
 		// What a macro is called in may have CTEs of any name.
 		auto plain = table.GetQualifiedName().Path().size() == 1;
-		if (is_stored || searched.IsNarrower()) {
+		if ((is_stored || searched.IsNarrower()) && &table.GetQualifiedName() != checked_target.get()) {
 			CheckTable(table, is_cte);
 		}
 		if (!is_cte && !(plain && may_have_ctes)) {
@@ -569,6 +570,8 @@ private:
 	//! It becomes a part of the catalog.
 	bool is_stored = false;
 	identifier_set_t ctes;
+	//! What is deleted from or merged into has no place in the text, and is looked at by itself.
+	optional_ptr<const QualifiedName> checked_target;
 	//! What is rewritten is a column's default, or what a macro consists of.
 	bool of_column = false;
 	bool of_macro = false;
