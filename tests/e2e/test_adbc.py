@@ -67,6 +67,22 @@ def test_no_rows(con):
     assert (table.num_rows, table.column_names) == (0, ["a", "b"])
 
 
+def test_enums_without_rows(con, table_name):
+    run(con, f"CREATE TYPE letter_{table_name} AS ENUM ('a', 'b')")
+    run(con, f"CREATE TABLE {table_name}(x letter_{table_name}, l letter_{table_name}[], s STRUCT(x letter_{table_name}))")
+    for sql in (
+        f"FROM {table_name}",
+        f"SELECT s, x FROM {table_name} WHERE x = 'b'",
+        f"UPDATE {table_name} SET x = 'a' WHERE x = 'b' RETURNING x",
+    ):
+        with con.cursor() as cursor:
+            cursor.execute(sql)
+            assert cursor.fetch_arrow_table().num_rows == 0, sql
+    assert rows(con, f"SELECT x FROM {table_name} WHERE x = $1", ["b"]) == []
+    run(con, f"INSERT INTO {table_name} VALUES ('b', ['a'], {{'x': 'b'}})")
+    assert rows(con, f"SELECT x, l FROM {table_name}") == [("b", ["a"])]
+
+
 def test_parameters(con):
     assert rows(con, "SELECT ? + 1, ? || 'b', ?", [41, "a", None]) == [(42, "ab", None)]
     assert rows(con, "SELECT count(*) FROM range(100) WHERE range < $1", [7]) == [(7,)]

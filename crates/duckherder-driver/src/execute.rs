@@ -143,7 +143,7 @@ impl<'a> Pump<'a> {
                 None => break,
             }
         }
-        messages.push(encoder.finish()?);
+        encoder.finish(&mut messages)?;
         self.last = messages;
         Ok(())
     }
@@ -195,7 +195,7 @@ impl<'a> Pump<'a> {
             self.outlet.hold(schema.with_app_metadata(prepared_message(0, &description).pack()));
         }
         let mut messages = self.send_rows(stream, &mut encoder, Vec::new())?;
-        messages.push(encoder.finish()?);
+        encoder.finish(&mut messages)?;
         self.last = messages;
         Ok(())
     }
@@ -258,7 +258,9 @@ pub fn prepared_message(statement_id: u64, description: &Description) -> Prepare
 fn described(statement_id: u64, description: &Description) -> Result<Vec<FlightData>> {
     let (mut encoder, schema) = BatchEncoder::new(Arc::clone(&description.schema));
     let schema = schema.with_app_metadata(prepared_message(statement_id, description).pack());
-    Ok(vec![schema, encoder.finish()?])
+    let mut messages = vec![schema];
+    encoder.finish(&mut messages)?;
+    Ok(messages)
 }
 
 impl Prepared {

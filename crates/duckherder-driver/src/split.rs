@@ -64,7 +64,7 @@ fn pump(outlet: &Arc<Outlet>, rows: SplitRows) -> Result<Vec<FlightData>> {
         let next = batches.next().transpose()?;
         match &next {
             Some(batch) => encoder.encode(batch, &mut messages)?,
-            None => messages.push(encoder.finish()?),
+            None => encoder.finish(&mut messages)?,
         }
         if next.is_none() {
             return Ok(messages);

@@ -135,7 +135,7 @@ mod tests {
         for at in 0..100 {
             encoder.encode(&batch.slice(at, 10 + at), &mut messages).unwrap();
         }
-        messages.push(encoder.finish().unwrap());
+        encoder.finish(&mut messages).unwrap();
         // The directory is made when it is needed: that is where the file is.
         let directory = std::env::temp_dir().join(format!("duckherder-spool-{}", uuid::Uuid::new_v4()));
         let mut spool = Spool { limit_bytes: 4_000, ..Spool::new(Some(directory.clone())) };

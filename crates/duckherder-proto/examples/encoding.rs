@@ -37,7 +37,7 @@ fn main() {
             encoder.encode(&batch, &mut messages).unwrap();
         }
         encoding += cpu() - before;
-        messages.push(encoder.finish().unwrap());
+        encoder.finish(&mut messages).unwrap();
         // As they come out of a connection: somewhere in a larger piece of memory.
         let received = messages.into_iter().map(|message| {
             let mut bytes = vec![0; 5];

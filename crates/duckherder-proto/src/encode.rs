@@ -76,12 +76,20 @@ impl BatchEncoder {
         Ok(())
     }
 
-    /// The stream's last message: an empty batch that carries the count of all rows before it.
+    /// Appends the stream's last message to `out`: an empty batch that carries the count of all rows before it. Where
+    /// there were none, its dictionaries go before it: other Flight clients want those of every column.
     ///
     /// # Errors
     /// Arrow can't encode an empty batch of this schema.
-    pub fn finish(&mut self) -> Result<FlightData, ArrowError> {
-        self.finish_after(self.rows)
+    pub fn finish(&mut self, out: &mut Vec<FlightData>) -> Result<(), ArrowError> {
+        if self.rows == 0 {
+            let empty = RecordBatch::new_empty(Arc::clone(&self.schema));
+            let (dictionaries, _) =
+                self.generator.encode(&empty, &mut self.tracker, &self.options, &mut self.context)?;
+            out.extend(dictionaries.into_iter().map(message));
+        }
+        out.push(self.finish_after(self.rows)?);
+        Ok(())
     }
 
     /// The same for a task, which took so much CPU time if it was measured.
@@ -93,7 +101,7 @@ impl BatchEncoder {
         self.finish_with(EndOfPartition { rows: self.rows, cpu_ns: cpu.map(nanoseconds), cached, from_storage })
     }
 
-    /// [`finish`](Self::finish) of a stream of `rows` rows, wherever they were encoded.
+    /// The last message of a stream of `rows` rows, wherever they were encoded.
     pub(crate) fn finish_after(&mut self, rows: u64) -> Result<FlightData, ArrowError> {
         self.finish_with(EndOfPartition { rows, ..EndOfPartition::default() })
     }
@@ -156,6 +164,20 @@ mod tests {
     use arrow::array::{ArrayRef, Int64Array, ListArray};
     use arrow::buffer::OffsetBuffer;
     use arrow::datatypes::{DataType, Field};
+    use arrow::ipc::{MessageHeader, root_as_message};
+
+    /// Readers of Go's Arrow take no batch before the dictionaries of all columns.
+    #[test]
+    fn a_stream_without_rows_has_its_dictionaries() {
+        let letters = DataType::Dictionary(Box::new(DataType::UInt8), Box::new(DataType::Utf8));
+        let fields = vec![Field::new("letter", letters, true), Field::new("number", DataType::Int64, true)];
+        let (mut encoder, first) = BatchEncoder::new(Arc::new(Schema::new(fields)));
+        let mut messages = vec![first];
+        encoder.finish(&mut messages).unwrap();
+        let header = |message: &FlightData| root_as_message(&message.data_header).unwrap().header_type();
+        let headers: Vec<_> = messages.iter().map(header).collect();
+        assert_eq!(headers, [MessageHeader::Schema, MessageHeader::DictionaryBatch, MessageHeader::RecordBatch]);
+    }
 
     /// Lists count whole in each slice of a batch: rows went one by one.
     #[test]

@@ -50,7 +50,7 @@ fn rows(reader: PartitionReader, encoder: BatchEncoder) -> impl Stream<Item = Re
                 Some((reader, encoder))
             }
             None => {
-                messages.push(encoder.finish().map_err(WorkerError::from)?);
+                encoder.finish(&mut messages).map_err(WorkerError::from)?;
                 None
             }
         };

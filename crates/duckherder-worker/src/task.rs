@@ -297,7 +297,12 @@ impl Running<'_> {
             cached,
             from_storage,
         };
-        for message in [schema, encoder.finish()?.with_app_metadata(moved.pack())] {
+        let mut messages = vec![schema];
+        encoder.finish(&mut messages)?;
+        if let Some(last) = messages.pop() {
+            messages.push(last.with_app_metadata(moved.pack()));
+        }
+        for message in messages {
             // The driver has gone if this fails.
             let _ = sender.blocking_send(Ok(message));
         }

@@ -81,6 +81,6 @@ pub fn finished_rows(schema: SchemaRef, kind: ResultKind, changed_rows: i64) -> 
         let count = Int64Array::from(vec![changed_rows]);
         encoder.encode(&RecordBatch::try_new(schema, vec![Arc::new(count)])?, &mut messages)?;
     }
-    messages.push(encoder.finish()?);
+    encoder.finish(&mut messages)?;
     Ok(messages)
 }
