@@ -50,9 +50,10 @@ namespace duckherder {
 //! by the driver's names, and parameters are collected.
 class StatementRewriter {
 public:
-	StatementRewriter(ClientContext &context, RemoteCatalog &catalog)
-	    : context(context), catalog(catalog), written(context, catalog), searched(context, catalog, written),
-	      subjects(context, catalog, written, searched), types(context, catalog, written, searched) {
+	StatementRewriter(ClientContext &context, RemoteCatalog &catalog, NamedPlaces places)
+	    : context(context), catalog(catalog), written(context, catalog, std::move(places)),
+	      searched(context, catalog, written), subjects(context, catalog, written, searched),
+	      types(context, catalog, written, searched) {
 	}
 
 	vector<Identifier> parameters;
@@ -217,7 +218,8 @@ private:
 
 	void CheckTable(const BaseTableRef &table, bool is_cte) {
 		auto plain = table.GetQualifiedName().Path().size() == 1;
-		auto may_be_cte = (is_cte || (plain && may_have_ctes)) && !written.IsQualified(table.query_location);
+		auto may_be_cte =
+		    (is_cte || (plain && may_have_ctes)) && !written.IsQualified(table.Table(), table.query_location);
 		QualifiedName registered;
 		if (!may_be_cte && !catalog.FindRegistered(table.Table(), registered)) {
 			CheckNames(table.GetQualifiedName(), table.query_location, CatalogType::TABLE_ENTRY);
@@ -374,7 +376,7 @@ private:
 		if (!is_cte && !(plain && may_have_ctes)) {
 			CheckReach(table.GetQualifiedName(), ref.query_location, CatalogType::TABLE_ENTRY);
 		}
-		if ((is_cte || of_macro) && !of_text && plain && written.IsQualified(ref.query_location)) {
+		if ((is_cte || of_macro) && !of_text && plain && written.IsQualified(local, ref.query_location)) {
 			// DuckDB has taken the catalog away that told it from the CTE of its name.
 			is_cte = false;
 			table.SetQualifiedName(catalog.InDefaultSchema(context, local));
@@ -585,13 +587,13 @@ private:
 };
 
 vector<Identifier> RewriteForDriver(ClientContext &context, RemoteCatalog &catalog, QueryNode &node) {
-	StatementRewriter rewriter(context, catalog);
+	StatementRewriter rewriter(context, catalog, PlacesIn(node));
 	rewriter.Rewrite(node);
 	return std::move(rewriter.parameters);
 }
 
 vector<Identifier> RewriteForDriver(ClientContext &context, RemoteCatalog &catalog, SQLStatement &statement) {
-	StatementRewriter rewriter(context, catalog);
+	StatementRewriter rewriter(context, catalog, PlacesIn(statement));
 	rewriter.Rewrite(statement);
 	return std::move(rewriter.parameters);
 }

@@ -1,12 +1,11 @@
 #include "unfold.hpp"
 
 #include "connection_state.hpp"
+#include "named_places.hpp"
 #include "query_of.hpp"
 #include "session_of_client.hpp"
 
 #include "duckdb/catalog/catalog_entry/scalar_function_catalog_entry.hpp"
-#include "duckdb/function/scalar_macro_function.hpp"
-#include "duckdb/function/table_macro_function.hpp"
 #include "duckdb/main/client_data.hpp"
 #include "duckdb/main/prepared_statement_data.hpp"
 #include "duckdb/parser/expression/cast_expression.hpp"
@@ -14,20 +13,14 @@
 #include "duckdb/parser/expression/function_expression.hpp"
 #include "duckdb/parser/expression/subquery_expression.hpp"
 #include "duckdb/parser/expression/type_expression.hpp"
-#include "duckdb/parser/expression/window_expression.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
-#include "duckdb/parser/parsed_data/create_index_info.hpp"
-#include "duckdb/parser/parsed_data/create_macro_info.hpp"
-#include "duckdb/parser/parsed_data/create_type_info.hpp"
 #include "duckdb/parser/parser.hpp"
-#include "duckdb/parser/query_node/delete_query_node.hpp"
-#include "duckdb/parser/statement/create_statement.hpp"
 #include "duckdb/parser/statement/execute_statement.hpp"
 #include "duckdb/parser/statement/prepare_statement.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
-#include "duckdb/parser/tableref/basetableref.hpp"
 #include "duckdb/parser/tableref/table_function_ref.hpp"
 
+#include <algorithm>
 #include <map>
 
 using namespace duckdb; // NOLINT
@@ -207,7 +200,9 @@ static bool MayBeValue(const ParsedExpression &expression) {
 
 class Unfolder {
 public:
-	Unfolder(ClientContext &context, QueryNode &written, bool for_driver) : context(context), for_driver(for_driver) {
+	//! `shift`: see ShiftOf.
+	Unfolder(ClientContext &context, QueryNode &written, bool for_driver, uint32_t shift)
+	    : context(context), for_driver(for_driver), shift(shift) {
 		ForEach(written, [&](unique_ptr<ParsedExpression> &expression) { Remember(*expression); });
 	}
 
@@ -236,7 +231,11 @@ private:
 		if (value->GetAlias().empty()) {
 			return false;
 		}
-		auto [begin, end] = written.equal_range(LocationOf(*value));
+		auto [offset, length] = LocationOf(*value);
+		if (offset < shift) {
+			return false;
+		}
+		auto [begin, end] = written.equal_range({offset - shift, length});
 		// A value has the name that its expression would have had.
 		auto found = std::find_if(begin, end, [&](auto &entry) { return NameOf(entry.second) == value->GetAlias(); });
 		if (found == end) {
@@ -274,6 +273,7 @@ private:
 
 	ClientContext &context;
 	const bool for_driver;
+	const uint32_t shift;
 	//! Those at one place from the largest on.
 	std::multimap<Location, reference<ParsedExpression>> written;
 };
@@ -311,9 +311,7 @@ static unique_ptr<SQLStatement> Bound(ClientContext &context, unique_ptr<SQLStat
 	return statement;
 }
 
-//! The statements of a text, as they were written; not to be changed. (DuckDB's parser takes milliseconds for a text of
-//! some kilobytes.)
-static shared_ptr<const ConnectionState::Statements> ParseAllWritten(ClientContext &context, const string &sql) {
+shared_ptr<const vector<unique_ptr<SQLStatement>>> ParseAllWritten(ClientContext &context, const string &sql) {
 	auto state = ConnectionState::Get(context);
 	auto known = state->FindRead(sql);
 	if (known) {
@@ -347,7 +345,7 @@ bool MayBeFolded(ClientContext &context, QueryNode &written) {
 }
 
 void Unfold(ClientContext &context, QueryNode &node, QueryNode &written) {
-	Unfolder(context, written, false).Unfold(node);
+	Unfolder(context, written, false, 0).Unfold(node);
 }
 
 void UnfoldPart(ClientContext &context, QueryNode &node) {
@@ -355,136 +353,13 @@ void UnfoldPart(ClientContext &context, QueryNode &node) {
 		return;
 	}
 	auto statements = ParseAllWritten(context, ConnectionState::Get(context)->BoundText(context));
+	auto shift = ShiftOf(PlacesIn(node), WrittenPlaces(context));
 	for (auto &statement : *statements) {
 		auto written = QueryOf(*statement);
 		if (written) {
-			Unfolder(context, *written, true).Unfold(node);
+			Unfolder(context, *written, true, shift ? *shift : 0).Unfold(node);
 		}
 	}
-}
-
-using NamesByPlace = std::map<Location, QualifiedName>;
-
-static void NoteQualified(const QualifiedName &name, const QueryLocation &location, NamesByPlace &found) {
-	if (name.Path().size() > 1 && location.IsValid()) {
-		found.emplace(Location(location.offset, location.length), name);
-	}
-}
-
-static void FindQualified(QueryNode &node, NamesByPlace &found);
-
-static void FindQualified(ParsedExpression &expression, NamesByPlace &found) {
-	if (expression.GetExpressionClass() == ExpressionClass::SUBQUERY) {
-		FindQualified(*expression.Cast<SubqueryExpression>().SubqueryMutable()->node, found);
-	}
-	if (expression.GetExpressionClass() == ExpressionClass::FUNCTION) {
-		NoteQualified(expression.Cast<FunctionExpression>().GetQualifiedName(), expression.GetQueryLocation(), found);
-	} else if (expression.GetExpressionClass() == ExpressionClass::WINDOW) {
-		NoteQualified(expression.Cast<WindowExpression>().GetQualifiedName(), expression.GetQueryLocation(), found);
-	} else if (expression.GetExpressionClass() == ExpressionClass::CAST) {
-		FindQualified(expression.Cast<CastExpression>().TargetTypeMutable(), found);
-	} else if (expression.GetExpressionClass() == ExpressionClass::TYPE) {
-		NoteQualified(expression.Cast<TypeExpression>().GetQualifiedName(), expression.GetQueryLocation(), found);
-	}
-	ParsedExpressionIterator::EnumerateChildren(
-	    expression, [&](unique_ptr<ParsedExpression> &part) { FindQualified(*part, found); });
-}
-
-static void FindQualified(QueryNode &node, NamesByPlace &found) {
-	if (node.type == QueryNodeType::DELETE_QUERY_NODE && TargetOf(node)) {
-		NoteQualified(*TargetOf(node), node.Cast<DeleteQueryNode>().table->query_location, found);
-	}
-	auto visit = [&](unique_ptr<ParsedExpression> &expression) { FindQualified(*expression, found); };
-	ParsedExpressionIterator::EnumerateQueryNodeChildren(node, visit, [&](TableRef &ref) {
-		if (ref.type == TableReferenceType::BASE_TABLE) {
-			NoteQualified(ref.Cast<BaseTableRef>().GetQualifiedName(), ref.query_location, found);
-		} else if (ref.type == TableReferenceType::TABLE_FUNCTION) {
-			auto &function = *ref.Cast<TableFunctionRef>().function;
-			if (function.GetExpressionClass() == ExpressionClass::FUNCTION) {
-				NoteQualified(function.Cast<FunctionExpression>().GetQualifiedName(), ref.query_location, found);
-			}
-		}
-	});
-}
-
-static void FindQualifiedDefaults(MacroFunction &macro, NamesByPlace &found) {
-	for (auto &parameter : macro.default_parameters) {
-		FindQualified(*parameter.second, found);
-	}
-}
-
-static void FindQualified(SQLStatement &statement, NamesByPlace &found) {
-	if (auto query = QueryOf(statement)) {
-		FindQualified(*query, found);
-	} else if (statement.type == StatementType::CREATE_STATEMENT) {
-		auto &info = *statement.Cast<CreateStatement>().info;
-		if (info.type == CatalogType::TABLE_MACRO_ENTRY) {
-			for (auto &macro : info.Cast<CreateMacroInfo>().macros) {
-				FindQualified(*macro->Cast<TableMacroFunction>().query_node, found);
-				FindQualifiedDefaults(*macro, found);
-			}
-		} else if (info.type == CatalogType::MACRO_ENTRY) {
-			for (auto &macro : info.Cast<CreateMacroInfo>().macros) {
-				FindQualified(*macro->Cast<ScalarMacroFunction>().expression, found);
-				FindQualifiedDefaults(*macro, found);
-			}
-		} else if (info.type == CatalogType::TYPE_ENTRY) {
-			auto &values = info.Cast<CreateTypeInfo>().query;
-			if (values && QueryOf(*values)) {
-				FindQualified(*QueryOf(*values), found);
-			}
-		} else if (info.type == CatalogType::INDEX_ENTRY) {
-			for (auto &expression : info.Cast<CreateIndexInfo>().parsed_expressions) {
-				FindQualified(*expression, found);
-			}
-		}
-	}
-}
-
-unique_ptr<NamesByPlace> QualifiedNames(ClientContext &context) {
-	auto found = make_uniq<NamesByPlace>();
-	// Each place is one statement's.
-	auto statements = ParseAllWritten(context, ConnectionState::Get(context)->BoundText(context));
-	for (auto &statement : *statements) {
-		FindQualified(*statement, *found);
-	}
-	return found;
-}
-
-vector<QualifiedName> WrittenSubjects(ClientContext &context) {
-	vector<QualifiedName> result;
-	auto statements = ParseAllWritten(context, ConnectionState::Get(context)->BoundText(context));
-	for (auto &statement : *statements) {
-		auto query = QueryOf(*statement);
-		if (auto target = query ? TargetOf(*query) : nullptr) {
-			result.push_back(*target);
-		}
-		if (auto subject = SubjectOf(*statement)) {
-			result.push_back(*subject);
-		}
-	}
-	return result;
-}
-
-optional<bool> AreCalls(ClientContext &context, const Identifier &function,
-                        const std::function<bool(const QualifiedName &)> &such) {
-	auto some = false, others = false;
-	std::function<void(unique_ptr<ParsedExpression> &)> look = [&](unique_ptr<ParsedExpression> &expression) {
-		if (expression->GetExpressionClass() == ExpressionClass::FUNCTION) {
-			auto &name = expression->Cast<FunctionExpression>().GetQualifiedName();
-			auto is_it = name.Name() == function;
-			some = some || (is_it && such(name));
-			others = others || (is_it && !such(name));
-		}
-		ForEachPart(*expression, look);
-	};
-	auto statements = ParseAllWritten(context, ConnectionState::Get(context)->BoundText(context));
-	for (auto &statement : *statements) {
-		if (auto query = QueryOf(*statement)) {
-			ForEach(*query, look);
-		}
-	}
-	return some && others ? optional<bool>() : optional<bool>(some);
 }
 
 } // namespace duckherder

@@ -9,13 +9,14 @@
 #include "duckdb/parser/query_node.hpp"
 #include "duckdb/parser/sql_statement.hpp"
 
-#include <functional>
-#include <map>
-
 namespace duckherder {
 
 //! Whether a function came with DuckDB or an extension, so that a driver has it, too.
 bool IsDuckDBs(const duckdb::CatalogEntry &function);
+//! The statements of a text, as they were written, of a PREPARE or EXECUTE what it is of; not to be changed. (DuckDB's
+//! parser takes milliseconds for a text of some kilobytes.)
+duckdb::shared_ptr<const duckdb::vector<duckdb::unique_ptr<duckdb::SQLStatement>>>
+ParseAllWritten(duckdb::ClientContext &context, const duckdb::string &sql);
 //! The one statement of a text, as it was written; what a PREPARE or EXECUTE is of. Null if there are several, or none.
 duckdb::unique_ptr<duckdb::SQLStatement> ParseWritten(duckdb::ClientContext &context, const duckdb::string &sql);
 //! Whether DuckDB would fold something in a query as it is written.
@@ -25,17 +26,5 @@ void Unfold(duckdb::ClientContext &context, duckdb::QueryNode &node, duckdb::Que
 //! The same for a part of the statement that is being bound, if its text is known, which is to go to a driver: what is of
 //! the client's session (current_schema) stays a value.
 void UnfoldPart(duckdb::ClientContext &context, duckdb::QueryNode &node);
-
-//! A place in a statement's text.
-using Location = std::pair<uint32_t, uint32_t>;
-//! Where the statement that is being bound names a table, a function or a type by more than its own name, and by what;
-//! nothing if its text is not known.
-duckdb::unique_ptr<std::map<Location, duckdb::QualifiedName>> QualifiedNames(duckdb::ClientContext &context);
-//! The names of what the statement makes, changes or inserts into, as they were written.
-duckdb::vector<duckdb::QualifiedName> WrittenSubjects(duckdb::ClientContext &context);
-
-//! Whether what it calls functions of that name by is such: all, or none, or (nothing) some and others not.
-duckdb::optional<bool> AreCalls(duckdb::ClientContext &context, const duckdb::Identifier &function,
-                                const std::function<bool(const duckdb::QualifiedName &)> &such);
 
 } // namespace duckherder

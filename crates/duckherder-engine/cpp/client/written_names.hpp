@@ -2,16 +2,17 @@
 #pragma once
 
 #include "catalog.hpp"
-#include "unfold.hpp"
+#include "named_places.hpp"
 
 namespace duckherder {
 
 class WrittenNames {
 public:
-	WrittenNames(duckdb::ClientContext &context, const RemoteCatalog &catalog);
+	//! `part` is of the statement that is being bound, and is what will be asked about.
+	WrittenNames(duckdb::ClientContext &context, const RemoteCatalog &catalog, NamedPlaces part);
 
-	//! Whether the user wrote more than the own name of the table, function or type that is named there.
-	bool IsQualified(const duckdb::QueryLocation &location);
+	//! Whether the user wrote more than `name` where that table is named.
+	bool IsQualified(const duckdb::Identifier &name, const duckdb::QueryLocation &location);
 	//! Whether the user wrote the catalog's name before `name` there; before one of that name, where the place is not
 	//! known.
 	bool IsOfCatalog(const duckdb::Identifier &name, const duckdb::QueryLocation &location);
@@ -23,13 +24,17 @@ public:
 	bool IsCalledByCatalog(const duckdb::Identifier &name, const duckdb::QueryLocation &location);
 	//! Whether it is seen at once that the user wrote what is named there as `name` and no more, or as the first of several
 	//! names. (Locations in an EXECUTE are those of what was prepared.)
-	bool IsWritten(const duckdb::Identifier &name, const duckdb::QueryLocation &location) const;
+	bool IsWritten(const duckdb::Identifier &name, const duckdb::QueryLocation &location);
 
 private:
 	void Parse();
-	//! Whether the text there has `name` in it: locations in one of several statements of a text are of all, while its text
-	//! is its own.
-	bool IsPlaceOf(const duckdb::Identifier &name, const duckdb::QueryLocation &location) const;
+	//! Locations in one of several statements of a text are of all, while its text is its own: the place in that. An
+	//! invalid one if it is not known.
+	duckdb::QueryLocation InText(const duckdb::QueryLocation &location);
+	//! Whether each name of the part is found at its place in the text, as far as is seen without parsing it.
+	bool IsInPlace();
+	//! Whether the text there has `name` in it.
+	bool IsPlaceOf(const duckdb::Identifier &name, const duckdb::QueryLocation &location);
 	//! The first of several names that something is named by there; nothing if it is one.
 	duckdb::optional<duckdb::Identifier> FirstName(const duckdb::QueryLocation &location);
 	//! Whether the call there has such a first name; `such` may be asked about all calls of `name`.
@@ -42,8 +47,14 @@ private:
 	const duckdb::string text;
 	//! It may be an EXECUTE.
 	const bool executes;
+	const NamedPlaces part;
+	duckdb::optional<bool> is_in_place;
 	//! Known once asked for.
-	duckdb::unique_ptr<std::map<Location, duckdb::QualifiedName>> qualified;
+	duckdb::optional<NamedPlaces> places;
+	//! See ShiftOf; nothing is known of it before `places`.
+	duckdb::optional<uint32_t> shift;
+	//! Those of more than one name.
+	std::map<Location, duckdb::QualifiedName> qualified;
 };
 
 } // namespace duckherder
