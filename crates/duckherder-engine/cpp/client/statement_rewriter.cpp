@@ -1,6 +1,7 @@
 #include "statement_rewriter.hpp"
 
 #include "catalog.hpp"
+#include "cte_names.hpp"
 #include "database_renamer.hpp"
 #include "query_of.hpp"
 #include "searched_names.hpp"
@@ -71,16 +72,10 @@ public:
 	}
 
 	void RewriteParts(QueryNode &node) {
-		CollectCTEs(node);
 		if (searched.IsNarrower()) {
-			// What is in a subquery is visited before it.
-			ParsedExpressionIterator::EnumerateQueryNodeChildren(
-			    node, [](unique_ptr<ParsedExpression> &) {},
-			    [&](TableRef &ref) {
-				    if (ref.type == TableReferenceType::SUBQUERY) {
-					    CollectCTEs(*ref.Cast<SubqueryRef>().subquery->node);
-				    }
-			    });
+			ctes.CollectWithUnread(node);
+		} else {
+			ctes.Collect(node);
 		}
 		if (auto target = TargetOf(node)) {
 			if (node.type != QueryNodeType::UPDATE_QUERY_NODE) {
@@ -89,7 +84,7 @@ public:
 			}
 			if (node.type == QueryNodeType::INSERT_QUERY_NODE) {
 				RenameTable(*target);
-			} else if (target->Path().size() == 1 && ctes.find(target->Name()) != ctes.end()) {
+			} else if (target->Path().size() == 1 && ctes.Has(target->Name())) {
 				// What is changed is a table, whatever the CTEs are called.
 				*target = catalog.InDefaultSchema(context, target->Name());
 			}
@@ -135,21 +130,13 @@ public:
 	}
 
 private:
-	//! A name that a CTE has is not a table's.
-	void CollectCTEs(QueryNode &node) {
-		for (auto &entry : node.cte_map.map) {
-			ctes.insert(entry.first);
-			if (entry.second->query_node) {
-				CollectCTEs(*entry.second->query_node);
-			}
-		}
-	}
-
 	//! DuckDB has taken the catalog away that told a macro of the driver's from a function of DuckDB's of that name. What
 	//! the user has called without it, the driver looks for as this client would.
 	void KeepApart(FunctionExpression &call, const QueryLocation &location, CatalogType type) {
 		if (!call.IsOperator()) {
-			CheckNames(call.GetQualifiedName(), location, type);
+			if (!ctes.IsUnread(call)) {
+				CheckNames(call.GetQualifiedName(), location, type);
+			}
 			CheckReach(call.GetQualifiedName(), location, type);
 			KeepApart(call.GetQualifiedNameMutable(), location, type);
 		}
@@ -353,7 +340,7 @@ private:
 		}
 		if (ref.type != TableReferenceType::BASE_TABLE) {
 			if (ref.type == TableReferenceType::SUBQUERY) {
-				CollectCTEs(*ref.Cast<SubqueryRef>().subquery->node);
+				ctes.Collect(*ref.Cast<SubqueryRef>().subquery->node);
 			} else if (ref.type == TableReferenceType::TABLE_FUNCTION) {
 				auto &function = *ref.Cast<TableFunctionRef>().function;
 				if (function.GetExpressionClass() == ExpressionClass::FUNCTION) {
@@ -367,10 +354,11 @@ private:
 		auto &table = ref.Cast<BaseTableRef>();
 		StripCatalog(table.GetQualifiedNameMutable());
 		auto local = table.Table();
-		auto is_cte = ctes.find(local) != ctes.end();
+		auto is_cte = ctes.Has(local);
 		// What a macro is called in may have CTEs of any name.
 		auto plain = table.GetQualifiedName().Path().size() == 1;
-		if ((is_stored || searched.IsNarrower()) && &table.GetQualifiedName() != checked_target.get()) {
+		auto is_checked = &table.GetQualifiedName() == checked_target.get() || ctes.IsUnread(ref);
+		if ((is_stored || searched.IsNarrower()) && !is_checked) {
 			CheckTable(table, is_cte);
 		}
 		if (!is_cte && !(plain && may_have_ctes)) {
@@ -571,7 +559,7 @@ private:
 	TypeNames types;
 	//! It becomes a part of the catalog.
 	bool is_stored = false;
-	identifier_set_t ctes;
+	CTENames ctes;
 	//! What is deleted from or merged into has no place in the text, and is looked at by itself.
 	optional_ptr<const QualifiedName> checked_target;
 	//! What is rewritten is a column's default, or what a macro consists of.

@@ -2,6 +2,7 @@
 
 #include "client_functions.hpp"
 #include "clients_entries.hpp"
+#include "cte_names.hpp"
 #include "searched_names.hpp"
 #include "snapshot.hpp"
 #include "transaction.hpp"
@@ -13,7 +14,6 @@
 #include "duckdb/parser/parsed_data/create_view_info.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/tableref/basetableref.hpp"
-#include "duckdb/parser/tableref/subqueryref.hpp"
 #include "duckdb/parser/tableref/table_function_ref.hpp"
 #include "duckdb/planner/binder.hpp"
 
@@ -31,36 +31,22 @@ public:
 	//! Whether the query reads something of the client's. A temporary table's name gets its schema's, too: the driver would
 	//! take `temp.t` for one of a schema.
 	bool Reads(QueryNode &node) {
-		CollectCTEs(node);
 		Look(node);
 		return found;
 	}
 
 private:
-	void CollectCTEs(QueryNode &node) {
-		for (auto &entry : node.cte_map.map) {
-			ctes.insert(entry.first);
-			if (entry.second->query_node) {
-				CollectCTEs(*entry.second->query_node);
-			}
-		}
-	}
-
 	void Look(QueryNode &node) {
-		CollectCTEs(node);
-		ParsedExpressionIterator::EnumerateQueryNodeChildren(
-		    node, [](unique_ptr<ParsedExpression> &) {},
-		    [&](TableRef &ref) {
-			    if (ref.type == TableReferenceType::SUBQUERY) {
-				    CollectCTEs(*ref.Cast<SubqueryRef>().subquery->node);
-			    }
-		    });
+		ctes.CollectWithUnread(node);
 		ParsedExpressionIterator::EnumerateQueryNodeChildren(
 		    node, [&](unique_ptr<ParsedExpression> &child) { Look(*child, CatalogType::SCALAR_FUNCTION_ENTRY); },
 		    [&](TableRef &ref) {
+			    if (ctes.IsUnread(ref)) {
+				    return;
+			    }
 			    if (ref.type == TableReferenceType::BASE_TABLE) {
 				    auto &name = ref.Cast<BaseTableRef>().GetQualifiedNameMutable();
-				    if (name.Path().size() > 1 || ctes.count(name.Name()) == 0) {
+				    if (name.Path().size() > 1 || !ctes.Has(name.Name())) {
 					    Look(name, CatalogType::TABLE_ENTRY, ref.query_location);
 				    }
 			    } else if (ref.type == TableReferenceType::TABLE_FUNCTION) {
@@ -70,6 +56,9 @@ private:
 	}
 
 	void Look(ParsedExpression &expression, CatalogType type) {
+		if (ctes.IsUnread(expression)) {
+			return;
+		}
 		if (expression.GetExpressionClass() == ExpressionClass::FUNCTION) {
 			Look(expression.Cast<FunctionExpression>().GetQualifiedNameMutable(), type);
 			found = found || CallsClientFunction(catalog.GetDatabase(), expression);
@@ -146,7 +135,7 @@ private:
 	//! The view's, where names alone are looked for first.
 	const Identifier schema;
 	const shared_ptr<Snapshot> snapshot;
-	identifier_set_t ctes;
+	CTENames ctes;
 	bool found = false;
 };
 
