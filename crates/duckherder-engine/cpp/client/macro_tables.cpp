@@ -13,6 +13,8 @@
 #include "duckdb/parser/statement/select_statement.hpp"
 #include "duckdb/parser/tableref/basetableref.hpp"
 
+#include <algorithm>
+
 using namespace duckdb; // NOLINT
 
 namespace duckherder {
@@ -50,13 +52,32 @@ private:
 		if (name.Path().size() > 2 || (of_main && IsOfSystem(name.Name()))) {
 			return;
 		}
-		auto schema_name = plain ? Identifier::DefaultSchema() : name.Schema();
-		auto schema = snapshot.FindSchema(schema_name);
-		if (schema && (schema->Describe(EntryKind::SCALAR_MACRO, name.Name()) ||
-		               schema->Describe(EntryKind::TABLE_MACRO, name.Name()))) {
+		auto schema = SchemaOf(name, {EntryKind::SCALAR_MACRO, EntryKind::TABLE_MACRO});
+		if (schema) {
 			found_macro = true;
-			name = QualifiedName(catalog, schema_name, name.Name());
+			name = QualifiedName(catalog, schema->name, name.Name());
 		}
+	}
+
+	//! The schema that has what is named so. A name alone is that of `main`, unless another schema has it, too: which one
+	//! is meant depends on where it is looked for.
+	optional_ptr<RemoteSchema> SchemaOf(const QualifiedName &name, const vector<EntryKind> &kinds) {
+		auto has = [&](const RemoteSchema &schema) {
+			return std::any_of(kinds.begin(), kinds.end(), [&](EntryKind kind) {
+				return static_cast<bool>(schema.Describe(kind, name.Name()));
+			});
+		};
+		auto plain = name.Schema().empty();
+		auto schema = snapshot.FindSchema(plain ? Identifier::DefaultSchema() : name.Schema());
+		if (!schema || !has(*schema)) {
+			return nullptr;
+		}
+		auto others = false;
+		if (plain) {
+			snapshot.ScanSchemas(
+			    [&](RemoteSchema &other) { others = others || (other.name != schema->name && has(other)); });
+		}
+		return others ? nullptr : schema;
 	}
 
 	bool IsOfSystem(const Identifier &function) {
@@ -79,10 +100,8 @@ private:
 		if (!name.Catalog().empty() || (plain && may_have_ctes)) {
 			return;
 		}
-		auto schema_name = plain ? Identifier::DefaultSchema() : name.Schema();
-		auto schema = snapshot.FindSchema(schema_name);
-		if (schema && (schema->Describe(EntryKind::TABLE, name.Name()) || schema->Describe(EntryKind::VIEW, name.Name()))) {
-			name = QualifiedName(catalog, schema_name, name.Name());
+		if (auto schema = SchemaOf(name, {EntryKind::TABLE, EntryKind::VIEW})) {
+			name = QualifiedName(catalog, schema->name, name.Name());
 		}
 	}
 

@@ -1,11 +1,15 @@
 #include "searched_names.hpp"
 
+#include "query_of.hpp"
 #include "transaction.hpp"
 
 #include "duckdb/catalog/catalog_search_path.hpp"
 #include "duckdb/common/string_util.hpp"
 #include "duckdb/main/client_data.hpp"
 #include "duckdb/main/database_manager.hpp"
+#include "duckdb/parser/expression/function_expression.hpp"
+#include "duckdb/parser/parsed_expression_iterator.hpp"
+#include "duckdb/parser/query_node/update_query_node.hpp"
 #include "duckdb/planner/binder.hpp"
 
 #include <algorithm>
@@ -112,6 +116,43 @@ CatalogEntryRetriever SearchedNames::Beside() const {
 	retriever.SetSearchPath({CatalogSearchEntry(catalog.GetName(), SubjectSchema()),
 	                         CatalogSearchEntry(catalog.GetName(), Identifier())});
 	return retriever;
+}
+
+CatalogEntryRetriever SearchedNames::BesideTable() const {
+	CatalogEntryRetriever retriever(context);
+	// As Binder::CreateBinderWithSearchPath.
+	retriever.SetSearchPath({CatalogSearchEntry(catalog.GetName(), SubjectSchema()),
+	                         CatalogSearchEntry(catalog.GetName(), Identifier::DefaultSchema())});
+	return retriever;
+}
+
+bool SearchedNames::NameFilling(QueryNode &node) {
+	auto target = TargetOf(node);
+	if (node.type != QueryNodeType::UPDATE_QUERY_NODE || !target ||
+	    !node.Cast<UpdateQueryNode>().prioritize_table_when_binding) {
+		return false;
+	}
+	SetSubject(*target);
+	for (auto &value : node.Cast<UpdateQueryNode>().set_info->expressions) {
+		NameBesideTable(*value);
+	}
+	return true;
+}
+
+void SearchedNames::NameBesideTable(ParsedExpression &value) const {
+	if (value.GetExpressionClass() == ExpressionClass::FUNCTION) {
+		auto &call = value.Cast<FunctionExpression>();
+		auto &name = call.GetQualifiedNameMutable();
+		EntryLookupInfo lookup(CatalogType::SCALAR_FUNCTION_ENTRY,
+		                       QualifiedName(catalog.GetName(), Identifier(), name.Name()));
+		auto found = name.Path().size() == 1 ? BesideTable().GetEntry(lookup, OnEntryNotFound::RETURN_NULL) : nullptr;
+		if (found) {
+			auto &database = RemoteTransaction::Get(context, catalog).GetSnapshot(context)->Database();
+			name = QualifiedName(database, found->ParentSchema().name, name.Name());
+		}
+	}
+	ParsedExpressionIterator::EnumerateChildren(
+	    value, [&](unique_ptr<ParsedExpression> &child) { NameBesideTable(*child); });
 }
 
 } // namespace duckherder

@@ -7,6 +7,8 @@
 #include "duckdb/catalog/catalog_entry_retriever.hpp"
 #include "duckdb/common/enums/catalog_type.hpp"
 
+#include "duckdb/parser/query_node.hpp"
+
 #include <functional>
 
 namespace duckherder {
@@ -43,8 +45,15 @@ public:
 	duckdb::Identifier SubjectSchema() const;
 	//! Looks for things beside it first, as DuckDB does for what a view reads and for types of columns.
 	duckdb::CatalogEntryRetriever Beside() const;
+	//! Looks for things beside a table, then in `main`, as DuckDB does for what a column's default calls.
+	duckdb::CatalogEntryRetriever BesideTable() const;
+	//! Whether the statement is the UPDATE by which the rows of a table get a new column's default: it is bound as the
+	//! default is. What it calls gets the driver's name then.
+	bool NameFilling(duckdb::QueryNode &node);
 
 private:
+	void NameBesideTable(duckdb::ParsedExpression &value) const;
+
 	duckdb::ClientContext &context;
 	RemoteCatalog &catalog;
 	WrittenNames &written;

@@ -166,13 +166,12 @@ static bool IsThere(CatalogEntryRetriever &retriever, RemoteCatalog &catalog, co
 	return false;
 }
 
-void NameSequenceForDriver(ClientContext &context, RemoteCatalog &catalog, FunctionExpression &call, bool is_stored,
-                           bool of_column) {
+void NameSequenceForDriver(CatalogEntryRetriever retriever, RemoteCatalog &catalog, FunctionExpression &call,
+                           bool is_stored, bool of_column) {
 	QualifiedName name;
 	if (!IsSequenceCall(call) || !NamesSequence(call, name)) {
 		return;
 	}
-	CatalogEntryRetriever retriever(context);
 	if (of_column && name.Path().size() == 1 && IsThere(retriever, catalog, name.Name())) {
 		return;
 	}
@@ -182,10 +181,13 @@ void NameSequenceForDriver(ClientContext &context, RemoteCatalog &catalog, Funct
 	auto entry = retriever.GetEntry(EntryLookupInfo(CatalogType::SEQUENCE_ENTRY, bound), if_not_found);
 	if (entry && &entry->ParentCatalog() != &catalog) {
 		if (!is_stored) {
-			catalog.MeantOtherSequence(context, entry->name);
+			catalog.MeantOtherSequence(retriever.GetContext(), entry->name);
 		}
 		throw NotImplementedException("sequence %s is not one of \"%s\", which this statement is for",
 		                              name.ToString(), catalog.GetName().GetIdentifierName());
+	}
+	if (entry && of_column && name.Path().size() == 1) {
+		return;
 	}
 	if (entry) {
 		name = QualifiedName(Identifier(), entry->ParentSchema().name, entry->name);

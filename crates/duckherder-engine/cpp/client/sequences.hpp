@@ -2,6 +2,7 @@
 #pragma once
 
 #include "catalog.hpp"
+#include "duckdb/catalog/catalog_entry_retriever.hpp"
 #include "duckdb/main/extension/extension_loader.hpp"
 #include "duckdb/parser/expression/function_expression.hpp"
 
@@ -14,8 +15,9 @@ void RegisterSequenceFunctions(duckdb::ExtensionLoader &loader);
 bool MayConcernOtherSequence(const duckdb::ParsedExpression &expression, RemoteCatalog &catalog);
 
 //! In a call that goes to the driver as part of a statement, the sequence's name as the driver knows it; nothing
-//! happens to other calls. For a column's default, which is stored, it is looked for beside the table first.
-void NameSequenceForDriver(duckdb::ClientContext &context, RemoteCatalog &catalog, duckdb::FunctionExpression &call,
-                           bool is_stored, bool of_column);
+//! happens to other calls. It is looked for with `retriever`: for a column's default, which is stored, beside the table
+//! first.
+void NameSequenceForDriver(duckdb::CatalogEntryRetriever retriever, RemoteCatalog &catalog,
+                           duckdb::FunctionExpression &call, bool is_stored, bool of_column);
 
 } // namespace duckherder

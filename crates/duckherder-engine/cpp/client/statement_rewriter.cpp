@@ -89,6 +89,7 @@ public:
 				*target = catalog.InDefaultSchema(context, target->Name());
 			}
 		}
+		fills_column = searched.NameFilling(node);
 		ParsedExpressionIterator::EnumerateQueryNodeChildren(
 		    node, [&](unique_ptr<ParsedExpression> &child) { Rewrite(*child); },
 		    [&](TableRef &ref) { Rewrite(ref); });
@@ -239,9 +240,12 @@ private:
 			return true;
 		}
 		auto own = catalog.InDefaultSchema(context, name.Name());
-		if (of_column && searched.IsNarrower() && !subjects.IsThere(own.Schema(), own.Name())) {
-			// A default is also looked for in `main`.
-			own = QualifiedName(Identifier(), Identifier::DefaultSchema(), own.Name());
+		if (of_column) {
+			EntryLookupInfo lookup(CatalogType::SCALAR_FUNCTION_ENTRY,
+			                       QualifiedName(catalog.GetName(), Identifier(), own.Name()));
+			if (auto found = searched.BesideTable().GetEntry(lookup, OnEntryNotFound::RETURN_NULL)) {
+				own = QualifiedName(Identifier(), found->ParentSchema().name, own.Name());
+			}
 		}
 		name = own;
 		return true;
@@ -397,7 +401,8 @@ private:
 			break;
 		}
 		case ExpressionClass::FUNCTION:
-			NameSequenceForDriver(context, catalog, expression.Cast<FunctionExpression>(), is_stored, of_column);
+			NameSequenceForDriver(of_column || fills_column ? searched.BesideTable() : CatalogEntryRetriever(context),
+			                      catalog, expression.Cast<FunctionExpression>(), is_stored, of_column);
 			KeepApart(expression.Cast<FunctionExpression>(), expression.GetQueryLocation(),
 			          CatalogType::SCALAR_FUNCTION_ENTRY);
 			break;
@@ -564,6 +569,7 @@ private:
 	optional_ptr<const QualifiedName> checked_target;
 	//! What is rewritten is a column's default, or what a macro consists of.
 	bool of_column = false;
+	bool fills_column = false;
 	bool of_macro = false;
 	//! Where the names of a macro's CTEs hold is not looked into.
 	bool may_have_ctes = false;
