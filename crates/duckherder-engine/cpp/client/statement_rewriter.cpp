@@ -474,7 +474,7 @@ private:
 		if (info.type == CatalogType::TYPE_ENTRY) {
 			auto &type = info.Cast<CreateTypeInfo>();
 			if (!type.query) {
-				types.Define(type.type);
+				types.Define(type.type, false);
 			} else if (type.query->type == StatementType::SELECT_STATEMENT) {
 				Rewrite(*type.query->Cast<SelectStatement>().node);
 			}
@@ -484,7 +484,7 @@ private:
 		if (of_macro) {
 			for (auto &macro : info.Cast<CreateMacroInfo>().macros) {
 				for (auto &type : macro->types) {
-					types.Define(type);
+					types.Define(type, false);
 				}
 				for (auto &value : macro->default_parameters) {
 					Rewrite(*value.second);

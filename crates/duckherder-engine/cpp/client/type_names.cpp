@@ -43,6 +43,7 @@ unique_ptr<TypeExpression> TypeNames::Define(const TypeExpression &type, bool be
 	}
 	if (of_statement && !beside && (!entry || !entry->internal)) {
 		searched.Check(name, type.GetQueryLocation(), CatalogType::TYPE_ENTRY);
+		searched.CheckReach(name, type.GetQueryLocation(), CatalogType::TYPE_ENTRY);
 	}
 	// LIST, STRUCT and the like have types as their children.
 	unique_ptr<TypeExpression> result;
@@ -74,7 +75,7 @@ bool TypeNames::IsTypeThere(const QualifiedName &type) {
 	return static_cast<bool>(Catalog::GetEntry(context, lookup, OnEntryNotFound::RETURN_NULL));
 }
 
-void TypeNames::Define(LogicalType &type) {
+void TypeNames::Define(LogicalType &type, bool beside) {
 	if (type.id() != LogicalTypeId::UNBOUND) {
 		type = WithoutUserTypes(type);
 		return;
@@ -83,7 +84,7 @@ void TypeNames::Define(LogicalType &type) {
 	if (expression->GetExpressionClass() != ExpressionClass::TYPE) {
 		return;
 	}
-	auto defined = Define(expression->Cast<TypeExpression>(), true);
+	auto defined = Define(expression->Cast<TypeExpression>(), beside);
 	if (defined) {
 		type = LogicalType::UNBOUND(std::move(defined));
 	}

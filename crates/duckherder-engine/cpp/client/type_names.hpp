@@ -21,8 +21,8 @@ public:
 	//! a part of the statement's text.
 	duckdb::unique_ptr<duckdb::TypeExpression> Define(const duckdb::TypeExpression &type, bool beside = false,
 	                                                  bool of_statement = true);
-	//! The type of a column.
-	void Define(duckdb::LogicalType &type);
+	//! The type of a column, or, if not `beside`, of a macro's parameter, and what a type is made of.
+	void Define(duckdb::LogicalType &type, bool beside = true);
 
 private:
 	//! What the client means by it; nothing if the catalog's name was taken away from a schema's.
