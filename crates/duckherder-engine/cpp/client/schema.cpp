@@ -470,7 +470,15 @@ optional_ptr<CatalogEntry> RemoteSchema::LookupEntry(CatalogTransaction transact
 		auto &remote = RemoteTransaction::Get(context, remote_catalog);
 		auto fresh = remote.Validate(context);
 		auto schema = fresh.get() == &snapshot ? nullptr : fresh->FindSchema(name);
-		return schema ? schema->FindTable(context, wanted).get() : nullptr;
+		table = schema ? schema->FindTable(context, wanted) : nullptr;
+		// What the client registered is found wherever names alone are looked for.
+		QualifiedName registered;
+		auto main = snapshot.FindSchema(Identifier::DefaultSchema());
+		if (!table && main && remote_catalog.InDefaultSchema(context, wanted).Schema() == name &&
+		    remote_catalog.FindRegistered(wanted, registered)) {
+			table = main->FindTable(context, wanted);
+		}
+		return table.get();
 	}
 	for (auto kind : KindsOf(type)) {
 		auto description = Describe(kind, wanted);
