@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import duckdb
 import pytest
 
@@ -156,6 +158,29 @@ def test_errors_on_the_driver_point_into_the_users_statement(local_cluster):
         differ = [f"{sql}\n  {got}\n  {expected}" for sql in PLACED
                   if (got := failure(con, sql)) != (expected := failure(oracle, sql)) or not got[2]]
         assert not differ, "\n".join(differ)
+
+
+@pytest.mark.parametrize("distribution", ["never", "always"])
+def test_errors_as_json(local_cluster, distribution):
+    """The place, candidates and subtype are beside the message."""
+    def said(con, sql: str):
+        with pytest.raises(duckdb.Error) as caught:
+            con.execute(sql).fetchall()
+        return type(caught.value).__name__, json.loads(str(caught.value).partition(": ")[2])
+
+    with attached(local_cluster) as con, plain() as oracle:
+        for each in (con, oracle):
+            each.execute(f"CREATE OR REPLACE TABLE dh.t AS {ROWS}")
+            each.execute(f"CREATE OR REPLACE TABLE dh.u AS {OTHER}")
+            each.execute("SET errors_as_json = true")
+        con.execute(f"SET duckherder_distribution = '{distribution}'")
+        beside = ["CREATE TABLE dh.t(i INTEGER)", "FROM dh.nosuch", "SELECT 'v'\n, v::INTEGER\nFROM dh.t"]
+        differ = [f"{sql}\n  {got}\n  {expected}" for sql in PLACED + beside
+                  if (got := said(con, sql)) != (expected := said(oracle, sql))]
+        assert not differ, "\n".join(differ)
+        for each in (con, oracle):
+            each.execute("RESET errors_as_json")
+        assert failure(con, PLACED[0]) == failure(oracle, PLACED[0])
 
 
 def test_an_execution_that_fails_to_bind_points_nowhere(local_cluster):

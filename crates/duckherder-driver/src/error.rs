@@ -94,7 +94,7 @@ impl DriverError {
             Self::Engine(error) if error.is_lost() => {
                 return ErrorDetail { worker_lost: true, ..ErrorDetail::new("IO", error.message.clone()) };
             }
-            Self::Engine(error) => return ErrorDetail::new(error.exception_type.clone(), error.message.clone()),
+            Self::Engine(error) => return error.clone().into(),
             Self::Listen { .. }
             | Self::Runtime(_)
             | Self::Spool(_)
@@ -145,10 +145,7 @@ impl DriverError {
     pub fn into_engine(self) -> EngineError {
         match self {
             Self::Engine(error) => error,
-            other => {
-                let detail = other.detail();
-                EngineError { exception_type: detail.exception_type, message: detail.message }
-            }
+            other => other.detail().into(),
         }
     }
 }

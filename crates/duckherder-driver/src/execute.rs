@@ -109,7 +109,7 @@ impl<'a> Pump<'a> {
                     let is_unseen = || !once && !sent.get() && !execution.is_cancelled();
                     core.run_or_alone(in_transaction, is_unseen, |core| self.execute(core, &mut prepared, &parameters))
                 });
-                let result = result.map_err(|error| core.judged(error).of_statement(&prepared.sql, &user_sql));
+                let result = result.map_err(|error| core.error_of(core.judged(error), &prepared.sql, &user_sql));
                 if !close_after {
                     core.put_back(statement_id, prepared);
                 }
@@ -121,7 +121,7 @@ impl<'a> Pump<'a> {
                 }
                 let (sql, user_sql) = (statement.sql.clone(), statement.user_sql.clone());
                 let result = self.run_new(core, statement, only_reading, run, statistics);
-                result.map_err(|error| core.judged(error).of_statement(&sql, &user_sql))
+                result.map_err(|error| core.error_of(core.judged(error), &sql, &user_sql))
             }
         }
     }

@@ -206,7 +206,7 @@ impl Work {
         let result = core.measured(self.user_sql.clone(), statistics, |core| {
             let mut result = IngestResult::default();
             for sql in &self.statements {
-                result = run_statement(core, sql).map_err(|error| error.of_statement(sql, &self.user_sql))?;
+                result = run_statement(core, sql).map_err(|error| core.error_of(error, sql, &self.user_sql))?;
             }
             Ok(result)
         });

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use duckherder_engine::{Connection, Statement};
-use duckherder_proto::settings::{ALIAS, BETWEEN_SCHEMAS, ELSEWHERE, SCHEMA, SEARCH_PATH, SEED, VARIABLES};
+use duckherder_proto::settings::{
+    ALIAS, BETWEEN_SCHEMAS, ELSEWHERE, ERRORS_AS_JSON, SCHEMA, SEARCH_PATH, SEED, VARIABLES,
+};
 use duckherder_proto::statement::Setting;
 use duckherder_proto::transaction::TransactionMark;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
@@ -373,7 +375,8 @@ impl SessionCore {
                 (VARIABLES, text) => self.connection.set_variables(text.as_deref())?,
                 (ALIAS, name) => self.connection.call_database(name.as_deref().unwrap_or_default())?,
                 (SEED, Some(seed)) => self.connection.execute(&seeding(seed)?)?,
-                (SEED, None) => {}
+                // What is told of an error is made of it here.
+                (SEED, None) | (ERRORS_AS_JSON, _) => {}
                 (ELSEWHERE, given) => self.connection.serve_attachment(given.as_deref() == Some("true"))?,
                 // The first one is the only one again.
                 (SEARCH_PATH, None) => {
@@ -398,6 +401,15 @@ impl SessionCore {
             self.settings.insert(name.clone(), value.clone());
         }
         Ok(())
+    }
+
+    /// [`of_statement`](DriverError::of_statement), with the place among the details where the client wants it there.
+    pub fn error_of(&self, error: DriverError, sql: &str, user_sql: &str) -> DriverError {
+        let as_json = self.settings.get(ERRORS_AS_JSON).and_then(Option::as_deref) == Some("true");
+        match error.of_statement(sql, user_sql) {
+            DriverError::Engine(error) if as_json => DriverError::Engine(error.with_position(user_sql)),
+            error => error,
+        }
     }
 
     /// A schema of the session's database, as a setting: its name alone may be another database's.
@@ -450,7 +462,7 @@ impl SessionCore {
             return Err(DriverError::TooManyStatements { limit: STATEMENT_LIMIT });
         }
         let prepared = self.connection.prepare(&sql, parameters);
-        let statement = prepared.map_err(|error| DriverError::from(error).of_statement(&sql, &user_sql))?;
+        let statement = prepared.map_err(|error| self.error_of(error.into(), &sql, &user_sql))?;
         self.last_statement += 1;
         self.statements
             .insert(self.last_statement, Prepared { statement, sql, user_sql, bound: Vec::new(), changed_rows: None });

@@ -1,6 +1,7 @@
 #include "bridge.hpp"
 
 #include "duckdb/common/exception.hpp"
+#include "duckdb/common/string_util.hpp"
 
 #include <cstdlib>
 
@@ -8,6 +9,7 @@ using duckdb::ErrorData;
 using duckdb::Exception;
 using duckdb::ExceptionType;
 using duckdb::string;
+using duckdb::StringUtil;
 
 namespace duckherder {
 
@@ -36,6 +38,14 @@ void SetError(DhError *error, const ErrorData &data) {
 	}
 	error->type = Duplicate(Exception::ExceptionTypeToString(data.Type()));
 	error->message = Duplicate(message);
+	auto details = data.ExtraInfo();
+	// A place is one in this text, not in the user's.
+	for (auto of_here : {"position", "location", "stack_trace", "stack_trace_pointers"}) {
+		details.erase(of_here);
+	}
+	if (!details.empty()) {
+		error->details = Duplicate(StringUtil::ToJSONMap(details));
+	}
 }
 
 void ThrowIfError(DhError &error) {
@@ -49,11 +59,12 @@ void ThrowIfError(DhError &error) {
 		message = string(error.type) + " Error elsewhere: " + message;
 		type = ExceptionType::IO;
 	}
-	free(error.type);
-	free(error.message);
-	free(error.trace);
-	error = DhError {nullptr, nullptr};
-	ErrorData(type, message).Throw();
+	duckdb::unordered_map<string, string> details;
+	if (error.details) {
+		details = StringUtil::ParseJSONMap(error.details, true);
+	}
+	dh_error_free(&error);
+	throw Exception(details, type, message);
 }
 
 } // namespace duckherder
@@ -62,11 +73,15 @@ extern "C" void dh_error_free(DhError *error) {
 	free(error->type);
 	free(error->message);
 	free(error->trace);
+	free(error->details);
 	*error = DhError {nullptr, nullptr};
 }
 
 //! An error made by Rust, in memory that C++ frees.
-extern "C" void dh_error_set(DhError *error, DhText type, DhText message) {
+extern "C" void dh_error_set(DhError *error, DhText type, DhText message, DhText details) {
 	error->type = duckherder::Duplicate(duckherder::ToString(type));
 	error->message = duckherder::Duplicate(duckherder::ToString(message));
+	if (details.length > 0) {
+		error->details = duckherder::Duplicate(duckherder::ToString(details));
+	}
 }

@@ -25,10 +25,14 @@ struct DhError {
 	char *message;
 	//! Of an internal error of DuckDB's, the calls that led to it; null for others.
 	char *trace = nullptr;
+	//! What DuckDB says beside the message (subtype, name, candidates), as a JSON object of texts; null if nothing.
+	char *details = nullptr;
 };
 
 //! Hands one text to Rust; the text is borrowed for the duration of the call.
 typedef void (*DhTextSink)(void *sink, DhText text);
+
+void dh_error_free(DhError *error);
 }
 
 namespace duckherder {

@@ -3,6 +3,8 @@
 #include "parts_of.hpp"
 #include "query_of.hpp"
 
+#include "duckdb/common/exception.hpp"
+#include "duckdb/common/string_util.hpp"
 #include "duckdb/parser/expression/cast_expression.hpp"
 #include "duckdb/parser/expression/subquery_expression.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
@@ -75,6 +77,37 @@ static string PointTo(const string &message, const string &sql, const QueryLocat
 	return QueryErrorContext::Format(sql, message, location.offset, location.length);
 }
 
+//! A longer line is not searched for a place.
+static constexpr idx_t LONGEST_LINE = 8192;
+
+//! Where in the text a message points that ends in `pointing`; an invalid location if that is not found.
+static QueryLocation PlaceIn(const string &sql, const string &message, const string &pointing) {
+	for (auto &place : PlacesIn(sql)) {
+		if (place.location.IsValid() && PointTo(message, sql, place.location) == pointing) {
+			return place.location;
+		}
+	}
+	// What is no part by itself, or can't be parsed.
+	auto length = pointing.size() - (pointing.find_last_not_of('^') + 1);
+	auto line = pointing.find("\n\nLINE ", message.size());
+	if (length == 0 || line == string::npos) {
+		return QueryLocation();
+	}
+	auto number = std::strtoull(pointing.c_str() + line + strlen("\n\nLINE "), nullptr, 10);
+	idx_t begin = 0;
+	for (; number > 1 && begin < sql.size(); begin++) {
+		number -= sql[begin] == '\n' ? 1 : 0;
+	}
+	auto end = MinValue(sql.find('\n', begin), sql.size());
+	for (auto offset = begin; end - begin <= LONGEST_LINE && offset < end; offset++) {
+		QueryLocation location(NumericCast<uint32_t>(offset), NumericCast<uint32_t>(length));
+		if (PointTo(message, sql, location) == pointing) {
+			return location;
+		}
+	}
+	return QueryLocation();
+}
+
 } // namespace duckherder
 
 extern "C" {
@@ -95,6 +128,24 @@ bool dh_error_place(DhText message, DhText pointing, DhText sql, DhText user_sql
 				sink(target, ToText(duckherder::PointTo(plain, written, here[i].location)));
 				return true;
 			}
+		}
+		return true;
+	});
+}
+
+//! `details` of an error with its place in `sql`, if `pointing`, the same message as `message`, points into that;
+//! nothing otherwise.
+bool dh_error_position(DhText message, DhText pointing, DhText details, DhText sql, DhTextSink sink, void *target,
+                       DhError *error) {
+	return Guard(error, false, [&]() {
+		auto location = duckherder::PlaceIn(ToString(sql), ToString(message), ToString(pointing));
+		if (location.IsValid()) {
+			unordered_map<string, string> placed;
+			if (details.length > 0) {
+				placed = StringUtil::ParseJSONMap(ToString(details), true);
+			}
+			Exception::SetQueryLocation(location, placed);
+			sink(target, ToText(StringUtil::ToJSONMap(placed)));
 		}
 		return true;
 	});

@@ -12,6 +12,8 @@ pub struct EngineError {
     pub exception_type: String,
     /// The message without the type in front of it.
     pub message: String,
+    /// What DuckDB says beside it, as a JSON object of texts; empty if nothing.
+    pub details: String,
 }
 
 /// Types of errors of a client that lead to another driver; the user is told of an `IO` error.
@@ -22,7 +24,7 @@ pub type Result<T> = std::result::Result<T, EngineError>;
 
 impl EngineError {
     pub fn new(exception_type: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { exception_type: exception_type.into(), message: message.into() }
+        Self { exception_type: exception_type.into(), message: message.into(), details: String::new() }
     }
 
     /// Whether DuckDB raised it before it read a row.
@@ -52,7 +54,36 @@ impl EngineError {
         };
         // A text that can't be parsed has no parts to point to.
         error.into_result(()).ok()?;
-        Some(Self { message: placed.pop()?, exception_type: self.exception_type })
+        Some(Self { message: placed.pop()?, ..self })
+    }
+
+    /// With the place that the message points to, in the user's statement, among the details instead.
+    #[must_use]
+    pub fn with_position(self, user_sql: &str) -> Self {
+        let plain = self.clone().without_place();
+        if plain.message == self.message {
+            return self;
+        }
+        let mut details: Vec<String> = Vec::new();
+        let sink = std::ptr::from_mut(&mut details).cast();
+        let mut error = DhError::none();
+        // SAFETY: the texts are alive; the sink is a `Vec<String>` that outlives the call.
+        unsafe {
+            ffi::dh_error_position(
+                plain.message.as_str().into(),
+                self.message.as_str().into(),
+                self.details.as_str().into(),
+                user_sql.into(),
+                ffi::push_text,
+                sink,
+                &mut error,
+            )
+        };
+        match (error.into_result(()), details.pop()) {
+            (Ok(()), Some(details)) => Self { details, ..plain },
+            // The place is in the message, at least.
+            _ => self,
+        }
     }
 
     /// Without the lines with which DuckDB points into the text of the statement that failed, if it is one that the user
@@ -126,7 +157,7 @@ impl From<arrow::error::ArrowError> for EngineError {
 
 impl From<EngineError> for ErrorDetail {
     fn from(error: EngineError) -> Self {
-        Self::new(error.exception_type, error.message)
+        Self { details: error.details, ..Self::new(error.exception_type, error.message) }
     }
 }
 
@@ -134,7 +165,7 @@ impl From<ErrorDetail> for EngineError {
     fn from(detail: ErrorDetail) -> Self {
         match detail.worker_lost {
             true => Self::lost(detail.message),
-            false => Self::new(detail.exception_type, detail.message),
+            false => Self { details: detail.details, ..Self::new(detail.exception_type, detail.message) },
         }
     }
 }

@@ -59,11 +59,13 @@ pub struct DhError {
     kind: *mut c_char,
     message: *mut c_char,
     trace: *mut c_char,
+    details: *mut c_char,
 }
 
 impl DhError {
     pub const fn none() -> Self {
-        Self { kind: std::ptr::null_mut(), message: std::ptr::null_mut(), trace: std::ptr::null_mut() }
+        let none = std::ptr::null_mut();
+        Self { kind: none, message: none, trace: none, details: none }
     }
 
     /// The error, if there is one. Where DuckDB's own code failed is for the log alone.
@@ -79,13 +81,26 @@ impl DhError {
                 CStr::from_ptr(pointer).to_string_lossy().into_owned()
             }
         };
-        let error = EngineError::new(text(self.kind), text(self.message));
+        let details = if self.details.is_null() { String::new() } else { text(self.details) };
+        let error = EngineError { details, ..EngineError::new(text(self.kind), text(self.message)) };
         if !self.trace.is_null() {
             tracing::error!(error = error.message, trace = text(self.trace), "internal error in DuckDB");
         }
         // SAFETY: frees what `Duplicate` allocated and empties the struct.
         unsafe { dh_error_free(self) };
         Some(error)
+    }
+
+    /// Hands `problem` to C++.
+    ///
+    /// # Safety
+    /// `target` must be an empty error of C++.
+    pub unsafe fn set(target: *mut Self, problem: &EngineError) {
+        let EngineError { exception_type, message, details } = problem;
+        // SAFETY: the texts outlive the call; the rest is as the caller says.
+        unsafe {
+            dh_error_set(target, exception_type.as_str().into(), message.as_str().into(), details.as_str().into())
+        };
     }
 
     /// `value` unless there is an error.
@@ -138,7 +153,7 @@ pub type DhTextSink = unsafe extern "C" fn(*mut c_void, DhText);
 
 unsafe extern "C" {
     pub fn dh_error_free(error: *mut DhError);
-    pub fn dh_error_set(error: *mut DhError, kind: DhText, message: DhText);
+    pub fn dh_error_set(error: *mut DhError, kind: DhText, message: DhText, details: DhText);
 
     pub fn dh_database_open(
         path: DhText,
@@ -274,6 +289,16 @@ unsafe extern "C" {
         pointing: DhText,
         sql: DhText,
         user_sql: DhText,
+        sink: DhTextSink,
+        target: *mut c_void,
+        error: *mut DhError,
+    ) -> bool;
+
+    pub fn dh_error_position(
+        message: DhText,
+        pointing: DhText,
+        details: DhText,
+        sql: DhText,
         sink: DhTextSink,
         target: *mut c_void,
         error: *mut DhError,

@@ -94,11 +94,8 @@ unsafe extern "C" fn poll(
             1
         }
         Poll::Ready(Some(Err(problem))) => {
-            // SAFETY: `error` is an empty error of C++; the texts outlive the call.
-            unsafe {
-                let kind = problem.exception_type.as_str().into();
-                ffi::dh_error_set(error, kind, problem.message.as_str().into());
-            }
+            // SAFETY: `error` is an empty error of C++.
+            unsafe { DhError::set(error, &problem) };
             -1
         }
     }

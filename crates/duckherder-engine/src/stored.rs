@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::error::{EngineError, Result};
-use crate::ffi::{self, DhError, DhFilesTable, DhText};
+use crate::ffi::{DhError, DhFilesTable, DhText};
 
 /// The files. What is synced happens in its order: after a crash, all up to some sync is there.
 pub trait StoredFiles: Send + Sync {
@@ -118,9 +118,8 @@ fn answer<T>(error: *mut DhError, fallback: T, body: impl FnOnce() -> Result<T>)
         Ok(value) => return value,
         Err(problem) => problem,
     };
-    let kind = problem.exception_type.as_str().into();
-    // SAFETY: `error` is an empty error of C++; the texts outlive the call.
-    unsafe { ffi::dh_error_set(error, kind, problem.message.as_str().into()) };
+    // SAFETY: `error` is an empty error of C++.
+    unsafe { DhError::set(error, &problem) };
     fallback
 }
 

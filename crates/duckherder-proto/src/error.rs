@@ -9,6 +9,9 @@ use prost::Message;
 /// DuckDB's name of the exception type of errors that say that another process is gone or can't be reached.
 pub const PEER_LOST: &str = "Connection";
 
+/// Details of more bytes stay where they are.
+const LONGEST_DETAILS: usize = 4000;
+
 /// What went wrong, so that the client raises the exception that DuckDB itself would have raised.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ErrorDetail {
@@ -27,6 +30,10 @@ pub struct ErrorDetail {
     /// Whether another driver is to be asked.
     #[prost(enumeration = "Elsewhere", tag = "4")]
     pub elsewhere: i32,
+    /// What DuckDB says beside the message (its subtype, candidates, and, if the client wants errors as JSON, the place in
+    /// the statement), as a JSON object of texts; empty if nothing.
+    #[prost(string, tag = "5")]
+    pub details: String,
 }
 
 /// Whether a driver that refuses says so because another one has its databases, and what it did before it found out.
@@ -61,8 +68,9 @@ impl ErrorDetail {
         };
         // gRPC limits headers to a few KiB: a long message travels cut there, a client shows that.
         let message: String = self.message.chars().take(4000).collect();
+        let details = if self.details.len() > LONGEST_DETAILS { String::new() } else { self.details };
         let mut status = Status::new(code, format!("{} Error: {message}", self.exception_type));
-        let detail = Self { message, ..self };
+        let detail = Self { message, details, ..self };
         status.metadata_mut().insert_bin(ERROR_HEADER, MetadataValue::from_bytes(&detail.encode_to_vec()));
         status
     }

@@ -9,6 +9,7 @@
 #include "duckdb/main/client_data.hpp"
 #include "duckdb/main/config.hpp"
 #include "duckdb/main/database_manager.hpp"
+#include "duckdb/main/settings.hpp"
 #include "duckdb/parser/parsed_data/attach_info.hpp"
 #include "duckdb/parser/parsed_data/create_schema_info.hpp"
 #include "duckdb/parser/parsed_data/drop_info.hpp"
@@ -218,6 +219,8 @@ RemoteStatement RemoteCatalog::MakeStatement(ClientContext &context, string sql)
 	auto variables = WriteVariables(context);
 	statement.settings.push_back({"variables", variables ? *variables : string(), static_cast<bool>(variables)});
 	statement.settings.push_back({"elsewhere", IsElsewhere(context) ? "true" : "false", true});
+	auto as_json = Settings::Get<ErrorsAsJSONSetting>(context);
+	statement.settings.push_back({"errors_as_json", as_json ? "true" : string(), as_json});
 	statement.settings.push_back({"alias", GetName().GetIdentifierName(), true});
 	auto seed = ConnectionState::Get(context)->Seed();
 	statement.settings.push_back({"seed", seed ? *seed : string(), static_cast<bool>(seed)});

@@ -13,7 +13,7 @@ use super::ffi::{DhColumnTypes, DhStatementText};
 use super::table::HERD;
 use super::{Herd, RemoteDriver, RemoteIngest, RemoteSession, StatementText};
 use crate::error::{EngineError, Result};
-use crate::ffi::{DhError, DhSourceTable, DhText, dh_error_set};
+use crate::ffi::{DhError, DhSourceTable, DhText};
 use crate::source::{self, BatchSource};
 
 /// Runs `body`; an error or a panic is written to `error` and `fallback` returned.
@@ -21,9 +21,8 @@ pub(super) fn guard<T>(error: *mut DhError, fallback: T, body: impl FnOnce() -> 
     let result = catch_unwind(AssertUnwindSafe(body))
         .unwrap_or_else(|_| Err(EngineError::internal("the extension panicked; this is a bug")));
     result.unwrap_or_else(|problem| {
-        let problem = problem.for_user();
-        // SAFETY: `error` is an empty error of C++; the texts outlive the call.
-        unsafe { dh_error_set(error, problem.exception_type.as_str().into(), problem.message.as_str().into()) };
+        // SAFETY: `error` is an empty error of C++.
+        unsafe { DhError::set(error, &problem.for_user()) };
         fallback
     })
 }

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::ffi::{DhColumn, DhCut, DhCutSink, DhDistributorTable, DhRun};
 use super::{DistributedQuery, Distributor, Exchange, Fragment, QueryRun, Snapshot, StoredGroup, TaskOutput};
 use crate::error::{EngineError, Result};
-use crate::ffi::{DhError, DhText, DhTextSink, dh_error_set};
+use crate::ffi::{DhError, DhText, DhTextSink};
 use crate::source::waker_from_raw;
 
 pub(super) const TABLE: DhDistributorTable = DhDistributorTable {
@@ -56,13 +56,6 @@ unsafe extern "C" fn release<T>(this: *mut c_void) {
 
 fn guard<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| Err(EngineError::internal("the distributor panicked")))
-}
-
-/// # Safety
-/// `error` is an empty error of C++.
-unsafe fn set_error(error: *mut DhError, problem: &EngineError) {
-    // SAFETY: as the caller says; the texts outlive the call.
-    unsafe { dh_error_set(error, problem.exception_type.as_str().into(), problem.message.as_str().into()) }
 }
 
 fn cut_to_ffi(stage: &Stage, hash_columns: &[DhColumn]) -> DhCut {
@@ -129,7 +122,7 @@ unsafe extern "C" fn decide(
         }
         Err(problem) => {
             // SAFETY: C++ gave an empty error.
-            unsafe { set_error(error, &problem) };
+            unsafe { DhError::set(error, &problem) };
             std::ptr::null_mut()
         }
     }
@@ -219,7 +212,7 @@ unsafe extern "C" fn start(query: *mut c_void, top: u64, run: DhRun, error: *mut
         Ok(exchange) => Box::into_raw(Box::new(exchange)).cast(),
         Err(problem) => {
             // SAFETY: C++ gave an empty error.
-            unsafe { set_error(error, &problem) };
+            unsafe { DhError::set(error, &problem) };
             std::ptr::null_mut()
         }
     }
@@ -262,7 +255,7 @@ unsafe extern "C" fn poll(
                 3
             }
             Poll::Ready(Err(problem)) => {
-                set_error(error, &problem);
+                DhError::set(error, &problem);
                 -1
             }
         }
@@ -283,6 +276,6 @@ unsafe extern "C" fn schema(exchange: *mut c_void, target: *mut FFI_ArrowSchema,
         // SAFETY: `target` is an unfilled struct of C++.
         Ok(schema) => unsafe { target.write(schema) },
         // SAFETY: C++ gave an empty error.
-        Err(problem) => unsafe { set_error(error, &problem) },
+        Err(problem) => unsafe { DhError::set(error, &problem) },
     }
 }
