@@ -112,6 +112,11 @@ impl Cluster {
         reach::together(workers, |worker| &worker.location, RemoteWorker::unreachable)
     }
 
+    /// Whether there are any, reachable or not.
+    pub fn knows_remote_workers(&self) -> bool {
+        !lock(&self.state).remote.is_empty()
+    }
+
     fn known_workers(&self) -> Vec<RemoteWorker> {
         lock(&self.state).remote.values().cloned().collect()
     }

@@ -151,6 +151,10 @@ impl ScheduledQuery {
 }
 
 impl DistributedQuery for ScheduledQuery {
+    fn may_be_kept(&self) -> bool {
+        self.shared.cluster.knows_remote_workers()
+    }
+
     fn describe(&self, top: usize, fragments: &[String]) -> Vec<(String, String)> {
         let stages = &self.planned.distribution.stages;
         let Some(last) = stages.get(top) else { return Vec::new() };

@@ -99,6 +99,8 @@ struct DhDistributorTable {
 	void (*describe)(void *query, uint64_t top, const DhText *fragments, uint64_t count, void *sink_target,
 	                 DhTextSink sink);
 	void (*release_query)(void *query);
+	//! Whether somebody may keep what is read of tables.
+	bool (*may_be_kept)(void *query);
 	//! Starts the tasks of the stage `top` and of those that it reads. The answer is an exchange.
 	void *(*start)(void *query, uint64_t top, DhRun run, DhError *error);
 

@@ -64,37 +64,58 @@ SourceResultType RunningExchange::Start(ClientContext &context, const InterruptS
 	return SourceResultType::HAVE_MORE_OUTPUT;
 }
 
+//! A table's row groups, as if of scan 0; with their states, if `kept` names columns that somebody may keep.
+static vector<DhRowGroup> RowGroupsOf(ClientContext &context, DataTable &table, const vector<idx_t> &kept) {
+	std::map<idx_t, RowGroupState> states;
+	if (!kept.empty()) {
+		states = RowGroupStates(table, DuckTransaction::Get(context, table.GetAttached()), kept);
+	}
+	vector<DhRowGroup> result;
+	for (auto &partition : table.GetPartitionStats(context)) {
+		if (partition.row_start.IsValid()) {
+			auto start = partition.row_start.GetIndex();
+			auto &state = states[start];
+			result.push_back(DhRowGroup {0, start, partition.count, state.number, state.inserted, state.visible});
+		}
+	}
+	return result;
+}
+
+//! The row groups of all tables that a query scans, each table looked through once; the snapshot is of what it divides.
+static vector<DhRowGroup> RowGroupsOfScans(ClientContext &context, const DistributedQuery &query,
+                                           QuerySnapshot &snapshot) {
+	auto may_be_kept = query.functions.may_be_kept(query.query);
+	std::map<std::pair<const DataTable *, vector<idx_t>>, vector<DhRowGroup>> known;
+	vector<DhRowGroup> result;
+	for (idx_t scan = 0; scan < query.tables.size(); scan++) {
+		auto table = query.tables[scan];
+		if (!table || !table->IsDuckTable()) {
+			continue;
+		}
+		auto &storage = table->Cast<DuckTableEntry>().GetStorage();
+		auto split = query.FindSplit(scan);
+		if (split) {
+			snapshot.Add(context, storage.GetAttached());
+		}
+		auto kept = split && may_be_kept ? split->stored_columns : vector<idx_t>();
+		auto found = known.find({&storage, kept});
+		if (found == known.end()) {
+			found = known.emplace(std::make_pair(&storage, kept), RowGroupsOf(context, storage, kept)).first;
+		}
+		for (auto row_group : found->second) {
+			row_group.scan = scan;
+			result.push_back(row_group);
+		}
+	}
+	return result;
+}
+
 void RunningExchange::StartTasks(ClientContext &context) {
 	if (HadWritten(context)) {
 		throw TransactionException("the plan was made before the transaction wrote; run the statement again");
 	}
 	auto snapshot = make_uniq<QuerySnapshot>(context);
-	vector<DhRowGroup> row_groups;
-	for (idx_t scan = 0; scan < query->tables.size(); scan++) {
-		auto table = query->tables[scan];
-		if (!table || !table->IsDuckTable()) {
-			continue;
-		}
-		auto &storage = table->Cast<DuckTableEntry>().GetStorage();
-		auto split = query->FindSplit(scan);
-		if (split) {
-			snapshot->Add(context, storage.GetAttached());
-		}
-		auto partitions = storage.GetPartitionStats(context);
-		std::map<idx_t, RowGroupState> states;
-		if (split && !split->stored_columns.empty()) {
-			auto &transaction = DuckTransaction::Get(context, storage.GetAttached());
-			states = RowGroupStates(storage, transaction, split->stored_columns);
-		}
-		for (auto &partition : partitions) {
-			if (partition.row_start.IsValid()) {
-				auto start = partition.row_start.GetIndex();
-				auto &state = states[start];
-				row_groups.push_back(
-				    DhRowGroup {scan, start, partition.count, state.number, state.inserted, state.visible});
-			}
-		}
-	}
+	auto row_groups = RowGroupsOfScans(context, *query, *snapshot);
 	vector<unique_ptr<Fragment>> copies;
 	for (auto &other : query->stages) {
 		copies.push_back(other.fragment->Copy());

@@ -25,6 +25,7 @@ pub(super) const TABLE: DhDistributorTable = DhDistributorTable {
     release: release::<Arc<dyn Distributor>>,
     describe,
     release_query: release::<Arc<dyn DistributedQuery>>,
+    may_be_kept,
     start,
     partitions,
     poll,
@@ -176,6 +177,13 @@ unsafe extern "C" fn describe(
         // SAFETY: the sink takes a text that outlives the call.
         unsafe { sink(target, format!("{key}={value}").as_str().into()) };
     }
+}
+
+unsafe extern "C" fn may_be_kept(query: *mut c_void) -> bool {
+    // SAFETY: C++ calls with what `decide` gave it.
+    let query = unsafe { borrow::<Arc<dyn DistributedQuery>>(query) };
+    // Who can't tell keeps: that costs time only.
+    catch_unwind(AssertUnwindSafe(|| query.may_be_kept())).unwrap_or(true)
 }
 
 unsafe extern "C" fn start(query: *mut c_void, top: u64, run: DhRun, error: *mut DhError) -> *mut c_void {

@@ -117,6 +117,7 @@ pub struct DhDistributorTable {
     pub release: unsafe extern "C" fn(*mut c_void),
     pub describe: unsafe extern "C" fn(*mut c_void, u64, *const DhText, u64, *mut c_void, DhTextSink),
     pub release_query: unsafe extern "C" fn(*mut c_void),
+    pub may_be_kept: unsafe extern "C" fn(*mut c_void) -> bool,
     pub start: unsafe extern "C" fn(*mut c_void, u64, DhRun, *mut DhError) -> *mut c_void,
     pub partitions: unsafe extern "C" fn(*mut c_void) -> u64,
     pub poll: unsafe extern "C" fn(

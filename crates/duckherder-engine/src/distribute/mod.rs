@@ -54,6 +54,9 @@ pub trait DistributedQuery: Send + Sync {
     /// `fragments` has one a stage of the query.
     fn describe(&self, top: usize, fragments: &[String]) -> Vec<(String, String)>;
 
+    /// Whether a worker may keep what it reads of tables: a run is told of their row groups what that takes.
+    fn may_be_kept(&self) -> bool;
+
     /// Starts the tasks of the stage `top`, and of those that it reads.
     ///
     /// # Errors

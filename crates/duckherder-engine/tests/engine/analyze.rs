@@ -45,6 +45,10 @@ impl Distributor for LateTasks {
 }
 
 impl DistributedQuery for LateTasks {
+    fn may_be_kept(&self) -> bool {
+        false
+    }
+
     fn describe(&self, _top: usize, _fragments: &[String]) -> Vec<(String, String)> {
         let mut lines = vec![("Mode".to_string(), "of a test".to_string())];
         if self.0.reported.load(Ordering::SeqCst) {
