@@ -1,5 +1,6 @@
 #include "seat.hpp"
 
+#include "connection.hpp"
 #include "duckdb/execution/executor.hpp"
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/parallel/task_scheduler.hpp"
@@ -96,3 +97,23 @@ void Participant::Rest(bool tells) {
 }
 
 } // namespace duckherder
+
+using duckherder::Seat;
+
+extern "C" {
+
+//! Of the tasks of one query; ends with dh_seat_free.
+shared_ptr<Seat> *dh_seat_new() {
+	return new shared_ptr<Seat>(make_shared_ptr<Seat>());
+}
+
+void dh_seat_free(shared_ptr<Seat> *seat) {
+	delete seat;
+}
+
+//! What the connection runs from now on is a task of the seat's query.
+void dh_connection_sit(DhConnection *connection, const shared_ptr<Seat> *seat) {
+	connection->seat = *seat;
+}
+
+} // extern "C"

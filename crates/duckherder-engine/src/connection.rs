@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 use crate::database::Database;
 use crate::error::{EngineError, Result};
 use crate::ffi::{self, DhError};
+use crate::seat::Seat;
 use crate::source::{self, BatchSource};
 use crate::statement::{ResultStream, Statement};
 
@@ -115,6 +116,12 @@ impl Connection {
         // SAFETY: the handle is alive.
         unsafe { ffi::dh_connection_run_tasks(self.handle, &mut error) };
         error.into_result(())
+    }
+
+    /// What runs from now on is a task of the seat's query.
+    pub fn sit(&self, seat: &Seat) {
+        // SAFETY: both are alive.
+        unsafe { ffi::dh_connection_sit(self.handle, seat.as_ptr()) }
     }
 
     /// As `SET SESSION`, without a statement.

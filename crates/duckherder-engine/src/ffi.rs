@@ -12,7 +12,7 @@ use crate::error::EngineError;
 macro_rules! opaque {
     ($($name:ident),+) => { $(#[repr(C)] pub struct $name { _private: [u8; 0] })+ };
 }
-opaque!(DhDatabase, DhConnection, DhStatement, DhResult, DhDescription, DhInterrupter, DhCpuMeter);
+opaque!(DhDatabase, DhConnection, DhStatement, DhResult, DhDescription, DhInterrupter, DhCpuMeter, DhSeat);
 
 /// A borrowed text.
 #[derive(Clone, Copy)]
@@ -253,6 +253,9 @@ unsafe extern "C" {
     ) -> c_int;
     pub fn dh_result_free(result: *mut DhResult);
 
+    pub fn dh_seat_new() -> *mut DhSeat;
+    pub fn dh_seat_free(seat: *mut DhSeat);
+    pub fn dh_connection_sit(connection: *mut DhConnection, seat: *const DhSeat);
     pub fn dh_connection_run_tasks(connection: *mut DhConnection, error: *mut DhError) -> bool;
     pub fn dh_connection_set_variables(
         connection: *mut DhConnection,

@@ -59,6 +59,8 @@ pub fn run(place: Place, task: RunTask) -> impl Stream<Item = Result<FlightData,
         let running = Running { place: &place, task: &task, kept: &kept, cancel: &cancel, runtime: &runtime };
         let run = || -> Result<TaskConnection> {
             let mut connection = place.connections.open(&task, &kept.queries())?;
+            let seat = place.store.seat(task.query_id);
+            connection.connection.sit(&seat);
             match task.partitions {
                 0 => running.send_rows(&mut connection, &sender)?,
                 _ => running.keep_rows(&mut connection, &sender)?,

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, Weak};
 
-use duckherder_engine::EngineError;
+use duckherder_engine::{EngineError, Seat};
 use duckherder_proto::task::ReadPartition;
 use tokio::sync::Notify;
 
@@ -26,6 +26,8 @@ struct StoreState {
     tasks: HashMap<TaskKey, Arc<Partitions>>,
     /// By query; those without a task are forgotten with the next.
     rooms: HashMap<u64, Weak<Room>>,
+    /// The same.
+    seats: HashMap<u64, Weak<Seat>>,
     /// Partitions of tasks that have not begun; the oldest are forgotten.
     abandoned: VecDeque<(TaskKey, usize)>,
 }
@@ -46,6 +48,18 @@ impl Drop for Offered {
 }
 
 impl ShuffleStore {
+    /// What the query's tasks share while they run.
+    pub fn seat(&self, query: u64) -> Arc<Seat> {
+        let mut state = lock(&self.state);
+        if let Some(seat) = state.seats.get(&query).and_then(Weak::upgrade) {
+            return seat;
+        }
+        let seat = Arc::new(Seat::default());
+        state.seats.retain(|_, seat| seat.strong_count() > 0);
+        state.seats.insert(query, Arc::downgrade(&seat));
+        seat
+    }
+
     /// Where the rows of the query's tasks wait, as `make` says if none of them has begun.
     ///
     /// # Errors
