@@ -181,6 +181,12 @@ def test_states_that_an_aggregate_above_a_join_combines(client, plain, kind):
     same(client, plain, f"SELECT n.name, {combined}, count(*) {joined} GROUP BY n.name")
     same(client, plain, f"SELECT finalize(s.v) % 10 AS d, {combined} {joined} GROUP BY d")
     same(client, plain, f"SELECT n.name, {combined} {joined} WHERE finalize(s.v) % 2 = 0 GROUP BY n.name")
+    # a state that is not combined, or combined and read by another name
+    same(client, plain, f"SELECT n.name, finalize(combine_aggr(s.v)) {joined} WHERE finalize(s.w) > 3 GROUP BY n.name")
+    same(client, plain, f"SELECT finalize(s.w) AS d, finalize(combine_aggr(s.v)) {joined} GROUP BY d")
+    more = f"FROM (SELECT *, v AS u, hash(g) AS h FROM ({GROUPS})) s {kind} {NAMES} n ON s.g = n.g"
+    same(client, plain, f"SELECT n.name, finalize(combine_aggr(s.v)) {more} WHERE finalize(s.u) % 2 = 0 GROUP BY n.name")
+    same(client, plain, f"SELECT finalize(combine_aggr(s.v)) {joined} AND finalize(s.w) > n.g % 5")
     same(client, plain, f"SELECT n.name, sum(x.i), avg(x.k), min(x.s) FROM {{db}}x {kind} {NAMES} n ON x.k = n.g GROUP BY n.name")
 
 

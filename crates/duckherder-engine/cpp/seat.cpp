@@ -13,8 +13,8 @@ namespace duckherder {
 
 //! After so long whoever waits looks whether DuckDB's own threads have made rows for it.
 static constexpr std::chrono::milliseconds LOOK {5};
-//! Whoever has the seat and has not moved for so many looks waits for something itself, a file or another task: the
-//! others go on without it.
+//! Whoever has the seat and has not moved for so many looks waits for something itself, a file or another task: who has
+//! seen that goes on without it, up to the end of its statement.
 static constexpr idx_t MOST_LOOKS = 3;
 
 bool Seat::TryTake() {

@@ -126,8 +126,9 @@ impl Placer<'_> {
         enough.then(|| (at.id, found.into_iter().map(|(key, _)| key).collect()))
     }
 
-    /// The numbers of the keys that decide where an aggregate's rows go: what a window asks for; else all, or, since a text takes long to hash, those
-    /// that are none, and the one text of the most values, if these are enough by themselves.
+    /// The numbers of the keys that decide where an aggregate's rows go: what a window asks for; else all, or, since a
+    /// text takes long to hash, those that are none, and the one text of the most values, if these are enough by
+    /// themselves.
     pub fn hashed_keys(&self, node: &PlanNode, aggregate: &Aggregate) -> Vec<u64> {
         if let Some((_, keys)) = self.asked.as_ref().filter(|(asked, _)| *asked == node.id) {
             return keys.clone();

@@ -75,7 +75,8 @@ static bool TakesRowByRow(const LogicalJoin &join) {
 	}
 }
 
-//! The columns below the projection that these of its own are; none if it does more with them.
+//! The columns below the projection that these of its own are; none if it does more with them, or gives them as others,
+//! too, whose readers nobody follows.
 static column_binding_set_t BelowProjection(LogicalOperator &projection, const column_binding_set_t &columns) {
 	column_binding_set_t below;
 	auto bindings = projection.GetColumnBindings();
@@ -88,8 +89,8 @@ static column_binding_set_t BelowProjection(LogicalOperator &projection, const c
 			below.insert(column->Binding());
 		}
 	}
-	for (auto &expression : projection.expressions) {
-		if (!AsColumn(*expression) && Reads(*expression, below)) {
+	for (idx_t i = 0; i < bindings.size(); i++) {
+		if (!columns.count(bindings[i]) && Reads(*projection.expressions[i], below)) {
 			return column_binding_set_t();
 		}
 	}
@@ -140,7 +141,8 @@ optional_ptr<const LogicalAggregate> CombinedBy(const LogicalAggregate &combinin
 		case LogicalOperatorType::LOGICAL_AGGREGATE_AND_GROUP_BY: {
 			auto &aggregate = op.Cast<LogicalAggregate>();
 			auto is_state = [&](const ColumnBinding &state) { return state.table_index == aggregate.aggregate_index; };
-			auto all = std::all_of(states.begin(), states.end(), is_state);
+			// What becomes of another state of its own nobody has followed.
+			auto all = states.size() == aggregate.expressions.size() && std::all_of(states.begin(), states.end(), is_state);
 			return all && Exports(aggregate) ? optional_ptr<const LogicalAggregate>(aggregate) : nullptr;
 		}
 		default:
