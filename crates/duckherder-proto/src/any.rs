@@ -24,7 +24,7 @@ pub trait Command: Message + Default {
 
 /// The version in the names of our messages. It goes up with every change that a peer which does not know it would get
 /// wrong: it then refuses the message, as one that it does not know.
-pub const PROTOCOL_VERSION: u32 = 12;
+pub const PROTOCOL_VERSION: u32 = 13;
 
 /// The version of a message of ours; nothing for any other.
 pub fn version_of(type_url: &str) -> Option<u32> {
@@ -48,7 +48,7 @@ pub fn unknown(type_url: &str, who: &str) -> String {
 macro_rules! command {
     ($($message:ident),+ $(,)?) => {
         $(impl $crate::any::Command for $message {
-            const TYPE_URL: &'static str = concat!("type.googleapis.com/duckherder.v12.", stringify!($message));
+            const TYPE_URL: &'static str = concat!("type.googleapis.com/duckherder.v13.", stringify!($message));
         })+
     };
 }
