@@ -102,10 +102,10 @@ class Run:
 
     def wait_for_workers(self, con) -> None:
         deadline = time.monotonic() + SETTLED_WITHIN_S
-        wanted = [(worker, "ACTIVE", 0) for worker in WORKERS]
+        wanted = [(worker, "ACTIVE", 0, []) for worker in WORKERS]
         while True:
             try:
-                found = con.execute("SELECT worker_id, state, running_tasks FROM duckherder_workers() ORDER BY ALL")
+                found = con.execute("SELECT worker_id, state, running_tasks, unreachable FROM duckherder_workers() ORDER BY ALL")
             except duckdb.Error as error:
                 found = error
             if found == wanted:

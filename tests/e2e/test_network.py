@@ -123,7 +123,10 @@ def test_two_workers_that_do_not_reach_each_other(hosts, driver, con, answers):
     told = driver.output().removeprefix(known)
     assert "once more" not in told, told
     assert workers_used(con, SHUFFLE) == len(WORKERS) - 1
+    parted = "SELECT worker_id FROM duckherder_workers() WHERE len(unreachable) > 0"
+    assert set(con.execute(parted)) & {("w1",), ("w2",)}
     hosts.heal("w1", "w2")
+    wait_for(lambda: con.execute(parted) == [])
     wait_for(lambda: all_are_used(con))
 
 

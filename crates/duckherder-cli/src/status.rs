@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use duckherder_proto::hello::{DriverState, Hello};
 use duckherder_proto::herd::{WorkerEntry, WorkerList, WorkerState};
 
-const HEAD: [&str; 10] =
-    ["id", "address", "state", "version", "threads", "memory", "limit", "cached", "tasks", "last seen"];
+const HEAD: [&str; 11] =
+    ["id", "address", "state", "version", "threads", "memory", "limit", "cached", "tasks", "last seen", "cannot reach"];
 
 /// What to say of a driver that has no workers, since it is not the active one; nothing of any other.
 pub fn standby_of(hello: &Hello) -> Option<String> {
@@ -36,7 +36,7 @@ pub fn print_status(list: &WorkerList) -> Result<()> {
     Ok(())
 }
 
-fn row(worker: &WorkerEntry) -> [String; 10] {
+fn row(worker: &WorkerEntry) -> [String; 11] {
     let status = worker.status.clone().unwrap_or_default();
     let location = worker.location.clone().unwrap_or_else(|| "the driver's process".to_string());
     [
@@ -50,6 +50,7 @@ fn row(worker: &WorkerEntry) -> [String; 10] {
         bytes(status.cached_bytes),
         worker.running_tasks.to_string(),
         ago(worker.last_seen_us),
+        status.unreachable.join(", "),
     ]
 }
 

@@ -127,6 +127,9 @@ struct DhWorkerEntry {
 	uint64_t memory_limit_bytes;
 	uint64_t cached_bytes;
 	uint64_t running_tasks;
+	//! The locations of other workers that it can't reach.
+	const DhText *unreachable;
+	size_t unreachable_count;
 	int64_t last_seen_us;
 };
 

@@ -98,15 +98,21 @@ static unique_ptr<GlobalTableFunctionState> InitDatabases(ClientContext &context
 
 static unique_ptr<FunctionData> BindWorkers(ClientContext &, TableFunctionBindInput &input,
                                             vector<LogicalType> &types, vector<Identifier> &names) {
-	types = {LogicalType::VARCHAR, LogicalType::VARCHAR, LogicalType::VARCHAR, LogicalType::VARCHAR,  LogicalType::BIGINT,
-	         LogicalType::BIGINT,  LogicalType::BIGINT,  LogicalType::BIGINT,  LogicalType::BIGINT,  LogicalType::TIMESTAMP};
-	names = {"worker_id",    "address",            "state",        "version",       "threads",
-	         "memory_bytes", "memory_limit_bytes", "cached_bytes", "running_tasks", "last_seen"};
+	auto locations = LogicalType::LIST(LogicalType::VARCHAR);
+	types = {LogicalType::VARCHAR, LogicalType::VARCHAR, LogicalType::VARCHAR, LogicalType::VARCHAR,
+	         LogicalType::BIGINT,  LogicalType::BIGINT,  LogicalType::BIGINT,  LogicalType::BIGINT,
+	         LogicalType::BIGINT,  std::move(locations), LogicalType::TIMESTAMP};
+	names = {"worker_id",          "address",      "state",         "version",     "threads",  "memory_bytes",
+	         "memory_limit_bytes", "cached_bytes", "running_tasks", "unreachable", "last_seen"};
 	return make_uniq<StatisticsData>(AliasOf(input));
 }
 
 static void AddWorker(void *target, const DhWorkerEntry *worker) {
 	auto &rows = *static_cast<vector<vector<Value>> *>(target);
+	vector<Value> unreachable;
+	for (idx_t i = 0; i < worker->unreachable_count; i++) {
+		unreachable.emplace_back(ToString(worker->unreachable[i]));
+	}
 	auto address = worker->location.present ? Value(ToString(worker->location.text)) : Value(LogicalType::VARCHAR);
 	rows.push_back({Value(ToString(worker->id)), std::move(address), Value(ToString(worker->state)),
 	                Value(ToString(worker->version)), Value::BIGINT(NumericCast<int64_t>(worker->threads)),
@@ -114,6 +120,7 @@ static void AddWorker(void *target, const DhWorkerEntry *worker) {
 	                Value::BIGINT(NumericCast<int64_t>(worker->memory_limit_bytes)),
 	                Value::BIGINT(NumericCast<int64_t>(worker->cached_bytes)),
 	                Value::BIGINT(NumericCast<int64_t>(worker->running_tasks)),
+	                Value::LIST(LogicalType::VARCHAR, std::move(unreachable)),
 	                Value::TIMESTAMP(timestamp_t(worker->last_seen_us))});
 }
 

@@ -92,6 +92,7 @@ pub(super) unsafe extern "C" fn driver_workers(
         for worker in unsafe { borrow::<DriverHandle>(driver) }.workers(&patience.into())? {
             let state = WorkerState::try_from(worker.state).map_or("UNKNOWN", WorkerState::name);
             let status = worker.status.unwrap_or_default();
+            let unreachable: Vec<DhText> = status.unreachable.iter().map(|location| location.as_str().into()).collect();
             let row = DhWorkerEntry {
                 id: worker.worker_id.as_str().into(),
                 location: worker.location.as_deref().into(),
@@ -102,9 +103,11 @@ pub(super) unsafe extern "C" fn driver_workers(
                 memory_limit_bytes: status.memory_limit_bytes,
                 cached_bytes: status.cached_bytes,
                 running_tasks: worker.running_tasks,
+                unreachable: unreachable.as_ptr(),
+                unreachable_count: unreachable.len(),
                 last_seen_us: worker.last_seen_us,
             };
-            // SAFETY: sink and target belong together; the row outlives the call.
+            // SAFETY: sink and target belong together; the row and its texts outlive the call.
             unsafe { sink(target, &row) };
         }
         Ok(true)

@@ -159,6 +159,8 @@ pub struct DhWorkerEntry {
     pub memory_limit_bytes: u64,
     pub cached_bytes: u64,
     pub running_tasks: u64,
+    pub unreachable: *const DhText,
+    pub unreachable_count: usize,
     pub last_seen_us: i64,
 }
 
