@@ -14,6 +14,7 @@
 #include "duckdb/planner/planner_extension.hpp"
 #include "query_function.hpp"
 #include "query_of.hpp"
+#include "spelling.hpp"
 #include "unfold.hpp"
 
 #include <algorithm>
@@ -66,23 +67,27 @@ void KeepColumnNames(ClientContext &context, QueryNode &node) {
 		return;
 	}
 	auto &columns = select->select_list;
-	if (std::none_of(columns.begin(), columns.end(), [](const unique_ptr<ParsedExpression> &column) {
-		    return IsNamedByText(*column);
-	    })) {
+	if (std::none_of(columns.begin(), columns.end(), [](const auto &column) { return IsNamedByText(*column); })) {
 		return;
 	}
 	auto query = RunningQuery(context);
 	if (query.empty()) {
 		return;
 	}
-	auto statement = ParseWritten(context, query);
+	// What is written as it is bears its own name; what is not, that of what was written.
+	auto shift = ShiftInText(PlacesIn(node), query);
+	auto as_written = shift && std::all_of(columns.begin(), columns.end(), [&](const auto &column) {
+		return !IsNamedByText(*column) || IsWrittenIn(query, *shift, *column);
+	});
+	auto statement = as_written ? nullptr : ParseWritten(context, query);
 	auto written = statement ? NamingSelect(*statement) : nullptr;
-	if (!written || written->select_list.size() != columns.size()) {
+	if (!as_written && (!written || written->select_list.size() != columns.size())) {
 		return;
 	}
 	for (idx_t i = 0; i < columns.size(); i++) {
-		if (IsNamedByText(*columns[i]) && IsNamedByText(*written->select_list[i]) && !TellsItsName(*columns[i])) {
-			columns[i]->SetAlias(written->select_list[i]->GetName());
+		auto &naming = as_written ? *columns[i] : *written->select_list[i];
+		if (IsNamedByText(*columns[i]) && IsNamedByText(naming) && !TellsItsName(*columns[i])) {
+			columns[i]->SetAlias(naming.GetName());
 		}
 	}
 }

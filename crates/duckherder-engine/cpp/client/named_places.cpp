@@ -75,8 +75,12 @@ private:
 			Find(*expression.Cast<SubqueryExpression>().SubqueryMutable()->node);
 		}
 		if (expression.GetExpressionClass() == ExpressionClass::FUNCTION) {
-			calls.push_back(expression.Cast<FunctionExpression>().GetQualifiedName());
-			Note(calls.back(), expression.GetQueryLocation());
+			auto &call = expression.Cast<FunctionExpression>();
+			// No text names an operator where that begins.
+			if (!call.IsOperator()) {
+				calls.push_back(call.GetQualifiedName());
+				Note(calls.back(), call.GetQueryLocation());
+			}
 		} else if (expression.GetExpressionClass() == ExpressionClass::WINDOW) {
 			calls.push_back(expression.Cast<WindowExpression>().GetQualifiedName());
 			Note(calls.back(), expression.GetQueryLocation());

@@ -3,6 +3,7 @@
 #include "connection_state.hpp"
 #include "named_places.hpp"
 #include "query_of.hpp"
+#include "spelling.hpp"
 #include "session_of_client.hpp"
 
 #include "duckdb/catalog/catalog_entry/scalar_function_catalog_entry.hpp"
@@ -201,9 +202,19 @@ static bool MayBeValue(const ParsedExpression &expression) {
 class Unfolder {
 public:
 	//! `shift`: see ShiftOf.
-	Unfolder(ClientContext &context, QueryNode &written, bool for_driver, uint32_t shift)
+	Unfolder(ClientContext &context, bool for_driver, uint32_t shift)
 	    : context(context), for_driver(for_driver), shift(shift) {
-		ForEach(written, [&](unique_ptr<ParsedExpression> &expression) { Remember(*expression); });
+	}
+
+	//! What the statement was before, or a part of it.
+	void Remember(QueryNode &node) {
+		ForEach(node, [&](unique_ptr<ParsedExpression> &expression) { Remember(*expression); });
+	}
+
+	//! What `value` was before.
+	void Remember(const ParsedExpression &value, ParsedExpression &original) {
+		auto [offset, length] = LocationOf(value);
+		written.emplace(Location(offset - shift, length), original);
 	}
 
 	void Unfold(QueryNode &node) {
@@ -285,14 +296,14 @@ static bool IsWrittenAlike(const ParsedExpression &value) {
 	return value.GetAlias() == Identifier(unnamed->ToString());
 }
 
-//! Whether a constant has a name, as all that DuckDB folds.
-static bool HasNamedConstants(QueryNode &node) {
-	auto found = false;
+//! Those that have names, as all that DuckDB folds, but for what is written as the driver gets it.
+static vector<reference<ParsedExpression>> NamedConstants(QueryNode &node) {
+	vector<reference<ParsedExpression>> found;
 	std::function<void(unique_ptr<ParsedExpression> &)> look = [&](unique_ptr<ParsedExpression> &expression) {
-		found = found || (MayBeValue(*expression) && !expression->GetAlias().empty() && !IsWrittenAlike(*expression));
-		if (!found) {
-			ForEachPart(*expression, look);
+		if (MayBeValue(*expression) && !expression->GetAlias().empty() && !IsWrittenAlike(*expression)) {
+			found.push_back(*expression);
 		}
+		ForEachPart(*expression, look);
 	};
 	ForEach(node, look);
 	return found;
@@ -345,19 +356,62 @@ bool MayBeFolded(ClientContext &context, QueryNode &written) {
 }
 
 void Unfold(ClientContext &context, QueryNode &node, QueryNode &written) {
-	Unfolder(context, written, false, 0).Unfold(node);
+	Unfolder unfolder(context, false, 0);
+	unfolder.Remember(written);
+	unfolder.Unfold(node);
+}
+
+//! Without parsing the text: literals to which the user gave names are what they were, and of two literals that an
+//! operator combines the value's name tells. Whether that is all.
+static bool UnfoldAlone(ClientContext &context, QueryNode &node, vector<reference<ParsedExpression>> constants,
+                        const string &text) {
+	auto shift = ShiftInText(PlacesIn(node), text);
+	if (!shift) {
+		return false;
+	}
+	constants.erase(std::remove_if(constants.begin(), constants.end(),
+	                               [&](const auto &constant) { return IsLiteralIn(text, *shift, constant.get()); }),
+	                constants.end());
+	if (constants.empty()) {
+		return true;
+	}
+	auto names = StringUtil::Join(constants, constants.size(), ", ", [](const auto &constant) {
+		return constant.get().GetAlias().GetIdentifierName();
+	});
+	vector<unique_ptr<ParsedExpression>> originals;
+	try {
+		originals = Parser(context).ParseExpressionList(names);
+	} catch (std::exception &) {
+		// The user gave a name.
+	}
+	if (originals.size() != constants.size()) {
+		return false;
+	}
+	Unfolder unfolder(context, true, *shift);
+	for (idx_t i = 0; i < constants.size(); i++) {
+		if (!IsOperationIn(text, *shift, constants[i], *originals[i])) {
+			return false;
+		}
+		unfolder.Remember(constants[i], *originals[i]);
+	}
+	unfolder.Unfold(node);
+	return true;
 }
 
 void UnfoldPart(ClientContext &context, QueryNode &node) {
-	if (!HasNamedConstants(node)) {
+	auto constants = NamedConstants(node);
+	auto text = ConnectionState::Get(context)->BoundText(context);
+	if (constants.empty() || UnfoldAlone(context, node, constants, text)) {
 		return;
 	}
-	auto statements = ParseAllWritten(context, ConnectionState::Get(context)->BoundText(context));
+	auto statements = ParseAllWritten(context, text);
 	auto shift = ShiftOf(PlacesIn(node), WrittenPlaces(context));
 	for (auto &statement : *statements) {
 		auto written = QueryOf(*statement);
 		if (written) {
-			Unfolder(context, *written, true, shift ? *shift : 0).Unfold(node);
+			Unfolder unfolder(context, true, shift ? *shift : 0);
+			unfolder.Remember(*written);
+			unfolder.Unfold(node);
 		}
 	}
 }

@@ -1,6 +1,7 @@
 #include "written_names.hpp"
 
 #include "connection_state.hpp"
+#include "spelling.hpp"
 
 #include "duckdb/common/string_util.hpp"
 
@@ -9,10 +10,6 @@
 using namespace duckdb; // NOLINT
 
 namespace duckherder {
-
-//! What count(*) is to DuckDB.
-static const Identifier COUNT_STAR("count_star");
-static const string COUNT = "count(";
 
 WrittenNames::WrittenNames(ClientContext &context, const RemoteCatalog &catalog, NamedPlaces part)
     : context(context), catalog(catalog), text(ConnectionState::Get(context)->BoundText(context)),
@@ -24,7 +21,7 @@ void WrittenNames::Parse() {
 		return;
 	}
 	places = WrittenPlaces(context);
-	shift = ShiftOf(part, *places);
+	shift = shift ? shift : ShiftOf(part, *places);
 	for (auto &place : *places) {
 		if (place.second.Path().size() > 1) {
 			qualified.insert(place);
@@ -36,32 +33,15 @@ QueryLocation WrittenNames::InText(const QueryLocation &location) {
 	if (!location.IsValid()) {
 		return location;
 	}
-	Parse();
+	if (!is_sought) {
+		is_sought = true;
+		shift = ShiftInText(part, text);
+	}
+	if (!shift) {
+		Parse();
+	}
 	return shift && location.offset >= *shift ? QueryLocation(location.offset - *shift, location.length)
 	                                          : QueryLocation();
-}
-
-//! Whether the text has the name there, or another one and a dot.
-static bool BeginsWith(const string &text, idx_t offset, const string &name) {
-	offset += offset < text.size() && text[offset] == '"' ? 1 : 0;
-	if (offset + name.size() <= text.size() && StringUtil::CIEquals(text.substr(offset, name.size()), name)) {
-		return true;
-	}
-	auto end = offset;
-	while (end < text.size() && (StringUtil::CharacterIsAlphaNumeric(text[end]) || text[end] == '_')) {
-		end++;
-	}
-	end += end < text.size() && text[end] == '"' ? 1 : 0;
-	return end > offset && end < text.size() && text[end] == '.';
-}
-
-bool WrittenNames::IsInPlace() {
-	if (!is_in_place) {
-		is_in_place = std::all_of(part.begin(), part.end(), [&](const auto &place) {
-			return BeginsWith(text, place.first.first, place.second.Name().GetIdentifierName());
-		});
-	}
-	return *is_in_place;
 }
 
 optional<Identifier> WrittenNames::FirstName(const QueryLocation &location) {
@@ -69,6 +49,10 @@ optional<Identifier> WrittenNames::FirstName(const QueryLocation &location) {
 	if (!place.IsValid()) {
 		return {};
 	}
+	if (!executes && IsOneNameAt(text, place.offset)) {
+		return {};
+	}
+	Parse();
 	auto found = qualified.find({place.offset, place.length});
 	return found == qualified.end() ? optional<Identifier>() : optional<Identifier>(found->second.Path()[0]);
 }
@@ -83,6 +67,7 @@ bool WrittenNames::IsQualified(const Identifier &name, const QueryLocation &loca
 	if (!location.IsValid() || InText(location).IsValid()) {
 		return static_cast<bool>(FirstName(location));
 	}
+	Parse();
 	auto some = false, others = false;
 	for (auto &place : *places) {
 		auto is_it = place.second.Name() == name;
@@ -121,10 +106,6 @@ bool WrittenNames::IsCalledBy(const Identifier &name, const QueryLocation &locat
 	if ((executes && (place.IsValid() || !location.IsValid())) || IsPlaceOf(name, location)) {
 		return such(FirstName(location));
 	}
-	if (name == COUNT_STAR && place.IsValid() && place.offset < text.size() &&
-	    StringUtil::CIEquals(text.substr(place.offset, COUNT.size()), COUNT)) {
-		return such({});
-	}
 	auto all = AreCalls(context, name, [&](const QualifiedName &call) {
 		return such(call.Path().size() > 1 ? optional<Identifier>(call.Path()[0]) : optional<Identifier>());
 	});
@@ -145,10 +126,8 @@ bool WrittenNames::IsCalledByCatalog(const Identifier &name, const QueryLocation
 }
 
 bool WrittenNames::IsWritten(const Identifier &name, const QueryLocation &location) {
-	auto place = IsInPlace() ? location : InText(location);
-	auto &word = name.GetIdentifierName();
-	return place.IsValid() && !executes && place.offset + word.size() <= text.size() &&
-	       StringUtil::CIEquals(text.substr(place.offset, word.size()), word);
+	auto place = InText(location);
+	return place.IsValid() && !executes && IsSpelledAt(text, place.offset, name);
 }
 
 } // namespace duckherder

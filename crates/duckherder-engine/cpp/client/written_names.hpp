@@ -31,8 +31,6 @@ private:
 	//! Locations in one of several statements of a text are of all, while its text is its own: the place in that. An
 	//! invalid one if it is not known.
 	duckdb::QueryLocation InText(const duckdb::QueryLocation &location);
-	//! Whether each name of the part is found at its place in the text, as far as is seen without parsing it.
-	bool IsInPlace();
 	//! Whether the text there has `name` in it.
 	bool IsPlaceOf(const duckdb::Identifier &name, const duckdb::QueryLocation &location);
 	//! The first of several names that something is named by there; nothing if it is one.
@@ -48,11 +46,11 @@ private:
 	//! It may be an EXECUTE.
 	const bool executes;
 	const NamedPlaces part;
-	duckdb::optional<bool> is_in_place;
 	//! Known once asked for.
 	duckdb::optional<NamedPlaces> places;
-	//! See ShiftOf; nothing is known of it before `places`.
+	//! See ShiftOf; `is_sought` in the text, before that is parsed.
 	duckdb::optional<uint32_t> shift;
+	bool is_sought = false;
 	//! Those of more than one name.
 	std::map<Location, duckdb::QualifiedName> qualified;
 };
