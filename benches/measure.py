@@ -18,35 +18,43 @@ from harness.distribution import distribute, run_of
 Samples = dict[str, list[float]]
 
 
-def queries(contenders: list[Contender], sql: str, rounds: int) -> Samples:
-    """Seconds of a query; contenders take turns, so that a slow moment of the machine meets them all."""
-    samples: Samples = {contender.name: [] for contender in contenders}
-    expected = None
-    for number in range(rounds + 1):
-        for contender in contenders:
-            start = time.perf_counter()
-            rows = contender.con.execute(sql).fetchall()
-            seconds = time.perf_counter() - start
-            if number > 0:  # the first round warms up
-                samples[contender.name].append(seconds)
-            expected = rows if expected is None else expected
-            if not same(rows, expected):
-                raise SystemExit(f"{contender.name} gave another answer than {PLAIN}:\n{rows}\n{expected}")
-    return samples
+def queries(contenders: list[Contender], sql: str, rounds: int) -> tuple[Samples, Samples]:
+    """Seconds of a query, and those of plain DuckDB beside each contender: the two take turns, so that a slow moment of
+    the machine meets both, and nothing that a third one has left in its caches."""
+    plain = next(contender for contender in contenders if contender.name == PLAIN)
+    samples: Samples = {PLAIN: []}
+    beside: Samples = {}
+    expected = plain.con.execute(sql).fetchall()
+    for contender in contenders:
+        if contender is plain:
+            continue
+        times = {PLAIN: [], contender.name: []}
+        for number in range(rounds + 1):
+            for one in (plain, contender):
+                start = time.perf_counter()
+                rows = one.con.execute(sql).fetchall()
+                seconds = time.perf_counter() - start
+                if number > 0:  # the first round warms up
+                    times[one.name].append(seconds)
+                if not same(rows, expected):
+                    raise SystemExit(f"{one.name} gave another answer than {PLAIN}:\n{rows}\n{expected}")
+        samples[PLAIN] += times[PLAIN]
+        samples[contender.name], beside[contender.name] = times[contender.name], times[PLAIN]
+    return samples, beside
 
 
-def divided(contenders: list[Contender], sql: str, rounds: int) -> Samples:
+def divided(contenders: list[Contender], sql: str, rounds: int) -> tuple[Samples, Samples]:
     """The same, of a query that whoever has workers divides among them."""
     others = [contender for contender in contenders if contender.name not in (PLAIN, "no workers")]
     for contender in others:
         distribute(contender.con, "always")
-    samples = queries(contenders, sql, rounds)
+    samples, beside = queries(contenders, sql, rounds)
     for contender in others:
         run = run_of(contender.con, "dh.lineitem")
         if not run.split:
             raise SystemExit(f"{contender.name} did not divide it: {run}")
         distribute(contender.con, "auto")
-    return samples
+    return samples, beside
 
 
 def same(left, right) -> bool:

@@ -37,15 +37,19 @@ class Target:
 
 
 
-def summary(samples: Samples, factor: float = 1, compare: bool = True) -> dict[str, dict[str, float]]:
-    """Per series min, median, max, and the median as a ratio to plain DuckDB's."""
+def summary(
+    samples: Samples, factor: float = 1, compare: bool = True, beside: Samples | None = None
+) -> dict[str, dict[str, float]]:
+    """Per series min, median, max, and the median as a ratio to plain DuckDB's; to its median `beside` a series, where it
+    took turns with each."""
     found = {}
     for name, values in samples.items():
         scaled = [value * factor for value in values]
         found[name] = {"min": min(scaled), "median": statistics.median(scaled), "max": max(scaled)}
     if compare and PLAIN in found:
-        for numbers in found.values():
-            numbers["ratio"] = numbers["median"] / found[PLAIN]["median"]
+        for name, numbers in found.items():
+            plain = statistics.median((beside or {}).get(name, samples[PLAIN])) * factor
+            numbers["ratio"] = numbers["median"] / plain
     return found
 
 

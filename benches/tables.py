@@ -40,12 +40,13 @@ def main() -> None:
             )
         results = {}
 
-        def record(metric: str, unit: str, samples: measure.Samples, factor: float = 1) -> None:
-            results[metric] = {"unit": unit, "by": report.summary(samples, factor)}
+        def record(metric: str, unit: str, samples: measure.Samples, factor: float = 1, beside=None) -> None:
+            results[metric] = {"unit": unit, "by": report.summary(samples, factor, beside=beside)}
             print(f"measured {metric}", flush=True)
 
-        record("Q1", "ms", measure.divided(contenders, tpch.Q1, arguments.rounds), 1e3)
-        record("Q6", "ms", measure.divided(contenders, tpch.Q6, arguments.rounds), 1e3)
+        for name, sql in [("Q1", tpch.Q1), ("Q6", tpch.Q6)]:
+            samples, beside = measure.divided(contenders, sql, arguments.rounds)
+            record(name, "ms", samples, 1e3, beside)
         record("one-row select", "ms", measure.one_row_select(contenders, 300), 1e3)
         record("one-row inserts", "commits/s", measure.one_row_inserts(contenders, 3))
         speed, memory = measure.stream_table(contenders, rows, few)
