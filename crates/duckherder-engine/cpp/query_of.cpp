@@ -76,6 +76,10 @@ optional_ptr<QualifiedName> TargetOf(QueryNode &node) {
 	}
 }
 
+bool FillsColumn(const QueryNode &node) {
+	return node.type == QueryNodeType::UPDATE_QUERY_NODE && node.Cast<UpdateQueryNode>().prioritize_table_when_binding;
+}
+
 optional_ptr<QualifiedName> SubjectOf(SQLStatement &statement) {
 	switch (statement.type) {
 	case StatementType::EXPLAIN_STATEMENT:

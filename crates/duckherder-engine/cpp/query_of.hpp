@@ -15,6 +15,8 @@ namespace duckherder {
 duckdb::optional_ptr<duckdb::QueryNode> QueryOf(duckdb::SQLStatement &statement);
 //! The name of the table that is inserted into, updated, deleted from or merged into; null if there is none.
 duckdb::optional_ptr<duckdb::QualifiedName> TargetOf(duckdb::QueryNode &node);
+//! Whether it is the UPDATE by which the rows of a table get a new column's default.
+bool FillsColumn(const duckdb::QueryNode &node);
 //! What a DDL statement, or the EXPLAIN of one, is about; null for any other.
 duckdb::optional_ptr<duckdb::QualifiedName> SubjectOf(duckdb::SQLStatement &statement);
 //! Whether it is CREATE VIEW.

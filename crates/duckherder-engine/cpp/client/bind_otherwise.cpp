@@ -1,5 +1,6 @@
 #include "bind_otherwise.hpp"
 
+#include "column_filling.hpp"
 #include "connection_state.hpp"
 #include "macros.hpp"
 #include "query_function.hpp"
@@ -44,7 +45,8 @@ unique_ptr<SQLStatement> WriteOtherwise(ClientContext &context, const string &sq
 	auto expanded = ExpandBuiltInMacros(context, *statement);
 	// Each attachment has a transaction of its own, which sees what it has written.
 	auto united = RemoteTransaction::StandsAlone(context) && UniteDatabases(context, *statement);
-	return expanded || united || MayBeFolded(context, *query) ? std::move(statement) : nullptr;
+	auto fills = BindAsFilling(context, *statement);
+	return expanded || united || fills || MayBeFolded(context, *query) ? std::move(statement) : nullptr;
 }
 
 static BoundStatement BindUnfolded(ClientContext &context, Binder &binder, const SQLStatement &written) {

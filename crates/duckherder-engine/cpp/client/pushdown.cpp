@@ -98,7 +98,7 @@ void RemoteCatalog::CheckClientsEntries(ClientContext &context, QueryNode &node)
 
 unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &context, unique_ptr<QueryNode> node) {
 	CheckClientsEntries(context, *node);
-	UnfoldPart(context, *node);
+	UnfoldPart(context, *node, GetName());
 	KeepColumnNames(context, *node);
 	WriteCurrentQuery(context, *node);
 	auto parameters = RewriteForDriver(context, *this, *node);
@@ -114,7 +114,7 @@ unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &context, unique
 unique_ptr<TableRef> RemoteCatalog::RemoteExecute(ClientContext &context, unique_ptr<SQLStatement> statement) {
 	auto query = QueryOf(*statement);
 	if (query && !IsOfView(*statement)) {
-		UnfoldPart(context, *query);
+		UnfoldPart(context, *query, GetName());
 		KeepColumnNames(context, *query);
 		WriteCurrentQuery(context, *query);
 	}

@@ -62,6 +62,16 @@ void SearchedNames::Check(const QualifiedName &name, const QueryLocation &locati
 	Catalog::GetEntry(context, lookup, OnEntryNotFound::THROW_EXCEPTION);
 }
 
+QualifiedName SearchedNames::InSearchedSchema(CatalogType type, const Identifier &name) const {
+	auto first = catalog.InDefaultSchema(context, name);
+	if (catalog.SearchedSchemas(context).size() < 2) {
+		return first;
+	}
+	EntryLookupInfo lookup(type, QualifiedName(catalog.GetName(), Identifier(), name));
+	auto found = Catalog::GetEntry(context, lookup, OnEntryNotFound::RETURN_NULL);
+	return found ? QualifiedName(Identifier(), found->ParentSchema().name, name) : first;
+}
+
 void SearchedNames::CheckDatabase(const QualifiedName &name, const QueryLocation &location, bool beside) {
 	auto &path = name.Path();
 	if (path.size() != 2 || path[0] == catalog.GetName() ||
@@ -128,11 +138,13 @@ CatalogEntryRetriever SearchedNames::BesideTable() const {
 
 bool SearchedNames::NameFilling(QueryNode &node) {
 	auto target = TargetOf(node);
-	if (node.type != QueryNodeType::UPDATE_QUERY_NODE || !target ||
-	    !node.Cast<UpdateQueryNode>().prioritize_table_when_binding) {
+	if (!target || !FillsColumn(node)) {
 		return false;
 	}
 	SetSubject(*target);
+	if (subject_schema.empty()) {
+		SetSubject(InSearchedSchema(CatalogType::TABLE_ENTRY, target->Name()));
+	}
 	for (auto &value : node.Cast<UpdateQueryNode>().set_info->expressions) {
 		NameBesideTable(*value);
 	}

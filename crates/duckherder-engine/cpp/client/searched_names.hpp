@@ -31,6 +31,9 @@ public:
 	//! The same where it is known whether the catalog's name was there; `of_catalog` is asked if it matters.
 	void Check(const duckdb::QualifiedName &name, const duckdb::QueryLocation &location, duckdb::CatalogType type,
 	           const std::function<bool()> &of_catalog);
+	//! The schema of the driver's in the search path that has a table (or function ...) of that name, and the name; the first
+	//! schema if none has.
+	duckdb::QualifiedName InSearchedSchema(duckdb::CatalogType type, const duckdb::Identifier &name) const;
 	//! Fails where the first of two names is a database's: if it is a schema's as well, it is ambiguous, or another thing
 	//! than the driver's. `beside`: it is looked for where the subject is, first.
 	void CheckDatabase(const duckdb::QualifiedName &name, const duckdb::QueryLocation &location, bool beside);

@@ -1,5 +1,6 @@
 #include "unfold.hpp"
 
+#include "column_filling.hpp"
 #include "connection_state.hpp"
 #include "named_places.hpp"
 #include "query_of.hpp"
@@ -16,6 +17,7 @@
 #include "duckdb/parser/expression/type_expression.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/parser.hpp"
+#include "duckdb/parser/query_node/update_query_node.hpp"
 #include "duckdb/parser/statement/execute_statement.hpp"
 #include "duckdb/parser/statement/prepare_statement.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
@@ -79,8 +81,7 @@ static bool IsTypedLiteral(const ParsedExpression &expression) {
 	return value && value->ToString() == StringValue::Get(written);
 }
 
-//! The function that a call is of, or the macro; null if there is none, or several may be meant.
-static optional_ptr<CatalogEntry> FunctionOf(ClientContext &context, const ParsedExpression &call) {
+optional_ptr<CatalogEntry> FunctionOf(ClientContext &context, const ParsedExpression &call) {
 	EntryLookupInfo lookup(CatalogType::SCALAR_FUNCTION_ENTRY, call.Cast<FunctionExpression>().GetQualifiedName());
 	return Catalog::GetEntry(context, lookup, OnEntryNotFound::RETURN_NULL);
 }
@@ -90,7 +91,7 @@ bool IsDuckDBs(const CatalogEntry &function) {
 	return function.internal && function.timestamp == SYSTEM_TRANSACTION_TIMESTAMP;
 }
 
-static bool HasStability(const CatalogEntry &entry, FunctionStability stability) {
+bool HasStability(const CatalogEntry &entry, FunctionStability stability) {
 	auto &overloads = entry.Cast<ScalarFunctionCatalogEntry>().functions.functions;
 	return std::all_of(overloads.begin(), overloads.end(),
 	                   [&](const auto &overload) { return overload->GetStability() == stability; });
@@ -398,13 +399,17 @@ static bool UnfoldAlone(ClientContext &context, QueryNode &node, vector<referenc
 	return true;
 }
 
-void UnfoldPart(ClientContext &context, QueryNode &node) {
+void UnfoldPart(ClientContext &context, QueryNode &node, const Identifier &catalog) {
 	auto constants = NamedConstants(node);
 	auto text = ConnectionState::Get(context)->BoundText(context);
-	if (constants.empty() || UnfoldAlone(context, node, constants, text)) {
+	if (constants.empty() || (!FillsColumn(node) && UnfoldAlone(context, node, constants, text))) {
 		return;
 	}
 	auto statements = ParseAllWritten(context, text);
+	if (FillsColumn(node)) {
+		WriteFilling(context, node.Cast<UpdateQueryNode>(), *statements, catalog);
+		return;
+	}
 	auto shift = ShiftOf(PlacesIn(node), WrittenPlaces(context));
 	for (auto &statement : *statements) {
 		auto written = QueryOf(*statement);
