@@ -86,7 +86,7 @@ public:
 				RenameTable(*target);
 			} else if (target->Path().size() == 1 && ctes.Has(target->Name())) {
 				// What is changed is a table, whatever the CTEs are called.
-				*target = catalog.InDefaultSchema(context, target->Name());
+				*target = searched.InSearchedSchema(CatalogType::TABLE_ENTRY, target->Name());
 			}
 		}
 		fills_column = searched.NameFilling(node);
@@ -144,7 +144,7 @@ private:
 	}
 
 	void KeepApart(QualifiedName &call, const QueryLocation &location, CatalogType type) {
-		auto own = StripCatalog(call);
+		auto own = StripCatalog(call, type);
 		auto &path = call.Path();
 		auto of_main = path.size() == 1 || (path.size() == 2 && path[0] == Identifier::DefaultSchema());
 		// What a view calls is looked for where the view is.
@@ -157,7 +157,7 @@ private:
 		}
 		if (own || (path.size() == 1 ? written.IsCalledByMore(call.Name(), location)
 		                             : written.IsCalledByCatalog(call.Name(), location))) {
-			auto schema = path.size() == 1 ? catalog.InDefaultSchema(context, call.Name()).Schema() : call.Schema();
+			auto schema = path.size() == 1 ? searched.InSearchedSchema(type, call.Name()).Schema() : call.Schema();
 			call = QualifiedName(DatabaseThere(), schema, call.Name());
 		}
 	}
@@ -168,7 +168,7 @@ private:
 		if (path.size() > 2 || (path.size() == 2 && path[0] != Identifier::DefaultSchema())) {
 			return;
 		}
-		auto schema = path.size() == 1 ? catalog.InDefaultSchema(context, name.Name()).Schema() : name.Schema();
+		auto schema = path.size() == 1 ? searched.InSearchedSchema(CatalogType::TABLE_ENTRY, name.Name()).Schema() : name.Schema();
 		for (auto &of : {QualifiedName(Identifier(SYSTEM_CATALOG), Identifier::DefaultSchema(), name.Name()),
 		                 QualifiedName(catalog.GetName(), schema, name.Name())}) {
 			if (!Catalog::GetEntry(context, EntryLookupInfo(CatalogType::TABLE_ENTRY, of), OnEntryNotFound::RETURN_NULL)) {
@@ -226,7 +226,7 @@ private:
 
 	//! DuckDB takes the catalog's name out of what it hands over, but not everywhere: out of no PIVOT, DESCRIBE or CHECK
 	//! that is stored. (Elsewhere the first name may be that of one of the driver's databases.) Whether it was there.
-	bool StripCatalog(QualifiedName &name) {
+	bool StripCatalog(QualifiedName &name, CatalogType type = CatalogType::TABLE_ENTRY) {
 		auto &path = name.Path();
 		if (!is_stored || path.size() < 2 || path[0] != catalog.GetName()) {
 			return false;
@@ -239,7 +239,7 @@ private:
 			name = name.WithCatalog(Identifier());
 			return true;
 		}
-		auto own = catalog.InDefaultSchema(context, name.Name());
+		auto own = searched.InSearchedSchema(type, name.Name());
 		if (of_column) {
 			EntryLookupInfo lookup(CatalogType::SCALAR_FUNCTION_ENTRY,
 			                       QualifiedName(catalog.GetName(), Identifier(), own.Name()));
@@ -368,10 +368,10 @@ private:
 		if (!is_cte && !(plain && may_have_ctes)) {
 			CheckReach(table.GetQualifiedName(), ref.query_location, CatalogType::TABLE_ENTRY);
 		}
-		if ((is_cte || of_macro) && !of_text && plain && written.IsQualified(local, ref.query_location)) {
-			// DuckDB has taken the catalog away that told it from the CTE of its name.
+		// DuckDB has taken the catalog away that told it from the CTE of its name. (Of a view, it does so for itself.)
+		if ((is_cte || of_macro) && !of_view && !of_text && plain && written.IsQualified(local, ref.query_location)) {
 			is_cte = false;
-			table.SetQualifiedName(catalog.InDefaultSchema(context, local));
+			table.SetQualifiedName(searched.InSearchedSchema(CatalogType::TABLE_ENTRY, local));
 		}
 		if (is_cte) {
 			return;
