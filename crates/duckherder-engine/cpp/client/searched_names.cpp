@@ -72,8 +72,19 @@ QualifiedName SearchedNames::InSearchedSchema(CatalogType type, const Identifier
 	return found ? QualifiedName(Identifier(), found->ParentSchema().name, name) : first;
 }
 
-void SearchedNames::CheckDatabase(const QualifiedName &name, const QueryLocation &location, bool beside) {
+void SearchedNames::CheckDatabase(const QualifiedName &name, const QueryLocation &location, CatalogType type,
+                                  bool beside) {
 	auto &path = name.Path();
+	if (path.size() > 2 && path[0] != catalog.GetName()) {
+		// The driver may have a database of that name, and with it something else.
+		auto found = Catalog::GetEntry(context, EntryLookupInfo(type, name, QueryErrorContext(location)),
+		                               OnEntryNotFound::THROW_EXCEPTION);
+		if (!found->internal) {
+			throw NotImplementedException("%s is not one of \"%s\", which this is of", name.ToString(),
+			                              catalog.GetName().GetIdentifierName());
+		}
+		return;
+	}
 	if (path.size() != 2 || path[0] == catalog.GetName() ||
 	    !DatabaseManager::Get(context).GetDatabase(context, path[0]) ||
 	    !RemoteTransaction::Get(context, catalog).GetSnapshot(context)->FindSchema(path[0]) ||

@@ -35,8 +35,10 @@ public:
 	//! schema if none has.
 	duckdb::QualifiedName InSearchedSchema(duckdb::CatalogType type, const duckdb::Identifier &name) const;
 	//! Fails where the first of two names is a database's: if it is a schema's as well, it is ambiguous, or another thing
-	//! than the driver's. `beside`: it is looked for where the subject is, first.
-	void CheckDatabase(const duckdb::QualifiedName &name, const duckdb::QueryLocation &location, bool beside);
+	//! than the driver's; so is what three names name in another database. `beside`: it is looked for where the subject
+	//! is, first.
+	void CheckDatabase(const duckdb::QualifiedName &name, const duckdb::QueryLocation &location,
+	                   duckdb::CatalogType type, bool beside);
 
 	//! What a macro names without the catalog is looked for where this client looks, in DuckDB when it is made, too: there it
 	//! is refused unless it is found. (What is found there is no part of the driver.)

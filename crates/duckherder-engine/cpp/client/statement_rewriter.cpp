@@ -195,7 +195,7 @@ private:
 			return;
 		}
 		if (is_stored) {
-			searched.CheckDatabase(name, location, of_view);
+			searched.CheckDatabase(name, location, type, of_view);
 		}
 		if (!is_stored || of_macro) {
 			searched.Check(name, location, type);

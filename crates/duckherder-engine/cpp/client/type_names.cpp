@@ -33,7 +33,7 @@ unique_ptr<TypeExpression> TypeNames::Define(const TypeExpression &type, bool be
 		return result;
 	}
 	if (beside && IsTypeThere(name)) {
-		searched.CheckDatabase(name, type.GetQueryLocation(), true);
+		searched.CheckDatabase(name, type.GetQueryLocation(), CatalogType::TYPE_ENTRY, true);
 		return nullptr;
 	}
 	auto entry = Find(type, beside, of_statement);
