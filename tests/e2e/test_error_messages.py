@@ -183,6 +183,32 @@ def test_errors_as_json(local_cluster, distribution):
         assert failure(con, PLACED[0]) == failure(oracle, PLACED[0])
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_errors_of_later_statements(local_cluster, as_json):
+    """DuckDB takes a place in the whole text for one in the statement's own, and points there, or nowhere."""
+    def said(con, sql: str):
+        with pytest.raises(duckdb.Error) as caught:
+            con.execute(sql).fetchall()
+        message = str(caught.value)
+        return type(caught.value).__name__, json.loads(message.partition(": ")[2]) if as_json else message
+
+    with attached(local_cluster) as con, plain() as oracle:
+        for each in (con, oracle):
+            each.execute(f"CREATE OR REPLACE TABLE dh.t AS {ROWS}")
+            each.execute(f"CREATE OR REPLACE TABLE dh.u AS {OTHER}")
+            each.execute(f"SET errors_as_json = {as_json}")
+        con.execute("SET duckherder_distribution = 'never'")
+        # A DELETE has nothing that tells where its text was.
+        later = [sql for sql in PLACED if not sql.startswith("DELETE")]
+        statements = [first + sql for sql in later for first in ("FROM dh.u LIMIT 1; ", "SELECT 'a longer text';\n\n  ")]
+        # DuckDB runs an UPDATE that has another text.
+        statements += ["ALTER TABLE dh.u ADD COLUMN n INT DEFAULT nosuch()", "ALTER TABLE dh.u ADD COLUMN n INT DEFAULT (1 + 'a')"]
+        statements += ["PREPARE wrong AS SELECT nosuch + $1 FROM dh.t"]
+        differ = [f"{sql}\n  {got}\n  {expected}" for sql in statements
+                  if (got := said(con, sql)) != (expected := said(oracle, sql))]
+        assert not differ, "\n".join(differ)
+
+
 def test_an_execution_that_fails_to_bind_points_nowhere(local_cluster):
     """What it runs was written elsewhere."""
     with attached(local_cluster) as con, plain() as oracle:

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use duckherder_engine::{Connection, Statement};
 use duckherder_proto::settings::{
-    ALIAS, BETWEEN_SCHEMAS, ELSEWHERE, ERRORS_AS_JSON, SCHEMA, SEARCH_PATH, SEED, VARIABLES,
+    ALIAS, BETWEEN_SCHEMAS, ELSEWHERE, POSITIONS, SCHEMA, SEARCH_PATH, SEED, VARIABLES,
 };
 use duckherder_proto::statement::Setting;
 use duckherder_proto::transaction::TransactionMark;
@@ -376,7 +376,7 @@ impl SessionCore {
                 (ALIAS, name) => self.connection.call_database(name.as_deref().unwrap_or_default())?,
                 (SEED, Some(seed)) => self.connection.execute(&seeding(seed)?)?,
                 // What is told of an error is made of it here.
-                (SEED, None) | (ERRORS_AS_JSON, _) => {}
+                (SEED, None) | (POSITIONS, _) => {}
                 (ELSEWHERE, given) => self.connection.serve_attachment(given.as_deref() == Some("true"))?,
                 // The first one is the only one again.
                 (SEARCH_PATH, None) => {
@@ -405,10 +405,10 @@ impl SessionCore {
 
     /// [`of_statement`](DriverError::of_statement), with the place among the details where the client wants it there.
     pub fn error_of(&self, error: DriverError, sql: &str, user_sql: &str) -> DriverError {
-        let as_json = self.settings.get(ERRORS_AS_JSON).and_then(Option::as_deref) == Some("true");
-        match error.of_statement(sql, user_sql) {
-            DriverError::Engine(error) if as_json => DriverError::Engine(error.with_position(user_sql)),
-            error => error,
+        let shift = self.settings.get(POSITIONS).and_then(Option::as_deref).and_then(|shift| shift.parse().ok());
+        match (error.of_statement(sql, user_sql), shift) {
+            (DriverError::Engine(error), Some(shift)) => DriverError::Engine(error.with_position(user_sql, shift)),
+            (error, _) => error,
         }
     }
 

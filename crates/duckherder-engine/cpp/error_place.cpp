@@ -10,6 +10,7 @@
 #include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/parser.hpp"
 #include "duckdb/parser/query_error_context.hpp"
+#include "duckdb/parser/statement/prepare_statement.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
 
 using namespace duckdb; // NOLINT
@@ -59,11 +60,13 @@ static vector<Place> PlacesIn(const string &sql) {
 	if (parser.statements.size() != 1) {
 		return {};
 	}
-	if (auto query = QueryOf(*parser.statements[0])) {
+	auto prepares = parser.statements[0]->type == StatementType::PREPARE_STATEMENT;
+	auto &statement = prepares ? *parser.statements[0]->Cast<PrepareStatement>().statement : *parser.statements[0];
+	if (auto query = QueryOf(statement)) {
 		finder.Visit(*query);
 	}
 	ForEachPartOf(
-	    *parser.statements[0], [&](ParsedExpression &part) { finder.Visit(part); },
+	    statement, [&](ParsedExpression &part) { finder.Visit(part); },
 	    [&](QueryNode &query) { finder.Visit(query); });
 	return std::move(finder.places);
 }
@@ -133,10 +136,10 @@ bool dh_error_place(DhText message, DhText pointing, DhText sql, DhText user_sql
 	});
 }
 
-//! `details` of an error with its place in `sql`, if `pointing`, the same message as `message`, points into that;
-//! nothing otherwise.
-bool dh_error_position(DhText message, DhText pointing, DhText details, DhText sql, DhTextSink sink, void *target,
-                       DhError *error) {
+//! `details` of an error with its place in `sql`, and `shift` bytes further on, if `pointing`, the same message as
+//! `message`, points into that; nothing otherwise.
+bool dh_error_position(DhText message, DhText pointing, DhText details, DhText sql, uint32_t shift, DhTextSink sink,
+                       void *target, DhError *error) {
 	return Guard(error, false, [&]() {
 		auto location = duckherder::PlaceIn(ToString(sql), ToString(message), ToString(pointing));
 		if (location.IsValid()) {
@@ -144,6 +147,7 @@ bool dh_error_position(DhText message, DhText pointing, DhText details, DhText s
 			if (details.length > 0) {
 				placed = StringUtil::ParseJSONMap(ToString(details), true);
 			}
+			location.offset += shift;
 			Exception::SetQueryLocation(location, placed);
 			sink(target, ToText(StringUtil::ToJSONMap(placed)));
 		}

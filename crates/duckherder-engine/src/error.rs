@@ -57,9 +57,10 @@ impl EngineError {
         Some(Self { message: placed.pop()?, ..self })
     }
 
-    /// With the place that the message points to, in the user's statement, among the details instead.
+    /// With the place that the message points to, in the user's statement, among the details instead; `shift` bytes further
+    /// on, where that is a part of a text.
     #[must_use]
-    pub fn with_position(self, user_sql: &str) -> Self {
+    pub fn with_position(self, user_sql: &str, shift: u32) -> Self {
         let plain = self.clone().without_place();
         if plain.message == self.message {
             return self;
@@ -74,6 +75,7 @@ impl EngineError {
                 self.message.as_str().into(),
                 self.details.as_str().into(),
                 user_sql.into(),
+                shift,
                 ffi::push_text,
                 sink,
                 &mut error,

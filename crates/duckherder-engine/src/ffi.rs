@@ -302,6 +302,7 @@ unsafe extern "C" {
         pointing: DhText,
         details: DhText,
         sql: DhText,
+        shift: u32,
         sink: DhTextSink,
         target: *mut c_void,
         error: *mut DhError,

@@ -48,8 +48,9 @@ pub const BETWEEN_SCHEMAS: char = '\u{1f}';
 pub const VARIABLES: &str = "variables";
 /// Whether, `true` or `false`, the client's default database is another than the one that it has attached here.
 pub const ELSEWHERE: &str = "elsewhere";
-/// Whether, `true` or nothing, errors say where they are in the statement beside their message, and not in it.
-pub const ERRORS_AS_JSON: &str = "errors_as_json";
+/// If errors are to say where they are in the statement beside their message, and not in it: how far, in bytes, that is
+/// beyond the place in the statement's own text.
+pub const POSITIONS: &str = "positions";
 /// What the client calls the session's database.
 pub const ALIAS: &str = "alias";
 /// The last `setseed()` of the client's session: how many there have been, a colon, and the seed.

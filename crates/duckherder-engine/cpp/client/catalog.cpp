@@ -219,8 +219,10 @@ RemoteStatement RemoteCatalog::MakeStatement(ClientContext &context, string sql)
 	auto variables = WriteVariables(context);
 	statement.settings.push_back({"variables", variables ? *variables : string(), static_cast<bool>(variables)});
 	statement.settings.push_back({"elsewhere", IsElsewhere(context) ? "true" : "false", true});
-	auto as_json = Settings::Get<ErrorsAsJSONSetting>(context);
-	statement.settings.push_back({"errors_as_json", as_json ? "true" : string(), as_json});
+	auto shift = ConnectionState::Get(context)->Shift();
+	// DuckDB points from such a place into the statement's own text, if that is so long.
+	auto positions = shift > 0 || Settings::Get<ErrorsAsJSONSetting>(context);
+	statement.settings.push_back({"positions", positions ? to_string(shift) : string(), positions});
 	statement.settings.push_back({"alias", GetName().GetIdentifierName(), true});
 	auto seed = ConnectionState::Get(context)->Seed();
 	statement.settings.push_back({"seed", seed ? *seed : string(), static_cast<bool>(seed)});

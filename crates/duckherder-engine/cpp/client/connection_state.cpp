@@ -102,6 +102,7 @@ void ConnectionState::QueryBegin(ClientContext &) {
 	parameter_count = 0;
 	looked_otherwise = false;
 	pushed = false;
+	shift = 0;
 }
 
 //! A whole statement became one without parameters: DuckDB's list of prepared statements (2.0.0) fails at one that has some

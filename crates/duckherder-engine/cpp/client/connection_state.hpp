@@ -53,6 +53,13 @@ public:
 		read_text = std::move(text);
 		read = std::move(statements);
 	}
+	//! How far the places in the statement that is being bound are beyond those in its own text.
+	void NoteShift(uint32_t shift_p) {
+		shift = shift_p;
+	}
+	uint32_t Shift() const {
+		return shift;
+	}
 	//! The running statement concerns a driver: its time will be recorded. Its scans may begin on several threads at once.
 	void NoteRemote(duckdb::ClientContext &context);
 	//! The statement that is being bound must be bound once more.
@@ -115,6 +122,7 @@ private:
 	//! See FindRead.
 	duckdb::string read_text;
 	duckdb::shared_ptr<const Statements> read;
+	uint32_t shift = 0;
 	bool rebind = false;
 	duckdb::unique_ptr<duckdb::SQLStatement> otherwise;
 	bool looked_otherwise = false;

@@ -1,6 +1,7 @@
 #include "named_places.hpp"
 
 #include "connection_state.hpp"
+#include "parts_of.hpp"
 #include "query_of.hpp"
 #include "unfold.hpp"
 
@@ -32,6 +33,12 @@ namespace duckherder {
 //! Places of a part and of a text that are compared one by one, at most.
 static constexpr idx_t MOST_PAIRS = 10'000'000;
 
+bool IsWord(const Identifier &name) {
+	auto &text = name.GetIdentifierName();
+	return std::all_of(text.begin(), text.end(),
+	                   [](char c) { return StringUtil::CharacterIsAlphaNumeric(c) || c == '_'; });
+}
+
 class PlaceFinder {
 public:
 	NamedPlaces found;
@@ -60,6 +67,11 @@ public:
 			Find(*query);
 		} else if (statement.type == StatementType::CREATE_STATEMENT) {
 			Find(*statement.Cast<CreateStatement>().info);
+		}
+		auto of_macro = statement.type == StatementType::CREATE_STATEMENT &&
+		                statement.Cast<CreateStatement>().info->type != CatalogType::TABLE_ENTRY;
+		if (!of_macro) {
+			ForEachPartOf(statement, [&](ParsedExpression &part) { Find(part); }, [](QueryNode &) {});
 		}
 	}
 

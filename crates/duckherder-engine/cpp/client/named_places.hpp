@@ -13,6 +13,9 @@
 
 namespace duckherder {
 
+//! Whether a table's name can't be that of a file, which is there although no database has it.
+bool IsWord(const duckdb::Identifier &name);
+
 //! A place in a text: where it begins, and how long it is.
 using Location = std::pair<uint32_t, uint32_t>;
 //! What is named, in the order in which it is found.

@@ -18,12 +18,6 @@ using namespace duckdb; // NOLINT
 
 namespace duckherder {
 
-bool IsWord(const Identifier &name) {
-	auto &text = name.GetIdentifierName();
-	return std::all_of(text.begin(), text.end(),
-	                   [](char c) { return StringUtil::CharacterIsAlphaNumeric(c) || c == '_'; });
-}
-
 //! If it has none, names alone mean there what they mean here.
 static bool HasOtherSchema(ClientContext &context, const RemoteCatalog &catalog) {
 	auto schemas = catalog.SearchedSchemas(context);

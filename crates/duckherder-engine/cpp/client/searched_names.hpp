@@ -13,9 +13,6 @@
 
 namespace duckherder {
 
-//! Whether a table's name can't be that of a file, which is there although no database has it.
-bool IsWord(const duckdb::Identifier &name);
-
 class SearchedNames {
 public:
 	SearchedNames(duckdb::ClientContext &context, RemoteCatalog &catalog, WrittenNames &written);

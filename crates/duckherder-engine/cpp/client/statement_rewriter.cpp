@@ -1,6 +1,7 @@
 #include "statement_rewriter.hpp"
 
 #include "catalog.hpp"
+#include "connection_state.hpp"
 #include "cte_names.hpp"
 #include "database_renamer.hpp"
 #include "query_of.hpp"
@@ -58,6 +59,11 @@ public:
 	}
 
 	vector<Identifier> parameters;
+
+	//! Of errors, the driver says where they are in the statement.
+	void NoteShift() {
+		ConnectionState::Get(context)->NoteShift(written.Shift());
+	}
 
 	void Rewrite(QueryNode &node) {
 		unique_ptr<WholeRows> outermost;
@@ -582,12 +588,14 @@ private:
 
 vector<Identifier> RewriteForDriver(ClientContext &context, RemoteCatalog &catalog, QueryNode &node) {
 	StatementRewriter rewriter(context, catalog, PlacesIn(node));
+	rewriter.NoteShift();
 	rewriter.Rewrite(node);
 	return std::move(rewriter.parameters);
 }
 
 vector<Identifier> RewriteForDriver(ClientContext &context, RemoteCatalog &catalog, SQLStatement &statement) {
 	StatementRewriter rewriter(context, catalog, PlacesIn(statement));
+	rewriter.NoteShift();
 	rewriter.Rewrite(statement);
 	return std::move(rewriter.parameters);
 }

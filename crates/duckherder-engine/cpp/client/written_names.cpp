@@ -29,10 +29,7 @@ void WrittenNames::Parse() {
 	}
 }
 
-QueryLocation WrittenNames::InText(const QueryLocation &location) {
-	if (!location.IsValid()) {
-		return location;
-	}
+void WrittenNames::Seek() {
 	if (!is_sought) {
 		is_sought = true;
 		shift = ShiftInText(part, text);
@@ -40,8 +37,23 @@ QueryLocation WrittenNames::InText(const QueryLocation &location) {
 	if (!shift) {
 		Parse();
 	}
+}
+
+QueryLocation WrittenNames::InText(const QueryLocation &location) {
+	if (!location.IsValid()) {
+		return location;
+	}
+	Seek();
 	return shift && location.offset >= *shift ? QueryLocation(location.offset - *shift, location.length)
 	                                          : QueryLocation();
+}
+
+uint32_t WrittenNames::Shift() {
+	if (executes || text.empty() || part.empty()) {
+		return 0;
+	}
+	Seek();
+	return shift ? *shift : 0;
 }
 
 optional<Identifier> WrittenNames::FirstName(const QueryLocation &location) {

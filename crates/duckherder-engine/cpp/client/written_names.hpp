@@ -26,8 +26,13 @@ public:
 	//! names. (Locations in an EXECUTE are those of what was prepared.)
 	bool IsWritten(const duckdb::Identifier &name, const duckdb::QueryLocation &location);
 
+	//! How far places in the part are beyond those in the text; 0 if it is not known.
+	uint32_t Shift();
+
 private:
 	void Parse();
+	//! Finds `shift`, if that can be.
+	void Seek();
 	//! Locations in one of several statements of a text are of all, while its text is its own: the place in that. An
 	//! invalid one if it is not known.
 	duckdb::QueryLocation InText(const duckdb::QueryLocation &location);
