@@ -1,16 +1,10 @@
 #include "describe.hpp"
 
-#include "duckdb/catalog/catalog.hpp"
-#include "duckdb/catalog/catalog_entry/duck_table_entry.hpp"
 #include "duckdb/common/enum_util.hpp"
 #include "duckdb/common/enums/logical_operator_type.hpp"
-#include "duckdb/function/scalar/compressed_materialization_utils.hpp"
-#include "duckdb/main/attached_database.hpp"
 #include "duckdb/main/settings.hpp"
 #include "duckdb/parallel/task_scheduler.hpp"
 #include "duckdb/planner/expression/bound_aggregate_expression.hpp"
-#include "duckdb/planner/expression/bound_cast_expression.hpp"
-#include "duckdb/planner/expression/bound_columnref_expression.hpp"
 #include "duckdb/planner/expression/bound_function_expression.hpp"
 #include "duckdb/planner/expression_iterator.hpp"
 #include "duckdb/planner/logical_operator_visitor.hpp"
@@ -18,235 +12,30 @@
 #include "duckdb/planner/operator/logical_comparison_join.hpp"
 #include "duckdb/planner/operator/logical_cteref.hpp"
 #include "duckdb/planner/operator/logical_distinct.hpp"
-#include "duckdb/planner/operator/logical_get.hpp"
 #include "duckdb/planner/operator/logical_limit.hpp"
 #include "duckdb/planner/operator/logical_materialized_cte.hpp"
 #include "duckdb/planner/operator/logical_sample.hpp"
 #include "duckdb/planner/operator/logical_set_operation.hpp"
 #include "duckdb/planner/operator/logical_top_n.hpp"
-#include "duckdb/storage/data_table.hpp"
-#include "duckdb/storage/table/data_table_info.hpp"
 #include "combined.hpp"
+#include "describe_columns.hpp"
+#include "describe_scan.hpp"
 #include "estimates.hpp"
 #include "file_target.hpp"
 #include "fingerprint.hpp"
-#include "keys.hpp"
+#include "json_object.hpp"
 #include "labels.hpp"
 #include "settings.hpp"
 #include "snapshot.hpp"
-#include "wire_type.hpp"
-#include "zones.hpp"
 
 using namespace duckdb; // NOLINT
 
 namespace duckherder {
 
-//! Writes one JSON object, field by field.
-class JsonObject {
-public:
-	JsonObject &Raw(const char *name, const string &value) {
-		text += (text.empty() ? "{\"" : ",\"") + string(name) + "\":" + value;
-		return *this;
-	}
-	JsonObject &Bool(const char *name, bool value) {
-		return Raw(name, value ? "true" : "false");
-	}
-	JsonObject &Number(const char *name, idx_t value) {
-		return Raw(name, to_string(value));
-	}
-	JsonObject &Text(const char *name, const string &value) {
-		string quoted = "\"";
-		for (auto c : value) {
-			if (c == '"' || c == '\\') {
-				quoted += '\\';
-				quoted += c;
-			} else if (static_cast<unsigned char>(c) < 0x20) {
-				quoted += StringUtil::Format("\\u%04x", static_cast<int>(c));
-			} else {
-				quoted += c;
-			}
-		}
-		return Raw(name, quoted + "\"");
-	}
-	string End() const {
-		return text.empty() ? "{}" : text + "}";
-	}
-
-private:
-	string text;
-};
-
-static string List(const vector<string> &items) {
-	return "[" + StringUtil::Join(items, ",") + "]";
+static string NumberOrNull(optional_idx number) {
+	return number.IsValid() ? to_string(number.GetIndex()) : "null";
 }
 
-static bool HasEquality(const Expression &expression) {
-	auto type = expression.GetExpressionType();
-	if (type == ExpressionType::COMPARE_EQUAL || type == ExpressionType::COMPARE_IN) {
-		return true;
-	}
-	bool found = false;
-	ExpressionIterator::EnumerateChildren(expression,
-	                                      [&](const Expression &child) { found |= HasEquality(child); });
-	return found;
-}
-
-//! Whether the scan's one filter asks for values of an indexed column.
-static bool AsksIndex(const LogicalGet &get, DuckTableEntry &table) {
-	if (get.table_filters.FilterCount() != 1) {
-		return false;
-	}
-	auto indexed = table.GetStorage().GetDataTableInfo()->GetIndexes().GetIndexedColumns();
-	for (auto &entry : get.table_filters) {
-		auto &index = get.GetColumnIds()[entry.GetIndex().GetIndex()];
-		if (index.IsVirtualColumn()) {
-			continue;
-		}
-		auto &column = table.GetColumn(index.ToLogical());
-		BoundColumnRefExpression reference(column.Type(), ColumnBinding(get.table_index, entry.GetIndex()));
-		if (indexed.count(column.Physical().index) && HasEquality(*entry.Filter().ToExpression(reference))) {
-			return true;
-		}
-	}
-	return false;
-}
-
-static string Quoted(const string &text) {
-	JsonObject object;
-	auto written = object.Text("", text).End();
-	return written.substr(4, written.size() - 5);
-}
-
-static string QuotedAll(const vector<string> &texts) {
-	vector<string> quoted;
-	for (auto &text : texts) {
-		quoted.push_back(Quoted(text));
-	}
-	return List(quoted);
-}
-
-static string DescribeFiles(const FileScan &files) {
-	vector<string> row_groups;
-	for (auto &rows : files.row_groups) {
-		vector<string> numbers;
-		for (auto count : rows) {
-			numbers.push_back(to_string(count));
-		}
-		row_groups.push_back(List(numbers));
-	}
-	return JsonObject()
-	    .Raw("paths", QuotedAll(files.paths))
-	    .Raw("others", QuotedAll(files.OthersOpened()))
-	    .Raw("row_groups", List(row_groups))
-	    .Bool("text", files.text)
-	    .Bool("sampled_again", files.IsSampledAgain())
-	    .End();
-}
-
-//! Why only the driver can read the scan, whoever else sees its table: the plan says by itself how texts are compared, and
-//! a task that reads a column with a collation would collate once more; what COLLATE C asks for, too.
-static string WhyKept(const PlanScan &plan_scan) {
-	auto &get = plan_scan.get.get();
-	for (auto &index : get.GetColumnIds()) {
-		if (!index.IsVirtualColumn() && IsCollated(get.GetColumnType(index))) {
-			return "its column " + get.GetColumnName(index).GetIdentifierName() + " has a collation";
-		}
-	}
-	return plan_scan.files.kept;
-}
-
-static string ColumnId(const ColumnBinding &binding) {
-	return Quoted(to_string(binding.table_index.index) + "." + to_string(binding.column_index.GetIndex()));
-}
-
-//! More of them are described as fewer.
-static constexpr idx_t MOST_ZONES = 128;
-
-static string DescribeZones(const vector<Zone> &zones) {
-	vector<string> described;
-	auto together = zones.size() / MOST_ZONES + 1;
-	for (idx_t i = 0; i < zones.size(); i += together) {
-		auto all = zones[i];
-		for (idx_t other = i + 1; other < MinValue<idx_t>(i + together, zones.size()); other++) {
-			all.rows += zones[other].rows;
-			all.least = MinValue(all.least, zones[other].least);
-			all.greatest = MaxValue(all.greatest, zones[other].greatest);
-		}
-		described.push_back(List({to_string(all.rows), to_string(all.least), to_string(all.greatest)}));
-	}
-	return List(described);
-}
-
-static vector<Zone> ZonesOf(ClientContext &context, const PlanScan &scan, const ColumnIndex &index) {
-	if (scan.files.scan) {
-		auto found = scan.files.scan->zones.find(index.GetPrimaryIndex());
-		return found == scan.files.scan->zones.end() ? vector<Zone>() : found->second;
-	}
-	auto table = scan.get.get().GetTable();
-	if (!table || !table->IsDuckTable()) {
-		return {};
-	}
-	return ZonesOf(context, table->Cast<DuckTableEntry>(), table->GetColumn(index.ToLogical()));
-}
-
-//! The columns of which a range can be read, with their numbers in the table, and what they have where.
-static string DescribeRanges(ClientContext &context, const PlanScan &scan) {
-	vector<string> columns;
-	auto &get = scan.get.get();
-	auto &read = get.GetColumnIds();
-	for (idx_t i = 0; i < read.size(); i++) {
-		if (HasRange(scan, read[i])) {
-			JsonObject column;
-			column.Raw("column", ColumnId(ColumnBinding(get.table_index, ProjectionIndex(i))));
-			column.Number("number", read[i].GetPrimaryIndex());
-			columns.push_back(column.Raw("zones", DescribeZones(ZonesOf(context, scan, read[i]))).End());
-		}
-	}
-	return List(columns);
-}
-
-static string DescribeScan(ClientContext &context, const PlanScan &plan_scan) {
-	auto &get = plan_scan.get.get();
-	JsonObject scan;
-	auto table = get.GetTable();
-	scan.Text("name", table ? table->name.GetIdentifierName() : get.function.GetName().GetIdentifierName());
-	auto shared = table && table->IsDuckTable() && !table->temporary && !table->internal && get.children.empty() &&
-	              !get.at_clause && get.scan_partition_indices.empty() &&
-	              !table->ParentCatalog().GetAttached().IsTemporary();
-	idx_t rows = 0;
-	bool asks_index = false;
-	if (shared) {
-		auto &duck_table = table->Cast<DuckTableEntry>();
-		rows = duck_table.GetStorage().GetTotalRows();
-		asks_index = AsksIndex(get, duck_table);
-		// Its own column of that name hides the row ids that splits are made of.
-		shared = !table->ColumnExists(Identifier("rowid"));
-	}
-	bool virtual_columns = false;
-	vector<string> columns;
-	for (auto &index : get.GetColumnIds()) {
-		virtual_columns |= index.IsVirtualColumn() && !index.IsEmptyColumn();
-		if (!index.IsVirtualColumn()) {
-			columns.push_back(to_string(index.GetPrimaryIndex()));
-		}
-	}
-	if (shared) {
-		scan.Text("table", table->schema.GetQualifiedName(table->name).ToString()).Raw("columns", List(columns));
-	}
-	if (plan_scan.files.scan) {
-		scan.Raw("files", DescribeFiles(*plan_scan.files.scan));
-		rows = get.EstimateSourceCardinality(context);
-		virtual_columns = false;
-	}
-	scan.Text("kept", WhyKept(plan_scan)).Raw("ranges", DescribeRanges(context, plan_scan));
-	return scan.Bool("shared_table", shared)
-	    .Number("rows", rows)
-	    .Number("row_bytes", ReadBytes(get))
-	    .Bool("virtual_columns", virtual_columns)
-	    .Bool("sampled", get.extra_info.sample_options != nullptr)
-	    .Bool("index_lookup", asks_index)
-	    .End();
-}
 
 //! Whether an order says more about the rows of a group than their keys do.
 static bool IsOrderedWithin(LogicalDistinct &distinct) {
@@ -264,10 +53,6 @@ static bool IsOrderedWithin(LogicalDistinct &distinct) {
 static bool CanBeCombined(const BoundAggregateFunction &function) {
 	// Of the states of last() the first one wins, where its values are numbers.
 	return function.HasStateCombineCallback() && function.GetName() != "last";
-}
-
-static string NumberOrNull(optional_idx number) {
-	return number.IsValid() ? to_string(number.GetIndex()) : "null";
 }
 
 static string DescribeAggregate(LogicalAggregate &aggregate, RelationStatsExtractor &statistics, bool combined) {
@@ -299,10 +84,10 @@ static string DescribeAggregate(LogicalAggregate &aggregate, RelationStatsExtrac
 	    .Number("groups", aggregate.groups.size())
 	    .Bool("grouping_sets", aggregate.grouping_sets.size() > 1 || !aggregate.grouping_functions.empty())
 	    .Raw("distinct", NumberOrNull(DistinctGroups(statistics, aggregate)))
-	    .Raw("key_values", List(values))
-	    .Raw("text_keys", List(texts))
+	    .Raw("key_values", JsonList(values))
+	    .Raw("text_keys", JsonList(texts))
 	    .Bool("combined", combined)
-	    .Raw("calls", List(calls))
+	    .Raw("calls", JsonList(calls))
 	    .End();
 }
 
@@ -381,96 +166,6 @@ struct Numbers {
 	reference_set_t<const LogicalAggregate> combined;
 };
 
-//! The column that an expression gives as it is, or narrowed, or `cast` to another type of integers.
-static optional_ptr<const BoundColumnRefExpression> ColumnOf(const Expression &expression, bool &cast) {
-	if (auto wrapped = CMUtils::GetWrappedInput(expression)) {
-		return ColumnOf(*wrapped, cast);
-	}
-	if (expression.GetExpressionClass() == ExpressionClass::BOUND_COLUMN_REF) {
-		return expression.Cast<BoundColumnRefExpression>();
-	}
-	if (!BoundCastExpression::IsCast(expression)) {
-		return nullptr;
-	}
-	auto &function = expression.Cast<BoundFunctionExpression>();
-	auto &child = BoundCastExpression::Child(function);
-	if (BoundCastExpression::IsTryCast(function) || !child.GetReturnType().IsIntegral() ||
-	    !expression.GetReturnType().IsIntegral()) {
-		return nullptr;
-	}
-	cast = true;
-	return ColumnOf(child, cast);
-}
-
-static string DescribeColumns(LogicalOperator &op) {
-	vector<string> columns;
-	for (auto &binding : op.GetColumnBindings()) {
-		columns.push_back(ColumnId(binding));
-	}
-	return List(columns);
-}
-
-static string DescribeKeys(LogicalOperator &op, idx_t side, bool explained) {
-	vector<string> keys;
-	for (auto &key : KeysOf(op, side)) {
-		JsonObject object;
-		auto cast = false;
-		auto column = ColumnOf(*key.value, cast);
-		if (column) {
-			object.Raw(cast ? "cast_from" : "column", ColumnId(column->Binding()));
-		}
-		object.Bool("null_meets_none", key.null_meets_none);
-		if (explained) {
-			object.Text("text", key.value->GetName().GetIdentifierName());
-		}
-		keys.push_back(object.End());
-	}
-	return List(keys);
-}
-
-static void AddRename(vector<string> &renames, const ColumnBinding &now, const Expression &expression) {
-	auto cast = false;
-	if (auto column = ColumnOf(expression, cast)) {
-		JsonObject rename;
-		rename.Raw("now", ColumnId(now)).Raw("was", ColumnId(column->Binding())).Bool("cast", cast);
-		renames.push_back(rename.End());
-	}
-}
-
-//! Columns of the operator that are those of its (first) child under another name.
-static string DescribeRenames(LogicalOperator &op) {
-	vector<string> renames;
-	switch (op.type) {
-	case LogicalOperatorType::LOGICAL_PROJECTION: {
-		auto bindings = op.GetColumnBindings();
-		for (idx_t i = 0; i < bindings.size(); i++) {
-			AddRename(renames, bindings[i], *op.expressions[i]);
-		}
-		break;
-	}
-	case LogicalOperatorType::LOGICAL_AGGREGATE_AND_GROUP_BY: {
-		auto &aggregate = op.Cast<LogicalAggregate>();
-		for (idx_t i = 0; i < aggregate.groups.size() && aggregate.grouping_sets.size() < 2; i++) {
-			AddRename(renames, ColumnBinding(aggregate.group_index, ProjectionIndex(i)), *aggregate.groups[i]);
-		}
-		break;
-	}
-	case LogicalOperatorType::LOGICAL_UNION:
-	case LogicalOperatorType::LOGICAL_EXCEPT:
-	case LogicalOperatorType::LOGICAL_INTERSECT: {
-		auto bindings = op.GetColumnBindings();
-		auto keys = KeysOf(op, 0);
-		for (idx_t i = 0; i < MinValue(bindings.size(), keys.size()); i++) {
-			AddRename(renames, bindings[i], *keys[i].value);
-		}
-		break;
-	}
-	default:
-		break;
-	}
-	return List(renames);
-}
-
 //! Whether the optimizer has made it of GROUPING SETS with DISTINCT aggregates (`TryExpandGroupingSets`, DuckDB 2.0.0):
 //! the UNION ALL above is of groups, which have no order.
 static bool IsOfGroupingSets(const LogicalMaterializedCTE &cte) {
@@ -496,7 +191,7 @@ static string DescribeOperator(ClientContext &context, LogicalOperator &op, cons
 	for (idx_t side = 0; side < op.children.size(); side++) {
 		keys.push_back(DescribeKeys(op, side, numbers.explained));
 	}
-	node.Raw("keys", List(keys)).Raw("renames", DescribeRenames(op));
+	node.Raw("keys", JsonList(keys)).Raw("renames", DescribeRenames(op));
 	switch (op.type) {
 	case LogicalOperatorType::LOGICAL_GET:
 		node.Raw("scan", DescribeScan(context, scans.at(numbers.scan++)));
@@ -562,7 +257,7 @@ static string DescribeOperator(ClientContext &context, LogicalOperator &op, cons
 	for (auto &child : op.children) {
 		children.push_back(DescribeOperator(context, *child, scans, numbers));
 	}
-	return node.Raw("children", List(children)).End();
+	return node.Raw("children", JsonList(children)).End();
 }
 
 string DescribePlan(ClientContext &context, LogicalOperator &root, const Scans &scans,
@@ -588,7 +283,7 @@ string DescribePlan(ClientContext &context, LogicalOperator &root, const Scans &
 	    .Text("distribution", distribution.IsNull() ? "auto" : distribution.ToString())
 	    .Number("threads", NumericCast<idx_t>(TaskScheduler::GetScheduler(context).NumberOfThreads()))
 	    .Number("min_split_rows", min_split_rows.IsNull() ? DEFAULT_ROW_GROUP_SIZE : min_split_rows.GetValue<uint64_t>())
-	    .Raw("not_written", List(failed))
+	    .Raw("not_written", JsonList(failed))
 	    .Number("fingerprint", Fingerprint(root))
 	    .Raw("root", DescribeOperator(context, root, scans, numbers))
 	    .End();
