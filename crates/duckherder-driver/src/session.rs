@@ -12,9 +12,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use duckherder_engine::{Connection, Statement};
-use duckherder_proto::settings::{
-    ALIAS, BETWEEN_SCHEMAS, ELSEWHERE, POSITIONS, SCHEMA, SEARCH_PATH, SEED, VARIABLES,
-};
+use duckherder_proto::settings::{ALIAS, BETWEEN_SCHEMAS, ELSEWHERE, POSITIONS, SCHEMA, SEARCH_PATH, SEED, VARIABLES};
 use duckherder_proto::statement::Setting;
 use duckherder_proto::transaction::TransactionMark;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
