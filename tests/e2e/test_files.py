@@ -14,6 +14,7 @@ import pytest
 
 from e2e.test_interrupt import run_until_interrupted
 from harness.client import attached, quote
+from harness.client import plain as plain_with_dh
 from harness.cluster import Cluster, Worker
 from harness.compare import Result
 from harness.distribution import distribute, run_of
@@ -519,3 +520,39 @@ def test_parts_of_files_are_for_tasks_only(client):
     call = "duckherder_files(0::UBIGINT, 'glob', ['/tmp/*'], NULL, '', ['x'], [0::UBIGINT], -1, -1, NULL)"
     with pytest.raises(duckdb.BinderException, match="for the tasks of a query only"):
         client.execute(f"CREATE VIEW dh.parts AS SELECT * FROM {call}")
+
+
+@pytest.mark.parametrize("extension", ["parquet", "csv"])
+def test_a_view_has_the_columns_that_its_files_have_now(tmp_path, extension):
+    """Also beside tables of the client, and in a view of such a view."""
+    file = tmp_path / f"f.{extension}"
+    queries = [
+        "FROM dh.v",
+        "FROM dh.v, mine ORDER BY m",
+        "FROM dh.above, mine ORDER BY m",
+        "SELECT c, m FROM dh.v, mine ORDER BY m",
+        "SELECT b, m FROM dh.v v JOIN mine ON v.a::VARCHAR <> m::VARCHAR ORDER BY m",
+        "DESCRIBE dh.v",
+        "DESCRIBE dh.above",
+    ]
+
+    def said(con, sql: str):
+        try:
+            cursor = con.execute(sql)
+            return [column[:2] for column in cursor.description], cursor.fetchall()
+        except duckdb.Error as error:
+            return type(error).__name__, str(error)
+
+    with Cluster(1, 0) as cluster, attached(cluster) as con, attached(cluster) as other, plain_with_dh() as oracle:
+        duckdb.sql(f"COPY (SELECT 1 a, 'x' b) TO '{file}'")
+        for each in (con, oracle):
+            each.execute(f"CREATE VIEW dh.v AS FROM '{file}'")
+            each.execute("CREATE VIEW dh.above AS SELECT * FROM dh.v")
+        for each in (con, other, oracle):
+            each.execute("CREATE TABLE mine AS SELECT 1 m UNION ALL SELECT 3")
+        for change in ["3 a, 'z' b, 7 c", "5 a", "'text' a, 'z' b", "1 b, 2 a", "1 a, 'x' b"]:
+            duckdb.sql(f"COPY (SELECT {change}) TO '{file}'")
+            for sql in queries:
+                expected = said(oracle, sql)
+                assert said(con, sql) == expected, (change, sql)
+                assert said(other, sql) == expected, (change, sql)

@@ -446,6 +446,28 @@ optional_ptr<RemoteTable> RemoteSchema::FindTable(ClientContext &context, const 
 	return table.get();
 }
 
+void RemoteSchema::SetColumns(ClientContext &context, RemoteTable &view, const vector<vector<Value>> &described) {
+	auto &description = view.Description();
+	CreateTableInfo info(*this, view.name);
+	for (auto &row : described) {
+		ColumnDefinition column(Identifier(row[0].ToString()), ParseWireType(context, row[1].ToString()));
+		auto known = std::find_if(description.columns.begin(), description.columns.end(), [&](const auto &other) {
+			return column.Name() == Identifier(other.name);
+		});
+		if (known != description.columns.end()) {
+			column.SetComment(known->comment);
+		}
+		info.columns.AddColumn(std::move(column));
+	}
+	info.comment = description.comment;
+	std::lock_guard<std::mutex> guard(lock);
+	auto &current = scanned[StringUtil::Lower(view.name.GetIdentifierName())];
+	if (current.get() == &view) {
+		former.push_back(std::move(current));
+		current = make_uniq<RemoteTable>(remote_catalog, snapshot, *this, description, info);
+	}
+}
+
 optional_ptr<CatalogEntry> RemoteSchema::LookupEntry(CatalogTransaction transaction, const EntryLookupInfo &lookup) {
 	if (!transaction.HasContext()) {
 		return nullptr;

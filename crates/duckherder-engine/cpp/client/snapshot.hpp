@@ -2,6 +2,7 @@
 #pragma once
 
 #include "driver.hpp"
+#include "duckdb/common/optional.hpp"
 #include "duckdb/catalog/catalog_entry/index_catalog_entry.hpp"
 #include "duckdb/catalog/catalog_entry/schema_catalog_entry.hpp"
 #include "duckdb/catalog/catalog_entry/table_catalog_entry.hpp"
@@ -96,11 +97,14 @@ public:
 	}
 
 private:
-	//! Asks the driver once what is `Shown` of a view.
+	//! Asks the driver what is `Shown` of a view: once, or, if the view reads files, each time. If it has other columns now,
+	//! the statement is to be bound once more.
 	void Show(duckdb::ClientContext &context);
+	bool HasColumns(duckdb::ClientContext &context, const duckdb::vector<duckdb::vector<duckdb::Value>> &described) const;
 
 	std::mutex lock;
 	duckdb::unique_ptr<RemoteTable> shown;
+	duckdb::optional<bool> opens_files;
 	RemoteCatalog &remote_catalog;
 	Snapshot &snapshot;
 	const EntryDescription &description;
@@ -130,6 +134,10 @@ public:
 	}
 	//! The table or view to scan under that name, or nothing.
 	duckdb::optional_ptr<RemoteTable> FindTable(duckdb::ClientContext &context, const duckdb::Identifier &name);
+
+	//! A view that reads files has other columns from now on, by name and type.
+	void SetColumns(duckdb::ClientContext &context, RemoteTable &view,
+	                const duckdb::vector<duckdb::vector<duckdb::Value>> &described);
 
 	// Everything that changes the catalog is pushed down as a statement; what DuckDB asks for here it can't push.
 	duckdb::optional_ptr<duckdb::CatalogEntry> CreateIndex(duckdb::CatalogTransaction, duckdb::CreateIndexInfo &info,
@@ -174,6 +182,8 @@ private:
 	std::map<Key, duckdb::unique_ptr<duckdb::CatalogEntry>> called_macros;
 	//! Views as tables to scan, and tables under the names that the client registered for them.
 	std::map<duckdb::string, duckdb::unique_ptr<RemoteTable>> scanned;
+	//! Those with columns that views of files had before: whoever has bound them may still run.
+	duckdb::vector<duckdb::unique_ptr<RemoteTable>> former;
 };
 
 //! The whole catalog of a driver, as one session saw it.

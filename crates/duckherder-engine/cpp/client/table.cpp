@@ -4,6 +4,8 @@
 #include "scan.hpp"
 #include "snapshot.hpp"
 #include "transaction.hpp"
+#include "views_of_files.hpp"
+#include "wire_type.hpp"
 
 #include "duckdb/parser/constraints/not_null_constraint.hpp"
 #include "duckdb/parser/constraints/unique_constraint.hpp"
@@ -26,17 +28,42 @@ QualifiedName RemoteTable::RemoteName() const {
 	return QualifiedName(Identifier(), description.schema, description.name);
 }
 
+bool RemoteTable::HasColumns(ClientContext &context, const vector<vector<Value>> &described) const {
+	if (described.size() != columns.LogicalColumnCount()) {
+		return false;
+	}
+	for (idx_t i = 0; i < described.size() && *opens_files; i++) {
+		auto &column = columns.GetColumn(LogicalIndex(i));
+		// DESCRIBE leaves collations out.
+		auto type = ParseWireType(context, described[i][1].ToString());
+		auto same = type.id() == LogicalTypeId::UNKNOWN || type == WithoutCollations(column.Type());
+		if (column.Name() != Identifier(described[i][0].ToString()) || !same) {
+			return false;
+		}
+	}
+	return true;
+}
+
 void RemoteTable::Show(ClientContext &context) {
 	std::lock_guard<std::mutex> guard(lock);
-	if (shown) {
+	if (!opens_files) {
+		opens_files = OpensFiles(context, snapshot, description);
+	}
+	if (shown && !*opens_files) {
 		return;
 	}
 	vector<LogicalType> texts(6, LogicalType::VARCHAR);
 	auto rows = remote_catalog.QueryRows(context, "DESCRIBE SELECT * FROM " + RemoteName().ToString(), texts);
-	if (rows.size() != columns.LogicalColumnCount()) {
+	if (!HasColumns(context, rows)) {
+		if (*opens_files) {
+			schema.Cast<RemoteSchema>().SetColumns(context, *this, rows);
+		}
 		ConnectionState::Get(context)->RequestRebind();
 		throw TransactionException("\"%s\" was changed on the driver while the statement was being bound",
 		                           name.GetIdentifierName());
+	}
+	if (shown) {
+		return;
 	}
 	CreateTableInfo info(schema, name);
 	for (idx_t i = 0; i < rows.size(); i++) {
