@@ -72,7 +72,9 @@ impl Placer<'_> {
         match merge {
             _ if !aggregate.grouping_sets && self.meets(&draft, node, shuffled) => Site::Workers(self.unspread(draft)),
             Ok(merge) if shuffled && !self.nearly_all_differ(groups_of(node), child) => {
-                self.shuffled_again(node, &draft, Cut::PartialAggregate, merge)
+                let keys = self.hashed_keys(node, aggregate);
+                let site = self.shuffled_again(node, &draft, Cut::PartialAggregate, merge);
+                self.hashed_by(node, keys, site)
             }
             _ if shuffled => self.shuffled_for_groups(node, aggregate, child, draft),
             Ok(merge) if self.ends_in_one_task(child, aggregate) => {

@@ -37,6 +37,13 @@ pub struct EarlyShuffle {
     columns: Vec<Column>,
 }
 
+/// Of an aggregate, some of whose keys decide where its rows go: the numbers of these.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    aggregate: u64,
+    keys: Vec<u64>,
+}
+
 /// A key, by its number, and the column that has its value so far down.
 type Found = (u64, Column);
 
@@ -47,16 +54,19 @@ impl Placer<'_> {
         if self.workers().remote == 0 || self.workers().count() < 2 {
             return None;
         }
-        let keys = node.keys.first()?.iter().enumerate();
-        let mut found: Vec<Found> =
-            keys.filter_map(|(number, key)| Some((number as u64, key.column.clone()?))).collect();
+        let keys = node.keys.first()?;
+        let asked = self.asked_of(node);
+        let numbers = asked.map_or_else(|| (0..keys.len() as u64).collect(), <[u64]>::to_vec);
+        let column = |number: u64| Some((number, keys.get(number as usize)?.column.clone()?));
+        let mut found: Vec<Found> = numbers.into_iter().filter_map(column).collect();
         let takes = |at: &PlanNode| moved(likely_rows(at), width(at), 1.0, true);
         let mut least = takes(child) * WORTH_MOVING_EARLY;
         let mut best = None;
         let mut at = child;
         while let Some((below, columns)) = self.beneath(at, found) {
             (at, found) = (below, columns);
-            if self.values_of(&found, aggregate) < VALUES_A_TASK * self.workers().count() {
+            let all_asked = asked.is_none_or(|asked| asked.len() == found.len());
+            if !all_asked || self.values_of(&found, aggregate) < VALUES_A_TASK * self.workers().count() {
                 break;
             }
             if takes(at) < least && only_joins(at) {
@@ -97,41 +107,63 @@ impl Placer<'_> {
         }
     }
 
-    /// The aggregate below a window, and those of its keys that the window has, if all of the window's keys are such and
+    /// The aggregates below a window, and those of their keys that the window has, if all of the window's keys are such and
     /// have enough values: shuffled by these, its rows are where the window needs them.
-    pub fn asked_of_aggregate(&self, window: &PlanNode) -> Option<(u64, Vec<u64>)> {
-        let mut columns: Vec<Column> =
-            window.keys.first()?.iter().map(|key| key.column.clone()).collect::<Option<_>>()?;
-        let mut at = window.children.first()?;
-        let was = |at: &PlanNode, column: &Column| {
+    pub fn asked_of_aggregates(&self, window: &PlanNode) -> Vec<Asked> {
+        let columns = window.keys.first().map_or(&[][..], Vec::as_slice).iter().map(|key| key.column.clone());
+        match (columns.collect::<Option<Vec<_>>>(), window.children.as_slice()) {
+            (Some(columns), [child]) => self.asked_below(child, columns).unwrap_or_default(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The aggregates whose groups the rows of `at` are, and those of their keys that these columns are.
+    pub fn asked_below(&self, at: &PlanNode, columns: Vec<Column>) -> Option<Vec<Asked>> {
+        let was = |column: &Column| {
             let same = at.renames.iter().find(|rename| rename.now == *column && !rename.cast);
             same.map(|rename| rename.was.clone())
         };
-        while at.operator != Operator::Aggregate {
-            if at.operator == Operator::Projection {
-                columns = columns.iter().map(|column| was(at, column)).collect::<Option<_>>()?;
-            } else if !matches!(at.operator, Operator::Filter | Operator::Window) {
-                return None;
+        let below = |columns: &[Column]| columns.iter().map(was).collect::<Option<Vec<_>>>();
+        match (&at.operator, at.children.as_slice()) {
+            (Operator::Aggregate, _) => {
+                let (keys, aggregate) = (at.keys.first()?, at.aggregate.as_ref()?);
+                let number = |column: &Column| keys.iter().position(|key| key.column.as_ref() == Some(column));
+                let numbers: Option<Vec<usize>> = below(&columns)?.iter().map(number).collect();
+                let numbers = numbers?.into_iter().map(|number| number as u64);
+                let found: Vec<Found> = numbers.zip(columns).collect();
+                let enough = self.values_of(&found, aggregate) >= VALUES_A_TASK * self.workers().count();
+                let keys = found.into_iter().map(|(number, _)| number).collect::<Vec<_>>();
+                (enough && !keys.is_empty()).then(|| vec![Asked { aggregate: at.id, keys }])
             }
-            at = at.children.first()?;
+            (Operator::Projection, [child]) => self.asked_below(child, below(&columns)?),
+            (Operator::Filter | Operator::Window, [child]) => self.asked_below(child, columns),
+            (Operator::Union, children) if at.all => {
+                let of_first = below(&columns)?;
+                let number =
+                    |column: &Column| at.keys.first()?.iter().position(|key| key.column.as_ref() == Some(column));
+                let numbers: Vec<usize> = of_first.iter().map(number).collect::<Option<_>>()?;
+                let mut all = Vec::new();
+                for (child, keys) in children.iter().zip(&at.keys) {
+                    let own = numbers.iter().map(|number| keys.get(*number)?.column.clone());
+                    all.extend(self.asked_below(child, own.collect::<Option<_>>()?)?);
+                }
+                Some(all)
+            }
+            _ => None,
         }
-        let (keys, aggregate) = (at.keys.first()?, at.aggregate.as_ref()?);
-        let number = |column: &Column| {
-            let column = was(at, column)?;
-            keys.iter().position(|key| key.column.as_ref() == Some(&column)).map(|number| number as u64)
-        };
-        let found: Vec<Found> =
-            columns.iter().map(|column| Some((number(column)?, column.clone()))).collect::<Option<_>>()?;
-        let enough = !found.is_empty() && self.values_of(&found, aggregate) >= VALUES_A_TASK * self.workers().count();
-        enough.then(|| (at.id, found.into_iter().map(|(key, _)| key).collect()))
     }
 
-    /// The numbers of the keys that decide where an aggregate's rows go: what a window asks for; else all, or, since a
+    /// By which of its keys alone the aggregate is asked to divide its rows: by the operator nearest to it, if several ask.
+    pub fn asked_of(&self, aggregate: &PlanNode) -> Option<&[u64]> {
+        self.asked.iter().rfind(|asked| asked.aggregate == aggregate.id).map(|asked| asked.keys.as_slice())
+    }
+
+    /// The numbers of the keys that decide where an aggregate's rows go: what is asked for; else all, or, since a
     /// text takes long to hash, those that are none, and the one text of the most values, if these are enough by
     /// themselves.
     pub fn hashed_keys(&self, node: &PlanNode, aggregate: &Aggregate) -> Vec<u64> {
-        if let Some((_, keys)) = self.asked.as_ref().filter(|(asked, _)| *asked == node.id) {
-            return keys.clone();
+        if let Some(asked) = self.asked_of(node) {
+            return asked.to_vec();
         }
         let is_text = |number: &usize| aggregate.text_keys.contains(number);
         let numbers = 0..aggregate.key_values.len();

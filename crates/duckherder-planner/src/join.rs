@@ -80,7 +80,8 @@ impl Placer<'_> {
             }
         }
         if has_keys(node) && kind != JoinKind::Mark && kind != JoinKind::Invalid && self.may_shuffle() {
-            ways.push((driver_first(in_tasks != [true; 2]), costs.shuffled(), Way::Shuffled));
+            let added = if self.is_divided(node, sides) { 0.0 } else { costs.shuffled() };
+            ways.push((driver_first(in_tasks != [true; 2]), added, Way::Shuffled));
             if let Some((key, added)) = self.best_ranges(node, sides).filter(|_| in_tasks == [true; 2]) {
                 ways.push((0, added, Way::Ranges(key)));
             }
@@ -189,8 +190,8 @@ impl Placer<'_> {
             self.gather(whole, other, Cut::Subtree, MergeStrategy::Concatenate);
             return Site::Driver;
         };
-        if draft.is_one_of_moved_rows() && draft.is_apart_from(&other) {
-            draft.inputs.extend(other.inputs);
+        if draft.is_one_of_moved_rows() {
+            draft.read_together(other.scans, other.inputs);
         } else {
             let sent = self.broadcast(whole, other);
             draft.inputs.push(sent);

@@ -6,7 +6,7 @@
 //!        place   where each operator runs               join   which side of a join moves
 //!        filter  which rows need not move            aggregate, shuffle   early  where what is shuffled is narrow
 //!        ranges  what is read by ranges of a key, as tables are stored   zones   which values are where
-//!        partition   what runs where rows are divided already    shared   CTEs    union   UNION ALL
+//!        partition   what runs where rows are divided already    shared, together   CTEs    union   UNION ALL
 //!        readers   whether all rows come to who reads them    order   whose order shows
 //!        cost    what that takes, here and on workers
 //!   Plan + Distribution --Graph::distributed()--> what duckherder_explain() draws, in mermaid
@@ -39,6 +39,7 @@ pub mod split;
 pub mod stage;
 #[cfg(test)]
 mod tests;
+mod together;
 mod union;
 mod zones;
 

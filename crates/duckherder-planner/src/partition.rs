@@ -137,6 +137,21 @@ impl Partitioning {
         Self { keys, ..self }.usable()
     }
 
+    /// Of these rows and others, which have the same names for columns of the same types.
+    pub fn beside(mut self, other: &Self) -> Option<Self> {
+        if self.by_ranges || other.by_ranges || self.keys.len() != other.keys.len() {
+            return None;
+        }
+        for (key, same) in self.keys.iter_mut().zip(&other.keys) {
+            // What is cast has not the key's own hash.
+            key.columns.retain(|column, cast| !*cast && same.columns.get(column) == Some(&false));
+        }
+        self.nulls_anywhere |= other.nulls_anywhere;
+        // Neither's stages have all values.
+        self.stages.clear();
+        self.usable()
+    }
+
     /// Whether rows that are equal in all of `keys`, NULLs too, are in one task.
     pub fn serves(&self, keys: &[ShuffleKey]) -> bool {
         !self.nulls_anywhere && self.keys.iter().all(|own| keys.iter().any(|key| own.has(key)))

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 
 use crate::cost::Estimate;
 use crate::decide::readable;
-use crate::early::EarlyShuffle;
+use crate::early::{Asked, EarlyShuffle};
 use crate::filter::{filter_by_keys, narrow_by_broadcast};
 use crate::partition::Partitioning;
 use crate::plan::{Distributed, Operator, Plan, PlanNode};
@@ -58,9 +58,11 @@ impl Draft {
         self.is_single() && self.scans.is_empty()
     }
 
-    /// Whether what they read may be read by one stage: of a stage's rows, each reader takes its own.
-    pub fn is_apart_from(&self, other: &Self) -> bool {
-        self.inputs.iter().all(|input| !other.inputs.contains(input))
+    /// What one stage reads in which both are. Of a CTE, which both may read, each task has its rows once.
+    pub fn read_together(&mut self, scans: Vec<ScanUse>, inputs: Vec<usize>) {
+        self.scans.extend(scans);
+        let others: Vec<usize> = inputs.into_iter().filter(|input| !self.inputs.contains(input)).collect();
+        self.inputs.extend(others);
     }
 
     /// After a join of its rows with others that are whole in every task.
@@ -122,8 +124,8 @@ pub struct Placer<'a> {
     pub groups_show: bool,
     /// Where below the aggregate that is being placed rows are shuffled for its groups.
     pub early: Option<EarlyShuffle>,
-    /// The aggregate whose rows a window above divides by some of its keys: it, and the numbers of these.
-    pub asked: Option<(u64, Vec<u64>)>,
+    /// Aggregates whose rows are to be divided by some of their keys, since others need them so.
+    pub asked: Vec<Asked>,
 }
 
 /// What was planned up to somewhere.
@@ -153,7 +155,7 @@ impl<'a> Placer<'a> {
             in_aggregated_order: false,
             groups_show: false,
             early: None,
-            asked: None,
+            asked: Vec::new(),
         }
     }
 
@@ -407,10 +409,11 @@ impl<'a> Placer<'a> {
     fn window(&mut self, node: &PlanNode) -> Site {
         let [child] = node.children.as_slice() else { return self.on_driver(node) };
         // A window that asks for fewer keys below this one serves it, too.
-        let asked = self.asked_of_aggregate(node);
-        let above = if asked.is_some() { std::mem::replace(&mut self.asked, asked) } else { self.asked.clone() };
+        let asked = self.asked_of_aggregates(node);
+        let before = self.asked.len();
+        self.asked.extend(asked);
         let site = self.place(child);
-        self.asked = above;
+        self.asked.truncate(before);
         match site {
             Site::Workers(draft) if draft.is_single() => Site::Workers(draft),
             Site::Workers(draft) if self.meets(&draft, node, true) => Site::Workers(self.unspread(draft)),

@@ -171,11 +171,13 @@ impl Placer<'_> {
         if draft.is_single() || draft.partitioning.is_some() || self.workers().count() < 2 {
             return None;
         }
-        let good = |key: &&ShuffleKey| {
+        let asked = self.asked_of(node);
+        let mut keys = keys.iter().zip(0..).filter(|(_, number)| asked.is_none_or(|asked| asked.contains(number)));
+        let good = |(key, _): &(&ShuffleKey, u64)| {
             let added = self.zones_below(child, key).and_then(|found| self.ranges_add(&[found]));
             draft.divisible.iter().any(|one| one.key.has(key)) && added.is_some()
         };
-        let divided = divided_by(draft.clone(), keys.iter().find(good)?)?;
+        let divided = divided_by(draft.clone(), keys.find(good)?.0)?;
         Some(Draft { tasks: draft.tasks.min(self.workers().count()), ..divided })
     }
 

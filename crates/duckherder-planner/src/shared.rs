@@ -7,7 +7,8 @@
 //!           SCAN, FILTER ...             the CTE's stage, run once
 //! ```
 //!
-//! Each reader has queues of its own, which spill: none waits for another. But a run is one part of the driver's plan
+//! A stage in which several readers come together has the rows once, and keeps them for all of these.
+//! Each reading stage has queues of its own, which spill: none waits for another. But a run is one part of the driver's plan
 //! and the stages below it: where the rows of a CTE would come to several such parts, the CTE stays with the driver.
 
 use std::collections::HashMap;
@@ -53,7 +54,11 @@ impl Placer<'_> {
         let before = self.mark();
         let in_any_order = std::mem::replace(&mut self.in_any_order, true);
         let tried = self.may_shuffle() && self.shared.failures < MOST_FAILURES && self.shared.misplaced < MOST_FAILURES;
+        let asked = if tried { self.asked_by_reader(node, definition, reader) } else { Vec::new() };
+        let asked_above = self.asked.len();
+        self.asked.extend(asked);
         let site = if tried { self.place(definition) } else { Site::Driver };
+        self.asked.truncate(asked_above);
         self.in_any_order = in_any_order;
         if let Site::Workers(draft) = site {
             if let Some(site) = self.read_in_tasks(node.id, number, (definition, draft), (reader, &node.columns)) {
@@ -118,16 +123,22 @@ impl Placer<'_> {
 
     pub fn cte_scan(&mut self, node: &PlanNode) -> Site {
         let Some(shared) = node.cte.and_then(|cte| self.shared.ctes.get(&cte)) else { return Site::Driver };
-        let rename = |(was, now): (&Column, &Column)| Rename { was: was.clone(), now: now.clone(), cast: false };
-        let renames: Vec<Rename> = shared.columns.iter().zip(&node.columns).map(rename).collect();
         Site::Workers(Draft {
             mode: shared.mode,
             tasks: shared.tasks,
             scans: Vec::new(),
             inputs: vec![shared.stage],
-            partitioning: shared.partitioning.clone().and_then(|partitioning| partitioning.renamed(&renames)),
+            partitioning: self.partitioning_of_cte(node),
             divisible: Vec::new(),
         })
+    }
+
+    /// By what the rows of the CTE are divided, as who reads them names them.
+    pub fn partitioning_of_cte(&self, node: &PlanNode) -> Option<Partitioning> {
+        let shared = self.shared.ctes.get(&node.cte?)?;
+        let rename = |(was, now): (&Column, &Column)| Rename { was: was.clone(), now: now.clone(), cast: false };
+        let renames: Vec<Rename> = shared.columns.iter().zip(&node.columns).map(rename).collect();
+        shared.partitioning.clone().and_then(|partitioning| partitioning.renamed(&renames))
     }
 
     /// Whether the rows of the CTE are in tasks.

@@ -59,7 +59,13 @@ impl Placer<'_> {
         draft: Draft,
     ) -> Site {
         let keys = self.hashed_keys(node, aggregate);
-        let Site::Workers(mut divided) = self.shuffled(node, &[(child, draft)]) else { return Site::Driver };
+        let site = self.shuffled(node, &[(child, draft)]);
+        self.hashed_by(node, keys, site)
+    }
+
+    /// What was shuffled for the groups of `node`, by these of its keys alone; by all, if there are none.
+    pub fn hashed_by(&mut self, node: &PlanNode, keys: Vec<u64>, site: Site) -> Site {
+        let Site::Workers(mut divided) = site else { return site };
         if let ([stage], false) = (divided.inputs.as_slice(), keys.is_empty()) {
             divided.partitioning = Partitioning::by_some_of(node, &keys, &[*stage]);
             self.stages[*stage].hash_keys = keys;
@@ -99,7 +105,7 @@ impl Placer<'_> {
         let (place, numbers) = match (numbers(0), numbers(1)) {
             (None, None) => return self.shuffled(node, &drafts),
             (Some(left), right) => {
-                let both = drafts[0].1.is_apart_from(&drafts[1].1) && right.as_ref() == Some(&left);
+                let both = right.as_ref() == Some(&left);
                 (0, (left, both))
             }
             (None, Some(right)) => (1, (right, false)),
@@ -109,8 +115,7 @@ impl Placer<'_> {
         let here = draft.partitioning.as_ref().map_or(Vec::new(), |partitioning| partitioning.stages.clone());
         let there = if both {
             let other = self.unspread(other);
-            draft.scans.extend(other.scans);
-            draft.inputs.extend(other.inputs);
+            draft.read_together(other.scans, other.inputs);
             other.partitioning.map_or(Vec::new(), |partitioning| partitioning.stages)
         } else {
             let number = self.shuffle(node, 1 - place, child, &other);

@@ -14,6 +14,7 @@
 #include "duckdb/planner/operator/logical_top_n.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 using namespace duckdb; // NOLINT
 
@@ -61,7 +62,7 @@ void PlanCutter::Cut(shared_ptr<DistributedQuery> query, const vector<PlannedCut
 			CutCopy(query, planned, undo);
 			break;
 		case DH_CUT_PARTIAL_AGGREGATE:
-			CutAggregate(query, cut, undo);
+			CutAggregate(query, planned, undo);
 			break;
 		case DH_CUT_SORT:
 			CutSort(query, cut, undo);
@@ -262,7 +263,8 @@ void PlanCutter::CutSort(shared_ptr<DistributedQuery> query, const DhCut &cut, U
 	Replace(std::move(query), place, std::move(exported), LastColumn::SORT_KEY, undo);
 }
 
-void PlanCutter::CutAggregate(shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo) {
+void PlanCutter::CutAggregate(shared_ptr<DistributedQuery> query, const PlannedCut &planned, Undo &undo) {
+	auto &cut = planned.cut;
 	auto &place = Find(cut.node);
 	auto &aggregate = place->Cast<LogicalAggregate>();
 	auto exported = ExportPartialAggregate(optimizer.context, aggregate, scans, undo);
@@ -280,8 +282,12 @@ void PlanCutter::CutAggregate(shared_ptr<DistributedQuery> query, const DhCut &c
 		if (!std::all_of(types.begin(), types.end(), CanReachTasks)) {
 			throw NotImplementedException("other tasks can't read the states of its aggregates");
 		}
-		auto keys = cut.exchange == DH_EXCHANGE_HASH ? groups : 0;
-		auto plain = PlainStates(optimizer.context, *exported.fragment, keys);
+		auto hashed = planned.keys;
+		if (cut.exchange == DH_EXCHANGE_HASH && hashed.empty()) {
+			hashed.resize(groups);
+			std::iota(hashed.begin(), hashed.end(), 0);
+		}
+		auto plain = PlainStates(optimizer.context, *exported.fragment, hashed);
 		auto plain_types = plain->BindTypes(optimizer.context);
 		query->AddStage(std::move(plain), std::move(plain_types));
 	} else {

@@ -40,7 +40,7 @@ private:
 	//! Every reader of the CTE reads the stage's rows.
 	void Share(duckdb::shared_ptr<DistributedQuery> query, Place &cte_place, Undo &undo);
 	void CutCopy(duckdb::shared_ptr<DistributedQuery> query, const PlannedCut &planned, Undo &undo);
-	void CutAggregate(duckdb::shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo);
+	void CutAggregate(duckdb::shared_ptr<DistributedQuery> query, const PlannedCut &planned, Undo &undo);
 	void CutSort(duckdb::shared_ptr<DistributedQuery> query, const DhCut &cut, Undo &undo);
 	//! What a stage gives beside the columns of the operator that it is cut at, as its last column.
 	enum class LastColumn { NONE, HASH, SORT_KEY };

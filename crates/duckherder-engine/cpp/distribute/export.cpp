@@ -241,10 +241,11 @@ static void ReplaceScans(ClientContext &context, unique_ptr<LogicalOperator> &op
 		}
 		for (auto &other : exchanges) {
 			if (other.stage == exchange->Stage()) {
-				throw NotImplementedException("its SQL reads the rows of stage %d twice", other.stage);
+				other.read_again = true;
+				return;
 			}
 		}
-		ExchangeInput input {exchange->Stage(), {}};
+		ExchangeInput input {exchange->Stage(), {}, false};
 		for (auto &type : exchange->types) {
 			input.types.push_back(WithoutState(type));
 		}
@@ -539,18 +540,17 @@ ExportedPlan ExportPartialAggregate(ClientContext &context, LogicalAggregate &ag
 	return MakeFragment(std::move(exported), std::move(node), aggregate.GetColumnBindings());
 }
 
-unique_ptr<Fragment> PlainStates(ClientContext &context, const Fragment &states, idx_t groups) {
+unique_ptr<Fragment> PlainStates(ClientContext &context, const Fragment &states, const vector<uint64_t> &hashed) {
 	LogicalPlanSQLExportRelation relation;
 	relation.query = states.CopyQuery();
 	// Its columns are those of no operator: any table number serves.
 	auto &types = states.Types();
-	ShuffleKeys keys;
 	for (idx_t i = 0; i < types.size(); i++) {
-		ColumnBinding binding(TableIndex(0), ProjectionIndex(i));
-		relation.fields.push_back({binding, types[i]});
-		if (i < groups) {
-			keys.push_back({make_uniq<BoundColumnRefExpression>(types[i], binding), false});
-		}
+		relation.fields.push_back({ColumnBinding(TableIndex(0), ProjectionIndex(i)), types[i]});
+	}
+	ShuffleKeys keys;
+	for (auto group : hashed) {
+		keys.push_back({make_uniq<BoundColumnRefExpression>(types.at(group), relation.fields.at(group).source_binding), false});
 	}
 	TakeNamesOffStates(relation);
 	if (!keys.empty()) {

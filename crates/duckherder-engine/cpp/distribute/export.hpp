@@ -56,8 +56,9 @@ ExportedPlan ExportSort(duckdb::ClientContext &context, duckdb::LogicalOrder &or
 //! `aggregate`.
 ExportedPlan ExportPartialAggregate(duckdb::ClientContext &context, duckdb::LogicalAggregate &aggregate,
                                     const Scans &scans, Undo &undo);
-//! A fragment that exports states, for other tasks: the states as plain values, and the hash of its first `groups`
-//! columns, if there are any, as another last column.
-duckdb::unique_ptr<Fragment> PlainStates(duckdb::ClientContext &context, const Fragment &states, duckdb::idx_t groups);
+//! A fragment that exports states, for other tasks: the states as plain values, and the hash of these of its columns, if
+//! there are any, as another last column.
+duckdb::unique_ptr<Fragment> PlainStates(duckdb::ClientContext &context, const Fragment &states,
+                                         const duckdb::vector<uint64_t> &hashed);
 
 } // namespace duckherder

@@ -225,15 +225,23 @@ string Fragment::KeyCondition(idx_t number, const DhSplit &split) const {
 	return node.where_clause ? node.where_clause->ToString() : string();
 }
 
-//! `query` reads `name`, which comes before its own CTEs: they may read it, too.
-static void Define(QueryNode &query, vector<pair<Identifier, unique_ptr<QueryNode>>> definitions) {
+struct InputDefinition {
+	Identifier name;
+	unique_ptr<QueryNode> rows;
+	//! Several operators read them.
+	bool read_again;
+};
+
+//! `query` reads the inputs, which come before its own CTEs: they may read them, too.
+static void Define(QueryNode &query, vector<InputDefinition> definitions) {
 	auto own = std::move(query.cte_map.map);
 	query.cte_map.map = decltype(own)();
 	for (auto &entry : definitions) {
 		auto definition = make_uniq<CommonTableExpressionInfo>();
-		definition->query_node = std::move(entry.second);
-		definition->materialized = CTEMaterialize::CTE_MATERIALIZE_NEVER;
-		query.cte_map.map.insert(entry.first, std::move(definition));
+		definition->query_node = std::move(entry.rows);
+		definition->materialized =
+		    entry.read_again ? CTEMaterialize::CTE_MATERIALIZE_ALWAYS : CTEMaterialize::CTE_MATERIALIZE_NEVER;
+		query.cte_map.map.insert(entry.name, std::move(definition));
 	}
 	for (auto &entry : own) {
 		query.cte_map.map.insert(entry.first, std::move(entry.second));
@@ -253,12 +261,12 @@ static unique_ptr<QueryNode> Arriving(idx_t stage) {
 }
 
 unique_ptr<QueryNode> Fragment::WithInputs(const vector<DhSplit> &task, const DefineExchange &define) const {
-	vector<pair<Identifier, unique_ptr<QueryNode>>> definitions;
+	vector<InputDefinition> definitions;
 	for (idx_t i = 0; i < splits.size(); i++) {
-		definitions.emplace_back(SplitName(splits[i].scan), SplitQuery(i, task.at(i)));
+		definitions.push_back({SplitName(splits[i].scan), SplitQuery(i, task.at(i)), false});
 	}
 	for (auto &exchange : exchanges) {
-		definitions.emplace_back(ExchangeName(exchange.stage), define(exchange));
+		definitions.push_back({ExchangeName(exchange.stage), define(exchange), exchange.read_again});
 	}
 	auto result = query->Copy();
 	Define(*result, std::move(definitions));
@@ -303,13 +311,18 @@ LogicalType WithoutState(const LogicalType &type) {
 
 unique_ptr<QueryNode> Fragment::RemoteQuery(const vector<DhSplit> &task) const {
 	auto over_inputs = query->Copy();
-	vector<pair<Identifier, unique_ptr<QueryNode>>> files;
+	vector<InputDefinition> definitions;
 	for (idx_t i = 0; i < splits.size(); i++) {
 		if (splits[i].files) {
-			files.emplace_back(SplitName(splits[i].scan), SplitQuery(i, task.at(i)));
+			definitions.push_back({SplitName(splits[i].scan), SplitQuery(i, task.at(i)), false});
 		}
 	}
-	Define(*over_inputs, std::move(files));
+	for (auto &exchange : exchanges) {
+		if (exchange.read_again) {
+			definitions.push_back({ExchangeName(exchange.stage), Arriving(exchange.stage), true});
+		}
+	}
+	Define(*over_inputs, std::move(definitions));
 	auto has_state = std::any_of(types.begin(), types.end(),
 	                             [](const LogicalType &type) { return type.IsAggregateState(); });
 	if (!has_state) {

@@ -82,6 +82,8 @@ struct SplitInput {
 struct ExchangeInput {
 	duckdb::idx_t stage;
 	duckdb::vector<duckdb::LogicalType> types;
+	//! Several operators read them, which arrive once: they are kept.
+	bool read_again;
 };
 
 //! What the name of the rows of a stage begins with.
@@ -102,7 +104,8 @@ public:
 	duckdb::unique_ptr<duckdb::QueryNode> CopyQuery() const {
 		return query->Copy();
 	}
-	//! The SQL of one task elsewhere, which reads its files itself, over the names of its other inputs; a split an input.
+	//! The SQL of one task elsewhere, which reads its files itself, over the names of its other inputs; a split an input. What
+	//! several operators read is kept there.
 	//! States, which Arrow doesn't know, travel as the plain values that they are.
 	duckdb::unique_ptr<duckdb::QueryNode> RemoteQuery(const duckdb::vector<DhSplit> &splits) const;
 	//! The rows of one split of an input, as a query of the driver's database, or of one that has the same tables under the

@@ -54,17 +54,85 @@ fn groups_of_a_cte_that_a_join_reads_stay_in_tasks() {
     assert_eq!(split.stages.last().unwrap().node, 0);
 }
 
-/// What reads a CTE by the keys that it is divided by is divided already; but not both sides by one reader.
+/// What reads a CTE by the keys that it is divided by is divided already: a join of two readers is one stage.
 #[test]
 fn a_cte_hands_on_by_what_it_is_divided() {
     let definition = format!("({} [t 9000000])", many_groups(&[A], "d"));
     let scan = |name: &str| format!(r#"(CTE_SCAN "cte":7,"columns":["{name}"],"estimated_rows":5000000)"#);
-    let joined = format!("({} {} {})", join_by("INNER", &[("x", true)], &[("y", true)]), scan("x"), scan("y"));
-    let split = elsewhere(&format!(r#"(CTE "cte":7,"columns":["d"] {definition} {joined})"#));
-    assert_eq!(shuffles(&split), 2, "{split:?}");
+    let read = |reader: &str| elsewhere(&format!(r#"(CTE "cte":7,"columns":["d"] {definition} {reader})"#));
+    for kind in ["INNER", "LEFT", "FULL", "SEMI", "ANTI"] {
+        let joined = format!("({} {} {})", join_by(kind, &[("x", true)], &[("y", true)]), scan("x"), scan("y"));
+        let split = read(&joined);
+        assert_eq!((shuffles(&split), forwards(&split)), (1, 1), "{kind}: {split:?}");
+        assert_eq!(split.stages.last().unwrap().inputs, [1], "{kind}");
+    }
     let distinct = format!(r#"(DISTINCT "keys":[[{{"column":"x"}}]] {})"#, scan("x"));
-    let split = elsewhere(&format!(r#"(CTE "cte":7,"columns":["d"] {definition} {distinct})"#));
+    let split = read(&distinct);
     assert_eq!((shuffles(&split), forwards(&split)), (1, 1), "{split:?}");
+    // By another key, rows move.
+    let other =
+        join_by("INNER", &[("x", true)], &[("y + 1", true)]).replace(r#""column":"y + 1""#, r#""text":"y + 1""#);
+    assert_eq!(shuffles(&read(&format!("({other} {} {})", scan("x"), scan("y")))), 2);
+}
+
+/// So many groups by `a` and `b`, under the names that follow, each of `values` values.
+fn groups_by_two(table: &str, groups: u64, now: [&str; 2], values: [u64; 2]) -> String {
+    let by = [("a", false), ("b", false)];
+    let renames = now.iter().zip(["a", "b"]).map(|(now, was)| format!(r#"{{"now":"{now}","was":"{was}"}}"#));
+    format!(
+        r#"(AGGREGATE "aggregate":{{"groups":2,"grouping_sets":false,"key_values":[{},{}],"distinct":{groups},
+        "calls":[{{"name":"sum","distinct":false,"exportable":true}}]}},"estimated_rows":{groups},{},"renames":[{}] [{table} 9000000])"#,
+        values[0],
+        values[1],
+        keys(&[&by]),
+        renames.collect::<Vec<_>>().join(",")
+    )
+}
+
+/// `year_total` of TPC-DS's Q4: groups of several tables, each by a customer and more, joined by the customer.
+fn of_customers(groups: u64, values: [u64; 2], kind: &str, by: [&str; 2]) -> Distribution {
+    let of_table = |table, now| groups_by_two(table, groups, now, values);
+    let tables = format!("{} {}", of_table("t", ["g", "h"]), of_table("u", ["v", "w"]));
+    let union = format!(
+        r#"(UNION "all":true,{},"renames":[{{"now":"id","was":"g"}},{{"now":"other","was":"h"}}],"estimated_rows":16000000 {tables})"#,
+        keys(&[&[("g", false), ("h", false)], &[("v", false), ("w", false)]])
+    );
+    let scan = |one: &str, two: &str| {
+        format!(
+            r#"(FILTER "estimated_rows":9000000 (CTE_SCAN "cte":7,"columns":["{one}","{two}"],"estimated_rows":9000000))"#
+        )
+    };
+    let first =
+        format!("({} {} {})", join_by(kind, &[(by[0], true)], &[(by[1], true)]), scan("x", "x2"), scan("y", "y2"));
+    let second = format!("({} {first} {})", join_by(kind, &[(by[0], true)], &[("z", true)]), scan("z", "z2"));
+    elsewhere(&format!(r#"(CTE "cte":7,"columns":["id","other"] {union} {second})"#))
+}
+
+#[test]
+fn groups_are_divided_by_what_readers_of_a_cte_join_them_by() {
+    // Rows where nearly all differ, else states.
+    for (kind, groups, cut) in [
+        ("INNER", 8_000_000, Cut::Subtree),
+        ("LEFT", 8_000_000, Cut::Subtree),
+        ("INNER", 1_000_000, Cut::PartialAggregate),
+    ] {
+        let split = of_customers(groups, [4_000_000, 10], kind, ["x", "y"]);
+        // Both tables, by the first key alone; then nothing moves.
+        assert_eq!((shuffles(&split), forwards(&split), split.stages.len()), (2, 1, 4), "{kind}: {split:?}");
+        let by: Vec<_> = split.stages.iter().filter(|stage| !stage.hash_keys.is_empty()).collect();
+        assert!(
+            by.len() == 2 && by.iter().all(|stage| stage.hash_keys == [0] && stage.cut == cut),
+            "{kind}: {split:?}"
+        );
+    }
+    // A key of few values divides nothing.
+    let split = of_customers(8_000_000, [10, 4_000_000], "INNER", ["x", "y"]);
+    let of_tables = split.stages.iter().filter(|stage| stage.inputs.is_empty());
+    assert_eq!(of_tables.filter(|stage| stage.hash_keys.is_empty()).count(), 2, "{split:?}");
+    assert!(shuffles(&split) > 2, "{split:?}");
+    // Nor does one that has the value of another column on the other side.
+    let split = of_customers(8_000_000, [4_000_000, 4_000_000], "INNER", ["x", "y2"]);
+    assert!(shuffles(&split) > 2, "{split:?}");
 }
 
 /// Where joins are read by a join that can only divide its other side, they are broadcast.
@@ -120,9 +188,9 @@ fn grouping_sets_that_the_optimizer_has_divided_stay_in_tasks() {
     assert_eq!(cuts(&elsewhere(&cte(&union))), [(Cut::Subtree, 1, Exchange::Gather)]);
 }
 
-/// Each reader of a stage takes rows of its own, so none reads two.
+/// A stage takes the rows of a CTE once, however many of its operators read them.
 #[test]
-fn nothing_reads_a_stage_twice() {
+fn rows_of_a_cte_come_to_a_stage_once() {
     let keys = r#""keys":[[{"column":"u"}],[{"column":"u"}]]"#;
     let union = format!(r#"({} (UNION "all":true,{keys} @ (FILTER @)))"#, sum(0));
     let crossed = format!("(CROSS_PRODUCT (PROJECTION ({} @)) (PROJECTION ({} @)))", sum(0), sum(0));
