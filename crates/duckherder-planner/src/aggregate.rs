@@ -166,6 +166,11 @@ impl Placer<'_> {
         MANY_GROUPS.min(self.min_split_rows())
     }
 
+    /// Whether so many different rows are so much fewer than those of `child` that each task had better give them once.
+    pub fn are_fewer(&self, different: u64, child: &PlanNode) -> bool {
+        !self.nearly_all_differ(Some(different), child)
+    }
+
     /// Whether the groups that a task's rows have are hardly fewer than the rows: nobody knows better without counts.
     fn nearly_all_differ(&self, groups: Option<u64>, child: &PlanNode) -> bool {
         let rows = child.estimated_rows.unwrap_or(0);

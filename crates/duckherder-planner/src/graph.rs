@@ -90,6 +90,9 @@ impl Drawing<'_> {
                 let (from, to) = (self.name(number), self.name(reading));
                 self.graph.edges.push(Edge { from, to, text: self.exchange(node, stage, reader) });
             }
+            if matches!(stage.cut, Cut::Distinct { .. }) {
+                self.operators[number].push("DISTINCT".to_string());
+            }
             runs = number;
         }
         self.put(node, runs);

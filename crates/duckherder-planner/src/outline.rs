@@ -38,6 +38,9 @@ impl Outline<'_> {
             _ => node.label.clone(),
         };
         self.operators[lowest].push(label);
+        if self.stages.get(lowest).is_some_and(|stage| !cuts.is_empty() && matches!(stage.cut, Cut::Distinct { .. })) {
+            self.operators[lowest].push("DISTINCT".to_string());
+        }
         // Who reads a part of what it gives runs it once more.
         for (place, number) in cuts.iter().enumerate() {
             if matches!(self.stages[*number].cut, Cut::Copy | Cut::PartialAggregate) {

@@ -446,7 +446,7 @@ impl<'a> Placer<'a> {
                 Site::Everywhere | Site::Driver => {}
             }
         }
-        if all_on_workers { self.shuffled(node, &drafts) } else { Site::Driver }
+        if all_on_workers { self.equal_rows_meet(node, drafts) } else { Site::Driver }
     }
 
     /// The rows of the draft, cut at `node`, go to the driver.

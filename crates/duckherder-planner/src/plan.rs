@@ -113,6 +113,10 @@ pub struct PlanNode {
     /// UNION ALL rather than UNION, and so on.
     #[serde(default)]
     pub all: bool,
+    /// Of INTERSECT and EXCEPT without ALL: how many different rows each child gives, as far as its columns' values were
+    /// counted.
+    #[serde(default)]
+    pub distinct_rows: Vec<Option<u64>>,
     /// Itself in a few words, if the plan is explained.
     #[serde(default)]
     pub label: String,

@@ -92,7 +92,36 @@ impl Placer<'_> {
 
     pub fn shuffle(&mut self, node: &PlanNode, side: usize, child: &PlanNode, draft: &Draft) -> usize {
         let exchange = Exchange::Hash { consumer: node.id, side: side as u64 };
-        self.stage(child, draft, Cut::Subtree, exchange, MergeStrategy::Concatenate)
+        // Where equal rows are as one, one of each task is enough.
+        let distinct = node.distinct_rows.get(side).copied().flatten().filter(|rows| self.are_fewer(*rows, child));
+        let cut = distinct.map_or(Cut::Subtree, |rows| Cut::Distinct { rows });
+        self.stage(child, draft, cut, exchange, MergeStrategy::Concatenate)
+    }
+
+    /// Equal rows of all children meet where those of one are divided by some of their columns already, if there is such;
+    /// the rows of the others go there.
+    pub fn equal_rows_meet(&mut self, node: &PlanNode, drafts: Vec<(&PlanNode, Draft)>) -> Site {
+        let of_side = |(side, (_, draft)): (usize, &(&PlanNode, Draft))| {
+            draft.partitioning.as_ref()?.serves_join(node.keys.get(side)?)
+        };
+        let numbers: Vec<_> = drafts.iter().enumerate().map(of_side).collect();
+        let Some(first) = numbers.iter().flatten().next().cloned() else { return self.shuffled(node, &drafts) };
+        let hashed: Vec<u64> = first.iter().map(|number| *number as u64).collect();
+        let (mode, tasks, partitioning) = (Mode::HashPartition, self.workers().count(), None);
+        let (scans, inputs, divisible) = (Vec::new(), Vec::new(), Vec::new());
+        let mut made = Draft { mode, tasks, scans, inputs, partitioning, divisible };
+        for (side, ((child, draft), own)) in drafts.into_iter().zip(numbers).enumerate() {
+            if own.as_ref() == Some(&first) {
+                let draft = self.unspread(draft);
+                made.read_together(draft.scans, draft.inputs);
+            } else {
+                let number = self.shuffle(node, side, child, &draft);
+                self.stages[number].hash_keys.clone_from(&hashed);
+                made.inputs.push(number);
+            }
+        }
+        made.partitioning = Partitioning::by_some_of(node, &hashed, &[]);
+        Site::Workers(made)
     }
 
     /// The join runs where the rows of its sides are divided by its keys, if there is such a place: what is not there is

@@ -108,6 +108,8 @@ pub enum Cut {
     PartialAggregate,
     /// Tasks sort their rows, the driver merges them by the key that comes with each.
     Sort,
+    /// Tasks run it and all below, and give rows that are equal once: about so many different ones are expected in all.
+    Distinct { rows: u64 },
 }
 
 /// How the rows of a stage move.

@@ -56,6 +56,7 @@ void PlanCutter::Cut(shared_ptr<DistributedQuery> query, const vector<PlannedCut
 		root->ResolveOperatorTypes();
 		switch (cut.kind) {
 		case DH_CUT_SUBTREE:
+		case DH_CUT_DISTINCT:
 			cut.writes ? CutWrite(query, planned, undo) : CutSubtree(query, planned, undo);
 			break;
 		case DH_CUT_COPY:
@@ -123,7 +124,8 @@ void PlanCutter::Replace(shared_ptr<DistributedQuery> query, Place &place, Expor
 ExportedPlan PlanCutter::ExportForReader(const PlannedCut &planned, Place &place, const ShuffleKeys &keys, Undo &undo) {
 	auto to_tasks = planned.cut.exchange != DH_EXCHANGE_GATHER;
 	auto hashed = planned.cut.exchange == DH_EXCHANGE_HASH;
-	auto exported = ExportSubtree(optimizer.context, place, scans, keys, hashed, to_tasks, undo);
+	auto distinct = planned.cut.kind == DH_CUT_DISTINCT;
+	auto exported = ExportSubtree(optimizer.context, place, scans, {keys, hashed, to_tasks, distinct}, undo);
 	if (to_tasks && !std::all_of(place->types.begin(), place->types.end(), CanReachTasks)) {
 		throw NotImplementedException("a column that other tasks would read is the state of an aggregate");
 	}

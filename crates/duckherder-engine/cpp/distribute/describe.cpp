@@ -36,6 +36,12 @@ static string NumberOrNull(optional_idx number) {
 	return number.IsValid() ? to_string(number.GetIndex()) : "null";
 }
 
+static string NumbersOrNulls(const vector<optional_idx> &numbers) {
+	vector<string> list;
+	std::transform(numbers.begin(), numbers.end(), std::back_inserter(list), NumberOrNull);
+	return JsonList(list);
+}
+
 
 //! Whether an order says more about the rows of a group than their keys do.
 static bool IsOrderedWithin(LogicalDistinct &distinct) {
@@ -56,10 +62,6 @@ static bool CanBeCombined(const BoundAggregateFunction &function) {
 }
 
 static string DescribeAggregate(LogicalAggregate &aggregate, RelationStatsExtractor &statistics, bool combined) {
-	vector<string> values;
-	for (auto count : DistinctValues(statistics, aggregate)) {
-		values.push_back(NumberOrNull(count));
-	}
 	vector<string> texts;
 	for (idx_t i = 0; i < aggregate.groups.size(); i++) {
 		if (aggregate.groups[i]->GetReturnType().InternalType() == PhysicalType::VARCHAR) {
@@ -84,7 +86,7 @@ static string DescribeAggregate(LogicalAggregate &aggregate, RelationStatsExtrac
 	    .Number("groups", aggregate.groups.size())
 	    .Bool("grouping_sets", aggregate.grouping_sets.size() > 1 || !aggregate.grouping_functions.empty())
 	    .Raw("distinct", NumberOrNull(DistinctGroups(statistics, aggregate)))
-	    .Raw("key_values", JsonList(values))
+	    .Raw("key_values", NumbersOrNulls(DistinctValues(statistics, aggregate)))
 	    .Raw("text_keys", JsonList(texts))
 	    .Bool("combined", combined)
 	    .Raw("calls", JsonList(calls))
@@ -222,7 +224,8 @@ static string DescribeOperator(ClientContext &context, LogicalOperator &op, cons
 	case LogicalOperatorType::LOGICAL_UNION:
 	case LogicalOperatorType::LOGICAL_EXCEPT:
 	case LogicalOperatorType::LOGICAL_INTERSECT:
-		node.Bool("all", op.Cast<LogicalSetOperation>().setop_all);
+		node.Bool("all", op.Cast<LogicalSetOperation>().setop_all)
+		    .Raw("distinct_rows", NumbersOrNulls(DistinctRows(numbers.statistics, op.Cast<LogicalSetOperation>())));
 		break;
 	case LogicalOperatorType::LOGICAL_MATERIALIZED_CTE:
 		node.Number("cte", op.Cast<LogicalMaterializedCTE>().table_index.index);

@@ -12,7 +12,13 @@ class QuerySnapshot;
 extern "C" {
 
 //! How the operator at a cut is divided; `Cut` in the planner.
-enum DhCutKind : int { DH_CUT_SUBTREE = 1, DH_CUT_COPY = 2, DH_CUT_PARTIAL_AGGREGATE = 3, DH_CUT_SORT = 4 };
+enum DhCutKind : int {
+	DH_CUT_SUBTREE = 1,
+	DH_CUT_COPY = 2,
+	DH_CUT_PARTIAL_AGGREGATE = 3,
+	DH_CUT_SORT = 4,
+	DH_CUT_DISTINCT = 5
+};
 //! Where the rows of a stage go; `Exchange` in the planner.
 enum DhExchangeKind : int {
 	DH_EXCHANGE_GATHER = 0,

@@ -166,17 +166,12 @@ vector<optional_idx> DistinctValues(RelationStatsExtractor &statistics, LogicalA
 	return values;
 }
 
-optional_idx DistinctGroups(RelationStatsExtractor &statistics, LogicalAggregate &aggregate) {
-	if (aggregate.groups.empty()) {
-		return 1;
-	}
-	auto below = statistics.Extract(*aggregate.children[0]);
+//! How many different rows of these columns an operator gives.
+static optional_idx DistinctOf(RelationStatsExtractor &statistics, LogicalOperator &op,
+                               const column_binding_set_t &columns) {
+	auto below = statistics.Extract(op);
 	if (!below) {
 		return optional_idx();
-	}
-	column_binding_set_t columns;
-	for (auto &group : aggregate.groups) {
-		FindColumns(*group, columns);
 	}
 	vector<DistinctCount> counts;
 	for (auto &column : columns) {
@@ -192,8 +187,31 @@ optional_idx DistinctGroups(RelationStatsExtractor &statistics, LogicalAggregate
 	}
 	auto groups = RelationStatisticsHelper::EstimateDistinctCardinality(counts, below->cardinality);
 	// DuckDB multiplies what columns of one table have of different values: they are no more together than its rows.
-	auto most = Origins(*aggregate.children[0]).MostRows(columns);
+	auto most = Origins(op).MostRows(columns);
 	return most < static_cast<double>(groups) ? LossyNumericCast<idx_t>(most) : groups;
+}
+
+optional_idx DistinctGroups(RelationStatsExtractor &statistics, LogicalAggregate &aggregate) {
+	if (aggregate.groups.empty()) {
+		return 1;
+	}
+	column_binding_set_t columns;
+	for (auto &group : aggregate.groups) {
+		FindColumns(*group, columns);
+	}
+	return DistinctOf(statistics, *aggregate.children[0], columns);
+}
+
+vector<optional_idx> DistinctRows(RelationStatsExtractor &statistics, LogicalSetOperation &operation) {
+	vector<optional_idx> rows;
+	if (operation.setop_all || operation.type == LogicalOperatorType::LOGICAL_UNION) {
+		return rows;
+	}
+	for (auto &child : operation.children) {
+		auto bindings = child->GetColumnBindings();
+		rows.push_back(DistinctOf(statistics, *child, column_binding_set_t(bindings.begin(), bindings.end())));
+	}
+	return rows;
 }
 
 } // namespace duckherder

@@ -4,6 +4,7 @@
 #include "duckdb/optimizer/relation_statistics/relation_statistics_extractor.hpp"
 #include "duckdb/planner/operator/logical_aggregate.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
+#include "duckdb/planner/operator/logical_set_operation.hpp"
 
 namespace duckherder {
 
@@ -25,5 +26,9 @@ duckdb::vector<duckdb::optional_idx> DistinctValues(duckdb::RelationStatsExtract
                                                     duckdb::LogicalAggregate &aggregate);
 //! How many groups there are, as far as the distinct values of columns tell.
 duckdb::optional_idx DistinctGroups(duckdb::RelationStatsExtractor &statistics, duckdb::LogicalAggregate &aggregate);
+
+//! How many different rows each child of INTERSECT or EXCEPT gives, the same way; nothing if it matters how often.
+duckdb::vector<duckdb::optional_idx> DistinctRows(duckdb::RelationStatsExtractor &statistics,
+                                                  duckdb::LogicalSetOperation &operation);
 
 } // namespace duckherder

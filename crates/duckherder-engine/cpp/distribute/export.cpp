@@ -393,6 +393,17 @@ static void TakeNamesOffStates(LogicalPlanSQLExportRelation &relation) {
 	}
 }
 
+//! Equal rows once.
+static void MakeDistinct(LogicalPlanSQLExportRelation &relation) {
+	auto node = make_uniq<SelectNode>();
+	for (idx_t i = 0; i < relation.fields.size(); i++) {
+		node->select_list.push_back(InputColumn(ColumnName(i)));
+	}
+	node->modifiers.push_back(make_uniq<DistinctModifier>());
+	node->from_table = AsInput(std::move(relation.query), relation.fields.size());
+	relation.query = std::move(node);
+}
+
 //! Which of the columns the keys are, where they have a range.
 static vector<int64_t> KeyColumns(const vector<LogicalPlanSQLExportField> &fields, const ShuffleKeys &keys) {
 	vector<int64_t> columns;
@@ -420,7 +431,7 @@ static ExportedPlan MakeFragment(Exported exported, unique_ptr<QueryNode> query,
 }
 
 ExportedPlan ExportSubtree(ClientContext &context, unique_ptr<LogicalOperator> &op, const Scans &scans,
-                           const ShuffleKeys &keys, bool hashed, bool to_tasks, Undo &undo) {
+                           const Wanted &wanted, Undo &undo) {
 	auto exported = ExportOverInputs(context, op, scans, undo);
 	vector<ColumnBinding> bindings;
 	auto states = false;
@@ -428,13 +439,16 @@ ExportedPlan ExportSubtree(ClientContext &context, unique_ptr<LogicalOperator> &
 		bindings.push_back(field.source_binding);
 		states |= field.type.IsAggregateState();
 	}
-	if (to_tasks && states) {
+	if (wanted.to_tasks && states) {
 		TakeNamesOffStates(exported.relation);
 	}
-	if (hashed) {
-		AddHash(context, exported.relation, keys);
+	if (wanted.distinct) {
+		MakeDistinct(exported.relation);
 	}
-	auto columns = KeyColumns(exported.relation.fields, keys);
+	if (wanted.hashed) {
+		AddHash(context, exported.relation, wanted.keys);
+	}
+	auto columns = KeyColumns(exported.relation.fields, wanted.keys);
 	auto query = std::move(exported.relation.query);
 	auto result = MakeFragment(std::move(exported), std::move(query), std::move(bindings));
 	result.fragment->keys = std::move(columns);

@@ -45,11 +45,21 @@ struct ExportedPlan {
 	duckdb::vector<duckdb::ColumnBinding> bindings;
 };
 
-//! `op` as SQL; if it is `hashed`, with `hash(keys)` as another last column, NULL for rows that meet no other; if the rows
-//! go to other tasks, with the states of aggregates as plain values. Throws NotImplementedException if DuckDB can't write
-//! it. Its scans are replaced by inputs, which `undo` takes back.
+//! What a reader needs of rows.
+struct Wanted {
+	const ShuffleKeys &keys;
+	//! `hash(keys)` as another last column, NULL for rows that meet no other.
+	bool hashed;
+	//! They go to other tasks: the states of aggregates as plain values.
+	bool to_tasks;
+	//! Equal rows once.
+	bool distinct;
+};
+
+//! `op` as SQL. Throws NotImplementedException if DuckDB can't write it. Its scans are replaced by inputs, which `undo`
+//! takes back.
 ExportedPlan ExportSubtree(duckdb::ClientContext &context, duckdb::unique_ptr<duckdb::LogicalOperator> &op,
-                           const Scans &scans, const ShuffleKeys &keys, bool hashed, bool to_tasks, Undo &undo);
+                           const Scans &scans, const Wanted &wanted, Undo &undo);
 //! `order` as SQL that sorts, with the key that it sorts by as another last column. The bindings are those of `order`.
 ExportedPlan ExportSort(duckdb::ClientContext &context, duckdb::LogicalOrder &order, const Scans &scans, Undo &undo);
 //! `aggregate` as SQL that exports states: its groups, then a state an aggregate. The bindings are those of

@@ -65,6 +65,7 @@ fn cut_to_ffi(stage: &Stage, hash_columns: &[DhColumn]) -> DhCut {
         Cut::Copy => 2,
         Cut::PartialAggregate => 3,
         Cut::Sort => 4,
+        Cut::Distinct { .. } => 5,
     };
     let (exchange, consumer, side) = match stage.exchange {
         planner::Exchange::Gather => (0, stage.writes.unwrap_or(0), 0),

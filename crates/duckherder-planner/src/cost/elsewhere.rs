@@ -142,6 +142,7 @@ impl Walk<'_> {
                     .map_or(0, |limit| limit.rows.unwrap_or(0).saturating_add(limit.offset.unwrap_or(0)));
                 ((limit as f64 * tasks).min(input), width(node))
             }
+            (Cut::Distinct { rows: distinct }, _) => ((distinct as f64 * tasks).min(rows(node)), width(node)),
             (Cut::Subtree | Cut::Sort, _) if node.operator == Operator::Aggregate => (groups(node), width(node)),
             (Cut::Subtree | Cut::Sort, _) => (rows(node), width(node)),
         }
@@ -159,6 +160,9 @@ impl Walk<'_> {
         let shuffled = |copies: f64| moved(given, row_bytes, copies, remote);
         match stage.exchange {
             Exchange::Hash { consumer, side } => {
+                if let Cut::Distinct { rows: distinct } = stage.cut {
+                    self.loads[number].divided += rows(node) * super::work::lookup(distinct as f64);
+                }
                 self.loads[number].divided += match self.passed(node, stage, consumer, side as usize) {
                     Some(part) => part * shuffled(1.0) + given * TESTED_ROW,
                     None => shuffled(1.0),
@@ -166,7 +170,7 @@ impl Walk<'_> {
                 self.loads[owner].divided += match stage.cut {
                     Cut::PartialAggregate => given * STATE,
                     Cut::Copy => given * super::work::lookup(rows(node)),
-                    Cut::Subtree | Cut::Sort => 0.0,
+                    Cut::Subtree | Cut::Sort | Cut::Distinct { .. } => 0.0,
                 };
                 self.loads[owner].source = self.loads[owner].source.max(source);
                 Spread::Divided
@@ -188,7 +192,7 @@ impl Walk<'_> {
                 driver.source = driver.source.max(source);
                 driver.divided += given * LOCAL_ROW + bytes * (RECEIVED_BYTE * share + LOCAL_BYTE * (1.0 - share));
                 match (stage.cut, stage.merge) {
-                    (_, MergeStrategy::None) | (Cut::Subtree, _) => {}
+                    (_, MergeStrategy::None) | (Cut::Subtree | Cut::Distinct { .. }, _) => {}
                     (Cut::PartialAggregate, _) => driver.divided += given * STATE,
                     (Cut::Sort, _) => driver.single += given * MERGED_ROW,
                     (Cut::Copy, _) => driver.divided += given * super::work::lookup(rows(node)),

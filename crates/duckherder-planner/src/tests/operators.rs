@@ -132,6 +132,51 @@ fn equal_rows_of_a_set_operation_meet() {
     assert_eq!(cuts(&all), [(Cut::Subtree, 1, Exchange::Gather), (Cut::Subtree, 2, Exchange::Gather)]);
 }
 
+/// Of two columns, `l` and `r` being those of its sides.
+fn intersect(more: &str, left: &str, right: &str) -> String {
+    let keys = keys(&[&[("l", false), ("l2", false)], &[("r", false), ("r2", false)]]);
+    let renames = r#""renames":[{"now":"l","was":"l"},{"now":"l2","was":"l2"}]"#;
+    format!(r#"(INTERSECT {keys},{renames}{more},"estimated_rows":5000000 {left} {right})"#)
+}
+
+#[test]
+fn a_set_operation_is_where_its_rows_are_divided_already() {
+    let distinct = |columns: [&str; 2], table: &str| {
+        let keys = keys(&[&[(columns[0], false), (columns[1], false)]]);
+        format!(r#"(DISTINCT {keys},"estimated_rows":5000000 [{table} 9000000])"#)
+    };
+    let (left, right) = (distinct(["l", "l2"], "t"), distinct(["r", "r2"], "u"));
+    // As in TPC-DS's Q38: what made the rows of both sides distinct has them together.
+    let both = elsewhere(&intersect("", &left, &right));
+    assert_eq!((shuffles(&both), both.stages.len()), (2, 3), "{both:?}");
+    // A chain of them, too.
+    let chain = elsewhere(&intersect("", &intersect("", &left, &right), &right));
+    assert_eq!((shuffles(&chain), chain.stages.len()), (3, 4), "{chain:?}");
+    // Of one side, the other goes there, by the same columns.
+    let one = elsewhere(&intersect("", "[t 9000000]", &distinct(["r2", "r"], "u")));
+    let hashed: Vec<_> = one.stages.iter().map(|stage| (stage.exchange, stage.hash_keys.clone())).collect();
+    assert_eq!(shuffles(&one), 2, "{one:?}");
+    assert!(hashed.contains(&(hash(0, 0), vec![1, 0])), "{one:?}");
+    // Columns of other places do not meet.
+    let crossed = elsewhere(&intersect("", &left, &distinct(["r2", "r"], "u")));
+    assert_eq!(shuffles(&crossed), 3, "{crossed:?}");
+    // Rows with NULL may be anywhere after an outer join.
+    let outer = format!("({} [t 9000000] [v 9000000])", join_by("LEFT", &[("l", true)], &[("l2", true)]));
+    let split = elsewhere(&intersect("", &outer, "[u 9000000]"));
+    assert_eq!(shuffles(&split), 4, "{split:?}");
+}
+
+#[test]
+fn rows_that_are_as_one_are_shuffled_once() {
+    let cut = |distinct: &str| {
+        let split = elsewhere(&intersect(&format!(r#","distinct_rows":{distinct}"#), "[t 9000000]", "[u 9000000]"));
+        [split.stages[0].cut, split.stages[1].cut]
+    };
+    assert_eq!(cut("[1000,8000000]"), [Cut::Distinct { rows: 1000 }, Cut::Subtree]);
+    assert_eq!(cut("[null,20]"), [Cut::Subtree, Cut::Distinct { rows: 20 }]);
+    assert_eq!(cut("[]"), [Cut::Subtree; 2]);
+}
+
 /// Where nobody sees the order of the rows, each task has a part of every input.
 #[test]
 fn inputs_of_union_all_share_their_tasks() {
