@@ -62,6 +62,10 @@ STATEMENTS = [
     "SELECT max(dh.t.a), MAX(t.a), sum(A), count( * ), COUNT(*), extract(year FROM DATE '2020-01-01'), dh.df(2, a) FROM dh.t GROUP BY a",
     "SELECT 3 * 2 + 1, 1 + 2 * 3, 1 + 1 + 1, 2 - -1, t + (2 - 1), [1 + 1, t], {'a': 1 + 1}, a::DECIMAL(5, 1), a::BIGINT FROM dh.t",
     "SELECT typeof(x) FROM (SELECT t AS x FROM dh.t UNION ALL SELECT 1 + 1) UNION ALL SELECT typeof(x) FROM (SELECT t AS x FROM dh.t UNION ALL SELECT 1)",
+    # An operation of which only a part is what the user calls it like.
+    'SELECT - 1 + 2 AS "(1 + 2)", 1 + 2 * 3 AS "(1 + 2)", 2*1 + 2 AS "(1 + 2)", 3 - 1 + 2 AS "(1 + 2)", 1 + 2 % 2 AS "(1 + 2)" FROM dh.t',
+    'SELECT 2 ** 1 + 2 AS "(1 + 2)", 1 + 2! AS "(1 + 2)", (1 + 2)::BIGINT AS "(1 + 2)", 1 + 2::BIGINT AS "(1 + 2)" FROM dh.t',
+    'SELECT a FROM dh.t WHERE a = 1 AND (SELECT x."(1 + 2)" FROM (SELECT 1 + 2 * 3 AS "(1 + 2)") x) = 7',
     "SELECT 1; SELECT 1 + 1, 'x' AS y, t + (1 + 1), nullif(1 + 1, 2) AS n, typeof(t + (1 + 1)) FROM dh.t",
     "SELECT 1; SELECT 1 + 1, 1 + 1, 1 + 1, t + (1 + 1), t + (1 + 1), dh.t.a, t.a, a FROM dh.t",
     "SELECT * FROM dh.t", "SELECT * FROM lo", "SELECT (SELECT 1+1), a FROM lo WHERE a IN (SELECT id+(1+1) FROM dh.g)",

@@ -71,7 +71,7 @@ def test_workers_join_and_are_listed():
         wait_for(lambda: con.execute(seen).fetchone() > first)
 
         head, local, remote = status(server)
-        assert head[:3] == ["id", "address", "state"] and head[-1] == "last seen"
+        assert head[:3] == ["id", "address", "state"] and head[-2:] == ["last seen", "cannot reach"]
         assert local[:3] == ["local-0", "the driver's process", "ACTIVE"]
         assert remote[:3] == ["a", f"grpc://127.0.0.1:{a.port}", "ACTIVE"] and remote[6:9] == ["1.0 GiB", "0 B", "0"]
 

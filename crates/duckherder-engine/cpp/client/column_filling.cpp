@@ -37,23 +37,6 @@ static bool TellsOfSession(ClientContext &context, const ParsedExpression &expre
 	       HasStability(*function, FunctionStability::CONSISTENT_WITHIN_QUERY);
 }
 
-//! What can't be evaluated by itself is left as it is.
-static unique_ptr<ParsedExpression> ValueOf(ClientContext &context, const ParsedExpression &expression) {
-	try {
-		auto copy = expression.Copy();
-		auto binder = Binder::CreateBinder(context);
-		ConstantBinder constant(*binder, context, "DEFAULT");
-		auto bound = constant.Bind(copy);
-		Value value;
-		if (bound && ExpressionExecutor::TryEvaluateScalar(context, *bound, value)) {
-			return ConstantExpression::FromValue(value);
-		}
-	} catch (const std::exception &) {
-		return nullptr;
-	}
-	return nullptr;
-}
-
 static void EvaluateSession(ClientContext &context, unique_ptr<ParsedExpression> &expression) {
 	auto value = TellsOfSession(context, *expression) ? ValueOf(context, *expression) : nullptr;
 	if (value) {
@@ -69,7 +52,7 @@ void WriteFilling(ClientContext &context, UpdateQueryNode &node, const vector<un
 	auto &values = node.set_info->expressions;
 	auto is_update = statements.size() == 1 && statements[0]->type == StatementType::UPDATE_STATEMENT;
 	if (!is_update || statements[0]->Cast<UpdateStatement>().node->set_info->expressions.size() != values.size()) {
-		throw InternalException("a column is filled with something else than was written");
+		throw BinderException("the default of the new column is not what was written: run the statement by itself");
 	}
 	auto &written = statements[0]->Cast<UpdateStatement>().node->set_info->expressions;
 	for (idx_t i = 0; i < values.size(); i++) {

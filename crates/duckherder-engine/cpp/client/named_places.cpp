@@ -87,12 +87,8 @@ private:
 			Find(*expression.Cast<SubqueryExpression>().SubqueryMutable()->node);
 		}
 		if (expression.GetExpressionClass() == ExpressionClass::FUNCTION) {
-			auto &call = expression.Cast<FunctionExpression>();
-			// No text names an operator where that begins.
-			if (!call.IsOperator()) {
-				calls.push_back(call.GetQualifiedName());
-				Note(calls.back(), call.GetQueryLocation());
-			}
+			calls.push_back(expression.Cast<FunctionExpression>().GetQualifiedName());
+			Note(calls.back(), expression.GetQueryLocation());
 		} else if (expression.GetExpressionClass() == ExpressionClass::WINDOW) {
 			calls.push_back(expression.Cast<WindowExpression>().GetQualifiedName());
 			Note(calls.back(), expression.GetQueryLocation());

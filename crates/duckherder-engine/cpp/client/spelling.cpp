@@ -58,49 +58,54 @@ bool IsOneNameAt(const string &text, idx_t offset) {
 	return next == text.end() || (*next != '.' && *next != '/' && *next != '-');
 }
 
-//! Whether the text has the name there, or another one and a dot.
+//! Whether the text has one or several names there, the last of which is `name`.
 static bool IsNamedAt(const string &text, idx_t offset, const Identifier &name) {
+	if (offset > 0 && offset < text.size() && IsOfName(text[offset]) && IsOfName(text[offset - 1])) {
+		return false;
+	}
 	if (IsSpelledAt(text, offset, name)) {
-		return true;
+		return EndOfName(text, offset) >= text.size() || text[EndOfName(text, offset)] != '.';
 	}
-	auto quote = offset < text.size() && text[offset] == '"';
-	auto begin = offset + (quote ? 1 : 0);
-	auto end = quote ? MinValue<idx_t>(text.find('"', begin), text.size()) : EndOfName(text, begin);
-	if (quote && end < text.size()) {
-		if (StringUtil::CIEquals(text.substr(begin, end - begin), name.GetIdentifierName())) {
-			return true;
+	string last;
+	while (offset < text.size()) {
+		auto quoted = text[offset] == '"';
+		auto begin = offset + (quoted ? 1 : 0);
+		auto end = quoted ? MinValue<idx_t>(text.find('"', begin), text.size()) : EndOfName(text, begin);
+		last = text.substr(begin, end - begin);
+		offset = end + (quoted ? 1 : 0);
+		if (last.empty() || offset >= text.size() || text[offset] != '.') {
+			break;
 		}
-		end++;
+		offset++;
 	}
-	return end > begin && end < text.size() && text[end] == '.';
+	return StringUtil::CIEquals(last, name.GetIdentifierName());
 }
 
 optional<uint32_t> ShiftInText(const NamedPlaces &part, const string &text) {
-	// Places in an EXECUTE are those of what was prepared.
-	if (part.empty() || StringUtil::Contains(StringUtil::Lower(text), "execute")) {
+	// Operators are not named where they begin. Places in an EXECUTE are those of what was prepared.
+	NamedPlaces named;
+	std::copy_if(part.begin(), part.end(), std::back_inserter(named),
+	             [](const auto &place) { return IsWord(place.second.Name()); });
+	if (named.empty() || StringUtil::Contains(StringUtil::Lower(text), "execute")) {
 		return {};
 	}
-	auto is_shift = [&](idx_t shift) {
-		return std::all_of(part.begin(), part.end(), [&](const auto &place) {
-			return place.first.first >= shift && IsNamedAt(text, place.first.first - shift, place.second.Name());
-		});
-	};
-	if (is_shift(0)) {
-		return 0;
-	}
-	// The text of one of several statements, or of one behind blanks, begins with the statement.
-	auto longest = std::max_element(part.begin(), part.end(), [](const auto &a, const auto &b) {
+	auto longest = std::max_element(named.begin(), named.end(), [](const auto &a, const auto &b) {
 		return a.second.Name().GetIdentifierName().size() < b.second.Name().GetIdentifierName().size();
 	});
+	// Wherever that is named, if all others are where they were with it.
 	optional<uint32_t> found;
-	for (idx_t offset = 0; offset < text.size() && offset < longest->first.first; offset++) {
-		auto shift = longest->first.first - offset;
-		if (IsNamedAt(text, offset, longest->second.Name()) && is_shift(shift)) {
-			if (found) {
-				return {};
-			}
-			found = NumericCast<uint32_t>(shift);
+	for (idx_t offset = 0; offset < text.size() && offset <= longest->first.first; offset++) {
+		if (!IsNamedAt(text, offset, longest->second.Name())) {
+			continue;
 		}
+		auto shift = longest->first.first - offset;
+		auto fits = std::all_of(named.begin(), named.end(), [&](const auto &place) {
+			return place.first.first >= shift && IsNamedAt(text, place.first.first - shift, place.second.Name());
+		});
+		if (fits && found) {
+			return {};
+		}
+		found = fits ? optional<uint32_t>(NumericCast<uint32_t>(shift)) : found;
 	}
 	return found;
 }

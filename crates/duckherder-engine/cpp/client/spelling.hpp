@@ -9,7 +9,7 @@
 namespace duckherder {
 
 //! How far the places in `part` are beyond those in the text: each name, or what DuckDB's parser makes it of, is found there.
-//! Nothing if that is so nowhere, or at several shifts but none. See ShiftOf.
+//! Nothing if that is so at no shift, or at several. See ShiftOf.
 duckdb::optional<uint32_t> ShiftInText(const NamedPlaces &part, const duckdb::string &text);
 //! Whether the text has that name there, or what DuckDB's parser makes it of: "count(" of count_star.
 bool IsSpelledAt(const duckdb::string &text, duckdb::idx_t offset, const duckdb::Identifier &name);

@@ -14,6 +14,9 @@
 #include "duckdb/parser/expression/constant_expression.hpp"
 #include "duckdb/parser/expression/function_expression.hpp"
 #include "duckdb/parser/expression/subquery_expression.hpp"
+#include "duckdb/execution/expression_executor.hpp"
+#include "duckdb/planner/binder.hpp"
+#include "duckdb/planner/expression_binder/constant_binder.hpp"
 #include "duckdb/parser/expression/type_expression.hpp"
 #include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/parser.hpp"
@@ -212,9 +215,11 @@ public:
 		ForEach(node, [&](unique_ptr<ParsedExpression> &expression) { Remember(*expression); });
 	}
 
-	//! What `value` was before.
+	//! What `value` was before, an operation of two literals.
 	void Remember(const ParsedExpression &value, ParsedExpression &original) {
+		ForEachPart(original, [&](unique_ptr<ParsedExpression> &part) { part->SetQueryLocation(QueryLocation()); });
 		auto [offset, length] = LocationOf(value);
+		original.SetQueryLocation(QueryLocation(offset - shift, length));
 		written.emplace(Location(offset - shift, length), original);
 	}
 
@@ -254,10 +259,23 @@ private:
 			return false;
 		}
 		auto original = found->second.get().Copy();
+		MoveOn(*original);
 		if (!for_driver || IsKnownToAll(*original)) {
 			value = std::move(original);
 		}
 		return true;
+	}
+
+	//! To its places in what the part is of, as all others are.
+	void MoveOn(ParsedExpression &expression) {
+		auto location = expression.GetQueryLocation();
+		if (location.IsValid()) {
+			expression.SetQueryLocation(QueryLocation(location.offset + shift, location.length));
+		}
+		if (expression.GetExpressionClass() == ExpressionClass::CAST) {
+			MoveOn(expression.Cast<CastExpression>().TargetTypeMutable());
+		}
+		ForEachPart(expression, [&](unique_ptr<ParsedExpression> &part) { MoveOn(*part); });
 	}
 
 	//! Whether a driver has the same value for it: nothing in it is of this session, or was made in the client.
@@ -290,11 +308,15 @@ private:
 	std::multimap<Location, reference<ParsedExpression>> written;
 };
 
-//! Whether the value is written as what it is the value of, as DATE '2020-01-01' is: the driver gets the same text.
-static bool IsWrittenAlike(const ParsedExpression &value) {
+static string WithoutName(const ParsedExpression &value) {
 	auto unnamed = value.Copy();
 	unnamed->ClearAlias();
-	return value.GetAlias() == Identifier(unnamed->ToString());
+	return unnamed->ToString();
+}
+
+//! Whether the value is written as what it is the value of, as DATE '2020-01-01' is: the driver gets the same text.
+static bool IsWrittenAlike(const ParsedExpression &value) {
+	return value.GetAlias() == Identifier(WithoutName(value));
 }
 
 //! Those that have names, as all that DuckDB folds, but for what is written as the driver gets it.
@@ -362,6 +384,22 @@ void Unfold(ClientContext &context, QueryNode &node, QueryNode &written) {
 	unfolder.Unfold(node);
 }
 
+unique_ptr<ParsedExpression> ValueOf(ClientContext &context, const ParsedExpression &expression) {
+	try {
+		auto copy = expression.Copy();
+		auto binder = Binder::CreateBinder(context);
+		ConstantBinder constant(*binder, context, "DEFAULT");
+		auto bound = constant.Bind(copy);
+		Value value;
+		if (bound && ExpressionExecutor::TryEvaluateScalar(context, *bound, value)) {
+			return ConstantExpression::FromValue(value);
+		}
+	} catch (const std::exception &) {
+		return nullptr;
+	}
+	return nullptr;
+}
+
 //! Without parsing the text: literals to which the user gave names are what they were, and of two literals that an
 //! operator combines the value's name tells. Whether that is all.
 static bool UnfoldAlone(ClientContext &context, QueryNode &node, vector<reference<ParsedExpression>> constants,
@@ -390,7 +428,9 @@ static bool UnfoldAlone(ClientContext &context, QueryNode &node, vector<referenc
 	}
 	Unfolder unfolder(context, true, *shift);
 	for (idx_t i = 0; i < constants.size(); i++) {
-		if (!IsOperationIn(text, *shift, constants[i], *originals[i])) {
+		// What the user calls like an operation may be more than that.
+		auto value = ValueOf(context, *originals[i]);
+		if (!IsOperationIn(text, *shift, constants[i], *originals[i]) || !value || value->ToString() != WithoutName(constants[i])) {
 			return false;
 		}
 		unfolder.Remember(constants[i], *originals[i]);

@@ -33,4 +33,8 @@ void Unfold(duckdb::ClientContext &context, duckdb::QueryNode &node, duckdb::Que
 //! the client's session (current_schema) stays a value. `catalog` is the driver's name, which the part has lost.
 void UnfoldPart(duckdb::ClientContext &context, duckdb::QueryNode &node, const duckdb::Identifier &catalog);
 
+//! The value of an expression, as DuckDB writes it; null if it can't be evaluated by itself.
+duckdb::unique_ptr<duckdb::ParsedExpression> ValueOf(duckdb::ClientContext &context,
+                                                     const duckdb::ParsedExpression &expression);
+
 } // namespace duckherder

@@ -42,7 +42,6 @@ static string NumbersOrNulls(const vector<optional_idx> &numbers) {
 	return JsonList(list);
 }
 
-
 //! Whether an order says more about the rows of a group than their keys do.
 static bool IsOrderedWithin(LogicalDistinct &distinct) {
 	if (!distinct.order_by) {
