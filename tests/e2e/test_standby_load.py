@@ -20,7 +20,7 @@ from harness.wait import wait_for
 
 
 # What a writer may hear of a driver that is gone, or that is told to end while a statement runs on.
-SAID = ["Interrupted!", "not known", "transaction is lost", "nothing was done", "lost the duckherder driver", "does not answer, and another one"]
+SAID = ["Interrupted!", "not known", "transaction is lost", "has lost the transaction", "nothing was done", "lost the duckherder driver", "does not answer, and another one"]
 
 
 class Follower(load.Writer):
