@@ -441,8 +441,11 @@ static bool UnfoldAlone(ClientContext &context, QueryNode &node, vector<referenc
 
 void UnfoldPart(ClientContext &context, QueryNode &node, const Identifier &catalog) {
 	auto constants = NamedConstants(node);
+	if (constants.empty()) {
+		return;
+	}
 	auto text = ConnectionState::Get(context)->BoundText(context);
-	if (constants.empty() || (!FillsColumn(node) && UnfoldAlone(context, node, constants, text))) {
+	if (!FillsColumn(node) && UnfoldAlone(context, node, std::move(constants), text)) {
 		return;
 	}
 	auto statements = ParseAllWritten(context, text);
